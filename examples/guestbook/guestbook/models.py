@@ -1,0 +1,16 @@
+"""What the guestbook remembers."""
+
+from datetime import datetime, timezone
+
+from sqlalchemy.orm import Mapped, mapped_column
+
+from guestbook import db
+
+
+class Entry(db.Model):
+    """One line in the book."""
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    text: Mapped[str]
+    author: Mapped[str] = mapped_column(default="", server_default="")
+    written: Mapped[datetime] = mapped_column(default=lambda: datetime.now(timezone.utc))

@@ -1,0 +1,96 @@
+"""The application: its releases, its variables, and commands in its environment."""
+
+import getpass
+import json as json_module
+import sys
+from typing import Any
+
+from fabric import task
+
+from tasks.core import flow
+from tasks.core.errors import DeployError
+from tasks.core.host import Host
+from tasks.core.output import Output
+from tasks.core.shell import Secret
+from tasks.core.steps import File, Run
+from tasks.core.variables import NAME, dialect
+from tasks.plans import app as plans
+
+
+@task
+def pull(c: Any) -> None:
+    """Make the newest version ready on the server (code, environment, import), without switching to it."""
+    host = Host(c)
+    _need_release(host)
+    with host.lock("app.pull"):
+        if host.dry:
+            return host.output.line("would fetch, export and build the environment")
+        prepared, _ = flow.prepare(host)
+    host.output.line(f"release {prepared.release} is {'already current' if prepared.current else 'ready: fab update switches to it'}: {prepared.label}")
+
+
+@task(help={"reveal": "show the values, too"})
+def env(c: Any, reveal: bool = False) -> None:
+    """Show the variables of the current release, and where each comes from."""
+    host = Host(c)
+    _need_release(host)
+    rows = []
+    for origin, path in (("release", f"{host.paths.current}/.deploy/env"), ("shared/secrets.env", host.paths.secrets)):
+        for line in host.read("sh", "-c", 'cat "$1" 2>/dev/null || true', "env", path).splitlines():
+            name, equals, value = line.partition("=")
+            if equals:
+                rows.append((name, value if reveal else "[hidden: --reveal shows it]", origin))
+    host.output.table(("variable", "value", "from"), rows)
+
+
+@task(positional=["assignment"], help={"assignment": "NAME=value; NAME alone asks for the value, so that it stays out of the shell's history"})
+def env_set(c: Any, assignment: str) -> None:
+    """Set a variable in shared/secrets.env and restart the application behind its open socket."""
+    host = Host(c)
+    _need_release(host)
+    name, equals, value = assignment.partition("=")
+    if not NAME.fullmatch(name):
+        raise DeployError(f"{name!r} is no variable name: letters, digits and _ only; write NAME=value")
+    if host.settings.database_file and name == host.settings.db.variable:
+        raise DeployError(f'{name} is set by db.kind = "sqlite"; change [db] in hosts.toml instead')
+    if not equals:
+        value = getpass.getpass(f"{name}: ")
+    with host.lock("app.env-set"):
+        before = host.read("sh", "-c", 'cat "$1" 2>/dev/null || true', "env", host.paths.secrets)
+        kept = [line for line in before.splitlines() if not line.startswith(f"{name}=")]
+        text = "".join(f"{line}\n" for line in kept) + dialect({name: value})
+        restart = Run(("sh", f"{host.paths.procedures}/restart.sh", host.paths.root), label="restart behind the open socket")
+        host.changes((File(host.paths.secrets, Secret(text), f"root:{host.settings.app.name}", 0o640), *plans.scripts(host.settings), restart))
+
+
+@task(help={"json": "print one JSON document on standard output"})
+def releases(c: Any, json: bool = False) -> None:
+    """List the releases on the server."""
+    host = Host(c, Output(c.server_name, sys.stderr) if json and hasattr(c, "server_name") else None)
+    found = [{"release": item.name, "state": item.state, "commit": item.commit, "current": item.name == host.facts.current} for item in host.facts.releases]
+    if json:
+        return print(json_module.dumps(found, indent=1))
+    host.output.table(("release", "state", "commit", ""), [(r["release"], r["state"], str(r["commit"])[:10], "current" if r["current"] else "") for r in found])
+
+
+@task(positional=["command"], help={"command": "a shell command, such as 'flask routes'"})
+def run(c: Any, command: str) -> None:
+    """Run a command in the current release, with its variables and environment, as the application's user."""
+    host = Host(c)
+    _need_release(host)
+    code = host.interact(*plans.in_current(host.settings, "sh", "-c", command))
+    if code:
+        raise DeployError(f"{host.name}: the command ended with exit code {code}", code=code)
+
+
+@task
+def shell(c: Any) -> None:
+    """Open flask's interactive shell in the current release."""
+    host = Host(c)
+    _need_release(host)
+    host.interact(*plans.in_current(host.settings, "flask", "shell"))
+
+
+def _need_release(host: Host) -> None:
+    if not host.facts.current:
+        raise DeployError(f"{host.name}: nothing is deployed here yet; run: fab -H {host.name} deploy")

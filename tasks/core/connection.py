@@ -1,0 +1,99 @@
+"""One SSH connection to one server: opened with our trust in keys and without Nagle's delay, its errors in one line."""
+
+import contextlib
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from fabric import Connection
+from paramiko import AuthenticationException, BadHostKeyException, Channel, PasswordRequiredException, SSHException
+
+from tasks.core import trust
+from tasks.core.errors import ConnectError
+
+if TYPE_CHECKING:
+    from tasks.core.settings import Settings
+
+CONNECT_TIMEOUT = 10
+SILENCE = 30_000  # milliseconds without an acknowledgement after which the network counts as cut
+
+
+class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
+    """Fabric's connection with the name and the settings of the host it leads to."""
+
+    server_name: str = ""
+    settings: "Settings | None" = None
+    pinned: str = ""
+
+    def open(self) -> Any:
+        """Connect, unless that is done.
+
+        Raises ConnectError: no answer, key refused, host key unknown or changed.
+        """
+        if self.is_connected:
+            return None
+        self._trust()
+        name = self.server_name
+        where = f"{name} ({self.user}@{self.host}:{self.port})"
+        if not self.gateway:
+            self.connect_kwargs["sock"] = self._socket(where)
+        try:
+            result = super().open()
+        except BadHostKeyException as error:
+            raise ConnectError(
+                f"{name}: the host key of {self.host} has CHANGED to {trust.fingerprint(error.key)}; if the server was set up anew, "
+                f"remove the old key with: ssh-keygen -R {self.host}; else somebody may be listening: do not connect"
+            ) from error
+        except PasswordRequiredException as error:
+            raise ConnectError(f"{where}: the key has a passphrase; load it with ssh-add, or give --prompt-for-passphrase") from error
+        except AuthenticationException as error:
+            raise ConnectError(f"{where}: the server refuses the key; check user and identity, or put your public key into its authorized_keys") from error
+        except (SSHException, OSError, EOFError) as error:
+            raise ConnectError(f"{where}: no SSH connection: {error or type(error).__name__}; check address and port, and that sshd runs there") from error
+        self.connect_kwargs.pop("sock", None)
+        self.transport.set_keepalive(5)
+        return result
+
+    def session(self) -> Channel:
+        """Open a channel for one remote command.
+
+        Raises ConnectError when the connection is gone.
+        """
+        self.open()
+        try:
+            channel: Channel = self.create_session()
+        except (SSHException, EOFError, OSError) as error:
+            raise self.lost() from error
+        return channel
+
+    def lost(self) -> ConnectError:
+        """Return the error for a connection that ended under a command."""
+        return ConnectError(f"{self.server_name}: the connection was lost; what had begun on the server ends in order there: run the same command again")
+
+    def _socket(self, where: str) -> socket.socket:
+        try:
+            made = socket.create_connection((self.host, int(self.port)), timeout=self.connect_timeout or CONNECT_TIMEOUT)
+        except OSError as error:
+            raise ConnectError(f"{where}: no answer: {error}; check the address and that the server is up") from error
+        made.settimeout(None)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with contextlib.suppress(AttributeError, OSError):
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENCE)
+        return made
+
+    def _trust(self) -> None:
+        files = tuple(str(self.ssh_config.get("userknownhostsfile", "")).split())
+        trust.trust(self.client, self.server_name, self.pinned, files)
+        hop = self.gateway
+        while isinstance(hop, Connection):
+            trust.trust(hop.client, hop.host)
+            hop = hop.gateway
+
+
+def read_lines(channel: Channel, on_line: Callable[[str], None]) -> str:
+    """Feed each line of a channel's standard output to `on_line` until it ends; return its standard error."""
+    with channel.makefile("rb") as output:
+        for raw in output:
+            on_line(raw.decode("utf-8", "replace").rstrip("\n"))
+    with channel.makefile_stderr("rb") as errors:
+        return str(errors.read().decode("utf-8", "replace"))

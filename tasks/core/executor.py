@@ -1,0 +1,134 @@
+"""Turn -H names into servers: hosts.toml, groups, ssh aliases and addresses; one connection per host for the whole command line."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import fabric
+from fabric.tasks import ConnectionCall
+from invoke import Call
+from invoke.config import Config
+
+from tasks.core.connection import ServerConnection
+from tasks.core.errors import DeployError, SettingsError
+
+if TYPE_CHECKING:
+    from tasks.core.settings import HostEntry, Inventory
+
+ROOT = Path(__file__).parents[2]
+
+
+class ServerCall(ConnectionCall):  # type: ignore[misc]  # fabric has no types
+    """A task's call on one server; every call on the same server gets the same connection."""
+
+    def make_context(self, config: Config) -> ServerConnection:
+        """Return the server's connection, made at the first call."""
+        return self.init_kwargs["executor"].connection(self.init_kwargs["host"], config)
+
+    def __repr__(self) -> str:
+        return f"<ServerCall {self.called_as} on {self.init_kwargs['host']}>"
+
+
+class Executor(fabric.Executor):  # type: ignore[misc]  # fabric has no types
+    """Fabric's executor with hosts.toml as its inventory."""
+
+    _inventory: "Inventory | None" = None
+    _connections: dict[str, ServerConnection]
+
+    def execute(self, *tasks: Any) -> Any:
+        """Run the tasks, and close every connection at the end."""
+        self._connections = {}
+        try:
+            return super().execute(*tasks)
+        except KeyboardInterrupt:
+            raise DeployError("interrupted; what had begun on a server ends in order there: run the same command again to see", code=130) from None
+        finally:
+            for connection in self._connections.values():
+                connection.close()
+
+    def expand_calls(self, calls: Iterable[Any], apply_hosts: bool = True) -> list[Any]:
+        """Give each task for servers one call a host; a local task stays as it is."""
+        expanded: list[Any] = []
+        for call in calls:
+            made = call if isinstance(call, Call) else Call(task=call)
+            if getattr(made.task, "local", False):
+                expanded.append(made)
+            else:
+                expanded += [self.parameterize(made, {"host": name, "executor": self}) for name in self.chosen()]
+        if self.core[0].remainder if hasattr(self.core[0], "remainder") else False:
+            raise DeployError("commands after -- are not supported here; use: fab -H HOST app.run 'COMMAND'")
+        return expanded
+
+    def parameterize(self, call: Call, connection_init_kwargs: dict[str, Any]) -> ServerCall:
+        """Return the call on one server."""
+        clone: ServerCall = call.clone(into=ServerCall, with_={"init_kwargs": connection_init_kwargs})
+        return clone
+
+    @property
+    def inventory(self) -> "Inventory":
+        """hosts.toml, found from the current folder upward, else beside the fabfile; read once."""
+        if self._inventory is None:
+            from tasks.core import settings
+
+            self._inventory = settings.load(settings.find(Path.cwd(), ROOT))
+        return self._inventory
+
+    def chosen(self) -> list[str]:
+        """Return the hosts of this command: -H, else default_hosts, else the only one.
+
+        Raises DeployError with the known names when there is none, or a name is nowhere.
+        """
+        inventory = self.inventory
+        asked = [name.strip() for name in (self.core[0].args.hosts.value or "").split(",") if name.strip()]
+        names = asked or inventory.default_hosts or (list(inventory.hosts) if len(inventory.hosts) == 1 else [])
+        if not names:
+            raise DeployError(f"no host: name one with -H ({_known(inventory)}), or set default_hosts in {inventory.path}")
+        return list(dict.fromkeys(host for name in names for host in self._resolve(name)))
+
+    def connection(self, name: str, config: Config) -> ServerConnection:
+        """Return the one connection to a host; it opens at its first use."""
+        if name not in self._connections:
+            self._connections[name] = self._connect(name, config)
+        return self._connections[name]
+
+    def _resolve(self, name: str) -> list[str]:
+        inventory = self.inventory
+        if name in inventory.hosts:
+            return [name]
+        if inventory.members(name):
+            return inventory.members(name)
+        if name in inventory.groups:
+            raise DeployError(f"{inventory.path}: no host is in the group {name}; add groups = [\"{name}\"] to one")
+        if "@" in name or ":" in name or _is_address(name) or name in self.config.base_ssh_config.get_hostnames():
+            return [name]
+        raise DeployError(f"no host {name!r} in {inventory.path} or ~/.ssh/config ({_known(inventory)}); for one that is in neither, write USER@{name}")
+
+    def _connect(self, name: str, config: Config) -> ServerConnection:
+        settings = self.inventory.settings(name if name in self.inventory.hosts else "")
+        entry = settings.host
+        options: dict[str, Any] = {"config": config, **({"user": entry.user} if entry.user else {}), **({"port": entry.port} if entry.port else {})}
+        if entry.identity:
+            options["connect_kwargs"] = {"key_filename": [_identity(self.inventory, name, entry)]}
+        if entry.gateway:
+            options["gateway"] = fabric.Connection(entry.gateway, config=config.clone())
+        made = ServerConnection(entry.address or name, **options)
+        made.server_name, made.settings, made.pinned = name, settings, entry.host_key
+        return made
+
+
+def _identity(inventory: "Inventory", name: str, entry: "HostEntry") -> str:
+    path = inventory.folder / Path(entry.identity).expanduser()
+    if not path.is_file():
+        raise SettingsError(f"{inventory.path}: hosts.{name}.identity: there is no file {path}")
+    return str(path)
+
+
+def _known(inventory: "Inventory") -> str:
+    groups = sorted({group for entry in inventory.hosts.values() for group in entry.get("groups", [])})
+    names = f"hosts: {', '.join(inventory.hosts) or 'none'}"
+    return names + (f"; groups: {', '.join(groups)}" if groups else "")
+
+
+def _is_address(name: str) -> bool:
+    parts = name.split(".")
+    return len(parts) == 4 and all(part.isdigit() for part in parts)

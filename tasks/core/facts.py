@@ -1,0 +1,99 @@
+"""What is known about a server: the answers of one script (templates/procedures/facts.sh), parsed."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Release:
+    """One release on the server: its folder's name, state, commit and identity (what tells it from another one)."""
+
+    name: str
+    state: str
+    commit: str = ""
+    identity: str = ""
+
+
+@dataclass(frozen=True)
+class Window:
+    """A release window whose end no client has seen: its name and result (empty while it runs or when it was cut off)."""
+
+    name: str
+    result: str = ""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What facts.sh found. Sizes are in MB, `listeners` are ADDRESS:PORT/PROTOCOL."""
+
+    user: str = ""
+    sudo: str = "none"
+    os: str = ""
+    os_like: str = ""
+    os_name: str = ""
+    codename: str = ""
+    hostname: str = ""
+    kernel: str = ""
+    machine: str = ""
+    cores: int = 1
+    memory_mb: int = 0
+    uptime: float = 0.0
+    python: str = ""
+    free_mb: int = 0
+    tmp_free_mb: int = 0
+    ssh_port: int = 22
+    systemd: str = ""
+    ipv6: str = ""
+    current: str = ""
+    service: str = ""
+    socket: str = ""
+    pending: str = ""
+    listeners: tuple[str, ...] = ()
+    manifests: tuple[Any, ...] = ()
+    releases: tuple[Release, ...] = ()
+    windows: tuple[Window, ...] = ()
+    deploys: tuple[Any, ...] = ()
+
+    @property
+    def is_debian(self) -> bool:
+        """Tell Debian and Ubuntu, and what is made of them, from the rest."""
+        return "debian" in (self.os, *self.os_like.split()) or self.os == "ubuntu"
+
+    def release(self, name: str) -> Release | None:
+        """Return the release of that name, if it is there."""
+        return next((release for release in self.releases if release.name == name), None)
+
+
+NUMBERS = ("cores", "memory_mb", "free_mb", "tmp_free_mb", "ssh_port")
+TEXTS = ("user", "sudo", "os", "os_like", "os_name", "codename", "hostname", "kernel", "machine", "python", "systemd", "ipv6", "current", "service", "socket", "pending")
+
+
+def parse(output: str) -> Facts:
+    """Parse what facts.sh prints; lines that say nothing known are passed over."""
+    pairs = [line.split("\t", 1) for line in output.splitlines() if "\t" in line]
+    single = dict(pairs)
+
+    def every(key: str) -> list[str]:
+        return [value for name, value in pairs if name == key]
+
+    return Facts(
+        **{name: single.get(name, "").strip() for name in TEXTS},
+        **{name: int(single[name]) for name in NUMBERS if single.get(name, "").isdigit()},
+        uptime=float(single.get("uptime") or 0),
+        listeners=tuple(every("listener")),
+        manifests=tuple(_documents(every("manifest"))),
+        releases=tuple(Release(*line.split()[:4]) for line in every("release") if len(line.split()) > 1),
+        windows=tuple(Window(*line.split(None, 1)) for line in every("window") if line),
+        deploys=tuple(_documents(every("deploy"))),
+    )
+
+
+def _documents(lines: list[str]) -> list[Any]:
+    found = []
+    for line in lines:
+        try:
+            found.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return found

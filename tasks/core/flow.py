@@ -1,0 +1,239 @@
+"""The release flow on one host: settle what is open, prepare, the window, finish."""
+
+import getpass
+import json
+import socket
+import time
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from tasks.core import shell, source
+from tasks.core.errors import DeployError
+from tasks.core.host import Host, Report
+from tasks.core.steps import Plan
+from tasks.plans import app, release
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A release that is ready: its name, what it replaces, and whether a migration waits. `current`: it already serves."""
+
+    release: str
+    old: str
+    commit: str
+    label: str
+    current: bool
+    pending: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command for one host ended, as --json shows it."""
+
+    host: str
+    result: str
+    release: str
+    commit: str = ""
+    cause: str = ""
+    changed: int = 0
+    differs: tuple[str, ...] = ()
+    prober: dict[str, Any] | None = None
+    seconds: float = 0.0
+
+
+def settle(host: Host) -> None:
+    """Say how windows ended that nobody waited for; follow one that still runs."""
+    seen = []
+    for window in host.facts.windows:
+        result, cause = window.result.partition(" ")[::2]
+        if not result:
+            host.output.line(f"the release window of {window.name} was left by its client; following it")
+            report = host.apply(release.follow(host.settings, window.name))
+            result, cause = report.values.get("result", "unknown"), report.values.get("cause", "")
+        host.output.line(f"the release window of {window.name}, which nobody waited for, ended: {result}" + (f": {cause}" if cause else ""))
+        seen.append(window.name)
+    if seen and not host.dry:
+        host.apply(release.finish(host.settings, tuple(seen)))
+        host.forget_facts()
+
+
+def prepare(host: Host, compare: Plan = ()) -> tuple[Prepared, Report]:
+    """Make the release ready that hosts.toml asks for, while the old one serves."""
+    settings, facts = host.settings, host.facts
+    rendered = release.files(settings)
+    id = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+    scripts = app.scripts(settings)
+    if settings.app.is_git:
+        report = host.apply((*scripts, *release.prepare(settings, id, rendered)), compare, {"deploy.tar": rendered})
+        return _prepared(report), report
+    sent = source.find(settings)
+    host.output.line(f"source: {sent.label} of {sent.folder}")
+    known: dict[str, Any] = {"commit": sent.commit, "label": sent.label}
+    if any(found.commit == sent.commit for found in facts.releases):
+        # A release of this very tree is there: often nothing has to be sent.
+        report = host.apply((*scripts, *release.prepare(settings, id, rendered, "known", **known)), compare, {"deploy.tar": rendered})
+        if report.values.get("result") != "absent":
+            return _prepared(report), report
+    folder = host.send_tree(sent) if sent.files else ""
+    files = {"deploy.tar": rendered} | ({} if folder else {"source.tar": sent.archive()})
+    plan = release.prepare(settings, id, rendered, "folder" if folder else "tar", source=folder, **known)
+    report = host.apply((*scripts, *plan), compare, files)
+    return _prepared(report), report
+
+
+def switch(host: Host, what: str, new: str, old: str, **change: str) -> tuple[Report, dict[str, Any] | None]:
+    """Open the window, with a prober beside it that counts what visitors lose; return its report and the prober's counts."""
+    settings = host.settings
+    id = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+    who = f"{getpass.getuser()}@{socket.gethostname()}"
+    plan = release.window(settings, id, what, who, old, new, **change)
+    if not old:
+        report = host.apply(plan)
+        counts = None
+    else:
+        parameters = app.parameters(settings)
+        words = ("python3", "-I", f"{settings.paths.procedures}/probe.py", parameters["health_path"], parameters["health_host"], parameters["scheme"])
+        with host.background(shell.join((*words, str(settings.wsgi.hold + settings.wsgi.timeout)))) as lines:
+            report = host.apply(plan)
+        counts = _counts(lines)
+    host.apply(release.finish(settings, (id,)))
+    return report, counts
+
+
+def run(host: Host, what: str, compare: Plan = ()) -> Outcome:
+    """Prepare, switch, finish: the whole release of what hosts.toml asks for.
+
+    Raises DeployError when the new release does not serve in the end.
+    """
+    began = time.monotonic()
+    prepared, report = prepare(host, compare)
+    differs = tuple(str(step) for step in report.differs)
+    outcome = Outcome(host.name, "current", prepared.release, prepared.commit, changed=len(report.changed), differs=differs)
+    if prepared.current:
+        host.output.line(f"release {prepared.release} is already current: {prepared.label}")
+    else:
+        outcome = _switched(host, what, prepared, outcome)
+    if differs:
+        host.output.line(f"hosts.toml has changes that only deploy applies: {', '.join(differs)}")
+    return replace(outcome, seconds=round(time.monotonic() - began, 2))
+
+
+def rollback(host: Host, to: str, downgrade: bool, restore: bool) -> Outcome:
+    """Go back to an older good release; the database must fit it, or be made to."""
+    began, facts = time.monotonic(), host.facts
+    target = to or max((found.name for found in facts.releases if found.state == "good" and found.name != facts.current), default="")
+    found = facts.release(target)
+    if not target or found is None or target == facts.current:
+        names = ", ".join(item.name for item in facts.releases if item.name != facts.current) or "none"
+        raise DeployError(f"{host.name}: there is no release {target or 'to go back to'}; besides the current one there are: {names}")
+    report = host.apply((*app.scripts(host.settings), *release.heads(host.settings, facts, target)))
+    change = _database_change(host, target, report.values, downgrade, restore)
+    report, counts = switch(host, "rollback", target, facts.current, rolled_back="yes", **change)
+    return replace(_judge(host, report, Outcome(host.name, "", target, found.commit), counts, facts.current), seconds=round(time.monotonic() - began, 2))
+
+
+def migrate(host: Host) -> Outcome:
+    """Migrate the database of the release that serves, in a window of its own."""
+    settings, current = host.settings, host.facts.current
+    report = host.apply((*app.scripts(settings), *release.heads(settings, host.facts, current)))
+    if settings.app.migrate == "auto" and report.values.get("target_head") == report.values.get("database_head"):
+        host.output.line("no migration is pending")
+        return Outcome(host.name, "current", current)
+    report, counts = switch(host, "migrate", current, current, migrate=release.migrate_command(settings), dump_wanted=_dump_wanted(host, True))
+    return _judge(host, report, Outcome(host.name, "", current), counts, current)
+
+
+def document(outcome: Outcome) -> str:
+    """Return the outcome as one JSON document."""
+    return json.dumps(asdict(outcome), indent=1)
+
+
+def _prepared(report: Report) -> Prepared:
+    values = report.values
+    names = {name: values.get(name, "") for name in ("release", "old", "commit", "label")}
+    return Prepared(**names, current=values.get("result") == "current", pending=values.get("pending") == "yes")
+
+
+def _switched(host: Host, what: str, prepared: Prepared, outcome: Outcome) -> Outcome:
+    migrate = release.migrate_command(host.settings) if prepared.pending else ""
+    dump = _dump_wanted(host, prepared.pending)
+    if prepared.pending and dump == "no" and host.settings.database_file:
+        host.output.line('db.snapshot = "never": a migration that fails will not be undone')
+    report, counts = switch(host, what, prepared.release, prepared.old, migrate=migrate, dump_wanted=dump)
+    return _judge(host, report, replace(outcome, changed=outcome.changed + 1), counts, prepared.old)
+
+
+def _judge(host: Host, report: Report, outcome: Outcome, counts: dict[str, Any] | None, old: str) -> Outcome:
+    """Print the summary of a window; raise DeployError with its cause where it failed."""
+    prober = f"; {counts['lost']} of {counts['requests']} requests lost, longest wait {counts['longest']} s" if counts else ""
+    if counts and counts["refused"]:
+        prober += f", {counts['refused']} met the maintenance page"
+    result, cause = report.values.get("result", "unknown"), report.values.get("cause", "")
+    if result == "good":
+        host.output.line(f"release {outcome.release} serves{prober}")
+        return replace(outcome, result="good", prober=counts)
+    host.output.line(f"release {outcome.release}: {result}{prober}")
+    stays = "" if "serves" in cause or "stays" in cause else f"; {old} serves as before" if old else "; nothing serves yet"
+    raise DeployError(f"{host.name}: {cause}{stays}; mend the cause and run the same command again")
+
+
+def _database_change(host: Host, target: str, values: dict[str, str], downgrade: bool, restore: bool) -> dict[str, str]:
+    """Return what the window does to the database on the way back."""
+    head, database, dump = values.get("target_head", ""), values.get("database_head", ""), values.get("dump", "")
+    if restore:
+        if not dump:
+            raise DeployError(f"{host.name}: there is no dump from the time of {target} in {host.paths.backups}; use --downgrade")
+        return {"restore": dump, "dump_wanted": _dump_wanted(host, True)}
+    if head == database:
+        return {}
+    if downgrade:
+        command = shell.join(("flask", "db", "downgrade", head or "base"))
+        return {"migrate": command, "migrate_in": host.facts.current, "dump_wanted": _dump_wanted(host, True)}
+    raise DeployError(
+        f"{host.name}: {target} knows the database at {head or 'its beginning'}, but it is at {database}; "
+        "rollback --downgrade migrates it down and keeps the rows, rollback --restore puts back the dump from before and loses what was written since"
+    )
+
+
+def _dump_wanted(host: Host, pending: bool) -> str:
+    snapshot = host.settings.db.snapshot
+    wanted = bool(host.settings.database_file) and (snapshot == "always" or (pending and snapshot == "auto"))
+    return "yes" if wanted else "no"
+
+
+def _counts(lines: list[str]) -> dict[str, Any] | None:
+    try:
+        counts: dict[str, Any] = json.loads(lines[-1])
+    except (IndexError, json.JSONDecodeError):
+        return None
+    return counts
+
+
+def status(host: Host) -> dict[str, Any]:
+    """Return what a person wants to know about the application on a host, by name."""
+    facts, settings = host.facts, host.settings
+    current = facts.release(facts.current)
+    words = app.parameters(settings)
+    health = "nothing is deployed"
+    if current:
+        asked = ("python3", "-I", f"{settings.paths.procedures}/health.py", "proxy")
+        command = (*asked, words["health_path"], words["health_host"], words["health_status"], "5", words["scheme"])
+        health = host.read("sh", "-c", '"$@" && echo well || true', "health", *command)
+    return {
+        "host": host.name,
+        "application": settings.app.name,
+        "release": facts.current or "none",
+        "commit": current.commit if current else "",
+        "state": current.state if current else "",
+        "service": facts.service,
+        "socket": facts.socket,
+        "health": health,
+        "open windows": [window.name for window in facts.windows if not window.result],
+        "disk free": f"{facts.free_mb} MB",
+        "last": [f"{item.get('when')} {item.get('what')} {item.get('release')} by {item.get('who')}: {item.get('result')} {item.get('cause')}".strip() for item in facts.deploys],
+    }
+
+
+def to_json(value: dict[str, Any]) -> str:
+    """Return a report as one JSON document."""
+    return json.dumps(value, indent=1)

@@ -1,0 +1,344 @@
+"""A server as tasks see it: facts, apply, lock. The only module that runs commands over a connection."""
+
+import contextlib
+import getpass
+import shutil
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from invoke.exceptions import UnexpectedExit
+from paramiko import Channel, SSHException
+
+from tasks.core import facts as facts_module
+from tasks.core import shell
+from tasks.core.connection import ServerConnection, read_lines
+from tasks.core.errors import DeployError, StepError
+from tasks.core.facts import Facts
+from tasks.core.output import Output
+from tasks.core.shell import Secret
+from tasks.core.source import Source, stage, unsafe
+from tasks.core.steps import Mode, Plan, Program, Step, compile_plan
+from tasks.core.templates import procedure
+
+if TYPE_CHECKING:
+    from tasks.core.settings import Settings
+
+HEARTBEAT = 4  # seconds; lock.sh lets go after 15 without one
+FREE_MB = 200  # below this much free disk nothing is begun
+
+
+@dataclass
+class Report:
+    """What a program did: its steps by status, and the values that procedures told."""
+
+    changed: list[Step] = field(default_factory=list)
+    ok: list[Step] = field(default_factory=list)
+    would: list[Step] = field(default_factory=list)
+    differs: list[Step] = field(default_factory=list)
+    failed: Step | None = None
+    log: list[str] = field(default_factory=list)
+    values: dict[str, str] = field(default_factory=dict)
+
+
+class Host:
+    """One server with its settings, over the connection that Fabric gave the task."""
+
+    def __init__(self, c: Any, output: Output | None = None) -> None:
+        if not isinstance(c, ServerConnection) or c.settings is None:
+            raise DeployError("this task works on a server: name one with -H, or set default_hosts in hosts.toml")
+        self.connection = c
+        self.name = c.server_name
+        self.settings: "Settings" = c.settings
+        self.paths = self.settings.paths
+        self.dry = bool(c.config.run.dry)
+        self.output = output or Output(self.name, verbose=bool(c.config.run.echo))
+        self._facts: Facts | None = None
+        self._lock = ""
+
+    @property
+    def facts(self) -> Facts:
+        """What is known about the server; asked for once.
+
+        Raises DeployError for a server that is no Debian or Ubuntu, has no free disk, or gives us no root.
+        """
+        if self._facts is None:
+            self._facts = self._ask()
+        return self._facts
+
+    def forget_facts(self) -> None:
+        """Ask the server again the next time."""
+        self._facts = None
+
+    def apply(self, plan: Plan, compare: Plan = (), files: Mapping[str, bytes] | None = None) -> Report:
+        """Bring the server to what the plan says, in one remote command; with --dry, show what would change.
+
+        `compare` is a plan that is only compared: what differs is in the report. `files` travel along, under `files/`.
+        Raises StepError at the first step that fails.
+        """
+        mode: Mode = "check" if self.dry else "apply"
+        program = compile_plan(((mode, plan), ("compare", compare)), self.paths.name, self._lock, files)
+        report = self._run(program)
+        if report.failed:
+            raise StepError(f"{self.name}: {report.failed} failed" + (f": {report.log[-1]}" if report.log else ""))
+        return report
+
+    def changes(self, plan: Plan) -> int:
+        """Apply a plan, say how much changed, and return that number."""
+        report = self.apply(plan)
+        self.summary(report)
+        return len(report.changed)
+
+    def summary(self, report: Report) -> None:
+        """Print the count of what was and what was not changed."""
+        if self.dry:
+            self.output.line(f"{len(report.would)} would change, {len(report.ok)} ok; nothing was changed (--dry)")
+        else:
+            self.output.line(f"{len(report.changed)} changed, {len(report.ok)} ok")
+
+    def read(self, *words: str, root: bool = True) -> str:
+        """Return what a command prints.
+
+        Raises DeployError with the end of its standard error when it fails.
+        """
+        lines: list[str] = []
+        status, errors = self._exec(self._elevated(shell.join(words)) if root else shell.join(words), self._password() if root else b"", lines.append)
+        if status:
+            raise DeployError(f"{self.name}: {words[0]} failed: {(errors.strip() or lines and lines[-1] or f'exit code {status}')}")
+        return "\n".join(lines)
+
+    def send_tree(self, sent: Source) -> str:
+        """Bring a working tree into the application's incoming folder by patchwork's rsync, and return that folder.
+
+        Returns an empty string where rsync cannot log in as we did (password, jump host, sudo with password) or is missing on one side.
+        """
+        c = self.connection
+        keys = [str(key) for key in c.connect_kwargs.get("key_filename", [])]
+        rsync_path = {"root": "rsync", "passwordless": "sudo -n rsync"}.get(self.facts.sudo, "")
+        plain = not any(unsafe(text) for text in (*keys, c.host, c.user)) and not c.connect_kwargs.get("password") and not c.gateway
+        if self.dry or not (rsync_path and plain and shutil.which("rsync") and shutil.which("ssh")):
+            return ""
+        c.open()
+        from tasks.core import compat  # noqa: F401  # before patchwork
+        from patchwork.transfers import rsync
+
+        target = f"{self.paths.root}/incoming"
+        with stage(sent) as folder, tempfile.NamedTemporaryFile("w", prefix="decant-") as known_hosts:
+            key = c.transport.get_remote_server_key()
+            known_hosts.write(f"{c.host if c.port == 22 else f'[{c.host}]:{c.port}'} {key.get_name()} {key.get_base64()}\n")
+            known_hosts.flush()
+            ssh_opts = f"-o BatchMode=yes -o StrictHostKeyChecking=yes -o UserKnownHostsFile={known_hosts.name}"
+            try:
+                rsync(c, f"{folder}/", target, delete=True, rsync_opts=f"--links --quiet --rsync-path='{rsync_path}'", ssh_opts=ssh_opts)
+            except UnexpectedExit as error:
+                self.output.line(f"rsync did not get through ({error.result.stderr.strip().splitlines()[-1:]}); sending the tree as a tar")
+                return ""
+        return target
+
+    def interact(self, *words: str) -> int:
+        """Run a command as root with this terminal attached, and return its exit code."""
+        if self.dry:
+            self.output.line(f"would run: {shell.join(words)}")
+            return 0
+        command = shell.join(words)
+        options: dict[str, Any] = {"pty": True, "warn": True, "hide": None, "echo": False}
+        if self.facts.sudo == "root":
+            result = self.connection.run(command, **options)
+        else:
+            result = self.connection.sudo(command, password=self._secret(), **options)
+        return int(result.exited)
+
+    @contextlib.contextmanager
+    def lock(self, what: str) -> Iterator[None]:
+        """Keep every other command for this application out until the block ends or this client is no longer heard from.
+
+        Raises DeployError that names the holder. Does nothing with --dry.
+        """
+        if self.dry:
+            yield
+            return
+        channel = self._hold(what)
+        stop = threading.Event()
+        beat = threading.Thread(target=_beat, args=(channel, stop), daemon=True)
+        beat.start()
+        self._lock = self.paths.lock
+        try:
+            yield
+        finally:
+            self._lock = ""
+            stop.set()
+            beat.join()
+            with contextlib.suppress(Exception):
+                channel.shutdown_write()
+                channel.recv_exit_status()
+
+    @contextlib.contextmanager
+    def background(self, command: str) -> Iterator[list[str]]:
+        """Run a root command beside others until the block ends; its standard output is in the list after that."""
+        channel = self._start(self._elevated(command), self._password())
+        lines: list[str] = []
+        reader = threading.Thread(target=lambda: read_lines(channel, lines.append), daemon=True)
+        reader.start()
+        try:
+            yield lines
+        finally:
+            with contextlib.suppress(Exception):
+                channel.shutdown_write()
+            reader.join(timeout=20)
+
+    def _ask(self) -> Facts:
+        lines: list[str] = []
+        command = shell.join(("sh", "-c", procedure("facts.sh").decode(), "facts", self.paths.name, self.paths.root))
+        status, errors = self._exec(command, b"", lines.append)
+        found = facts_module.parse("\n".join(lines))
+        if status or not found.user:
+            raise DeployError(f"{self.name}: the server ran no shell for us: {errors.strip() or f'exit code {status}'}")
+        problem = _unusable(found, self.connection.user, self.paths.root)
+        if problem:
+            raise DeployError(f"{self.name}: {problem}")
+        return found
+
+    def _run(self, program: Program) -> Report:
+        archive = program.archive(procedure("steps.sh"))
+        report = Report()
+        reader = _Reader(program, report, self.output)
+        unpack = shell.all_of(
+            "umask 077",
+            'd=$(mktemp -d "${TMPDIR:-/tmp}/decant.XXXXXXXX")',
+            f'head -c {len(archive)} | tar -xzf - -C "$d"',
+            self._elevated('sh "$d/program"'),
+        )
+        status, errors = self._exec(f"{unpack}; r=$?; rm -rf \"$d\" 2>/dev/null; exit $r", archive + self._password(), reader.line)
+        if status and not report.failed:
+            raise DeployError(f"{self.name}: {self._why(status, errors)}")
+        return report
+
+    def _why(self, status: int, errors: str) -> str:
+        last = (errors.strip().splitlines() or [f"exit code {status}"])[-1]
+        if "incorrect password" in errors or "no password was provided" in errors or "Sorry, try again" in errors:
+            return f"sudo does not take the password of {self.facts.user}; correct SUDO_PASSWORD in .env.deploy"
+        if "not in the sudoers" in errors or "may not run sudo" in errors:
+            return f"{self.facts.user} may not use sudo there; add it to the group sudo, or log in as root (hosts.{self.name}.user)"
+        if "No space left" in errors:
+            return f"no free disk: {last}"
+        return f"the program did not run to its end: {last}; run the same command again"
+
+    def _hold(self, what: str) -> Channel:
+        details = f"{what} by {getpass.getuser()}@{socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S %z')}"
+        command = shell.join(("sh", "-c", procedure("lock.sh").decode(), "lock", self.paths.lock, details))
+        channel = self._start(self._elevated(command), self._password())
+        with channel.makefile("rb", 0) as output:
+            answer = output.readline().decode().rstrip("\n")
+        if answer == "held":
+            return channel
+        if answer.startswith("busy"):
+            raise DeployError(f"{self.name}: another command is at work on {self.paths.name}: {answer.partition(chr(9))[2]}; wait for it, or see: fab -H {self.name} status")
+        errors = channel.makefile_stderr("rb").read().decode("utf-8", "replace")
+        raise DeployError(f"{self.name}: {self._why(channel.recv_exit_status(), errors)}")
+
+    def _exec(self, command: str, stdin: bytes, on_line: Callable[[str], None]) -> tuple[int, str]:
+        channel = self._start(command, stdin)
+        try:
+            channel.shutdown_write()
+            errors = read_lines(channel, on_line)
+            status = channel.recv_exit_status()
+        except (SSHException, EOFError, OSError) as error:
+            raise self.connection.lost() from error
+        if status == -1:
+            raise self.connection.lost()
+        return status, errors
+
+    def _start(self, command: str, stdin: bytes) -> Channel:
+        channel = self.connection.session()
+        try:
+            channel.exec_command(command)
+            channel.sendall(stdin)
+        except (SSHException, EOFError, OSError) as error:
+            raise self.connection.lost() from error
+        return channel
+
+    def _elevated(self, command: str) -> str:
+        """Return a simple command (a shell text) as root."""
+        return {"root": "", "passwordless": "sudo -n -- ", "password": "sudo -S -p '' -- "}[self.facts.sudo] + command
+
+    def _password(self) -> bytes:
+        """Return what sudo reads from its standard input: the password's line, alone."""
+        return f"{self._secret()}\n".encode() if self.facts.sudo == "password" else b""
+
+    def _secret(self) -> str | None:
+        if self.facts.sudo != "password":
+            return None
+        given = self.connection.config.sudo.password or sudo_password(self.settings, self.name).reveal()
+        if not given:
+            raise DeployError(
+                f"{self.name}: sudo asks {self.facts.user} for a password; put SUDO_PASSWORD=... into .env.deploy beside hosts.toml, "
+                "or give --prompt-for-sudo-password"
+            )
+        return str(given)
+
+
+class _Reader:
+    """Turn a program's report into a Report, printing as it comes."""
+
+    def __init__(self, program: Program, report: Report, output: Output) -> None:
+        self.program, self.report, self.output = program, report, output
+        self.since = time.monotonic()
+
+    def line(self, text: str) -> None:
+        word, _, rest = text.partition("\t")
+        number, _, detail = rest.partition("\t")
+        if not number.isdigit():
+            return
+        step = self.program.steps[int(number) - 1] if int(number) else None
+        if word in ("ok", "changed", "would", "differs", "failed") and step is not None:
+            self._end(word, step)
+        elif word == "log":
+            self.report.log.append(detail)
+        elif word in ("say", "diff"):
+            self.output.line(f"  {detail}")
+        elif word == "value":
+            key, _, value = detail.partition("\t")
+            self.report.values[key] = value
+
+    def _end(self, word: str, step: Step) -> None:
+        seconds, self.since = time.monotonic() - self.since, time.monotonic()
+        if word == "failed":
+            self.report.failed = step
+            for line in self.report.log:
+                self.output.line(f"  | {line}")
+        else:
+            getattr(self.report, word).append(step)
+        if word != "differs":
+            self.output.step(word, str(step), seconds)
+
+
+def sudo_password(settings: "Settings", name: str) -> Secret:
+    """Return SUDO_PASSWORD_<HOST> or SUDO_PASSWORD from `.env.deploy` beside hosts.toml, or an empty secret."""
+    from dotenv import dotenv_values
+
+    path = settings.folder / ".env.deploy"
+    values = dotenv_values(path, interpolate=False) if path.is_file() else {}
+    own = f"SUDO_PASSWORD_{''.join(c if c.isalnum() else '_' for c in name).upper()}"
+    return Secret(values.get(own) or values.get("SUDO_PASSWORD") or "")
+
+
+def _unusable(facts: Facts, user: str, root: str) -> str:
+    if not facts.is_debian:
+        return f"{facts.os_name or 'this system'} is neither Debian nor Ubuntu; this tool knows apt and systemd only"
+    if not facts.systemd:
+        return "systemd does not run here; use a server or a virtual machine, not an application container"
+    if facts.sudo == "none":
+        return f"{user} is not root and there is no sudo; log in as root (hosts.*.user), or install sudo and allow {user}"
+    if facts.free_mb < FREE_MB or facts.tmp_free_mb < 20:
+        return f"the disk is full: {facts.free_mb} MB free for {root}, {facts.tmp_free_mb} MB in /tmp; make room ({FREE_MB} MB at least)"
+    return ""
+
+
+def _beat(channel: Channel, stop: threading.Event) -> None:
+    with contextlib.suppress(Exception):
+        while not stop.wait(HEARTBEAT):
+            channel.sendall(b".")

@@ -1,0 +1,387 @@
+"""Throwaway Debian servers on this machine, for rehearsals and for the tests.
+
+A server is a booted systemd-nspawn container on its own overlay over a cached root made by mmdebstrap. Everything here runs as root;
+`call` is the door for everybody else and goes through sudo.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import ipaddress
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tasks.core.errors import LabError
+
+STATE = Path("/var/lib/decant-lab")
+SUITES = ("bookworm", "trixie")
+BRIDGE = "decant0"
+PACKAGES = "systemd,systemd-sysv,dbus,openssh-server,sudo,ca-certificates,iproute2,netbase"
+TOOLS = {
+    "mmdebstrap": "mmdebstrap",
+    "systemd-nspawn": "systemd-container",
+    "ip": "iproute2",
+    "iptables": "iptables",
+    "ssh-keygen": "openssh-client",
+}
+
+
+def call(action: str, *words: str) -> Any:
+    """Run one of this module's actions as root and return what it answers.
+
+    Raises LabError where this machine cannot boot servers or there is neither root nor sudo.
+    """
+    if not Path("/etc/debian_version").exists():
+        raise LabError("lab: a lab server needs a Debian or Ubuntu machine with root or sudo; here, use a virtual machine and name it in hosts.toml")
+    if os.geteuid() == 0:
+        return ACTIONS[action](*words)
+    if not shutil.which("sudo"):
+        raise LabError("lab: booting a server needs root, and there is no sudo here; run this command as root")
+    command = ["sudo", sys.executable, "-m", "tasks.core.lab", action, *words]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise LabError(done.stdout.strip() or "lab: sudo refused; run this command as root")
+    return json.loads(done.stdout)
+
+
+def up(name: str, suite: str = "bookworm", layer: str = "") -> dict[str, Any]:
+    """Boot a fresh server and return its address, key and host key fingerprint.
+
+    `layer` is the name of a snapshot to start from instead of the empty base of the suite.
+    """
+    if suite not in SUITES:
+        raise LabError(f"lab: unknown suite {suite!r}; one of {', '.join(SUITES)}")
+    _need_tools()
+    down(name)
+    with _locked():
+        lower = [_base(suite)] if not layer else json.loads((STATE / "layers" / layer / "lower.json").read_text())
+        home = _home(name)
+        for folder in ("upper", "work", "root"):
+            (home / folder).mkdir(parents=True)
+        _network()
+        server = {"name": name, "suite": suite, "lower": lower, "address": _free_address(), "key": _key(), "user": "root"}
+        _save(server)
+    _mount(server)
+    _personalise(server)
+    boot(name)
+    return {**_load(name), "key": _key(), "private": Path(_key()).read_text()}
+
+
+def down(name: str) -> None:
+    """Take a server away, with everything on it; one that is not there is fine."""
+    home = _home(name)
+    if not home.exists():
+        return
+    power_cut(name)
+    subprocess.run(["umount", "--lazy", str(home / "root")], capture_output=True)
+    shutil.rmtree(home)
+    with _locked():
+        if not any((STATE / "servers").iterdir()):
+            _network_down()
+
+
+def boot(name: str) -> None:
+    """Start a server that is off and wait until its sshd answers."""
+    server, home = _load(name), _home(name)
+    _mount(server)
+    log = (home / "console.log").open("ab")
+    process = subprocess.Popen(_nspawn(name), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    _save({**server, "pid": process.pid})
+    deadline = time.monotonic() + 60
+    while not _answers(server["address"]):
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise LabError(f"lab: {name} did not boot; its console is in {home}/console.log")
+        time.sleep(0.1)
+
+
+def power_cut(name: str) -> None:
+    """Cut the power: every process of the server ends at once, its disk stays as it is."""
+    for pid in _processes(name):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    while _processes(name):
+        if time.monotonic() > deadline:
+            raise LabError(f"lab: the processes of {name} do not end")
+        time.sleep(0.05)
+
+
+def shut_down(name: str) -> None:
+    """Shut a server down in order, as its power button would."""
+    pids = _processes(name)
+    if len(pids) > 1:
+        os.kill(pids[1], signal.SIGRTMIN + 4)
+    deadline = time.monotonic() + 40
+    while _processes(name):
+        if time.monotonic() > deadline:
+            power_cut(name)
+        time.sleep(0.1)
+
+
+def snapshot(name: str, layer: str) -> None:
+    """Shut a server down and keep its disk as a layer that other servers can start from."""
+    server, home = _load(name), _home(name)
+    shut_down(name)
+    subprocess.run(["umount", str(home / "root")], check=True)
+    target = STATE / "layers" / layer
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    (home / "upper").rename(target / "upper")
+    (target / "lower.json").write_text(json.dumps([str(target / "upper"), *server["lower"]]))
+    down(name)
+
+
+def forget(layer: str) -> None:
+    """Remove a snapshot."""
+    shutil.rmtree(STATE / "layers" / layer, ignore_errors=True)
+
+
+def listing() -> list[dict[str, Any]]:
+    """Return every server of this machine with whether it runs."""
+    servers = sorted((STATE / "servers").glob("*/server.json")) if STATE.exists() else []
+    return [{**json.loads(path.read_text()), "running": bool(_processes(path.parent.name))} for path in servers]
+
+
+def _need_tools() -> None:
+    missing = sorted(package for tool, package in TOOLS.items() if not shutil.which(tool))
+    if missing:
+        raise LabError(f"lab: missing on this machine: {' '.join(missing)}; run: apt-get install {' '.join(missing)}")
+
+
+def _home(name: str) -> Path:
+    if not name or not all(c.isalnum() or c == "-" for c in name) or len(name) > 40:
+        raise LabError(f"lab: {name!r} is no name for a server; letters, digits and - only")
+    return STATE / "servers" / name
+
+
+def _load(name: str) -> dict[str, Any]:
+    path = _home(name) / "server.json"
+    if not path.exists():
+        raise LabError(f"lab: there is no server {name!r}; fab lab.list shows them")
+    server: dict[str, Any] = json.loads(path.read_text())
+    return server
+
+
+def _save(server: dict[str, Any]) -> None:
+    (_home(server["name"]) / "server.json").write_text(json.dumps(server, indent=1))
+
+
+@contextlib.contextmanager
+def _locked() -> Iterator[None]:
+    (STATE / "servers").mkdir(parents=True, exist_ok=True)
+    with (STATE / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _base(suite: str) -> str:
+    """Make the suite's root once; it is made anew when what goes into it changes."""
+    sources = _apt_sources(suite)
+    seed = hashlib.sha256(json.dumps([PACKAGES, sources]).encode()).hexdigest()[:12]
+    base = STATE / "base" / f"{suite}-{seed}"
+    if base.exists():
+        return str(base)
+    print(f"lab: making the base of {suite}, once (about 25 s)", file=sys.stderr)
+    unfinished = base.with_suffix(".part")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.parent.mkdir(parents=True, exist_ok=True)
+    done = subprocess.run(
+        ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={PACKAGES}", suite, str(unfinished), *sources], capture_output=True, text=True
+    )
+    if done.returncode:
+        raise LabError(f"lab: mmdebstrap could not make {suite}: {done.stderr.strip().splitlines()[-1:]}")
+    _copy_trust(unfinished)
+    for path in unfinished.glob("etc/ssh/ssh_host_*"):
+        path.unlink()
+    (unfinished / "etc/machine-id").write_text("")
+    unfinished.rename(base)
+    return str(base)
+
+
+def _apt_sources(suite: str) -> list[str]:
+    """Return source lines for the suite at the repositories that this machine itself uses; none: mmdebstrap's own default."""
+    own = dict(line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line)
+    codename = own.get("VERSION_CODENAME", "").strip('"')
+    if own.get("ID") != "debian":
+        return []
+    targets = subprocess.run(
+        ["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages"], capture_output=True, text=True
+    )
+    found = dict.fromkeys(targets.stdout.splitlines())
+    lines = []
+    for line in found:
+        uri, _, release = line.partition(" ")
+        if release == codename or release.startswith(codename + "-"):
+            lines.append(f"deb {uri} {release.replace(codename, suite, 1)} main")
+    return lines
+
+
+def _copy_trust(root: Path) -> None:
+    """Give the root this machine's own certificates and package settings, so that it reaches what the machine reaches."""
+    for path in Path("/usr/local/share/ca-certificates").glob("*.crt"):
+        shutil.copy(path, root / "usr/local/share/ca-certificates")
+    subprocess.run(["chroot", str(root), "update-ca-certificates"], capture_output=True, check=True)
+    if Path("/etc/pip.conf").exists():
+        shutil.copy("/etc/pip.conf", root / "etc/pip.conf")
+    (root / "etc/uv").mkdir()
+    (root / "etc/uv/uv.toml").write_text("system-certs = true\n")
+
+
+def _networks() -> Iterator[ipaddress.IPv4Network]:
+    for third in range(256):
+        yield ipaddress.IPv4Network(f"10.213.{third}.0/24")
+
+
+def _network() -> None:
+    """Make the bridge, on a range that this machine does not use yet, with a way out for packages."""
+    if Path(f"/sys/class/net/{BRIDGE}").exists():
+        return
+    routes = subprocess.run(["ip", "-4", "route"], capture_output=True, text=True, check=True).stdout
+    network = next(net for net in _networks() if str(net.network_address)[:-1] not in routes)
+    for command in (
+        ["ip", "link", "add", BRIDGE, "type", "bridge"],
+        ["ip", "address", "add", f"{network[1]}/24", "dev", BRIDGE],
+        ["ip", "link", "set", BRIDGE, "up"],
+        ["iptables", "-t", "nat", "-A", "POSTROUTING", "-s", str(network), "!", "-d", str(network), "-j", "MASQUERADE", "-m", "comment", "--comment", BRIDGE],
+        ["iptables", "-A", "FORWARD", "-i", BRIDGE, "-j", "ACCEPT"],
+        ["iptables", "-A", "FORWARD", "-o", BRIDGE, "-j", "ACCEPT"],
+    ):
+        subprocess.run(command, check=True)
+    Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+
+
+def _network_down() -> None:
+    if not Path(f"/sys/class/net/{BRIDGE}").exists():
+        return
+    network = _bridge_network()
+    for rule in (
+        ["-t", "nat", "-D", "POSTROUTING", "-s", str(network), "!", "-d", str(network), "-j", "MASQUERADE", "-m", "comment", "--comment", BRIDGE],
+        ["-D", "FORWARD", "-i", BRIDGE, "-j", "ACCEPT"],
+        ["-D", "FORWARD", "-o", BRIDGE, "-j", "ACCEPT"],
+    ):
+        subprocess.run(["iptables", *rule], capture_output=True)
+    subprocess.run(["ip", "link", "delete", BRIDGE], capture_output=True)
+
+
+def _bridge_network() -> ipaddress.IPv4Network:
+    shown = json.loads(subprocess.run(["ip", "-j", "address", "show", BRIDGE], capture_output=True, text=True, check=True).stdout)
+    address = next(info["local"] for info in shown[0]["addr_info"] if info["family"] == "inet")
+    return ipaddress.IPv4Network(f"{address}/24", strict=False)
+
+
+def _free_address() -> str:
+    network = _bridge_network()
+    taken = {json.loads(path.read_text())["address"] for path in (STATE / "servers").glob("*/server.json")}
+    return next(str(host) for host in list(network.hosts())[9:] if str(host) not in taken)
+
+
+def _key() -> str:
+    path = STATE / "key"
+    if not path.exists():
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "decant-lab", "-f", str(path)], check=True)
+    return str(path)
+
+
+def _mount(server: dict[str, Any]) -> None:
+    home = _home(server["name"])
+    if os.path.ismount(home / "root"):
+        return
+    options = f"lowerdir={':'.join(server['lower'])},upperdir={home}/upper,workdir={home}/work"
+    subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, str(home / "root")], check=True)
+
+
+def _personalise(server: dict[str, Any]) -> None:
+    """Give the server its name, address, host keys and our key."""
+    root = _home(server["name"]) / "root"
+    network = _bridge_network()
+    (root / "etc/hostname").write_text(server["name"] + "\n")
+    (root / "etc/hosts").write_text(f"127.0.0.1 localhost\n127.0.1.1 {server['name']}\n")
+    (root / "etc/resolv.conf").unlink(missing_ok=True)
+    shutil.copy("/etc/resolv.conf", root / "etc/resolv.conf")
+    (root / "etc/systemd/network/10-lab.network").write_text(
+        f"[Match]\nName=host0\n[Network]\nAddress={server['address']}/24\nGateway={network[1]}\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n"
+    )
+    wants = root / "etc/systemd/system/multi-user.target.wants"
+    wants.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        (wants / "systemd-networkd.service").symlink_to("/lib/systemd/system/systemd-networkd.service")
+    (root / "root/.ssh").mkdir(mode=0o700, exist_ok=True)
+    shutil.copy(f"{server['key']}.pub", root / "root/.ssh/authorized_keys")
+    for path in root.glob("etc/ssh/ssh_host_*"):
+        path.unlink()
+    subprocess.run(["ssh-keygen", "-q", "-A", "-f", str(root)], check=True)
+    shown = subprocess.run(["ssh-keygen", "-lf", str(root / "etc/ssh/ssh_host_ed25519_key.pub")], capture_output=True, text=True, check=True)
+    _save({**server, "host_key": shown.stdout.split()[1]})
+
+
+def _nspawn(name: str) -> list[str]:
+    command = ["systemd-nspawn", "--quiet", "--boot", "--register=no", f"--directory={_home(name)}/root", f"--machine={name}"]
+    command += [f"--network-bridge={BRIDGE}", "--resolv-conf=off", "--timezone=off", "--console=read-only", "--capability=CAP_NET_ADMIN"]
+    if not Path("/run/systemd/system").exists():
+        # Without a systemd on this machine there is nobody to allot a scope, and nspawn's propagation folder must be a mount.
+        command.append("--keep-unit")
+        propagation = Path("/run/systemd/nspawn")
+        propagation.mkdir(parents=True, exist_ok=True)
+        if not os.path.ismount(propagation):
+            subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(propagation)], check=True)
+    return command
+
+
+def _processes(name: str) -> list[int]:
+    """Return the pid of the server's nspawn and of its pid 1, as far as they live."""
+    try:
+        pid = _load(name).get("pid")
+    except LabError:
+        return []
+    if not pid or f"--machine={name}" not in _cmdline(pid):
+        return []
+    children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True).stdout.split()
+    return [pid, *map(int, children)]
+
+
+def _cmdline(pid: int) -> list[str]:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        return [] if state == "Z" else Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    except OSError:
+        return []
+
+
+def _answers(address: str) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((address, 22), timeout=1) as s:
+        return s.recv(4) == b"SSH-"
+    return False
+
+
+ACTIONS = {
+    "up": up,
+    "down": down,
+    "boot": boot,
+    "power-cut": power_cut,
+    "shut-down": shut_down,
+    "snapshot": snapshot,
+    "forget": forget,
+    "list": listing,
+}
+
+
+def main() -> None:
+    """Run one action for an unprivileged caller: its answer is one JSON document on standard output."""
+    try:
+        print(json.dumps(ACTIONS[sys.argv[1]](*sys.argv[2:])))
+    except LabError as error:
+        print(error)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

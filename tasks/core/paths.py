@@ -1,0 +1,84 @@
+"""Where things are on the server: one name for each path."""
+
+from dataclasses import dataclass
+
+LOCKS = "/run/decant"
+MANIFESTS = "/var/lib/decant/apps"
+
+
+@dataclass(frozen=True)
+class Paths:
+    """The paths of one application."""
+
+    name: str
+    root: str
+
+    @property
+    def repository(self) -> str:
+        """The bare mirror of the git source."""
+        return f"{self.root}/repo.git"
+
+    @property
+    def releases(self) -> str:
+        """The folder of the exported releases."""
+        return f"{self.root}/releases"
+
+    @property
+    def current(self) -> str:
+        """The link to the release that serves."""
+        return f"{self.root}/current"
+
+    @property
+    def shared(self) -> str:
+        """What lives across releases."""
+        return f"{self.root}/shared"
+
+    @property
+    def secrets(self) -> str:
+        """Variables that were made or set on the server."""
+        return f"{self.shared}/secrets.env"
+
+    @property
+    def environments(self) -> str:
+        """The Python environments, one folder a digest."""
+        return f"{self.root}/venvs"
+
+    @property
+    def backups(self) -> str:
+        """The database dumps."""
+        return f"{self.root}/backups"
+
+    @property
+    def logs(self) -> str:
+        """One log, one parameter and one result file for each window."""
+        return f"{self.root}/log"
+
+    @property
+    def procedures(self) -> str:
+        """The static scripts that the server runs by itself."""
+        return f"{self.root}/procedures"
+
+    @property
+    def run(self) -> str:
+        """The socket's folder."""
+        return f"/run/{self.name}"
+
+    @property
+    def socket(self) -> str:
+        """The socket that systemd holds open while versions change."""
+        return f"{self.run}/{self.name}.sock"
+
+    @property
+    def service(self) -> str:
+        """The systemd unit of the application."""
+        return f"{self.name}.service"
+
+    @property
+    def lock(self) -> str:
+        """The lock of a command that changes this application."""
+        return f"{LOCKS}/{self.name}.lock"
+
+    @property
+    def manifest(self) -> str:
+        """What this application owns on the server."""
+        return f"{MANIFESTS}/{self.name}.json"

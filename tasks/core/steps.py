@@ -1,0 +1,309 @@
+"""What can be done to a server, as frozen values, and how a plan of them becomes one POSIX sh program.
+
+A step describes a wanted state. Its check and its deed are functions of `templates/procedures/steps.sh`; here a step is only turned into a
+call of them, so a compiled plan reads like the plan. Nothing in this module talks to a server.
+"""
+
+import io
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tasks.core import shell
+from tasks.core.shell import Secret
+
+Mode = Literal["apply", "check", "compare"]
+
+
+class Step:
+    """A wanted state. `words` are the arguments of its functions in steps.sh; a `bytes` word travels as a file."""
+
+    notify: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """The name of the step's functions in steps.sh."""
+        return type(self).__name__.lower()
+
+    def words(self) -> tuple[str | bytes, ...]:
+        """Return the arguments of check, deed and show."""
+        raise NotImplementedError
+
+
+Plan = tuple[Step, ...]
+
+
+@dataclass(frozen=True)
+class Packages(Step):
+    """Debian packages are installed."""
+
+    names: tuple[str, ...]
+
+    def words(self) -> tuple[str, ...]:
+        """Return the names."""
+        return self.names
+
+    def __str__(self) -> str:
+        return f"packages {' '.join(self.names)}"
+
+
+@dataclass(frozen=True)
+class File(Step):
+    """A file has this content, owner and mode; a Secret's content is shown nowhere."""
+
+    path: str
+    content: str | bytes | Secret
+    owner: str = "root:root"
+    mode: int = 0o644
+    notify: tuple[str, ...] = ()
+
+    def words(self) -> tuple[str | bytes, ...]:
+        """Return path, content, owner, mode and whether it is secret."""
+        text = self.content.reveal() if isinstance(self.content, Secret) else self.content
+        data = text.encode() if isinstance(text, str) else text
+        return (self.path, data, self.owner, f"{self.mode:04o}", "secret" if isinstance(self.content, Secret) else "plain")
+
+    def __str__(self) -> str:
+        return f"file {self.path}"
+
+
+@dataclass(frozen=True)
+class Directory(Step):
+    """A folder exists with this owner and mode."""
+
+    path: str
+    owner: str = "root:root"
+    mode: int = 0o755
+
+    def words(self) -> tuple[str, ...]:
+        """Return path, owner and mode."""
+        return (self.path, self.owner, f"{self.mode:04o}")
+
+    def __str__(self) -> str:
+        return f"folder {self.path}"
+
+
+@dataclass(frozen=True)
+class Link(Step):
+    """A symbolic link points to the target."""
+
+    path: str
+    target: str
+    notify: tuple[str, ...] = ()
+
+    def words(self) -> tuple[str, ...]:
+        """Return path and target."""
+        return (self.path, self.target)
+
+    def __str__(self) -> str:
+        return f"link {self.path}"
+
+
+@dataclass(frozen=True)
+class Absent(Step):
+    """A file or link is not there."""
+
+    path: str
+    notify: tuple[str, ...] = ()
+
+    def words(self) -> tuple[str, ...]:
+        """Return the path."""
+        return (self.path,)
+
+    def __str__(self) -> str:
+        return f"no {self.path}"
+
+
+@dataclass(frozen=True)
+class Line(Step):
+    """The lines of a file that match the pattern (a regular expression) are this one line."""
+
+    path: str
+    pattern: str
+    line: str
+    notify: tuple[str, ...] = ()
+
+    def words(self) -> tuple[str, ...]:
+        """Return path, pattern and line."""
+        return (self.path, self.pattern, self.line)
+
+    def __str__(self) -> str:
+        return f"line {self.line.strip()} in {self.path}"
+
+
+@dataclass(frozen=True)
+class Generated(Step):
+    """A variable in a secrets file has a random value, made on the server once and never replaced."""
+
+    path: str
+    name: str
+    owner: str
+
+    def words(self) -> tuple[str, ...]:
+        """Return path, name and owner."""
+        return (self.path, self.name, self.owner)
+
+    def __str__(self) -> str:
+        return f"secret {self.name}"
+
+
+@dataclass(frozen=True)
+class User(Step):
+    """A system user without a login exists."""
+
+    name: str
+    home: str
+
+    def words(self) -> tuple[str, ...]:
+        """Return name and home."""
+        return (self.name, self.home)
+
+    def __str__(self) -> str:
+        return f"user {self.name}"
+
+
+@dataclass(frozen=True)
+class Unit(Step):
+    """A systemd unit is enabled or not, and runs or not; None leaves it as it is."""
+
+    name: str
+    enabled: bool | None = None
+    running: bool | None = None
+
+    def words(self) -> tuple[str, ...]:
+        """Return name, enabled and running as yes, no or -."""
+        return (self.name, _yes_no(self.enabled), _yes_no(self.running))
+
+    def __str__(self) -> str:
+        return f"unit {self.name}"
+
+
+@dataclass(frozen=True)
+class Firewall(Step):
+    """The firewall is on and lets these `PORT/PROTOCOL` in."""
+
+    ports: tuple[str, ...]
+
+    def words(self) -> tuple[str, ...]:
+        """Return the ports."""
+        return self.ports
+
+    def __str__(self) -> str:
+        return f"firewall {' '.join(self.ports)}"
+
+
+@dataclass(frozen=True)
+class Run(Step):
+    """A command has been run: `unless` succeeds. Without `unless` it runs each time."""
+
+    command: tuple[str, ...]
+    unless: tuple[str, ...] = ()
+    label: str = ""
+
+    def words(self) -> tuple[str, ...]:
+        """Return both commands as shell texts."""
+        return (shell.join(self.command), shell.join(self.unless))
+
+    def __str__(self) -> str:
+        return self.label or f"run {' '.join(self.command)}"
+
+
+@dataclass(frozen=True)
+class Notify(Step):
+    """What earlier steps asked for has been done: `UNIT.reload`, `UNIT.restart`, `daemon-reload` or `tmpfiles`."""
+
+    action: str
+
+    def words(self) -> tuple[str, ...]:
+        """Return the action."""
+        return (self.action,)
+
+    def __str__(self) -> str:
+        return self.action
+
+
+@dataclass(frozen=True)
+class Procedure(Step):
+    """A static script of templates/procedures runs with these parameters; what it reports comes back as values."""
+
+    name: str
+    parameters: Mapping[str, str] = field(hash=False)
+    folder: str
+
+    def words(self) -> tuple[str | bytes, ...]:
+        """Return the script's path on the server and the file of its parameters."""
+        return (f"{self.folder}/{self.name}.sh", shell.assignments(self.parameters).encode())
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
+class Together(Step):
+    """All of these steps hold and `validate` succeeds, or what they changed is put back and `undo` runs."""
+
+    steps: tuple[Step, ...]
+    validate: tuple[str, ...]
+    undo: tuple[str, ...] = ("true",)
+
+    def __str__(self) -> str:
+        return f"check {' '.join(self.validate)}"
+
+
+@dataclass(frozen=True)
+class Program:
+    """A compiled plan: the sh text, the files that travel with it, and the step behind each number."""
+
+    text: str
+    files: Mapping[str, bytes]
+    steps: tuple[Step, ...]
+
+    def archive(self, driver: bytes) -> bytes:
+        """Return the program, its driver (steps.sh) and its files as one compressed tar."""
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=3, format=tarfile.PAX_FORMAT) as tar:
+            for name, data in {"program": self.text.encode(), "steps.sh": driver, **self.files}.items():
+                entry = tarfile.TarInfo(name)
+                entry.size, entry.mode = len(data), 0o600
+                tar.addfile(entry, io.BytesIO(data))
+        return buffer.getvalue()
+
+
+def compile_plan(sections: Iterable[tuple[Mode, Plan]], app: str, lock: str = "", files: Mapping[str, bytes] | None = None) -> Program:
+    """Compile plans, each with its mode, into one program.
+
+    `lock` is the path of the command's lock, which the program shares; `files` travel beside the steps' own, under `files/`.
+    """
+    numbered: list[Step] = []
+    sent: dict[str, bytes] = {f"files/{name}": data for name, data in (files or {}).items()}
+    lines = ["here=$(dirname \"$0\")", "trap 'rm -rf \"$here\"' EXIT", "mode=apply", f"app={shell.quote(app)}", f"lock={shell.quote(lock or '-')}"]
+    lines += ['. "$here/steps.sh"', "begin"]
+    for mode, plan in sections:
+        lines.append(f"mode={mode}")
+        lines += _calls(plan, numbered, sent)
+    return Program("\n".join([*lines, "exit 0", ""]), sent, tuple(numbered))
+
+
+def _calls(plan: Iterable[Step], numbered: list[Step], sent: dict[str, bytes]) -> Iterator[str]:
+    for step in plan:
+        if isinstance(step, Together):
+            yield "together"
+            yield from _calls(step.steps, numbered, sent)
+            numbered.append(step)
+            yield shell.join(("agree", str(len(numbered)), shell.join(step.validate), shell.join(step.undo)))
+            continue
+        numbered.append(step)
+        words = [_word(word, f"{len(numbered)}", sent) for word in step.words()]
+        yield shell.join(("step", str(len(numbered)), " ".join(step.notify) or "-", step.kind, *words))
+
+
+def _word(word: str | bytes, name: str, sent: dict[str, bytes]) -> str:
+    if isinstance(word, str):
+        return word
+    sent[f"files/{name}"] = word
+    return name
+
+
+def _yes_no(value: bool | None) -> str:
+    return "-" if value is None else "yes" if value else "no"

@@ -1,0 +1,43 @@
+"""The files that land on a server: our templates, of which the user's own win."""
+
+import functools
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+    from tasks.core.settings import Settings
+
+OURS = Path(__file__).parents[2] / "templates"
+
+
+def render(name: str, settings: "Settings", **values: Any) -> str:
+    """Return a template's text; a `templates/` beside the user's hosts.toml is asked first.
+
+    Raises jinja2.UndefinedError for a name that nobody gave it: a typo fails, it is not rendered empty.
+    """
+    template = _environment(settings.folder).get_template(name)
+    return template.render(settings=settings, paths=settings.paths, app=settings.app, **values)
+
+
+def procedure(name: str) -> bytes:
+    """Return a procedure: a static script, with nothing filled in."""
+    return (OURS / "procedures" / name).read_bytes()
+
+
+def procedures() -> dict[str, bytes]:
+    """Return every procedure by its file name."""
+    return {path.name: path.read_bytes() for path in sorted((OURS / "procedures").iterdir()) if path.is_file()}
+
+
+@functools.cache
+def _environment(folder: Path) -> "Environment":
+    from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined
+
+    loader = ChoiceLoader([FileSystemLoader(folder / "templates"), FileSystemLoader(OURS)])
+    environment = Environment(loader=loader, undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False)
+    environment.filters["repr"] = repr
+    return environment

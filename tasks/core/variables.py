@@ -1,0 +1,75 @@
+"""The application's variables: [app.env] below env_file, in the one dialect that with-env reads."""
+
+from typing import TYPE_CHECKING
+import json
+import re
+from collections.abc import Mapping
+
+from tasks.core.errors import SettingsError
+
+if TYPE_CHECKING:
+    from tasks.core.settings import Settings
+
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+OURS = ("PATH", "VIRTUAL_ENV", "HOME", "LISTEN_FDS", "LISTEN_PID", "NOTIFY_SOCKET", "LD_PRELOAD")
+
+
+def variables(settings: "Settings") -> dict[str, str]:
+    """Return the variables that belong to a release.
+
+    Raises SettingsError for an env_file that is not there or holds what cannot be a variable.
+    """
+    given = {name: _filled(value, settings) for name, value in settings.app.env.items()}
+    given |= _env_file(settings)
+    for name, value in given.items():
+        if name in OURS:
+            raise SettingsError(f"{name} belongs to the process itself; remove it from app.env or {settings.app.env_file}")
+        if "\0" in value:
+            raise SettingsError(f"{name}: a variable cannot hold a NUL character")
+    if settings.database_file:
+        if settings.db.variable in given:
+            raise SettingsError(f'{settings.app.env_file}: {settings.db.variable} is set by db.kind = "sqlite"; remove it there, or set db.kind = "none"')
+        given[settings.db.variable] = f"sqlite:///{settings.database_file}"
+    return given
+
+
+def dialect(values: Mapping[str, str]) -> str:
+    """Return the variables as lines `KEY="value"` with JSON's escapes."""
+    return "".join(f"{name}={json.dumps(value, ensure_ascii=False)}\n" for name, value in sorted(values.items()))
+
+
+def dotenv(values: Mapping[str, str]) -> str:
+    """Return the variables as a .env file for applications that parse one themselves.
+
+    Raises SettingsError for a value that python-dotenv would change.
+    """
+    for name, value in values.items():
+        if "${" in value:
+            raise SettingsError(f"{name}: python-dotenv would expand the ${{...}} in it; read it from the process's environment and set app.dotenv = false")
+    escaped = {name: value.replace("\\", "\\\\").replace("'", "\\'") for name, value in values.items()}
+    return "".join(f"{name}='{value}'\n" for name, value in sorted(escaped.items()))
+
+
+def _env_file(settings: "Settings") -> dict[str, str]:
+    if not settings.app.env_file:
+        return {}
+    from dotenv import dotenv_values
+
+    path = settings.folder / settings.app.env_file
+    if not path.is_file():
+        raise SettingsError(f"app.env_file: there is no file {path}; write it, or remove the setting")
+    try:
+        found = dotenv_values(path, interpolate=False, encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"app.env_file: {path} is not UTF-8") from error
+    for name, value in found.items():
+        if value is None or not NAME.fullmatch(name):
+            raise SettingsError(f"app.env_file: {path}: {name!r} should be NAME=value, with letters, digits and _ in the name")
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _filled(value: str, settings: "Settings") -> str:
+    name = settings.db.name or settings.app.name.replace("-", "_")
+    for token, text in {"{db.host}": "localhost", "{db.name}": name, "{db.user}": settings.db.user or name}.items():
+        value = value.replace(token, text)
+    return value

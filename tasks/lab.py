@@ -1,0 +1,73 @@
+"""Throwaway Debian servers on this machine, to rehearse on."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from fabric import task
+
+from tasks.core import lab as machine
+from tasks.core.kinds import LocalTask
+from tasks.core.output import Output
+
+ROOT = Path(__file__).parents[1]
+
+
+@task(klass=LocalTask, positional=["name"], help={"name": "what -H calls it", "suite": "bookworm or trixie"})
+def up(c: Any, name: str, suite: str = "bookworm") -> None:
+    """Boot an empty Debian server here and add it to the hosts that -H knows."""
+    server = machine.call("up", name, suite)
+    path = inventory_file()
+    add(path, server)
+    Output(name).line(f"{suite} is up at {server['address']}; try: fab -H {name} system.info")
+
+
+@task(klass=LocalTask, positional=["name"])
+def down(c: Any, name: str) -> None:
+    """Take a lab server away, with everything on it."""
+    machine.call("down", name)
+    remove(inventory_file(), name)
+    Output(name).line("is gone")
+
+
+@task(klass=LocalTask, name="list")
+def list_(c: Any) -> None:
+    """List the lab servers of this machine."""
+    rows = [(s["name"], s["suite"], s["address"], "running" if s["running"] else "off") for s in machine.call("list")]
+    Output("lab").table(("server", "suite", "address", ""), rows)
+
+
+def inventory_file() -> Path:
+    """Return .lab/hosts.toml beside the hosts.toml in use, which reads it."""
+    from tasks.core import settings
+
+    return settings.find(Path.cwd(), ROOT).parent / settings.LAB_FILE
+
+
+def add(path: Path, server: dict[str, Any]) -> None:
+    """Add a lab server's host entry, with its key beside it."""
+    path.parent.mkdir(exist_ok=True)
+    (path.parent / ".gitignore").write_text("*\n")
+    key = path.parent / "key"
+    key.unlink(missing_ok=True)
+    with os.fdopen(os.open(key, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+        file.write(server["private"])
+    remove(path, server["name"])
+    entry = f"""[hosts.{server["name"]}]
+address  = "{server["address"]}"
+user     = "{server["user"]}"
+identity = ".lab/key"
+host_key = "{server["host_key"]}"
+"""
+    with path.open("a", encoding="utf-8") as out:
+        out.write(entry)
+
+
+def remove(path: Path, name: str) -> None:
+    """Remove a lab server's host entry."""
+    if not path.exists():
+        return
+    blocks = ["[hosts." + block for block in path.read_text(encoding="utf-8").split("[hosts.")[1:]]
+    path.write_text("".join(block for block in blocks if not block.startswith(f"[hosts.{name}]")), encoding="utf-8")
+
+

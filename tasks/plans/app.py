@@ -1,0 +1,111 @@
+"""The application's place on the server: folders, procedures, secrets, and the manifest that tells others what is ours."""
+
+from typing import TYPE_CHECKING
+import json
+
+from tasks.core import shell
+from tasks.core.errors import DeployError
+from tasks.core.paths import MANIFESTS, Paths
+from tasks.core.steps import Directory, File, Generated, Notify, Plan
+from tasks.core.templates import procedures, render
+from tasks.core.variables import variables
+from tasks.plans import nginx
+
+if TYPE_CHECKING:
+    from tasks.core.facts import Facts
+    from tasks.core.settings import Settings
+
+# Sent with each program and not left on the server.
+TRAVELLING = frozenset({"steps.sh", "facts.sh", "lock.sh"})
+
+
+def home(settings: "Settings") -> Plan:
+    """Folders, procedures, generated secrets and the manifest."""
+    paths, name = settings.paths, settings.app.name
+    generated = () if "SECRET_KEY" in variables(settings) else (Generated(paths.secrets, "SECRET_KEY", f"root:{name}"),)
+    return (
+        Directory(paths.root),
+        Directory(paths.releases),
+        Directory(paths.environments),
+        Directory(paths.logs),
+        Directory(paths.backups, mode=0o700),
+        Directory(paths.shared, f"root:{name}", 0o751),
+        *generated,
+        File(f"/etc/tmpfiles.d/{name}.conf", render("gunicorn/tmpfiles.j2", settings), notify=("tmpfiles",)),
+        Notify("tmpfiles"),
+        *scripts(settings),
+        Directory(MANIFESTS),
+        File(paths.manifest, json.dumps(manifest(settings), indent=1, sort_keys=True) + "\n"),
+    )
+
+
+def scripts(settings: "Settings") -> Plan:
+    """The procedures, and the few facts about this application that they read."""
+    paths = settings.paths
+    files = {name: data for name, data in procedures().items() if name not in TRAVELLING}
+    return (
+        Directory(paths.procedures),
+        *(File(f"{paths.procedures}/{name}", data, mode=0o755 if name == "with-env" else 0o644) for name, data in files.items()),
+        File(f"{paths.procedures}/app.conf", shell.assignments(parameters(settings))),
+    )
+
+
+def parameters(settings: "Settings") -> dict[str, str]:
+    """Return what every procedure knows of the application."""
+    health = settings.app.health
+    return {
+        "name": settings.app.name,
+        "user": settings.app.name,
+        "lock": settings.paths.lock,
+        "database": settings.database_file,
+        "proxy": settings.proxy.kind,
+        "health_path": health.path,
+        "health_host": settings.health_host,
+        "health_status": health.status,
+        "health_timeout": str(health.timeout),
+        "scheme": "http",
+    }
+
+
+def manifest(settings: "Settings") -> dict[str, object]:
+    """Return what this application owns on the server, for the other applications on it."""
+    name, paths = settings.app.name, settings.paths
+    return {
+        "name": name,
+        "root": paths.root,
+        "units": [f"{name}.service", f"{name}.socket", f"{name}-smoke@.service", f"{name}-window@.service"],
+        "sockets": [paths.socket],
+        "ports": list(nginx.PORTS),
+        "domains": [*settings.proxy.domains, *settings.proxy.redirect],
+        "proxy": settings.proxy.kind,
+    }
+
+
+def refuse_conflicts(settings: "Settings", facts: "Facts") -> None:
+    """Raise DeployError where another application of the server has our folder, our domain, or the site without a domain."""
+    ours = manifest(settings)
+    for other in facts.manifests:
+        if other.get("name") == settings.app.name:
+            if other.get("root") != settings.paths.root:
+                raise DeployError(f"app.root: {settings.app.name} is in {other['root']} on this server; moving it is not built: set app.root to that")
+            continue
+        if _nested(settings.paths, str(other.get("root", ""))):
+            raise DeployError(f"app.root: {settings.paths.root} and {other['root']} of {other['name']} overlap; choose another folder")
+        both = set(map(str, other.get("domains", ()))) & set(map(str, ours["domains"] if isinstance(ours["domains"], list) else ()))
+        if both:
+            raise DeployError(f"proxy.domains: {', '.join(sorted(both))} is served by {other['name']} on this server; remove it on one side")
+        if not settings.proxy.domains and not other.get("domains"):
+            raise DeployError(f"proxy.domains: {other['name']} on this server already answers to any name; give this application a domain")
+
+
+def _nested(paths: Paths, other: str) -> bool:
+    ours, theirs = f"{paths.root}/", f"{other}/"
+    return ours.startswith(theirs) or theirs.startswith(ours)
+
+
+def in_current(settings: "Settings", *command: str) -> tuple[str, ...]:
+    """Return a command that runs in the current release as the application's user, with its variables and environment."""
+    name, paths = settings.app.name, settings.paths
+    user = ("setpriv", f"--reuid={name}", f"--regid={name}", "--init-groups", "--no-new-privs", "--")
+    clean = ("env", "-i", "PATH=/usr/local/bin:/usr/bin:/bin", f"HOME={paths.root}", "LANG=C.UTF-8", "TERM=xterm-256color")
+    return (*user, *clean, f"{paths.current}/.deploy/with-env", *command)

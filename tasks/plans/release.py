@@ -1,0 +1,106 @@
+"""The release flow's procedures with their parameters, and the files that belong to one release."""
+
+import hashlib
+import io
+import json
+import tarfile
+from typing import TYPE_CHECKING
+
+from tasks.core.steps import Plan, Procedure
+from tasks.core.templates import procedure, render
+from tasks.core.variables import dialect, dotenv, variables
+
+if TYPE_CHECKING:
+    from tasks.core.facts import Facts
+    from tasks.core.settings import Settings
+
+
+def files(settings: "Settings") -> bytes:
+    """Return the files of a release's .deploy folder as a tar; the same settings give the same bytes."""
+    given = variables(settings)
+    contents = {
+        "start": (render("gunicorn/start.j2", settings).encode(), 0o755),
+        "gunicorn.conf.py": (render("gunicorn/gunicorn.conf.py.j2", settings).encode(), 0o644),
+        "nginx.conf": (render("nginx/release.conf.j2", settings).encode(), 0o644),
+        "env": (dialect(given).encode(), 0o640),
+        "with-env": (procedure("with-env"), 0o755),
+    }
+    if settings.app.dotenv:
+        contents["dotenv"] = (dotenv(given).encode(), 0o600)
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for name, (data, mode) in contents.items():
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(data), mode
+            tar.addfile(entry, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def prepare(settings: "Settings", id: str, rendered: bytes, kind: str = "git", source: str = "", commit: str = "", label: str = "") -> Plan:
+    """Make a release ready. `kind`: git (the server fetches), tar (source.tar is sent along) or folder (already on the server)."""
+    app, python = settings.app, settings.python
+    shared = [entry.rstrip("/") for entry in app.shared]
+    public = [entry for entry in shared if any(f"{folder.rstrip('/')}/".startswith(f"{entry}/") for folder in app.static.values())]
+    values = {
+        "root": settings.paths.root,
+        "id": id,
+        "kind": kind,
+        "source": source or app.source,
+        "ref": app.ref,
+        "commit": commit,
+        "label": label,
+        "subdir": app.subdir.rstrip("/"),
+        "rendered": hashlib.sha256(rendered + "\n".join(["", *shared, "", *public]).encode()).hexdigest(),
+        "shared": "\n".join(shared),
+        "public": "\n".join(public),
+        "installer": python.installer,
+        "packages": "\n".join(python.packages),
+        "refresh": str(python.refresh),
+        "wsgi_app": settings.wsgi.app,
+        "migrate": app.migrate,
+    }
+    return (Procedure("prepare", values, settings.paths.procedures),)
+
+
+def window(settings: "Settings", id: str, what: str, who: str, old: str, new: str, **change: str) -> Plan:
+    """Open the window and follow it. `change`: migrate, migrate_in, restore, dump_wanted, rolled_back."""
+    about = {"when": id, "who": who, "what": what, "release": new, "from": old}
+    values = {
+        "root": settings.paths.root,
+        "id": id,
+        "open": "yes",
+        "old": old,
+        "new": new,
+        "migrate": "",
+        "migrate_in": "",
+        "restore": "",
+        "dump_wanted": "no",
+        "rolled_back": "no",
+        "migrate_timeout": str(settings.db.migrate_timeout),
+        "hold": str(settings.wsgi.hold),
+        "about": json.dumps(about, ensure_ascii=False)[1:-1],
+        **change,
+    }
+    return (Procedure("follow", values, settings.paths.procedures),)
+
+
+def follow(settings: "Settings", id: str) -> Plan:
+    """Follow a window that another command opened."""
+    return (Procedure("follow", {"root": settings.paths.root, "id": id}, settings.paths.procedures),)
+
+
+def heads(settings: "Settings", facts: "Facts", target: str) -> Plan:
+    """Compare the migration head of a release's code with the database's."""
+    values = {"root": settings.paths.root, "current": facts.current, "target": target, "wsgi_app": settings.wsgi.app, "migrate": settings.app.migrate}
+    return (Procedure("heads", values, settings.paths.procedures),)
+
+
+def finish(settings: "Settings", seen: tuple[str, ...]) -> Plan:
+    """Note the windows whose verdict is known here, and remove what nobody needs any more."""
+    values = {"root": settings.paths.root, "seen": " ".join(seen), "keep": str(settings.app.keep), "keep_dumps": str(settings.db.keep_dumps)}
+    return (Procedure("finish", values, settings.paths.procedures),)
+
+
+def migrate_command(settings: "Settings") -> str:
+    """Return the shell command that migrates the database."""
+    return "flask db upgrade" if settings.app.migrate == "auto" else settings.app.migrate

@@ -1,0 +1,99 @@
+"""The operating system below the application: packages, account, firewall, hardening."""
+
+from typing import TYPE_CHECKING
+from pathlib import Path
+
+from tasks.core.errors import SettingsError
+from tasks.core.steps import Directory, File, Firewall, Notify, Packages, Plan, Run, Step, Together, User
+from tasks.core.templates import render
+from tasks.plans import nginx, python
+
+if TYPE_CHECKING:
+    from tasks.core.facts import Facts
+    from tasks.core.settings import Settings
+
+# What listens for answers to the machine itself: DHCP, time, names.
+CLIENTS = frozenset({"68/udp", "123/udp", "323/udp", "546/udp", "5353/udp", "5355/udp"})
+
+
+def setup(settings: "Settings", facts: "Facts") -> Plan:
+    """Everything of this module that hosts.toml asks for."""
+    return (*packages(settings), *timezone(settings), *user(settings), *admins(settings), *firewall(settings, facts), *harden(settings))
+
+
+def packages(settings: "Settings") -> Plan:
+    """Every Debian package of the chosen stack, in one step: one run of apt."""
+    names = [*python.PACKAGES, *nginx.PACKAGES, "ca-certificates", *settings.system.packages]
+    names += ["git"] if settings.app.is_git else ["rsync"]
+    names += ["ufw"] if settings.system.firewall else []
+    return (Packages(tuple(dict.fromkeys(names))),)
+
+
+def user(settings: "Settings") -> Plan:
+    """The application's own account, without a login."""
+    return (User(settings.app.name, settings.paths.root),)
+
+
+def timezone(settings: "Settings") -> Plan:
+    """The server's time zone."""
+    zone = settings.system.timezone
+    if not zone:
+        return ()
+    return (
+        Packages(("tzdata",)),
+        Run(("timedatectl", "set-timezone", zone), unless=("sh", "-c", 'test "$(readlink -f /etc/localtime)" = "/usr/share/zoneinfo/$1"', "sh", zone), label=f"time zone {zone}"),
+    )
+
+
+def admins(settings: "Settings") -> Plan:
+    """Accounts with sudo and a key, for people."""
+    steps: list[Step] = []
+    for name, key_file in settings.system.admins.items():
+        path = settings.folder / Path(key_file).expanduser()
+        if not path.is_file():
+            raise SettingsError(f"system.admins.{name}: there is no file {path}")
+        home = f"/home/{name}"
+        steps += [
+            Packages(("sudo",)),
+            Run(("useradd", "--create-home", "--shell", "/bin/bash", name), unless=("getent", "passwd", name), label=f"admin {name}"),
+            Directory(f"{home}/.ssh", f"{name}:{name}", 0o700),
+            File(f"{home}/.ssh/authorized_keys", path.read_text(encoding="utf-8"), f"{name}:{name}", 0o600),
+            File(f"/etc/sudoers.d/90-decant-{name.replace('.', '-')}", f"{name} ALL=(ALL) NOPASSWD: ALL\n", mode=0o440),
+        ]
+    return tuple(steps)
+
+
+def ports(settings: "Settings", facts: "Facts") -> tuple[str, ...]:
+    """What the firewall lets in: the port that sshd really uses, the proxy's, and what hosts.toml adds."""
+    return tuple(dict.fromkeys((f"{facts.ssh_port}/tcp", *nginx.PORTS, *settings.system.allow)))
+
+
+def strangers(settings: "Settings", facts: "Facts") -> tuple[str, ...]:
+    """What listens publicly on the server and is neither ssh nor ours; a firewall would cut it off."""
+    known = {*ports(settings, facts), *CLIENTS}
+    known |= {port for manifest in facts.manifests for port in manifest.get("ports", ())}
+    found = []
+    for listener in facts.listeners:
+        address, _, rest = listener.rpartition(":")
+        if rest not in known and not address.startswith(("127.", "[::1]", "[::ffff:127.")) and "%lo" not in address:
+            found.append(rest)
+    return tuple(dict.fromkeys(found))
+
+
+def firewall(settings: "Settings", facts: "Facts") -> Plan:
+    """ufw with our ports; with "auto" not where a stranger listens, whom it would cut off."""
+    wanted = settings.system.firewall
+    if wanted is False or (wanted == "auto" and strangers(settings, facts)):
+        return ()
+    return (Packages(("ufw",)), Firewall(ports(settings, facts)))
+
+
+def harden(settings: "Settings") -> Plan:
+    """sshd with keys alone, and automatic security upgrades."""
+    steps: list[Step] = []
+    if settings.system.harden.ssh:
+        conf = File("/etc/ssh/sshd_config.d/10-decant.conf", render("system/sshd.conf.j2", settings), notify=("ssh.service.reload",))
+        steps += [Together((conf,), validate=("sshd", "-t")), Notify("ssh.service.reload")]
+    if settings.system.harden.upgrades:
+        steps += [Packages(("unattended-upgrades",)), File("/etc/apt/apt.conf.d/20auto-upgrades", render("system/auto-upgrades.j2", settings))]
+    return tuple(steps)

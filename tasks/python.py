@@ -1,0 +1,30 @@
+"""The interpreter and the environments."""
+
+from typing import Any
+
+from fabric import task
+
+from tasks.core.errors import DeployError
+from tasks.core.host import Host
+from tasks.core.steps import Run
+from tasks.plans import app as app_plans
+from tasks.plans import python as plans
+
+
+@task
+def install(c: Any) -> None:
+    """Install Python with venv."""
+    host = Host(c)
+    with host.lock("python.install"):
+        host.changes(plans.install(host.settings))
+
+
+@task
+def venv(c: Any) -> None:
+    """Make the environment of the current release where it is missing or no longer what hosts.toml asks for."""
+    host = Host(c)
+    current = host.facts.release(host.facts.current)
+    if current is None:
+        raise DeployError(f"{host.name}: nothing is deployed here yet; an environment is made with the release: fab -H {host.name} deploy")
+    with host.lock("python.venv"):
+        host.changes((*app_plans.scripts(host.settings), Run(plans.environment(host.settings, current.commit), label="environment of the current release")))

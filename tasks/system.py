@@ -1,0 +1,110 @@
+"""The operating system below the application."""
+
+import time
+from typing import Any
+
+from fabric import task
+
+from tasks.core.errors import ConnectError, DeployError
+from tasks.core.host import Host
+from tasks.core.steps import Run
+from tasks.plans import system as plans
+
+
+@task
+def setup(c: Any) -> None:
+    """Install packages, make the account, close the firewall, harden what hosts.toml asks for."""
+    host = Host(c)
+    with host.lock("system.setup"):
+        host.changes(plans.setup(host.settings, host.facts))
+
+
+@task
+def packages(c: Any) -> None:
+    """Install the Debian packages of the chosen stack."""
+    host = Host(c)
+    with host.lock("system.packages"):
+        host.changes(plans.packages(host.settings))
+
+
+@task
+def user(c: Any) -> None:
+    """Make the application's own account."""
+    host = Host(c)
+    with host.lock("system.user"):
+        host.changes((*plans.user(host.settings), *plans.admins(host.settings)))
+
+
+@task
+def firewall(c: Any) -> None:
+    """Let in ssh, the proxy and system.allow, and nothing else."""
+    host = Host(c)
+    with host.lock("system.firewall"):
+        found = plans.strangers(host.settings, host.facts)
+        if found and host.settings.system.firewall == "auto":
+            raise DeployError(f"{host.name}: {', '.join(found)} listen publicly and would be cut off; add them to system.allow, or set system.firewall = true")
+        host.changes(plans.firewall(host.settings, host.facts))
+
+
+@task
+def harden(c: Any) -> None:
+    """Let sshd take keys alone, and switch on automatic security upgrades, as system.harden says."""
+    host = Host(c)
+    if not any((host.settings.system.harden.ssh, host.settings.system.harden.upgrades)):
+        raise DeployError("system.harden is false; set it to true, or to { ssh = true, upgrades = true }")
+    if host.settings.system.harden.ssh and c.connect_kwargs.get("password"):
+        raise DeployError(f"{host.name}: this login uses a password, which system.harden would shut out; put a key on the server first")
+    with host.lock("system.harden"):
+        host.changes(plans.harden(host.settings))
+
+
+@task
+def upgrade(c: Any) -> None:
+    """Install the distribution's newest versions of all packages; configuration files stay as they are."""
+    host = Host(c)
+    apt = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y")
+    with host.lock("system.upgrade"):
+        host.changes(
+            (
+                Run((*apt, "update"), label="package lists"),
+                Run((*apt, "-o", "DPkg::Lock::Timeout=300", "-o", "Dpkg::Options::=--force-confold", "upgrade"), label="upgrade of all packages"),
+            )
+        )
+
+
+@task(help={"wait": "seconds to wait for the server to come back"})
+def reboot(c: Any, wait: int = 300) -> None:
+    """Reboot the server and wait until it is back."""
+    host = Host(c)
+    before = host.facts.uptime
+    with host.lock("system.reboot"):
+        host.changes((Run(("systemd-run", "--on-active=2", "systemctl", "reboot"), label="reboot"),))
+    if host.dry:
+        return
+    c.close()
+    deadline = time.monotonic() + wait
+    while time.monotonic() < deadline:
+        time.sleep(2)
+        try:
+            host.forget_facts()
+            if host.facts.uptime < before or host.facts.uptime < wait:
+                return host.output.line(f"is back, up for {host.facts.uptime:.0f} s")
+        except ConnectError:
+            continue
+    raise DeployError(f"{host.name}: did not come back within {wait} s; look at its console")
+
+
+@task
+def info(c: Any) -> None:
+    """Show what this tool knows about the server."""
+    host = Host(c)
+    f = host.facts
+    rows = [
+        ("system", f"{f.os_name}, Linux {f.kernel}, {f.machine}, systemd {f.systemd}"),
+        ("size", f"{f.cores} cores, {f.memory_mb} MB memory, {f.free_mb} MB free disk"),
+        ("login", f"{f.user}, sudo: {f.sudo}, ssh port {f.ssh_port}"),
+        ("python", f.python or "none"),
+        ("applications", ", ".join(item["name"] for item in f.manifests) or "none"),
+        ("listens", ", ".join(sorted(set(f.listeners)))),
+    ]
+    host.output.table(("", host.name), rows)

@@ -1,0 +1,59 @@
+# shellcheck shell=sh
+# Print what a plan needs to know about this server and about one application on it, a tab-separated pair a line. Runs as the login user
+# and changes nothing. Arguments: the application's name and root.
+export LC_ALL=C PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
+name=$1 root=$2
+
+fact() { printf '%s\t%s\n' "$1" "$2"; }
+
+fact uid "$(id -u)"
+fact user "$(id -un)"
+if [ "$(id -u)" = 0 ]; then
+    fact sudo root
+elif ! command -v sudo >/dev/null; then
+    fact sudo none
+elif sudo -n true 2>/dev/null; then
+    fact sudo passwordless
+else
+    fact sudo password
+fi
+# shellcheck disable=SC1091
+(. /etc/os-release && fact os "${ID:-}" && fact os_like "${ID_LIKE:-}" && fact codename "${VERSION_CODENAME:-}" && fact os_name "${PRETTY_NAME:-}")
+fact hostname "$(uname -n)"
+fact kernel "$(uname -r)"
+fact machine "$(uname -m)"
+fact cores "$(nproc)"
+fact memory_mb "$(awk '/^MemTotal/ { print int($2 / 1024) }' /proc/meminfo)"
+fact uptime "$(cut -d' ' -f1 /proc/uptime)"
+fact python "$(python3 -c 'import platform; print(platform.python_version())' 2>/dev/null)"
+folder=$root
+while [ ! -d "$folder" ]; do folder=$(dirname "$folder"); done
+fact free_mb "$(df -Pk "$folder" | awk 'NR == 2 { print int($4 / 1024) }')"
+fact tmp_free_mb "$(df -Pk "${TMPDIR:-/tmp}" | awk 'NR == 2 { print int($4 / 1024) }')"
+# shellcheck disable=SC2086
+set -- ${SSH_CONNECTION:-}
+fact ssh_port "${4:-22}"
+fact ipv6 "$([ -e /proc/net/if_inet6 ] && echo yes)"
+command -v ss >/dev/null && ss -Hltun 2>/dev/null | awk '{ print "listener\t" $5 "/" $1 }'
+[ ! -d /run/systemd/system ] || fact systemd "$(systemctl --version | awk 'NR == 1 { print $2 }')"
+for manifest in /var/lib/decant/apps/*.json; do
+    [ -r "$manifest" ] && fact manifest "$(tr -d '\n' <"$manifest")"
+done
+fact current "$(basename "$(readlink "$root/current" 2>/dev/null)" 2>/dev/null)"
+for release in "$root"/releases/*/; do
+    release=${release%/}
+    [ -r "$release/.deploy/state" ] || continue
+    fact release "$(basename "$release") $(cat "$release/.deploy/state") $(cat "$release/.deploy/commit" 2>/dev/null) $(cat "$release/.deploy/identity" 2>/dev/null)"
+done
+[ -r "$root/deploys.jsonl" ] && tail -n 5 "$root/deploys.jsonl" | while IFS= read -r line; do fact deploy "$line"; done
+for parameters in "$root"/log/*.params; do
+    [ -e "$parameters" ] || continue
+    window=${parameters%.params}
+    [ -e "$window.seen" ] || fact window "$(basename "$window") $(head -n 1 "$window.result" 2>/dev/null)"
+done
+if [ -d /run/systemd/system ]; then
+    fact service "$(systemctl is-active "$name.service" 2>/dev/null)"
+    fact socket "$(systemctl is-active "$name.socket" 2>/dev/null)"
+    for action in /var/lib/decant/pending/*; do [ ! -e "$action" ] || fact pending "$(basename "$action")"; done
+fi
+exit 0

@@ -1,0 +1,45 @@
+# shellcheck shell=sh
+# After a window: note that a client knows its verdict, and remove what nobody needs any more: releases beyond `keep` good ones, environments
+# without a release, old dumps and logs. Parameters: root, seen (windows, by id), keep, keep_dumps.
+set -u
+# shellcheck source=/dev/null
+. "$1"
+: "${root:?}" "${seen?}" "${keep:?}" "${keep_dumps:?}"
+# shellcheck source=lib.sh
+. "$root/procedures/lib.sh"
+
+for id in $seen; do : >"$root/log/$id.seen"; done
+
+newest_first() { # newest_first PATTERN...: names sort by time
+    for path in "$@"; do [ ! -e "$path" ] || printf '%s\n' "${path##*/}"; done | sort -r
+}
+
+current=$(basename "$(readlink "$root/current")")
+good=0 previous=
+for release in $(newest_first "$releases"/2*); do
+    state=$(cat "$releases/$release/.deploy/state" 2>/dev/null)
+    [ "$release" != "$current" ] || { good=$((good + 1)); continue; }
+    if [ "$state" = good ]; then
+        good=$((good + 1))
+        # The newest good one beside the current is what rollback goes to: it stays whatever `keep` says.
+        [ -n "$previous" ] || { previous=$release; continue; }
+        [ $good -gt "$keep" ] || continue
+    elif [ $good -lt "$keep" ]; then
+        continue
+    fi
+    say "removed release $release ($state)"
+    rm -rf "${releases:?}/$release"
+done
+rm -rf "$releases"/.part-*
+
+for environment in "$root"/venvs/*/; do
+    environment=$(basename "$environment")
+    used=no
+    for link in "$releases"/*/.deploy/venv; do
+        [ "$(basename "$(readlink "$link")")" != "$environment" ] || used=yes
+    done
+    [ $used = yes ] || [ "$environment" = '*' ] || rm -rf "$root/venvs/${environment:?}"
+done
+
+newest_first "$root"/backups/*.sqlite3 | tail -n "+$((keep_dumps + 1))" | while IFS= read -r dump; do rm -f "$root/backups/$dump"; done
+newest_first "$root"/log/*.params | tail -n +51 | while IFS= read -r window; do rm -f "$root/log/${window%.params}".*; done

@@ -1,0 +1,24 @@
+# shellcheck shell=sh
+# Tell the migration head of a release's code (target_head) and of the database (database_head), and the newest dump made when the database
+# left that release (dump). Parameters: root, current, target, wsgi_app, migrate.
+set -u
+# shellcheck source=/dev/null
+. "$1"
+: "${root:?}" "${current:?}" "${target:?}" "${wsgi_app:?}" "${migrate?}"
+# shellcheck source=lib.sh
+. "$root/procedures/lib.sh"
+export DECANT_SMOKE=1
+
+folder=$(cat "$releases/$current/.deploy/folder")
+code_head='' database_head=''
+if [ "$migrate" = auto ] && [ -d "$releases/$current/$folder/migrations" ]; then
+    found=$(in_release "$current" "$releases/$current/.deploy/venv/bin/python" "$procedures/look.py" "$wsgi_app" yes) || fail "the migration heads could not be read: the last lines say why"
+    found=$(printf '%s\n' "$found" | tail -n 1)
+    database_head=$(printf '%s' "$found" | sed -n 's/.*"database": \[\([^]]*\)\].*/\1/p' | tr -d '" ')
+    code_head=$(cat "$releases/$target/.deploy/heads" 2>/dev/null)
+fi
+dump=''
+for candidate in "$root"/backups/*-"$target".sqlite3; do [ ! -e "$candidate" ] || dump=$candidate; done
+value target_head "$code_head"
+value database_head "$database_head"
+value dump "$dump"

@@ -1,0 +1,106 @@
+# shellcheck shell=sh disable=SC2034
+# What the procedures share. A procedure sets `root` (the application's folder) and reads this file, which reads `root`/procedures/app.conf:
+# name, user, lock, database, proxy, and how to ask for health.
+set -u
+umask 022
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+: "${root:?}"
+# shellcheck source=/dev/null
+. "$root/procedures/app.conf"
+: "${name:?}" "${user:?}" "${lock:?}" "${database?}" "${proxy?}" "${health_path:?}" "${health_host:?}" "${health_status:?}" "${health_timeout:?}" "${scheme:?}"
+
+procedures=$root/procedures
+releases=$root/releases
+run=/run/$name
+gate=$run/gate
+transition=$root/transition
+
+say() { # say TEXT: a line for the person at the other end
+    { printf 'say\t%s\t%s\n' "${DECANT_STEP:-0}" "$1" >&3; } 2>/dev/null || printf '%s\n' "$1"
+}
+
+value() { # value KEY TEXT: a result for the task
+    printf 'value\t%s\t%s\t%s\n' "${DECANT_STEP:-0}" "$1" "$2" >&3
+}
+
+fail() { # fail CAUSE: the last line of a step's log is the cause that the person reads
+    printf '%s\n' "$1"
+    exit 1
+}
+
+as_app() { # as_app COMMAND...: run as the application's user, without root's environment
+    setpriv --reuid="$user" --regid="$user" --init-groups --no-new-privs -- \
+        env -i PATH="$PATH" HOME="$root" LANG=C.UTF-8 DECANT_SMOKE="${DECANT_SMOKE:-}" "$@"
+}
+
+in_release() { # in_release RELEASE COMMAND...: run with a release's environment and variables, in its folder
+    release=$1
+    shift
+    as_app "$releases/$release/.deploy/with-env" "$@"
+}
+
+durable() { # durable FILE: what the file says survives a power cut, and so does its name
+    sync "$1"
+    sync -f "$(dirname "$1")"
+}
+
+write_durably() { # write_durably FILE TEXT: the whole text or the old one, whatever happens
+    printf '%s\n' "$2" >"$1.new"
+    sync "$1.new"
+    mv -fT "$1.new" "$1"
+    sync -f "$(dirname "$1")"
+}
+
+switch_to() { # switch_to RELEASE: current becomes it, by rename; an empty name takes the link away
+    if [ -n "$1" ]; then
+        ln -sfn "releases/$1" "$root/current.new"
+        mv -fT "$root/current.new" "$root/current"
+    else
+        rm -f "$root/current"
+    fi
+    sync -f "$root"
+}
+
+set_state() { # set_state RELEASE STATE
+    [ ! -d "$releases/$1/.deploy" ] || printf '%s\n' "$2" >"$releases/$1/.deploy/state"
+}
+
+ask_health() { # ask_health WHERE TIMEOUT: ask a socket or the proxy; prints why it is not well
+    python3 -I "$procedures/health.py" "$1" "$health_path" "$health_host" "$health_status" "$2" "$scheme"
+}
+
+smoke() { # smoke RELEASE: start it on a private socket with the unit's own user and sandbox, ask for health, stop it
+    systemctl start "$name-smoke@$1.service" || { echo "the release does not start"; return 1; }
+    ask_health "/run/$name-smoke/sock" "$health_timeout"
+    answer=$?
+    [ $answer -eq 0 ] || journalctl -n 20 --no-pager -o cat -u "$name-smoke@$1.service" | sed 's/^/  /'
+    systemctl stop "$name-smoke@$1.service" 2>/dev/null
+    return $answer
+}
+
+put_back() { # put_back: undo the window that the transition record tells of; may be repeated after a crash in it
+    # shellcheck source=/dev/null
+    . "$transition"
+    : "${id:?}" "${old?}" "${new:?}" "${dump?}" "${fresh:?}"
+    systemctl stop "$name-smoke@*.service" 2>/dev/null
+    if [ -n "$dump" ]; then
+        python3 -I "$procedures/sqlite.py" restore "$dump" "$database" "$user" || return 1
+    elif [ "$fresh" = yes ]; then
+        # There was no database before: what the failed migration left is put aside, not deleted.
+        for file in "$database" "$database-wal" "$database-shm" "$database-journal"; do
+            [ ! -e "$file" ] || mv -f "$file" "$root/backups/$id-failed-${file##*/}"
+        done
+    fi
+    switch_to "$old"
+    set_state "$new" failed
+    rm -f "$transition"
+    sync -f "$root"
+}
+
+finish() { # finish RESULT CAUSE: the verdict of window `id`: its result file, a line of deploys.jsonl; the first verdict counts
+    [ ! -e "$root/log/$id.result" ] || return 0
+    cause=$(printf '%s' "$2" | tr -c '[:print:]' ' ')
+    write_durably "$root/log/$id.result" "$1 $cause"
+    escaped=$(printf '%s' "$cause" | sed 's/[\\"]/\\&/g')
+    printf '{%s, "result": "%s", "cause": "%s", "seconds": %s}\n' "${about:-\"window\": \"$id\"}" "$1" "$escaped" "$(($(date +%s) - ${started:-$(date +%s)}))" >>"$root/deploys.jsonl"
+}

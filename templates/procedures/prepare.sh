@@ -1,0 +1,173 @@
+# shellcheck shell=sh
+# Make a release ready while the old one serves: fetch, export, environment, import, pending migrations and, where none wait, a smoke test.
+# Parameters: root, id (TIME part of the release's name), kind (git, tar, folder; known: nothing was sent, as a release of this commit may be there), source, ref, commit and label (known for what was sent),
+# subdir, rendered (a digest of the files below), shared (a path a line), public (those of them that the proxy serves), installer,
+# packages, refresh, wsgi_app, migrate (auto, a command, or nothing), dotenv.
+# The release's rendered files are beside the parameters, in deploy.tar; a source that was sent is source.tar, or the folder itself.
+# Tells: result (current, prepared, absent), release, old, commit, pending, heads.
+set -u
+here_files=$(dirname "$1")
+# shellcheck source=/dev/null
+. "$1"
+: "${root:?}" "${id:?}" "${kind:?}" "${source?}" "${ref?}" "${commit?}" "${label?}" "${subdir?}" "${rendered:?}" "${shared?}" "${public?}" "${installer:?}" "${packages?}" "${refresh:?}" "${wsgi_app:?}" "${migrate?}"
+# shellcheck source=lib.sh
+. "$root/procedures/lib.sh"
+export DECANT_SMOKE=1 GIT_TERMINAL_PROMPT=0 HOME="${HOME:-/root}" GIT_CONFIG_NOSYSTEM=1
+export GIT_SSH_COMMAND="ssh -o BatchMode=yes -o ConnectTimeout=15"
+part=''
+trap '[ -z "$part" ] || rm -rf "$part"' EXIT
+
+repository() { git --git-dir="$root/repo.git" -c tar.umask=0022 "$@"; }
+
+fetch() { # fetch: bring the mirror up to date; the remote's HEAD is kept as a ref of our own
+    [ -d "$root/repo.git" ] || git init -q --bare "$root/repo.git" || fail "git could not make $root/repo.git"
+    chmod 0700 "$root/repo.git"
+    repository fetch -q --prune --force --no-tags --end-of-options "$source" '+refs/heads/*:refs/heads/*' '+refs/tags/*:refs/tags/*' '+HEAD:refs/decant/head' ||
+        fail "app.source: $source cannot be read from the server: check the URL, and that root on the server may read it (for ssh: its key and known_hosts in /root/.ssh)"
+}
+
+resolve() { # resolve: the commit that ref names: a branch, a tag, tag:PATTERN (the highest version) or a commit
+    case $ref in
+    '') found=refs/decant/head ;;
+    tag:*)
+        found=$(repository -c versionsort.suffix=- for-each-ref --sort=-version:refname --format='%(refname)' "refs/tags/${ref#tag:}" | head -n 1)
+        [ -n "$found" ] || fail "app.ref: no tag of $source matches ${ref#tag:}" ;;
+    *)
+        for found in "refs/heads/$ref" "refs/tags/$ref" "$ref"; do
+            if repository rev-parse -q --verify --end-of-options "$found^{commit}" >/dev/null; then break; fi
+            found=
+        done
+        [ -n "$found" ] || fail "app.ref: $source has no branch, tag or commit $ref" ;;
+    esac
+    commit=$(repository rev-parse -q --verify "$found^{commit}") || fail "app.source: $source is empty: it has no commit"
+    label=$(repository log -1 --format='%h %s' "$commit")
+}
+
+environment() { # environment digest|build TREE: the digest of the tree's environment; build makes it where it is missing
+    python3 -I "$procedures/environment.py" "$1" "$2/$subdir" "$root/venvs" "$installer" "$packages" "$refresh" "$commit"
+}
+
+already_current() { # the serving release has the same code, files and environment
+    [ -n "$old" ] && [ "$(cat "$releases/$old/.deploy/state")" = good ] && [ "$(cat "$releases/$old/.deploy/identity" 2>/dev/null)" = "$identity" ] || return 1
+    digest=$(environment digest "$releases/$old") && [ "$(basename "$(readlink "$releases/$old/.deploy/venv")")" = "$digest" ]
+}
+
+prepared_before() { # a release that was made ready earlier and never switched to
+    for candidate in "$releases"/2*; do
+        if [ "$(cat "$candidate/.deploy/state" 2>/dev/null)" = prepared ] && [ "$(cat "$candidate/.deploy/identity" 2>/dev/null)" = "$identity" ]; then
+            release=$(basename "$candidate")
+            return 0
+        fi
+    done
+    return 1
+}
+
+export_tree() { # export_tree FOLDER
+    case $kind in
+    git) repository archive --format=tar "$commit" | tar -xf - -C "$1" ;;
+    tar) tar -xf "$here_files/source.tar" -C "$1" --no-same-owner ;;
+    folder) cp -a "$source/." "$1/" ;;
+    esac || fail "the tree of $label could not be exported (free disk: $(df -Ph "$root" | awk 'NR == 2 { print $4 }'))"
+    [ "$kind" = git ] || { chown -R -h root:root "$1" && chmod -R u=rwX,go=rX "$1"; }
+}
+
+link_shared() { # link_shared TREE: shared folders and files are links into shared/; what the repository brings is their first content
+    printf '%s\n' "$shared" | while IFS= read -r entry; do
+        [ -n "$entry" ] || continue
+        inside=$1/${subdir:+$subdir/}$entry target=$root/shared/$entry
+        if [ ! -e "$target" ]; then
+            mkdir -p "$(dirname "$target")"
+            if [ -e "$inside" ]; then cp -a "$inside" "$target"; else mkdir -p "$target"; fi
+            chown -R "$user:$user" "$target"
+            [ ! -d "$target" ] || chmod 0750 "$target"
+        fi
+        if printf '%s\n' "$public" | grep -qxF -e "$entry"; then chgrp -R www-data "$target" && chmod g+rXs "$target"; fi
+        rm -rf "$inside"
+        mkdir -p "$(dirname "$inside")"
+        ln -s "$target" "$inside"
+    done
+}
+
+look_inside() { # look_inside: import the callable with the production variables; which migrations wait?
+    migrations=no
+    [ "$migrate" != auto ] || [ ! -d "$releases/$release/$subdir/migrations" ] || migrations=yes
+    found=$(timeout 120 setpriv --reuid="$user" --regid="$user" --init-groups --no-new-privs -- env -i PATH="$PATH" HOME="$root" LANG=C.UTF-8 DECANT_SMOKE=1 \
+        "$releases/$release/.deploy/with-env" "$releases/$release/.deploy/venv/bin/python" "$procedures/look.py" "$wsgi_app" $migrations 2>"$part.errors")
+    code=$?
+    cat "$part.errors"
+    cause=$(tail -n 1 "$part.errors")
+    rm -f "$part.errors"
+    [ $code -eq 0 ] || fail "the release cannot be imported: ${cause:-it did not end within 120 s}"
+    found=$(printf '%s\n' "$found" | tail -n 1)
+    code_heads=$(printf '%s' "$found" | sed -n 's/.*"code": \[\([^]]*\)\].*/\1/p' | tr -d '" ')
+    database_heads=$(printf '%s' "$found" | sed -n 's/.*"database": \[\([^]]*\)\].*/\1/p' | tr -d '" ')
+    case $code_heads in *,*) fail "there are several migration heads ($code_heads): join them with: flask db merge heads" ;; esac
+    printf '%s\n' "$code_heads" >"$releases/$release/.deploy/heads"
+    pending=no
+    if [ $migrations = yes ]; then
+        [ "$code_heads" = "$database_heads" ] || pending=yes
+    elif [ "$migrate" != auto ] && [ -n "$migrate" ]; then
+        pending=yes
+    fi
+}
+
+old=$(basename "$(readlink "$root/current")")
+case $kind in git)
+    fetch
+    resolve ;;
+esac
+identity=$(printf '%s %s %s %s %s' "$commit" "$rendered" "$installer" "$packages" "$subdir" | sha256sum | cut -d' ' -f1)
+value commit "$commit"
+value label "$label"
+value old "$old"
+if already_current; then
+    value result current
+    value release "$old"
+    exit 0
+fi
+
+if ! prepared_before; then
+    if [ "$kind" = known ]; then
+        value result absent
+        exit 0
+    fi
+    release=$id-$(printf '%.7s' "$commit")
+    part=$releases/.part-$release
+    rm -rf "$part"
+    mkdir "$part"
+    export_tree "$part"
+    [ -d "$part/$subdir" ] || fail "app.subdir: there is no folder $subdir in $label"
+    mkdir -m 0755 "$part/.deploy" || fail "the repository has a file or folder .deploy, which is this tool's own name"
+    tar -xf "$here_files/deploy.tar" -C "$part/.deploy" --no-same-owner
+    chown root:root "$part/.deploy"/*
+    chown "root:$user" "$part/.deploy/env"
+    printf '%s\n' "$subdir" >"$part/.deploy/folder"
+    printf '%s\n' "$commit" >"$part/.deploy/commit"
+    printf '%s\n' "$label" >"$part/.deploy/label"
+    (umask 077 && printf '%s\n' "$identity" >"$part/.deploy/identity")
+    printf 'prepared\n' >"$part/.deploy/state"
+    say "environment of $label"
+    digest=$(environment build "$part") || fail "the environment could not be made: ${digest:-the lines above say why}"
+    ln -s "$root/venvs/$digest" "$part/.deploy/venv"
+    if [ -e "$part/.deploy/dotenv" ]; then
+        rm -f "$part/$subdir/.env"
+        install -o root -g "$user" -m 0640 "$part/.deploy/dotenv" "$part/${subdir:+$subdir/}.env"
+        rm -f "$part/.deploy/dotenv"
+    fi
+    link_shared "$part"
+    mv -T "$part" "$releases/$release"
+    sync -f "$releases"
+fi
+# From here a failure leaves no release behind: it never served.
+part=$releases/$release
+look_inside
+say "imported $wsgi_app of $label; migration pending: $pending"
+if [ $pending = no ]; then
+    said=$(smoke "$release") || { printf '%s\n' "$said"; fail "the release is not well on a private socket: $(printf '%s\n' "$said" | head -n 1)"; }
+fi
+part=''
+value result prepared
+value release "$release"
+value pending "$pending"
+value heads "$code_heads"
+value database_heads "$database_heads"

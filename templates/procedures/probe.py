@@ -1,0 +1,68 @@
+"""Ask the proxy for the health page at a fixed rate until standard input ends, and count what is lost: one JSON document.
+
+Arguments: URL path, Host, scheme, seconds that a request may wait. An open loop: a request is sent on time whether or not the ones before
+it are answered. Lost is what gets no answer, or one of the proxy's own errors (502, 504); 503 is counted apart. Standard library only.
+"""
+
+import http.client
+import json
+import select
+import ssl
+import sys
+import threading
+import time
+
+RATE = 10  # requests a second
+LONGEST = 7200  # seconds; a probe whose client vanished without a word ends by itself
+
+
+class Count:
+    """What was seen so far."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.requests = self.lost = self.refused = 0
+        self.longest = 0.0
+
+
+def ask(count: Count, path: str, host: str, scheme: str, patience: float) -> None:
+    """Send one request and count its fate."""
+    began, status = time.monotonic(), 0
+    try:
+        if scheme == "https":
+            made: http.client.HTTPConnection = http.client.HTTPSConnection("127.0.0.1", timeout=patience, context=ssl._create_unverified_context())
+        else:
+            made = http.client.HTTPConnection("127.0.0.1", timeout=patience)
+        made.request("GET", path, headers={"Host": host, "User-Agent": "decant-probe", "Connection": "close"})
+        answer = made.getresponse()
+        answer.read()
+        status = answer.status
+        made.close()
+    except (OSError, http.client.HTTPException):
+        pass
+    with count.lock:
+        count.requests += 1
+        count.lost += status in (0, 502, 504)
+        count.refused += status == 503
+        count.longest = max(count.longest, time.monotonic() - began)
+
+
+def main() -> None:
+    """Probe until standard input ends, wait for what is under way, and print the counts."""
+    path, host, scheme, patience = sys.argv[1], sys.argv[2], sys.argv[3], float(sys.argv[4])
+    count, under_way = Count(), []
+    begun = time.monotonic()
+    for number in range(LONGEST * RATE):
+        thread = threading.Thread(target=ask, args=(count, path, host, scheme, patience), daemon=True)
+        thread.start()
+        under_way = [other for other in under_way if other.is_alive()] + [thread]
+        pause = begun + (number + 1) / RATE - time.monotonic()
+        if select.select([sys.stdin], [], [], max(pause, 0))[0]:
+            break
+    for thread in under_way:
+        thread.join(timeout=15)
+    print(json.dumps({"requests": count.requests, "lost": count.lost, "refused": count.refused, "longest": round(count.longest, 2)}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,322 @@
+# shellcheck shell=sh
+# The driver of a plan. A program (compiled from steps by tasks/core/steps.py) sets `here` (its own folder), `mode`, `app` and `lock`,
+# reads this file, and calls `step NUMBER NOTIFY KIND ARGUMENT...` once for each step:
+#
+#   check_KIND   answers whether the wanted state is there; it changes nothing
+#   apply_KIND   brings it about; it runs in a subshell under `set -e`
+#   show_KIND    says what would change (mode=check)
+#
+# Reports go to descriptor 3, tab-separated: `ok N`, `start N`, `changed N`, `would N`, `differs N`, `failed N`, `log N TEXT`, `diff N TEXT`,
+# `say N TEXT`, `value N KEY TEXT`. What the commands print goes to a log, whose end is reported when a step fails.
+set -u
+umask 022
+export LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+unset CDPATH
+
+: "${here:?}" "${mode:?}" "${app:?}" "${lock:?}"
+state=${DECANT_STATE:-/var/lib/decant}
+record=$state/apps/$app.files
+number=0
+export here app
+
+exec 3>&1 >>"$here/log" 2>&1 </dev/null
+
+tell() { # tell WORD [TEXT]...: one line of report
+    printf '%s\t%s' "$1" "$number" >&3
+    shift
+    [ $# -eq 0 ] || printf '\t%s' "$@" >&3
+    printf '\n' >&3
+}
+
+tell_lines() { # tell_lines WORD: report each line of standard input
+    while IFS= read -r line || [ -n "$line" ]; do tell "$1" "$line"; done
+}
+
+stop() { # stop: report the end of the log and end the program
+    tail -n 30 "$here/log" | tell_lines log
+    tell failed
+    exit 1
+}
+
+begin() { # begin: what every program does before its first step
+    [ "$mode" = check ] || mkdir -p "$state/apps" "$state/pending"
+    mkdir -p "$here/would"
+    if [ "$lock" != - ]; then
+        # The party of the command that holds the lock shares it, so that what outlives a dead client keeps others out.
+        exec 8>>"$lock"
+        flock -s -n 8 || { echo "the lock of $app is no longer ours" >>"$here/log"; stop; }
+    fi
+}
+
+step() { # step NUMBER NOTIFY KIND ARGUMENT...
+    number=$1 notify=$2 kind=$3
+    shift 3
+    if "check_$kind" "$@"; then
+        tell ok
+        return 0
+    fi
+    case $mode in
+    check)
+        "show_$kind" "$@"
+        tell would
+        [ "$notify" = - ] || for action in $notify; do : >"$here/would/$action"; done
+        return 0 ;;
+    compare)
+        tell differs
+        return 0 ;;
+    esac
+    tell start
+    : >"$here/log"
+    [ "$notify" = - ] || for action in $notify; do : >"$state/pending/$action" || stop; done
+    (
+        set -e
+        "apply_$kind" "$@"
+    )
+    status=$?
+    if [ $status -ne 0 ]; then
+        [ ! -d "$here/together" ] || put_back
+        stop
+    fi
+    [ "$kind" != procedure ] || { tell ok; return 0; }
+    [ ! -d "$here/together" ] || : >"$here/together/changed"
+    tell changed
+}
+
+show_nothing() { :; }
+
+# --- what a step overwrites -----------------------------------------------------------------------------------------------------------
+
+written_by_us() { # written_by_us PATH: is the file as we left it the last time?
+    [ -f "$record" ] && sum=$(sha256sum <"$1") && grep -qxF "${sum%% *}  $1" "$record"
+}
+
+keep() { # keep PATH: before PATH is replaced, keep a copy of what others wrote there, and one for put_back
+    if [ -d "$here/together" ]; then
+        printf '%s\n' "$1" >>"$here/together/paths"
+        count=$(wc -l <"$here/together/paths")
+        [ ! -e "$1" ] && [ ! -L "$1" ] || cp -a "$1" "$here/together/$count"
+    fi
+    [ -f "$1" ] && [ ! -L "$1" ] || return 0
+    written_by_us "$1" && return 0
+    kept=$state/kept/$(date +%Y%m%dT%H%M%S)$1
+    mkdir -p "${kept%/*}"
+    chmod 0700 "$state/kept"
+    cp -a "$1" "$kept"
+    tell say "$1 was not as this tool left it; the old one is kept in $kept"
+}
+
+remember() { # remember PATH: note what we wrote, to tell a hand-made edit from our own text the next time
+    sum=$(sha256sum <"$1")
+    { [ ! -f "$record" ] || grep -vF "  $1" "$record" || true; } >"$record.new"
+    printf '%s  %s\n' "${sum%% *}" "$1" >>"$record.new"
+    mv -f "$record.new" "$record"
+}
+
+put_back() { # put_back: undo what the steps since `together` replaced
+    count=0
+    [ -f "$here/together/paths" ] || return 0
+    while IFS= read -r path; do
+        count=$((count + 1))
+        rm -f "$path"
+        [ ! -e "$here/together/$count" ] && [ ! -L "$here/together/$count" ] || cp -a "$here/together/$count" "$path"
+        [ ! -f "$path" ] || [ -L "$path" ] || remember "$path"
+    done <"$here/together/paths"
+    rm -rf "$here/together"
+}
+
+together() { # together: from here to `agree`, all changes or none
+    mkdir -p "$here/together"
+}
+
+agree() { # agree NUMBER VALIDATE UNDO: the changes since `together` hold when VALIDATE succeeds, else they are put back and UNDO runs
+    number=$1
+    if [ "$mode" = apply ] && [ -e "$here/together/changed" ]; then
+        : >"$here/log"
+        if ! sh -c "$2" 3>&-; then
+            put_back
+            sh -c "$3" 3>&- >/dev/null 2>&1
+            stop
+        fi
+    fi
+    rm -rf "$here/together"
+    tell ok
+}
+
+# --- packages -------------------------------------------------------------------------------------------------------------------------
+
+check_packages() { # NAME...
+    found=$(dpkg-query -W -f='${db:Status-Abbrev} ${Package}\n' "$@" 2>/dev/null | grep -c '^.i ')
+    [ "$found" -ge $# ]
+}
+show_packages() { tell diff "install $*"; }
+apply_packages() {
+    free=$(df -Pk /var/cache | awk 'NR == 2 { print $4 }')
+    [ "$free" -ge 400000 ] || { echo "only $((free / 1024)) MB free on the disk of /var/cache; packages need 400 MB"; return 1; }
+    fresh=$(find /var/lib/apt/lists -maxdepth 1 -name '*_Packages*' -mtime -1 2>/dev/null | head -n 1)
+    [ -n "$fresh" ] || apt-get -q update
+    apt-get -q -y -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confold install --no-install-recommends "$@" || {
+        apt-get -q update
+        apt-get -q -y -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confold install --no-install-recommends "$@"
+    }
+}
+
+# --- files ----------------------------------------------------------------------------------------------------------------------------
+
+check_file() { # PATH CONTENT OWNER:GROUP MODE SECRET
+    [ -f "$1" ] && [ ! -L "$1" ] && cmp -s "$here/files/$2" "$1" && [ "$(stat -c '%U:%G %04a' "$1")" = "$3 $4" ]
+}
+show_file() {
+    if [ "$5" = secret ]; then
+        tell diff "$1: content not shown (secret)"
+    elif [ -f "$1" ]; then
+        diff -u --label "$1" --label "$1" "$1" "$here/files/$2" | tell_lines diff
+        tell diff "$1: $3 $4"
+    else
+        diff -u --label /dev/null --label "$1" /dev/null "$here/files/$2" | tell_lines diff
+        tell diff "$1: $3 $4"
+    fi
+}
+apply_file() {
+    keep "$1"
+    [ ! -d "$1" ] || { echo "$1 is a folder"; return 1; }
+    install -o "${3%:*}" -g "${3#*:}" -m "$4" "$here/files/$2" "$1.decant-new"
+    mv -fT "$1.decant-new" "$1"
+    remember "$1"
+}
+
+check_directory() { # PATH OWNER:GROUP MODE
+    [ -d "$1" ] && [ ! -L "$1" ] && [ "$(stat -c '%U:%G %04a' "$1")" = "$2 $3" ]
+}
+show_directory() { tell diff "$1/: $2 $3"; }
+apply_directory() {
+    mkdir -p "$1"
+    chown "$2" "$1"
+    chmod "$3" "$1"
+}
+
+check_link() { # PATH TARGET
+    [ -L "$1" ] && [ "$(readlink "$1")" = "$2" ]
+}
+show_link() { tell diff "$1 -> $2"; }
+apply_link() {
+    keep "$1"
+    [ ! -d "$1" ] || [ -L "$1" ] || { echo "$1 is a folder"; return 1; }
+    ln -sfn "$2" "$1.decant-new"
+    mv -fT "$1.decant-new" "$1"
+}
+
+check_absent() { # PATH
+    [ ! -e "$1" ] && [ ! -L "$1" ]
+}
+show_absent() { tell diff "remove $1"; }
+apply_absent() {
+    keep "$1"
+    rm -f "$1"
+}
+
+check_line() { # PATH PATTERN LINE: the lines that match PATTERN (a basic regular expression) are LINE
+    [ -f "$1" ] && grep -qxF -e "$3" "$1" && ! grep -e "$2" "$1" | grep -qvxF -e "$3"
+}
+show_line() { tell diff "$1: $3"; }
+apply_line() {
+    [ -f "$1" ] || { echo "$1 is not there"; return 1; }
+    keep "$1"
+    pattern=$2 text=$3 awk '
+        BEGIN { pattern = ENVIRON["pattern"]; text = ENVIRON["text"] }
+        $0 ~ pattern { if (!done) print text; done = 1; next }
+        { print }
+        END { if (!done) print text }' "$1" >"$1.decant-new"
+    chown --reference="$1" "$1.decant-new"
+    chmod --reference="$1" "$1.decant-new"
+    mv -fT "$1.decant-new" "$1"
+    remember "$1"
+}
+
+check_generated() { # PATH NAME OWNER:GROUP: a variable with a random value, made once and never replaced
+    [ -f "$1" ] && grep -q "^$2=" "$1" && [ "$(stat -c '%U:%G %04a' "$1")" = "$3 0640" ]
+}
+show_generated() { tell diff "$1: $2 gets a random value (secret)"; }
+apply_generated() {
+    umask 077
+    { [ ! -f "$1" ] || cat "$1"; } >"$1.decant-new"
+    if ! grep -q "^$2=" "$1.decant-new"; then
+        value=$(head -c 32 /dev/urandom | od -An -v -tx1 | tr -d ' \n')
+        printf '%s="%s"\n' "$2" "$value" >>"$1.decant-new"
+    fi
+    chown "$3" "$1.decant-new"
+    chmod 0640 "$1.decant-new"
+    mv -fT "$1.decant-new" "$1"
+}
+
+# --- accounts, units, firewall --------------------------------------------------------------------------------------------------------
+
+check_user() { # NAME HOME
+    getent passwd "$1" >/dev/null
+}
+show_user() { tell diff "user $1, no login"; }
+apply_user() {
+    useradd --system --user-group --no-create-home --home-dir "$2" --shell /usr/sbin/nologin "$1"
+}
+
+check_unit() { # NAME ENABLED RUNNING (yes, no, -)
+    case $2 in
+    yes) systemctl is-enabled -q "$1" 2>/dev/null || return 1 ;;
+    no) ! systemctl is-enabled -q "$1" 2>/dev/null || return 1 ;;
+    esac
+    case $3 in
+    yes) systemctl is-active -q "$1" ;;
+    no) ! systemctl is-active -q "$1" ;;
+    esac
+}
+show_unit() { tell diff "$1: enabled $2, running $3"; }
+apply_unit() {
+    case $2 in
+    yes) systemctl enable -q "$1" ;;
+    no) systemctl disable -q "$1" ;;
+    esac
+    case $3 in
+    yes) systemctl start "$1" || { journalctl -n 15 --no-pager -o cat -u "$1"; return 1; } ;;
+    no) systemctl stop "$1" ;;
+    esac
+}
+
+check_firewall() { # PORT/PROTOCOL...: ufw is on and lets these in
+    [ -f /etc/ufw/ufw.conf ] && grep -qx 'ENABLED=yes' /etc/ufw/ufw.conf && systemctl is-active -q ufw || return 1
+    for rule in "$@"; do
+        grep -q "^### tuple ### allow ${rule#*/} ${rule%/*} 0.0.0.0/0 any 0.0.0.0/0 in" /etc/ufw/user.rules || return 1
+    done
+}
+show_firewall() { tell diff "ufw on, letting in $*"; }
+apply_firewall() {
+    for rule in "$@"; do ufw allow "$rule"; done
+    ufw --force enable
+    systemctl enable -q --now ufw
+}
+
+# --- commands, notifications, procedures ----------------------------------------------------------------------------------------------
+
+check_run() { # COMMAND UNLESS: shell texts; without UNLESS the command runs each time
+    [ -n "$2" ] && sh -c "$2" 3>&- >/dev/null 2>&1
+}
+show_run() { tell diff "run $1"; }
+apply_run() { sh -c "$1" 3>&-; }
+
+check_notify() { # ACTION: UNIT.reload, UNIT.restart, daemon-reload or tmpfiles; recorded on disk before the change that needs it
+    [ ! -e "$state/pending/$1" ] && [ ! -e "$here/would/$1" ]
+}
+show_notify() { tell diff "$1"; }
+apply_notify() {
+    case $1 in
+    daemon-reload) systemctl daemon-reload ;;
+    tmpfiles) systemd-tmpfiles --create ;;
+    *.reload) systemctl reload-or-restart "${1%.reload}" ;;
+    *.restart) systemctl restart "${1%.restart}" ;;
+    esac
+    rm -f "$state/pending/$1"
+}
+
+check_procedure() { return 1; } # SCRIPT PARAMETERS
+show_procedure() { tell diff "procedure $1"; }
+apply_procedure() {
+    DECANT_STEP=$number sh "$1" "$here/files/$2"
+}
