@@ -1,6 +1,6 @@
 """The tree of names that `fab --list` shows."""
 
-from invoke import Collection
+from invoke.collection import Collection
 
 from tasks import app, db, deploy, gunicorn, lab, nginx, python, system
 

@@ -67,10 +67,12 @@ def env_set(c: Any, assignment: str) -> None:
 def releases(c: Any, json: bool = False) -> None:
     """List the releases on the server."""
     host = Host(c, Output(c.server_name, sys.stderr) if json and hasattr(c, "server_name") else None)
-    found = [{"release": item.name, "state": item.state, "commit": item.commit, "current": item.name == host.facts.current} for item in host.facts.releases]
+    facts = host.facts
     if json:
+        found = [{"release": item.name, "state": item.state, "commit": item.commit, "current": item.name == facts.current} for item in facts.releases]
         return print(json_module.dumps(found, indent=1))
-    host.output.table(("release", "state", "commit", ""), [(r["release"], r["state"], str(r["commit"])[:10], "current" if r["current"] else "") for r in found])
+    rows = [(item.name, item.state, item.commit[:10], "current" if item.name == facts.current else "") for item in facts.releases]
+    host.output.table(("release", "state", "commit", ""), rows)
 
 
 @task(positional=["command"], help={"command": "a shell command, such as 'flask routes'"})

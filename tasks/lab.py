@@ -69,5 +69,3 @@ def remove(path: Path, name: str) -> None:
         return
     blocks = ["[hosts." + block for block in path.read_text(encoding="utf-8").split("[hosts.")[1:]]
     path.write_text("".join(block for block in blocks if not block.startswith(f"[hosts.{name}]")), encoding="utf-8")
-
-

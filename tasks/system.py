@@ -76,19 +76,19 @@ def upgrade(c: Any) -> None:
 def reboot(c: Any, wait: int = 300) -> None:
     """Reboot the server and wait until it is back."""
     host = Host(c)
-    before = host.facts.uptime
+    before = host.facts.boot_id
     with host.lock("system.reboot"):
         host.changes((Run(("systemd-run", "--on-active=2", "systemctl", "reboot"), label="reboot"),))
     if host.dry:
         return
     c.close()
-    deadline = time.monotonic() + wait
-    while time.monotonic() < deadline:
+    began = time.monotonic()
+    while time.monotonic() < began + wait:
         time.sleep(2)
         try:
             host.forget_facts()
-            if host.facts.uptime < before or host.facts.uptime < wait:
-                return host.output.line(f"is back, up for {host.facts.uptime:.0f} s")
+            if host.facts.boot_id != before:
+                return host.output.line(f"is back after {time.monotonic() - began:.0f} s")
         except ConnectError:
             continue
     raise DeployError(f"{host.name}: did not come back within {wait} s; look at its console")

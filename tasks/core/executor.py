@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import fabric
 from fabric.tasks import ConnectionCall
-from invoke import Call
 from invoke.config import Config
+from invoke.tasks import Call
 
 from tasks.core.connection import ServerConnection
 from tasks.core.errors import DeployError, SettingsError
@@ -23,7 +23,8 @@ class ServerCall(ConnectionCall):  # type: ignore[misc]  # fabric has no types
 
     def make_context(self, config: Config) -> ServerConnection:
         """Return the server's connection, made at the first call."""
-        return self.init_kwargs["executor"].connection(self.init_kwargs["host"], config)
+        connection: ServerConnection = self.init_kwargs["executor"].connection(self.init_kwargs["host"], config)
+        return connection
 
     def __repr__(self) -> str:
         return f"<ServerCall {self.called_as} on {self.init_kwargs['host']}>"
@@ -46,7 +47,7 @@ class Executor(fabric.Executor):  # type: ignore[misc]  # fabric has no types
             for connection in self._connections.values():
                 connection.close()
 
-    def expand_calls(self, calls: Iterable[Any], apply_hosts: bool = True) -> list[Any]:
+    def expand_calls(self, calls: Iterable[Any], apply_hosts: bool = True) -> list[Any]:  # noqa: ARG002  # Fabric's signature
         """Give each task for servers one call a host; a local task stays as it is."""
         expanded: list[Any] = []
         for call in calls:
@@ -55,14 +56,13 @@ class Executor(fabric.Executor):  # type: ignore[misc]  # fabric has no types
                 expanded.append(made)
             else:
                 expanded += [self.parameterize(made, {"host": name, "executor": self}) for name in self.chosen()]
-        if self.core[0].remainder if hasattr(self.core[0], "remainder") else False:
-            raise DeployError("commands after -- are not supported here; use: fab -H HOST app.run 'COMMAND'")
+        if self.core.remainder:
+            raise DeployError("a command after -- would run as you, outside the application; use: fab -H HOST app.run 'COMMAND'")
         return expanded
 
     def parameterize(self, call: Call, connection_init_kwargs: dict[str, Any]) -> ServerCall:
         """Return the call on one server."""
-        clone: ServerCall = call.clone(into=ServerCall, with_={"init_kwargs": connection_init_kwargs})
-        return clone
+        return cast("ServerCall", call.clone(into=ServerCall, with_={"init_kwargs": connection_init_kwargs}))
 
     @property
     def inventory(self) -> "Inventory":
@@ -98,7 +98,7 @@ class Executor(fabric.Executor):  # type: ignore[misc]  # fabric has no types
         if inventory.members(name):
             return inventory.members(name)
         if name in inventory.groups:
-            raise DeployError(f"{inventory.path}: no host is in the group {name}; add groups = [\"{name}\"] to one")
+            raise DeployError(f'{inventory.path}: no host is in the group {name}; add groups = ["{name}"] to one')
         if "@" in name or ":" in name or _is_address(name) or name in self.config.base_ssh_config.get_hostnames():
             return [name]
         raise DeployError(f"no host {name!r} in {inventory.path} or ~/.ssh/config ({_known(inventory)}); for one that is in neither, write USER@{name}")

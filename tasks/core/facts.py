@@ -38,7 +38,7 @@ class Facts:
     machine: str = ""
     cores: int = 1
     memory_mb: int = 0
-    uptime: float = 0.0
+    boot_id: str = ""
     python: str = ""
     free_mb: int = 0
     tmp_free_mb: int = 0
@@ -66,7 +66,25 @@ class Facts:
 
 
 NUMBERS = ("cores", "memory_mb", "free_mb", "tmp_free_mb", "ssh_port")
-TEXTS = ("user", "sudo", "os", "os_like", "os_name", "codename", "hostname", "kernel", "machine", "python", "systemd", "ipv6", "current", "service", "socket", "pending")
+TEXTS = (
+    "user",
+    "sudo",
+    "os",
+    "os_like",
+    "os_name",
+    "codename",
+    "hostname",
+    "kernel",
+    "machine",
+    "python",
+    "boot_id",
+    "systemd",
+    "ipv6",
+    "current",
+    "service",
+    "socket",
+    "pending",
+)
 
 
 def parse(output: str) -> Facts:
@@ -77,10 +95,10 @@ def parse(output: str) -> Facts:
     def every(key: str) -> list[str]:
         return [value for name, value in pairs if name == key]
 
+    plain: dict[str, Any] = {name: single.get(name, "").strip() for name in TEXTS}
+    plain |= {name: int(single[name]) for name in NUMBERS if single.get(name, "").isdigit()}
     return Facts(
-        **{name: single.get(name, "").strip() for name in TEXTS},
-        **{name: int(single[name]) for name in NUMBERS if single.get(name, "").isdigit()},
-        uptime=float(single.get("uptime") or 0),
+        **plain,
         listeners=tuple(every("listener")),
         manifests=tuple(_documents(every("manifest"))),
         releases=tuple(Release(*line.split()[:4]) for line in every("release") if len(line.split()) > 1),

@@ -230,7 +230,10 @@ def status(host: Host) -> dict[str, Any]:
         "health": health,
         "open windows": [window.name for window in facts.windows if not window.result],
         "disk free": f"{facts.free_mb} MB",
-        "last": [f"{item.get('when')} {item.get('what')} {item.get('release')} by {item.get('who')}: {item.get('result')} {item.get('cause')}".strip() for item in facts.deploys],
+        "last": [
+            f"{item.get('when')} {item.get('what')} {item.get('release')} by {item.get('who')}: {item.get('result')} {item.get('cause')}".strip()
+            for item in facts.deploys
+        ],
     }
 
 

@@ -53,7 +53,7 @@ class Host:
             raise DeployError("this task works on a server: name one with -H, or set default_hosts in hosts.toml")
         self.connection = c
         self.name = c.server_name
-        self.settings: "Settings" = c.settings
+        self.settings: Settings = c.settings
         self.paths = self.settings.paths
         self.dry = bool(c.config.run.dry)
         self.output = output or Output(self.name, verbose=bool(c.config.run.echo))
@@ -108,7 +108,7 @@ class Host:
         lines: list[str] = []
         status, errors = self._exec(self._elevated(shell.join(words)) if root else shell.join(words), self._password() if root else b"", lines.append)
         if status:
-            raise DeployError(f"{self.name}: {words[0]} failed: {(errors.strip() or lines and lines[-1] or f'exit code {status}')}")
+            raise DeployError(f"{self.name}: {words[0]} failed: {(errors.strip() or (lines and lines[-1]) or f'exit code {status}')}")
         return "\n".join(lines)
 
     def send_tree(self, sent: Source) -> str:
@@ -123,8 +123,9 @@ class Host:
         if self.dry or not (rsync_path and plain and shutil.which("rsync") and shutil.which("ssh")):
             return ""
         c.open()
-        from tasks.core import compat  # noqa: F401  # before patchwork
         from patchwork.transfers import rsync
+
+        from tasks.core import compat  # noqa: F401  # before patchwork
 
         target = f"{self.paths.root}/incoming"
         with stage(sent) as folder, tempfile.NamedTemporaryFile("w", prefix="decant-") as known_hosts:
@@ -147,10 +148,8 @@ class Host:
         command = shell.join(words)
         options: dict[str, Any] = {"pty": True, "warn": True, "hide": None, "echo": False}
         if self.facts.sudo == "root":
-            result = self.connection.run(command, **options)
-        else:
-            result = self.connection.sudo(command, password=self._secret(), **options)
-        return int(result.exited)
+            return int(self.connection.run(command, **options).exited)
+        return int(self.connection.sudo(command, password=self._secret(), **options).exited)
 
     @contextlib.contextmanager
     def lock(self, what: str) -> Iterator[None]:
@@ -212,7 +211,7 @@ class Host:
             f'head -c {len(archive)} | tar -xzf - -C "$d"',
             self._elevated('sh "$d/program"'),
         )
-        status, errors = self._exec(f"{unpack}; r=$?; rm -rf \"$d\" 2>/dev/null; exit $r", archive + self._password(), reader.line)
+        status, errors = self._exec(f'{unpack}; r=$?; rm -rf "$d" 2>/dev/null; exit $r', archive + self._password(), reader.line)
         if status and not report.failed:
             raise DeployError(f"{self.name}: {self._why(status, errors)}")
         return report
@@ -236,7 +235,9 @@ class Host:
         if answer == "held":
             return channel
         if answer.startswith("busy"):
-            raise DeployError(f"{self.name}: another command is at work on {self.paths.name}: {answer.partition(chr(9))[2]}; wait for it, or see: fab -H {self.name} status")
+            raise DeployError(
+                f"{self.name}: another command is at work on {self.paths.name}: {answer.partition(chr(9))[2]}; wait for it, or see: fab -H {self.name} status"
+            )
         errors = channel.makefile_stderr("rb").read().decode("utf-8", "replace")
         raise DeployError(f"{self.name}: {self._why(channel.recv_exit_status(), errors)}")
 

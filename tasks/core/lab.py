@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -93,12 +93,14 @@ def boot(name: str) -> None:
     """Start a server that is off and wait until its sshd answers."""
     server, home = _load(name), _home(name)
     _mount(server)
-    log = (home / "console.log").open("ab")
-    process = subprocess.Popen(_nspawn(name), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
-    _save({**server, "pid": process.pid})
+    _launch(name)
     deadline = time.monotonic() + 60
     while not _answers(server["address"]):
-        if process.poll() is not None or time.monotonic() > deadline:
+        if not _processes(name):
+            # The kernel takes a moment to remove the interface of a server that lost its power.
+            time.sleep(0.5)
+            _launch(name)
+        if time.monotonic() > deadline:
             raise LabError(f"lab: {name} did not boot; its console is in {home}/console.log")
         time.sleep(0.1)
 
@@ -118,12 +120,12 @@ def power_cut(name: str) -> None:
 def shut_down(name: str) -> None:
     """Shut a server down in order, as its power button would."""
     pids = _processes(name)
-    if len(pids) > 1:
-        os.kill(pids[1], signal.SIGRTMIN + 4)
+    if len(pids) == 3:
+        os.kill(pids[2], signal.SIGRTMIN + 4)
     deadline = time.monotonic() + 40
     while _processes(name):
         if time.monotonic() > deadline:
-            power_cut(name)
+            return power_cut(name)
         time.sleep(0.1)
 
 
@@ -213,9 +215,7 @@ def _apt_sources(suite: str) -> list[str]:
     codename = own.get("VERSION_CODENAME", "").strip('"')
     if own.get("ID") != "debian":
         return []
-    targets = subprocess.run(
-        ["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages"], capture_output=True, text=True
-    )
+    targets = subprocess.run(["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages"], capture_output=True, text=True)
     found = dict.fromkeys(targets.stdout.splitlines())
     lines = []
     for line in found:
@@ -318,7 +318,7 @@ def _personalise(server: dict[str, Any]) -> None:
     shutil.copy(f"{server['key']}.pub", root / "root/.ssh/authorized_keys")
     for path in root.glob("etc/ssh/ssh_host_*"):
         path.unlink()
-    subprocess.run(["ssh-keygen", "-q", "-A", "-f", str(root)], check=True)
+    subprocess.run(["ssh-keygen", "-q", "-A", "-f", str(root)], check=True, capture_output=True)
     shown = subprocess.run(["ssh-keygen", "-lf", str(root / "etc/ssh/ssh_host_ed25519_key.pub")], capture_output=True, text=True, check=True)
     _save({**server, "host_key": shown.stdout.split()[1]})
 
@@ -336,16 +336,28 @@ def _nspawn(name: str) -> list[str]:
     return command
 
 
+def _launch(name: str) -> None:
+    """Start the server as a session of its own, which leaves its pid in a file."""
+    home = _home(name)
+    (home / "pid").unlink(missing_ok=True)
+    # nspawn ends with 133 when its server reboots, and expects to be started again.
+    loop = 'echo $$ >"$0.new" && mv "$0.new" "$0"; while "$@"; [ $? = 133 ]; do :; done'
+    with (home / "console.log").open("ab") as log:
+        subprocess.run(["setsid", "--fork", "sh", "-c", loop, str(home / "pid"), *_nspawn(name)], stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=True)
+    while not (home / "pid").exists():
+        time.sleep(0.01)
+
+
 def _processes(name: str) -> list[int]:
-    """Return the pid of the server's nspawn and of its pid 1, as far as they live."""
-    try:
-        pid = _load(name).get("pid")
-    except LabError:
+    """Return the pids of the loop around the server's nspawn, of nspawn, and of the server's pid 1, as far as they live."""
+    file = _home(name) / "pid"
+    pid = int(file.read_text()) if file.exists() else 0
+    if f"--machine={name}" not in _cmdline(pid):
         return []
-    if not pid or f"--machine={name}" not in _cmdline(pid):
-        return []
-    children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True).stdout.split()
-    return [pid, *map(int, children)]
+    found = [pid]
+    for _ in range(2):
+        found += map(int, subprocess.run(["ps", "-o", "pid=", "--ppid", str(found[-1])], capture_output=True, text=True).stdout.split()[:1])
+    return list(dict.fromkeys(found))
 
 
 def _cmdline(pid: int) -> list[str]:
@@ -362,7 +374,7 @@ def _answers(address: str) -> bool:
     return False
 
 
-ACTIONS = {
+ACTIONS: dict[str, Callable[..., Any]] = {
     "up": up,
     "down": down,
     "boot": boot,

@@ -9,7 +9,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 
@@ -53,9 +53,9 @@ def _no_control(value: str) -> str:
     return value
 
 
-def _lists(kind: Any) -> Any:
-    """Return the annotation of a TOML list that becomes a tuple."""
-    return Annotated[tuple[kind, ...], Field(strict=False)]
+# A TOML list becomes a tuple, which stays as it is.
+T = TypeVar("T")
+Listed = Annotated[tuple[T, ...], Field(strict=False)]
 
 
 Text = Annotated[str, AfterValidator(_no_control)]
@@ -64,7 +64,9 @@ AbsolutePath = Annotated[str, _or_empty(r"(/[A-Za-z0-9_+@-][A-Za-z0-9._+@-]*)+",
 InsidePath = Annotated[str, _or_empty(r"[A-Za-z0-9_+@-][A-Za-z0-9._+@-]*(/[A-Za-z0-9_+@-][A-Za-z0-9._+@-]*)*/?", "a path inside the application, without ..")]
 UrlPrefix = Annotated[str, _matches(r"(/[A-Za-z0-9._~-]+)+/?", "a URL path such as /static")]
 UrlPath = Annotated[str, _matches(r"/[!#-&(-;=?-\[\]-~]*", "a URL path such as /up")]
-Domain = Annotated[str, _matches(r"(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", "a domain name in lower case, such as example.org")]
+Domain = Annotated[
+    str, _matches(r"(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", "a domain name in lower case, such as example.org")
+]
 VariableName = Annotated[str, _matches(r"[A-Za-z_][A-Za-z0-9_]*", "a variable name: letters, digits and _")]
 SqlName = Annotated[str, _or_empty(r"[a-z][a-z0-9_]{0,62}", "a lower-case letter, then lower-case letters, digits, _")]
 PackageName = Annotated[str, _matches(r"[a-z0-9][a-z0-9.+-]+(:[a-z0-9]+)?", "a Debian package name")]
@@ -110,7 +112,7 @@ class App(Model):
     env_file: Text = ""
     dotenv: bool = False
     migrate: Text = "auto"
-    shared: _lists(InsidePath) = ("instance",)
+    shared: Listed[InsidePath] = ("instance",)
     static: dict[UrlPrefix, InsidePath] = {}
     health: Annotated[Health, BeforeValidator(lambda value: {"path": value} if isinstance(value, str) else value)] = Health()
     keep: Annotated[int, Field(ge=2)] = 5
@@ -127,7 +129,7 @@ class Python(Model):
 
     version: Annotated[str, _or_empty(r"3\.\d{1,2}", "a version such as 3.12")] = ""
     installer: Literal["auto", "pip", "uv", "pipenv", "poetry"] = "auto"
-    packages: _lists(Requirement) = ()
+    packages: Listed[Requirement] = ()
     refresh: Annotated[int, Field(ge=1)] = 7
 
 
@@ -150,8 +152,8 @@ class Proxy(Model):
     """What faces the internet."""
 
     kind: Literal["nginx", "apache", "none"] = "nginx"
-    domains: _lists(Domain) = ()
-    redirect: _lists(Domain) = ()
+    domains: Listed[Domain] = ()
+    redirect: Listed[Domain] = ()
     max_body: Size = "16m"
 
 
@@ -197,9 +199,9 @@ def _harden(value: Any) -> Any:
 class System(Model):
     """The operating system below."""
 
-    packages: _lists(PackageName) = ()
+    packages: Listed[PackageName] = ()
     firewall: Literal["auto"] | bool = "auto"
-    allow: _lists(PortRule) = ()
+    allow: Listed[PortRule] = ()
     harden: Annotated[Harden, BeforeValidator(_harden)] = Harden(ssh=False, upgrades=False)
     timezone: Timezone = ""
     admins: dict[UserName, Text] = {}
@@ -214,8 +216,8 @@ class HostEntry(Model):
     identity: Text = ""
     gateway: Text = ""
     host_key: Annotated[str, _or_empty(r"SHA256:[A-Za-z0-9+/]{43}=?", 'a fingerprint such as "SHA256:..."')] = ""
-    groups: _lists(Text) = ()
-    roles: _lists(Literal["app", "web", "db"]) = ("app", "web", "db")
+    groups: Listed[Text] = ()
+    roles: Listed[Literal["app", "web", "db"]] = ("app", "web", "db")
 
 
 class Settings(Model):
@@ -229,7 +231,7 @@ class Settings(Model):
     db: Db = Db()
     system: System = System()
     host: HostEntry = HostEntry()
-    folder: Path = Path(".")
+    folder: Path = Path()
 
     @property
     def paths(self) -> Paths:

@@ -36,7 +36,7 @@ class Pinned(MissingHostKeyPolicy):
     def __init__(self, name: str, pinned: str) -> None:
         self.name, self.pinned = name, pinned.rstrip("=")
 
-    def missing_host_key(self, client: SSHClient, hostname: str, key: PKey) -> None:
+    def missing_host_key(self, client: SSHClient, hostname: str, key: PKey) -> None:  # noqa: ARG002  # paramiko's signature
         """Refuse a key that is not the pinned one."""
         if fingerprint(key) != self.pinned:
             raise ConnectError(
@@ -51,7 +51,7 @@ class Ask(MissingHostKeyPolicy):
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def missing_host_key(self, client: SSHClient, hostname: str, key: PKey) -> None:
+    def missing_host_key(self, client: SSHClient, hostname: str, key: PKey) -> None:  # noqa: ARG002  # paramiko's signature
         """Take the key into known_hosts when the person says yes."""
         shown = f"{fingerprint(key)} ({key.get_name()})"
         if not (sys.stdin.isatty() and sys.stderr.isatty()):

@@ -1,9 +1,9 @@
 """The application's variables: [app.env] below env_file, in the one dialect that with-env reads."""
 
-from typing import TYPE_CHECKING
 import json
 import re
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from tasks.core.errors import SettingsError
 

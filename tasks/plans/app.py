@@ -1,7 +1,7 @@
 """The application's place on the server: folders, procedures, secrets, and the manifest that tells others what is ours."""
 
-from typing import TYPE_CHECKING
 import json
+from typing import TYPE_CHECKING
 
 from tasks.core import shell
 from tasks.core.errors import DeployError
@@ -56,6 +56,7 @@ def parameters(settings: "Settings") -> dict[str, str]:
     return {
         "name": settings.app.name,
         "user": settings.app.name,
+        "run": settings.paths.run,
         "lock": settings.paths.lock,
         "database": settings.database_file,
         "proxy": settings.proxy.kind,

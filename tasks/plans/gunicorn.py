@@ -1,6 +1,7 @@
 """gunicorn under systemd: the socket that stays open, the service behind it, the smoke test and the release window."""
 
 from typing import TYPE_CHECKING
+
 from tasks.core.steps import File, Notify, Plan, Together, Unit
 from tasks.core.templates import render
 

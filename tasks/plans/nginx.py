@@ -1,6 +1,7 @@
 """nginx in front of the application."""
 
 from typing import TYPE_CHECKING
+
 from tasks.core.errors import SettingsError
 from tasks.core.steps import Absent, File, Line, Link, Notify, Packages, Plan, Step, Together, Unit
 from tasks.core.templates import render

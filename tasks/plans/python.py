@@ -1,6 +1,7 @@
 """The interpreter; environments are made by templates/procedures/environment.py when a release is prepared."""
 
 from typing import TYPE_CHECKING
+
 from tasks.core.steps import Packages, Plan
 
 if TYPE_CHECKING:

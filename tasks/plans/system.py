@@ -1,7 +1,7 @@
 """The operating system below the application: packages, account, firewall, hardening."""
 
-from typing import TYPE_CHECKING
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tasks.core.errors import SettingsError
 from tasks.core.steps import Directory, File, Firewall, Notify, Packages, Plan, Run, Step, Together, User
@@ -41,7 +41,11 @@ def timezone(settings: "Settings") -> Plan:
         return ()
     return (
         Packages(("tzdata",)),
-        Run(("timedatectl", "set-timezone", zone), unless=("sh", "-c", 'test "$(readlink -f /etc/localtime)" = "/usr/share/zoneinfo/$1"', "sh", zone), label=f"time zone {zone}"),
+        Run(
+            ("timedatectl", "set-timezone", zone),
+            unless=("sh", "-c", 'test "$(readlink -f /etc/localtime)" = "/usr/share/zoneinfo/$1"', "sh", zone),
+            label=f"time zone {zone}",
+        ),
     )
 
 
@@ -81,7 +85,7 @@ def strangers(settings: "Settings", facts: "Facts") -> tuple[str, ...]:
 
 
 def firewall(settings: "Settings", facts: "Facts") -> Plan:
-    """ufw with our ports; with "auto" not where a stranger listens, whom it would cut off."""
+    """Ufw with our ports; with "auto" not where a stranger listens, whom it would cut off."""
     wanted = settings.system.firewall
     if wanted is False or (wanted == "auto" and strangers(settings, facts)):
         return ()
@@ -89,7 +93,7 @@ def firewall(settings: "Settings", facts: "Facts") -> Plan:
 
 
 def harden(settings: "Settings") -> Plan:
-    """sshd with keys alone, and automatic security upgrades."""
+    """Sshd with keys alone, and automatic security upgrades."""
     steps: list[Step] = []
     if settings.system.harden.ssh:
         conf = File("/etc/ssh/sshd_config.d/10-decant.conf", render("system/sshd.conf.j2", settings), notify=("ssh.service.reload",))

@@ -142,7 +142,19 @@ def build(made_from: Recipe, folder: Path, packages: list[str], target: Path) ->
     target.parent.mkdir(exist_ok=True)
     if made_from.installer == "uv-lock":
         flags = ["--no-editable"] if made_from.installs_project else ["--no-install-project"]
-        run(uv(), "sync", "-q", "--locked", "--no-dev", "--python", sys.executable, *flags, folder=folder, UV_PROJECT_ENVIRONMENT=str(target), UV_LINK_MODE="copy")
+        run(
+            uv(),
+            "sync",
+            "-q",
+            "--locked",
+            "--no-dev",
+            "--python",
+            sys.executable,
+            *flags,
+            folder=folder,
+            UV_PROJECT_ENVIRONMENT=str(target),
+            UV_LINK_MODE="copy",
+        )
     elif made_from.installer == "uv":
         run(uv(), "venv", "-q", "--python", sys.executable, str(target), folder=folder)
     else:

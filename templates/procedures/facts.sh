@@ -24,7 +24,7 @@ fact kernel "$(uname -r)"
 fact machine "$(uname -m)"
 fact cores "$(nproc)"
 fact memory_mb "$(awk '/^MemTotal/ { print int($2 / 1024) }' /proc/meminfo)"
-fact uptime "$(cut -d' ' -f1 /proc/uptime)"
+fact boot_id "$(cat /proc/sys/kernel/random/boot_id)"
 fact python "$(python3 -c 'import platform; print(platform.python_version())' 2>/dev/null)"
 folder=$root
 while [ ! -d "$folder" ]; do folder=$(dirname "$folder"); done

@@ -39,7 +39,11 @@ def ask(where: str, path: str, host: str, scheme: str, timeout: float) -> tuple[
     """Return status and reason of one request; status 0 means that no answer came."""
     try:
         made = connection(where, scheme, timeout)
-        made.request("GET", path, headers={"Host": host, "X-Forwarded-Proto": scheme, "X-Forwarded-For": "127.0.0.1", "User-Agent": "decant-health", "Connection": "close"})
+        made.request(
+            "GET",
+            path,
+            headers={"Host": host, "X-Forwarded-Proto": scheme, "X-Forwarded-For": "127.0.0.1", "User-Agent": "decant-health", "Connection": "close"},
+        )
         answer = made.getresponse()
         answer.read()
         made.close()

@@ -1,17 +1,16 @@
 # shellcheck shell=sh disable=SC2034
 # What the procedures share. A procedure sets `root` (the application's folder) and reads this file, which reads `root`/procedures/app.conf:
-# name, user, lock, database, proxy, and how to ask for health.
+# name, user, run, lock, database, proxy, and how to ask for health.
 set -u
 umask 022
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 : "${root:?}"
 # shellcheck source=/dev/null
 . "$root/procedures/app.conf"
-: "${name:?}" "${user:?}" "${lock:?}" "${database?}" "${proxy?}" "${health_path:?}" "${health_host:?}" "${health_status:?}" "${health_timeout:?}" "${scheme:?}"
+: "${name:?}" "${user:?}" "${run:?}" "${lock:?}" "${database?}" "${proxy?}" "${health_path:?}" "${health_host:?}" "${health_status:?}" "${health_timeout:?}" "${scheme:?}"
 
 procedures=$root/procedures
 releases=$root/releases
-run=/run/$name
 gate=$run/gate
 transition=$root/transition
 
@@ -71,7 +70,7 @@ ask_health() { # ask_health WHERE TIMEOUT: ask a socket or the proxy; prints why
 
 smoke() { # smoke RELEASE: start it on a private socket with the unit's own user and sandbox, ask for health, stop it
     systemctl start "$name-smoke@$1.service" || { echo "the release does not start"; return 1; }
-    ask_health "/run/$name-smoke/sock" "$health_timeout"
+    ask_health "$run-smoke/sock" "$health_timeout"
     answer=$?
     [ $answer -eq 0 ] || journalctl -n 20 --no-pager -o cat -u "$name-smoke@$1.service" | sed 's/^/  /'
     systemctl stop "$name-smoke@$1.service" 2>/dev/null

@@ -7,9 +7,9 @@ standard error when the callable is not there. Runs under with-env.
 import ast
 import importlib
 import json
-import os
 import sys
 import traceback
+from pathlib import Path
 
 
 def load(spec: str) -> object:
@@ -49,7 +49,7 @@ def heads() -> dict[str, list[str]]:
 
 def main() -> int:
     """Print what was found."""
-    sys.path[0] = os.getcwd()  # not this script's folder: the release's, where it is started
+    sys.path[0] = str(Path.cwd())  # not this script's folder: the release's, where it is started
     result: dict[str, object] = {}
     try:
         load(sys.argv[1])
@@ -59,7 +59,10 @@ def main() -> int:
         if not isinstance(error, LookupError) or isinstance(error, KeyError):
             traceback.print_exc()
         missing = isinstance(error, KeyError) and error.args == ("migrate",)
-        print("app.migrate: there is a migrations folder, but the application has no Flask-Migrate" if missing else f"{type(error).__name__}: {error}", file=sys.stderr)
+        print(
+            "app.migrate: there is a migrations folder, but the application has no Flask-Migrate" if missing else f"{type(error).__name__}: {error}",
+            file=sys.stderr,
+        )
         return 1
     print(json.dumps(result))
     return 0

@@ -50,7 +50,8 @@ def ask(count: Count, path: str, host: str, scheme: str, patience: float) -> Non
 def main() -> None:
     """Probe until standard input ends, wait for what is under way, and print the counts."""
     path, host, scheme, patience = sys.argv[1], sys.argv[2], sys.argv[3], float(sys.argv[4])
-    count, under_way = Count(), []
+    count = Count()
+    under_way: list[threading.Thread] = []
     begun = time.monotonic()
     for number in range(LONGEST * RATE):
         thread = threading.Thread(target=ask, args=(count, path, host, scheme, patience), daemon=True)

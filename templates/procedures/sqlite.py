@@ -49,8 +49,14 @@ def sync(path: Path) -> None:
     os.close(descriptor)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Do what the first word says."""
+    action, *words = sys.argv[1:]
     try:
-        {"dump": dump, "restore": restore}[sys.argv[1]](*sys.argv[2:])
+        dump(*words) if action == "dump" else restore(*words)
     except (sqlite3.Error, OSError) as error:
         sys.exit(f"sqlite: {error}")
+
+
+if __name__ == "__main__":
+    main()

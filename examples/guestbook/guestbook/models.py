@@ -1,6 +1,6 @@
 """What the guestbook remembers."""
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -13,4 +13,4 @@ class Entry(db.Model):
     id: Mapped[int] = mapped_column(primary_key=True)
     text: Mapped[str]
     author: Mapped[str] = mapped_column(default="", server_default="")
-    written: Mapped[datetime] = mapped_column(default=lambda: datetime.now(timezone.utc))
+    written: Mapped[datetime] = mapped_column(default=lambda: datetime.now(UTC))

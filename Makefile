@@ -1,0 +1,71 @@
+# What a person needs: `make demo` shows everything on a throwaway server, `make test` checks everything.
+SHELL := /bin/bash
+PYTHON ?= python3
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+BIN := .venv/bin
+LAB_PACKAGES := mmdebstrap systemd-container iproute2 iptables openssh-client debian-archive-keyring
+PACKAGES := git rsync curl python3-venv $(LAB_PACKAGES)
+
+.PHONY: help setup setup-dev tools demo test test-all lint types unit servers format schema lock bench clean
+
+help:  ## show this
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+setup: .venv/.setup  ## make .venv from the pinned, hashed requirements.txt
+
+setup-dev: .venv/.setup-dev  ## add what the tests and linters need
+
+.venv/.setup: requirements.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.txt
+	touch $@
+
+.venv/.setup-dev: .venv/.setup requirements-dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.txt
+	touch $@
+
+tools:  ## install what booting lab servers needs (Debian, Ubuntu; root or sudo)
+	@if [ -f /etc/debian_version ]; then \
+	  missing=$$(for p in $(PACKAGES); do dpkg-query -W -f='$${db:Status-Abbrev}' $$p 2>/dev/null | grep -q '^ii' || echo $$p; done); \
+	  if [ -n "$$missing" ]; then \
+	    $(SUDO) apt-get -q update >/dev/null && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends $$missing >/dev/null || exit 1; \
+	  fi; \
+	else echo "tools: this is neither Debian nor Ubuntu; lab servers cannot be booted here"; fi
+
+demo: tools  ## boot a lab server, deploy the guestbook to it, update it
+	@$(MAKE) --no-print-directory setup
+	@scripts/demo
+
+test: tools  ## lint, types, unit tests, and the main stack on real servers
+	@$(MAKE) --no-print-directory setup-dev lint types
+	$(BIN)/pytest -q -n 2 --dist worksteal
+
+test-all: test  ## everything that is tested, the whole matrix
+
+lint: setup-dev  ## ruff and shellcheck
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/shellcheck -x -P templates/procedures templates/procedures/*.sh scripts/* .ci/run
+
+types: setup-dev  ## mypy --strict
+	$(BIN)/mypy
+
+unit: setup-dev  ## the unit tests alone
+	$(BIN)/pytest -q tests/unit
+
+format: setup-dev  ## let ruff write
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+schema: setup  ## write hosts.schema.json anew from the models
+	$(BIN)/python -m tasks.core.schema > hosts.schema.json
+
+lock: setup-dev  ## pin requirements.txt anew (needs uv)
+	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header -o requirements.txt
+	uv pip compile --group pyproject.toml:dev --universal --python-version 3.11 --generate-hashes --no-header -c requirements.txt -o requirements-dev.txt
+
+bench: setup  ## measure how long fab --list takes beside an empty fabfile's
+	$(BIN)/python bench/startup.py
+
+clean:  ## remove what make made
+	rm -rf .venv .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,251 @@
+"""Booted lab servers for tests: each fresh, from the empty base of a suite or from a layer on which the guestbook is deployed."""
+
+import contextlib
+import fcntl
+import http.client
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks import lab as lab_tasks
+from tasks.core import lab
+from tests import guestbook
+
+ROOT = Path(__file__).parents[1]
+FAB = [sys.executable, "-m", "fabric", "-r", str(ROOT)]
+
+HOSTS = """
+[app]
+name   = "guestbook"
+source = "guestbook"
+ref    = "main"
+static = {{ "/static" = "guestbook/static" }}
+health = "/up"
+{app}
+[wsgi]
+app = "wsgi:app"
+{wsgi}
+{more}
+"""
+
+
+@dataclass
+class Server:
+    """A booted server and a project folder with a hosts.toml whose only host it is."""
+
+    name: str
+    address: str
+    folder: Path
+    suite: str
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def configure(self, app: str = "", wsgi: str = "", more: str = "") -> None:
+        """Write hosts.toml; later lines of `app` replace the ones above."""
+        text = HOSTS.format(app=app, wsgi=wsgi, more=more)
+        for line in app.splitlines():
+            key = line.split("=")[0].strip()
+            if key:
+                text = "\n".join(row for row in text.splitlines() if row == line or not row.startswith((f"{key} ", f"{key}="))) + "\n"
+        (self.folder / "hosts.toml").write_text(text)
+
+    def fab(self, *words: str, code: int | None = 0, host: str = "", timeout: int = 300) -> subprocess.CompletedProcess[str]:
+        """Run fab on this server; its exit code must be `code`, unless that is None."""
+        command = [*FAB, "-H", host or self.name, *words]
+        done = subprocess.run(
+            command, cwd=self.folder, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL, env={**os.environ, **self.environment}
+        )
+        assert code is None or done.returncode == code, f"{' '.join(words)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+        assert "Traceback" not in done.stderr, done.stderr
+        return done
+
+    def start_fab(self, *words: str) -> subprocess.Popen[str]:
+        """Start fab on this server, its output in fab.out, and do not wait."""
+        command = [*FAB, "-H", self.name, *words]
+        with (self.folder / "fab.out").open("w") as out:
+            return subprocess.Popen(command, cwd=self.folder, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True, start_new_session=True)
+
+    def ssh(self, command: str, user: str = "root", check: bool = True) -> str:
+        """Run a shell command by OpenSSH, beside the product, and return what it prints."""
+        options = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=30"]
+        words = ["ssh", *options, "-i", str(self.folder / ".lab/key"), f"{user}@{self.address}", command]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL)
+        assert not check or done.returncode == 0, f"{command} ended with {done.returncode}: {done.stdout} {done.stderr}"
+        return done.stdout.strip()
+
+    def sql(self, query: str) -> list[str]:
+        """Return the first column of a query on the guestbook's database, read beside the application."""
+        script = "import json, sqlite3, sys; print(json.dumps([row[0] for row in sqlite3.connect(sys.argv[1]).execute(sys.argv[2])]))"
+        found = self.ssh(shlex.join(["python3", "-c", script, "/srv/guestbook/shared/instance/guestbook.db", query]))
+        return [str(value) for value in json.loads(found)]
+
+    def rows(self) -> list[str]:
+        """Return the texts in the guestbook."""
+        return self.sql("select text from entry order by id")
+
+    def columns(self) -> list[str]:
+        """Return the columns of the guestbook's table."""
+        return self.sql("select name from pragma_table_info('entry')")
+
+    def get(self, path: str = "/", timeout: float = 60) -> tuple[int, str]:
+        """Ask the proxy from outside."""
+        with contextlib.closing(http.client.HTTPConnection(self.address, timeout=timeout)) as connection:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+
+    def wait_until(self, question: Callable[[], bool], seconds: float = 60, what: str = "") -> None:
+        """Ask again and again until the answer is yes."""
+        deadline = time.monotonic() + seconds
+        while True:
+            with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+                if question():
+                    return
+            assert time.monotonic() < deadline, f"not within {seconds} s: {what or question}"
+            time.sleep(0.2)
+
+    def wait_for_migration(self) -> None:
+        """Wait until the slow migration has damaged rows and prints."""
+        self.wait_until(lambda: "row batch 3" in self.ssh("cat /srv/guestbook/log/*.log", check=False), what="the migration prints")
+
+    def power_cut(self) -> None:
+        """Cut the power."""
+        lab.power_cut(self.name)
+
+    def boot(self) -> None:
+        """Switch on."""
+        lab.boot(self.name)
+
+    @contextlib.contextmanager
+    def network_cut(self) -> Iterator[None]:
+        """Drop every packet of SSH in both directions, silently."""
+        rules = [
+            ["OUTPUT", "-d", self.address, "-p", "tcp", "--dport", "22", "-j", "DROP"],
+            ["INPUT", "-s", self.address, "-p", "tcp", "--sport", "22", "-j", "DROP"],
+        ]
+        for rule in rules:
+            subprocess.run(["iptables", "-I", *rule], check=True)
+        try:
+            yield
+        finally:
+            for rule in rules:
+                subprocess.run(["iptables", "-D", *rule], check=True)
+
+
+def why_not() -> str:
+    """Return why no server can be booted here, or an empty string."""
+    if not Path("/etc/debian_version").exists():
+        return "this is neither Debian nor Ubuntu"
+    if os.geteuid():
+        return "not root"
+    missing = [tool for tool in lab.TOOLS if not shutil.which(tool)]
+    return f"missing: {', '.join(missing)}" if missing else ""
+
+
+def run_id() -> str:
+    """Return this test run's name, the same in every worker."""
+    return os.environ.setdefault("DECANT_TEST_RUN", str(os.getpid()))
+
+
+class Booth:
+    """Boots servers for one test and takes them down after it."""
+
+    def __init__(self, folder: Path, repository: Path) -> None:
+        self.folder, self.repository = folder, repository
+        self.names: list[str] = []
+
+    def boot(self, suite: str = "bookworm", layer: str = "") -> Server:
+        """Boot a fresh server with a project folder of its own."""
+        name = f"test-{run_id()}-{os.environ.get('PYTEST_XDIST_WORKER', 'gw')}-{len(self.names)}"
+        self.names.append(name)
+        booted = lab.up(name, suite, layer)
+        folder = self.folder / name
+        folder.mkdir()
+        shutil.copytree(self.repository, folder / "guestbook", symlinks=True)
+        lab_tasks.add(folder / ".lab/hosts.toml", booted)
+        server = Server(name, booted["address"], folder, suite)
+        server.configure()
+        return server
+
+    def deployed(self, suite: str = "bookworm") -> Server:
+        """Boot a server on which version v1 serves, with ten rows."""
+        return self.boot(suite, self._layer(suite))
+
+    def close(self) -> None:
+        """Take the servers down."""
+        for name in self.names:
+            lab.down(name)
+
+    def _layer(self, suite: str) -> str:
+        """Deploy once a run, keep the disk, and let every later server start from it."""
+        layer = f"test-{run_id()}-{suite}"
+        with (self.repository.parent / f"{layer}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (lab.STATE / "layers" / layer / "lower.json").exists():
+                server = self.boot(suite)
+                server.fab("deploy")
+                for number in range(10):
+                    server.ssh(f"python3 -c \"import urllib.request as u; u.urlopen('http://127.0.0.1/', b'text=row{number}')\"")
+                lab.snapshot(server.name, layer)
+                self.names.remove(server.name)
+                shutil.rmtree(server.folder)
+        return layer
+
+
+@pytest.fixture(scope="session")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The guestbook's repository, made once a run."""
+    shared = tmp_path_factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        shared = shared.parent
+    with (shared / "repository.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (shared / "repository/.git").exists():
+            guestbook.make(shared / "repository")
+    return shared / "repository"
+
+
+@pytest.fixture
+def booth(tmp_path: Path, repository: Path) -> Iterator[Booth]:
+    """Boot servers; they are taken down when the test ends, however it ends."""
+    if why_not():
+        pytest.skip(f"no server can be booted here: {why_not()}")
+    made = Booth(tmp_path, repository)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def sweep(everything: bool = False) -> None:
+    """Take down what runs of these tests left that are no longer alive; `everything`: also of this one."""
+    if why_not() or not lab.STATE.exists():
+        return
+    for home in [*(lab.STATE / "servers").glob("test-*"), *(lab.STATE / "layers").glob("test-*")]:
+        run = home.name.split("-")[1]
+        if (everything and run == run_id()) or not Path(f"/proc/{run}").exists():
+            if home.parent.name == "layers":
+                lab.forget(home.name)
+            else:
+                lab.down(home.name)
+
+
+def kill(process: subprocess.Popen[Any]) -> None:
+    """Kill a process without a word."""
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def document(text: str) -> Any:
+    """Parse a command's JSON document."""
+    return json.loads(text)

@@ -1,0 +1,97 @@
+"""Visitors: an open loop at a fixed rate with POSTs, a keep-alive connection, and one slow request always under way."""
+
+import http.client
+import threading
+import time
+import urllib.parse
+from dataclasses import dataclass, field
+from types import TracebackType
+
+
+@dataclass
+class Load:
+    """Visit a server while the block runs; afterwards `lost` and `versions` say what visitors met."""
+
+    address: str
+    rate: float = 20
+    slow_seconds: float = 2.0
+    sent: int = 0
+    posts: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    versions: dict[str, int] = field(default_factory=dict)
+    longest: float = 0.0
+
+    def __enter__(self) -> "Load":
+        self._lock, self._stop = threading.Lock(), threading.Event()
+        self._threads: list[threading.Thread] = []
+        for body in (self._open_loop, self._keep_alive, self._slow):
+            self._spawn(body)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stop.set()
+        for thread in list(self._threads):
+            thread.join(timeout=120)
+        for thread in list(self._threads):
+            thread.join(timeout=120)
+
+    def _spawn(self, body: object, *words: object) -> None:
+        thread = threading.Thread(target=body, args=words, daemon=True)  # type: ignore[arg-type]
+        with self._lock:
+            self._threads = [other for other in self._threads if other.is_alive()] + [thread]
+        thread.start()
+
+    def _open_loop(self) -> None:
+        began = time.monotonic()
+        number = 0
+        while not self._stop.is_set():
+            number += 1
+            if number % 4 == 0:
+                self._spawn(self._post, f"entry {number}")
+            else:
+                self._spawn(self._get, "/version" if number % 4 == 1 else "/")
+            self._stop.wait(max(0.0, began + number / self.rate - time.monotonic()))
+
+    def _keep_alive(self) -> None:
+        connection = http.client.HTTPConnection(self.address, timeout=120)
+        while not self._stop.wait(0.1):
+            self._ask(connection, "GET", "/up", (200,))
+        connection.close()
+
+    def _slow(self) -> None:
+        while not self._stop.is_set():
+            self._get(f"/slow?seconds={self.slow_seconds}")
+
+    def _get(self, path: str) -> None:
+        connection = http.client.HTTPConnection(self.address, timeout=120)
+        body = self._ask(connection, "GET", path, (200,))
+        connection.close()
+        if body is not None and path != "/":
+            with self._lock:
+                self.versions[body] = self.versions.get(body, 0) + 1
+
+    def _post(self, text: str) -> None:
+        connection = http.client.HTTPConnection(self.address, timeout=120)
+        body = urllib.parse.urlencode({"text": text, "author": "x" * 2000})
+        if self._ask(connection, "POST", "/", (303,), body) is not None:
+            with self._lock:
+                self.posts.append(text)
+        connection.close()
+
+    def _ask(self, connection: http.client.HTTPConnection, method: str, path: str, good: tuple[int, ...], body: str | None = None) -> str | None:
+        began, said, answer = time.monotonic(), "", None
+        try:
+            connection.request(method, path, body, {"Content-Type": "application/x-www-form-urlencoded"} if body else {})
+            response = connection.getresponse()
+            answer = response.read().decode()
+            if response.status not in good:
+                said, answer = f"{response.status}", None
+        except (OSError, http.client.HTTPException) as error:
+            said = repr(error)
+            connection.close()
+        with self._lock:
+            self.sent += 1
+            self.longest = max(self.longest, time.monotonic() - began)
+            if answer is None:
+                self.lost.append(f"{method} {path}: {said} after {time.monotonic() - began:.1f} s")
+        return answer

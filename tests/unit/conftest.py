@@ -1,0 +1,17 @@
+"""Unit tests reach nobody: a connection to anything but a unix socket is an error."""
+
+import socket
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = socket.socket.connect
+
+    def connect(self: socket.socket, address: Any) -> None:
+        assert self.family == socket.AF_UNIX, f"a unit test wanted to connect to {address}"
+        real(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", connect)

@@ -1,0 +1,74 @@
+"""The architecture holds: each module imports only lower floors, and listing tasks imports nothing heavy."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+FLOORS = [
+    ("errors", "shell", "paths", "compat", "kinds", "output"),
+    ("settings", "schema", "facts", "templates", "steps", "variables", "source", "trust", "lab"),
+    ("plans",),
+    ("connection", "host", "executor"),
+    ("flow",),
+    ("tasks",),
+]
+# Inside a floor, these may build on those named behind them.
+WITHIN = {"schema": {"settings"}, "variables": {"settings"}, "source": {"settings"}, "templates": {"settings"}, "host": {"connection"}, "executor": {"connection"}}
+
+
+def floor(module: str) -> tuple[int, str]:
+    parts = module.split(".")
+    name = parts[2] if parts[:2] == ["tasks", "core"] and len(parts) > 2 else "plans" if parts[:2] == ["tasks", "plans"] else "tasks"
+    return next(number for number, names in enumerate(FLOORS) if name in names), name
+
+
+def imports(path: Path) -> list[str]:
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("tasks"):
+            deeper = [f"{node.module}.{alias.name}" for alias in node.names]
+            found += [name if node.module in ("tasks", "tasks.core", "tasks.plans") else node.module for name in deeper]
+    return found
+
+
+def test_a_module_imports_only_lower_floors() -> None:
+    wrong = []
+    for path in (ROOT / "tasks").rglob("*.py"):
+        if path.name == "__init__.py":
+            continue
+        here, name = floor(".".join(path.relative_to(ROOT).with_suffix("").parts))
+        for imported in imports(path):
+            there, other = floor(imported)
+            if there > here or (there == here and other not in {name} | WITHIN.get(name, set()) and name not in ("plans", "tasks")):
+                wrong.append(f"{path.relative_to(ROOT)} imports {imported}")
+    assert wrong == []
+
+
+def test_only_host_and_connection_touch_a_connection() -> None:
+    users = {path.name for path in (ROOT / "tasks").rglob("*.py") if any(word in path.read_text() for word in ("exec_command", "create_session", ".sudo(", "connection.run"))}
+    assert users == {"host.py", "connection.py"}
+
+
+def test_listing_the_tasks_imports_nothing_heavy() -> None:
+    code = "import sys, fabfile; print(*sorted({name.split('.')[0] for name in sys.modules} & {'pydantic', 'jinja2', 'rich', 'patchwork', 'dotenv', 'tomllib'}))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+def test_every_namespace_lists_its_tasks() -> None:
+    done = subprocess.run([sys.executable, "-m", "fabric", "--list"], cwd=ROOT, capture_output=True, text=True, check=True)
+    listed = {line.split()[0] for line in done.stdout.splitlines() if line.startswith("  ") and not line.startswith("   ")}
+    wanted = {
+        "": "deploy update rollback status",
+        "system.": "setup packages user firewall harden upgrade reboot info",
+        "python.": "install venv",
+        "app.": "pull env env-set releases run shell",
+        "gunicorn.": "install start stop restart reload status logs",
+        "nginx.": "install site check start stop restart reload status logs remove",
+        "db.": "migrate",
+        "lab.": "up down list",
+    }
+    assert {prefix + name for prefix, names in wanted.items() for name in names.split()} <= listed

@@ -1,0 +1,154 @@
+"""hosts.toml is read into checked models; every mistake is named with its path."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tasks.core import settings as module
+from tasks.core.errors import SettingsError
+from tasks.core.schema import schema
+
+ROOT = Path(__file__).parents[2]
+GOOD = """
+[app]
+name = "shop"
+source = "https://example.org/shop.git"
+[wsgi]
+app = "wsgi:app"
+"""
+
+
+def load(folder: Path, text: str) -> module.Inventory:
+    (folder / "hosts.toml").write_text(text)
+    return module.load(folder / "hosts.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[hosts.web1]\nport = 99999", "hosts.web1.port: should be an integer between 1 and 65535"),
+        ('[hosts.web1]\nport = "22"', "hosts.web1.port: should be an integer between 1 and 65535"),
+        ('[proxy]\ndomain = ["example.org"]', "proxy.domain: unknown key, did you mean domains?"),
+        ("[groups.staging.db]\nkeep_dumps = 0", "groups.staging.db.keep_dumps: should be greater than or equal to 1"),
+        ('[hosts.web1.app]\nname = "Shop!"', "hosts.web1.app.name: should be 1 to 31 characters"),
+        ('[db]\nkind = "oracle"', "db.kind: should be 'none', 'sqlite'"),
+        ("[system]\nharden = 3", "system.harden: should be a valid dictionary"),
+        ('[wsgi]\napp = "wsgi:app"\nworkers = "many"', 'wsgi.workers: should be "auto" or an integer between 1 and 1000'),
+        ('[app]\nname = "shop"\nsource = "x"\nref = "--upload-pack=x"', "app.ref: should be a branch"),
+        ('[app]\nname = "shop"\nsource = "x"\nroot = "/srv/../etc"', "app.root: should be an absolute path"),
+        ('[app]\nname = "shop"\nsource = "x"\nenv = { "A B" = "x" }', "app.env"),
+        ('[proxy]\ndomains = ["example.org; include /etc/passwd"]', "proxy.domains.0: should be a domain name"),
+        ('default_host = ["a"]', "default_host: unknown key, did you mean default_hosts?"),
+        ("default_hosts = 3", "default_hosts: should be a list of names"),
+        ('hosts = "web1"', "hosts: should be a table"),
+        ('[groups.staging.proxies]\nkind = "nginx"', "groups.staging.proxies: unknown key, did you mean proxy?"),
+    ],
+)
+def test_a_mistake_is_named_with_its_path(tmp_path: Path, text: str, message: str) -> None:
+    # A table of the mistake replaces the good one of the same name; a top-level key comes first.
+    good = "".join("[" + table for table in GOOD.split("[")[1:] if f"[{table.split(']')[0]}]" not in text)
+    extra = '\n[hosts.other]\ngroups = ["staging"]\n' if "groups.staging" in text else ""
+    with pytest.raises(SettingsError, match=r".") as error:
+        load(tmp_path, f"{text}\n{good}{extra}" if not text.startswith("[") else f"{good}\n{text}{extra}")
+    assert message in str(error.value)
+
+
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as error:
+        load(tmp_path, "[app]\nname = 'shop'")
+    assert "app.source: is required" in str(error.value)
+    assert "wsgi.app: is required" in str(error.value)
+
+
+def test_all_mistakes_are_shown_together_each_once(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as error:
+        load(tmp_path, GOOD.replace("shop", "Shop", 1) + "[db]\nkepp_dumps = 3\n[hosts.a]\nport = 0\n[hosts.b]\n")
+    lines = str(error.value).splitlines()
+    assert "3 mistakes" in lines[0]
+    assert [line.split(":")[0].strip() for line in lines[1:]] == ["app.name", "db.kepp_dumps", "hosts.a.port"]
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ('[proxy]\nkind = "apache"', "proxy.kind: 'apache' is not built yet"),
+        ('[tls]\nkind = "letsencrypt"', "tls.kind: 'letsencrypt' is not built yet"),
+        ('[db]\nkind = "mariadb"', "db.kind: 'mariadb' is not built yet"),
+        ('[python]\ninstaller = "poetry"', "python.installer: 'poetry' is not built yet"),
+        ('[hosts.a]\nroles = ["web"]', "hosts.roles: 'web' is not built yet"),
+    ],
+)
+def test_what_is_not_built_yet_is_refused_by_name(tmp_path: Path, text: str, named: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        load(tmp_path, GOOD + text)
+    assert named in str(error.value)
+
+
+def test_invalid_toml_is_said_with_its_line(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="not valid TOML: .*line 1"):
+        load(tmp_path, "[app\n")
+
+
+def test_groups_and_then_the_host_are_laid_over_the_top(tmp_path: Path) -> None:
+    inventory = load(
+        tmp_path,
+        GOOD
+        + """
+[app.env]
+A = "top"
+B = "top"
+C = "top"
+[proxy]
+domains = ["top.org"]
+[groups.one]
+app.env.B = "one"
+[groups.two]
+app.env.C = "two"
+proxy.domains = []
+[hosts.web1]
+groups = ["one", "two"]
+app.env.C = "host"
+""",
+    )
+    made = inventory.settings("web1")
+    assert made.app.env == {"A": "top", "B": "one", "C": "host"}
+    assert made.proxy.domains == ()
+    assert inventory.settings().proxy.domains == ("top.org",)
+    assert inventory.members("one") == ["web1"]
+
+
+def test_a_database_variable_of_ones_own_beside_sqlite_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"app\.env\.DATABASE_URL"):
+        load(tmp_path, GOOD + '[app.env]\nDATABASE_URL = "sqlite:///x"')
+
+
+def test_lab_servers_join_the_inventory(tmp_path: Path) -> None:
+    (tmp_path / ".lab").mkdir()
+    (tmp_path / ".lab/hosts.toml").write_text('[hosts.demo]\naddress = "10.0.0.2"')
+    assert list(load(tmp_path, GOOD).hosts) == ["demo"]
+
+
+def test_hosts_toml_is_found_upward_and_then_beside_the_fabfile(tmp_path: Path) -> None:
+    (tmp_path / "hosts.toml").write_text(GOOD)
+    (tmp_path / "deep/er").mkdir(parents=True)
+    assert module.find(tmp_path / "deep/er", Path("/nowhere")) == tmp_path / "hosts.toml"
+    with pytest.raises(SettingsError, match=r"no hosts\.toml in"):
+        module.find(Path("/"), Path("/nowhere"))
+
+
+def test_the_annotated_file_loads_and_names_every_key() -> None:
+    module.Inventory(ROOT / "hosts.toml", module._read(ROOT / "hosts.toml")).settings()
+    text = (ROOT / "hosts.toml").read_text()
+    for section in module.SECTIONS:
+        model = module.Settings.model_fields[section].annotation
+        assert model is not None
+        part = text.split(f"\n[{section}]")[1].split("\n[")[0]
+        for key in model.model_fields:  # type: ignore[attr-defined]
+            assert f"\n{key} " in part or f"[{section}.{key}]" in text, f"{section}.{key} is not in hosts.toml"
+    for key in module.HostEntry.model_fields:
+        assert f"\n# {key} " in text
+
+
+def test_the_shipped_schema_is_that_of_the_models() -> None:
+    assert json.loads((ROOT / "hosts.schema.json").read_text()) == schema()

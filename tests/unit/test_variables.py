@@ -1,0 +1,91 @@
+"""Variables come from hosts.toml and env_file, travel in one dialect, and reach the process as they were."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import dotenv
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from tasks.core import variables
+from tasks.core.errors import SettingsError
+from tests.unit.values import HOSTILE, settings
+
+WITH_ENV = Path(__file__).parents[2] / "templates/procedures/with-env"
+SHOW = "import json, os; print(json.dumps({k: v for k, v in os.environ.items() if k.startswith('X_')}))"
+
+
+def release(root: Path) -> Path:
+    """Make the folders that with-env looks at."""
+    deploy = root / "releases/one/.deploy"
+    shutil.rmtree(root, ignore_errors=True)
+    deploy.mkdir(parents=True)
+    shutil.copy(WITH_ENV, deploy / "with-env")
+    (deploy / "folder").write_text("\n")
+    (deploy / "venv").mkdir()
+    (root / "shared").mkdir()
+    return deploy
+
+
+def shown(deploy: Path) -> dict[str, str]:
+    done = subprocess.run([sys.executable, "-I", deploy / "with-env", sys.executable, "-c", SHOW], capture_output=True, check=True, text=True)
+    found: dict[str, str] = json.loads(done.stdout)
+    return found
+
+
+@given(st.dictionaries(st.from_regex(r"X_[A-Z0-9_]{1,8}", fullmatch=True), HOSTILE, max_size=20))
+@hypothesis_settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_every_value_reaches_the_process_as_it_was(tmp_path: Path, values: dict[str, str]) -> None:
+    deploy = release(tmp_path / "root")
+    (deploy / "env").write_text(variables.dialect(values), encoding="utf-8")
+    assert shown(deploy) == values
+
+
+@given(st.dictionaries(st.from_regex(r"X_[A-Z0-9_]{1,8}", fullmatch=True), HOSTILE.filter(lambda text: "${" not in text and "\r" not in text), max_size=8))
+@hypothesis_settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_dotenv_of_a_release_is_read_back_by_python_dotenv(tmp_path: Path, values: dict[str, str]) -> None:
+    (tmp_path / ".env").write_text(variables.dotenv(values), encoding="utf-8", newline="")
+    assert dotenv.dotenv_values(tmp_path / ".env", interpolate=True, encoding="utf-8") == values
+
+
+def test_a_dotenv_value_that_would_be_expanded_is_refused() -> None:
+    with pytest.raises(SettingsError, match="would expand"):
+        variables.dotenv({"A": "${HOME}"})
+
+
+def test_secrets_made_on_the_server_win_over_the_release(tmp_path: Path) -> None:
+    deploy = release(tmp_path / "root")
+    (deploy / "env").write_text('X_A="release"\nX_B="release"\n')
+    (tmp_path / "root/shared/secrets.env").write_text('# by hand\nX_B="server"\n\n')
+    assert shown(deploy) == {"X_A": "release", "X_B": "server"}
+
+
+def test_a_line_in_another_dialect_stops_the_process_and_is_named(tmp_path: Path) -> None:
+    deploy = release(tmp_path / "root")
+    (deploy / "env").write_text("X_A=unquoted\n")
+    done = subprocess.run([sys.executable, "-I", deploy / "with-env", "true"], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert 'line 1: should be KEY="value" with JSON escapes' in done.stderr
+
+
+def test_env_file_wins_over_app_env_and_is_taken_literally(tmp_path: Path) -> None:
+    (tmp_path / ".env.production").write_text("B='$(id) ${HOME} ü'\nC=\n")
+    made = settings(tmp_path, app={"env_file": ".env.production", "env": {"A": "a {db.name}", "B": "b"}})
+    assert variables.variables(made) == {"A": "a shop", "B": "$(id) ${HOME} ü", "C": "", "DATABASE_URL": "sqlite:////srv/shop/shared/instance/shop.db"}
+
+
+@pytest.mark.parametrize(("text", "message"), [("NAME\n", "should be NAME=value"), ("PATH=/x\n", "PATH belongs to the process"), ("DATABASE_URL=x\n", "is set by db.kind")])
+def test_what_cannot_be_a_variable_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "env").write_text(text)
+    with pytest.raises(SettingsError, match=message):
+        variables.variables(settings(tmp_path, app={"env_file": "env"}))
+
+
+def test_a_missing_env_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="there is no file"):
+        variables.variables(settings(tmp_path, app={"env_file": "env"}))

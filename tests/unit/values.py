@@ -1,0 +1,26 @@
+"""Settings and facts for unit tests, with hypothesis' idea of hostile text."""
+
+from pathlib import Path
+from typing import Any
+
+from hypothesis import strategies as st
+
+from tasks.core.facts import Facts
+from tasks.core.settings import Settings
+
+FACTS = Facts(user="root", sudo="root", os="debian", codename="bookworm", systemd="252", ssh_port=22, cores=2, ipv6="yes")
+MINIMAL = {"app": {"name": "shop", "source": "https://example.org/shop.git"}, "wsgi": {"app": "wsgi:app"}}
+
+# Text that breaks careless quoting, more often than chance would bring it.
+HOSTILE = st.one_of(
+    st.text(st.characters(blacklist_characters="\0", blacklist_categories=("Cs",))),
+    st.lists(st.sampled_from(["'", '"', "$(touch owned)", "`id`", "\n", "\\", "${HOME}", "%s", " ", ";", "ü", "&&", "#", "{{ 1 }}", "\r", "\t", "!"])).map("".join),
+)
+
+
+def settings(folder: Path = Path("/nowhere"), **sections: Any) -> Settings:
+    """Return the smallest settings, with these sections laid over."""
+    merged = {**{name: dict(table) for name, table in MINIMAL.items()}, "folder": folder}
+    for name, table in sections.items():
+        merged[name] = {**merged.get(name, {}), **table}  # type: ignore[dict-item]
+    return Settings.model_validate(merged)
