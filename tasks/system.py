@@ -102,7 +102,7 @@ def info(c: Any) -> None:
     rows = [
         ("system", f"{f.os_name}, Linux {f.kernel}, {f.machine}, systemd {f.systemd}"),
         ("size", f"{f.cores} cores, {f.memory_mb} MB memory, {f.free_mb} MB free disk"),
-        ("login", f"{f.user}, sudo: {f.sudo}, ssh port {f.ssh_port}"),
+        ("login", f"{f.user}, sudo: {f.sudo}, ssh port {', '.join(map(str, f.ssh_ports))}"),
         ("python", f.python or "none"),
         ("applications", ", ".join(item["name"] for item in f.manifests) or "none"),
         ("listens", ", ".join(sorted(set(f.listeners)))),

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,6 +105,26 @@ class Server:
             response = connection.getresponse()
             return response.status, response.read().decode()
 
+    def entry(self, name: str, **changes: str) -> str:
+        """Return a [hosts.NAME] table for hosts.toml that leads to this server in another way."""
+        lab_entry = tomllib.loads((self.folder / ".lab/hosts.toml").read_text())["hosts"][self.name]
+        values = {key: value for key, value in {**lab_entry, **changes}.items() if value}
+        return f"[hosts.{name}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
+
+    def account(self, name: str, sudo: str = "", password: str = "") -> None:
+        """Make an account with our key; `sudo` is its line in sudoers after the name."""
+        self.ssh(f"useradd -m -s /bin/bash {name} && install -d -m 700 -o {name} -g {name} /home/{name}/.ssh")
+        self.ssh(f"install -m 600 -o {name} -g {name} /root/.ssh/authorized_keys /home/{name}/.ssh/authorized_keys")
+        if password:
+            self.ssh(f"echo {shlex.quote(f'{name}:{password}')} | chpasswd")
+        if sudo:
+            self.ssh(f"echo '{name} {sudo}' > /etc/sudoers.d/{name}")
+
+    def fingerprint(self) -> str:
+        """Return a digest of every file that a deployment writes, to show that nothing was changed."""
+        found = "find /srv /etc /var/lib/decant -xdev '(' -path '*/repo.git' -o -path /srv/guestbook/log -o -name '*.pyc' ')' -prune -o '(' -type f -o -type l ')' -print"
+        return self.ssh(f"{found} | sort | tar -cf - --mtime=@0 -T - 2>/dev/null | sha256sum")
+
     def wait_until(self, question: Callable[[], bool], seconds: float = 60, what: str = "") -> None:
         """Ask again and again until the answer is yes."""
         deadline = time.monotonic() + seconds
@@ -160,13 +181,13 @@ def run_id() -> str:
 class Booth:
     """Boots servers for one test and takes them down after it."""
 
-    def __init__(self, folder: Path, repository: Path) -> None:
-        self.folder, self.repository = folder, repository
+    def __init__(self, folder: Path, repository: Path, label: str = "test") -> None:
+        self.folder, self.repository, self.label = folder, repository, label
         self.names: list[str] = []
 
     def boot(self, suite: str = "bookworm", layer: str = "") -> Server:
         """Boot a fresh server with a project folder of its own."""
-        name = f"test-{run_id()}-{os.environ.get('PYTEST_XDIST_WORKER', 'gw')}-{len(self.names)}"
+        name = f"test-{run_id()}-{os.environ.get('PYTEST_XDIST_WORKER', 'gw')}-{self.label}-{len(self.names)}"
         self.names.append(name)
         booted = lab.up(name, suite, layer)
         folder = self.folder / name
@@ -223,6 +244,18 @@ def booth(tmp_path: Path, repository: Path) -> Iterator[Booth]:
     made = Booth(tmp_path, repository)
     try:
         yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterator[Server]:
+    """One server on which v1 serves, for the tests of a module that leave it as it was."""
+    if why_not():
+        pytest.skip(f"no server can be booted here: {why_not()}")
+    made = Booth(tmp_path_factory.mktemp("deployed"), repository, "module")
+    try:
+        yield made.deployed()
     finally:
         made.close()
 

@@ -42,7 +42,7 @@ class Facts:
     python: str = ""
     free_mb: int = 0
     tmp_free_mb: int = 0
-    ssh_port: int = 22
+    ssh_ports: tuple[int, ...] = (22,)
     systemd: str = ""
     ipv6: str = ""
     current: str = ""
@@ -65,7 +65,7 @@ class Facts:
         return next((release for release in self.releases if release.name == name), None)
 
 
-NUMBERS = ("cores", "memory_mb", "free_mb", "tmp_free_mb", "ssh_port")
+NUMBERS = ("cores", "memory_mb", "free_mb", "tmp_free_mb")
 TEXTS = (
     "user",
     "sudo",
@@ -99,6 +99,7 @@ def parse(output: str) -> Facts:
     plain |= {name: int(single[name]) for name in NUMBERS if single.get(name, "").isdigit()}
     return Facts(
         **plain,
+        ssh_ports=tuple(dict.fromkeys(int(port) for port in every("ssh_port"))),
         listeners=tuple(every("listener")),
         manifests=tuple(_documents(every("manifest"))),
         releases=tuple(Release(*line.split()[:4]) for line in every("release") if len(line.split()) > 1),

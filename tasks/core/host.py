@@ -123,9 +123,7 @@ class Host:
         if self.dry or not (rsync_path and plain and shutil.which("rsync") and shutil.which("ssh")):
             return ""
         c.open()
-        from patchwork.transfers import rsync
-
-        from tasks.core import compat  # noqa: F401  # before patchwork
+        from tasks.core.compat import rsync
 
         target = f"{self.paths.root}/incoming"
         with stage(sent) as folder, tempfile.NamedTemporaryFile("w", prefix="decant-") as known_hosts:
@@ -230,8 +228,7 @@ class Host:
         details = f"{what} by {getpass.getuser()}@{socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S %z')}"
         command = shell.join(("sh", "-c", procedure("lock.sh").decode(), "lock", self.paths.lock, details))
         channel = self._start(self._elevated(command), self._password())
-        with channel.makefile("rb", 0) as output:
-            answer = output.readline().decode().rstrip("\n")
+        answer = self._first_line(channel)
         if answer == "held":
             return channel
         if answer.startswith("busy"):
@@ -240,6 +237,19 @@ class Host:
             )
         errors = channel.makefile_stderr("rb").read().decode("utf-8", "replace")
         raise DeployError(f"{self.name}: {self._why(channel.recv_exit_status(), errors)}")
+
+    def _first_line(self, channel: Channel) -> str:
+        """Return a command's first line; one that complains first (sudo, about the password) gets no more input and ends."""
+        line = b""
+        try:
+            while not line.endswith(b"\n") and not (channel.exit_status_ready() and not channel.recv_ready()):
+                if channel.recv_stderr_ready():
+                    channel.shutdown_write()
+                    return channel.makefile("rb").readline().decode().rstrip("\n")
+                line += channel.recv(1) if channel.recv_ready() else time.sleep(0.002) or b""
+        except (SSHException, EOFError, OSError) as error:
+            raise self.connection.lost() from error
+        return line.decode().rstrip("\n")
 
     def _exec(self, command: str, stdin: bytes, on_line: Callable[[str], None]) -> tuple[int, str]:
         channel = self._start(command, stdin)
@@ -264,7 +274,7 @@ class Host:
 
     def _elevated(self, command: str) -> str:
         """Return a simple command (a shell text) as root."""
-        return {"root": "", "passwordless": "sudo -n -- ", "password": "sudo -S -p '' -- "}[self.facts.sudo] + command
+        return {"root": "", "passwordless": "LC_ALL=C sudo -n -- ", "password": "LC_ALL=C sudo -S -p '' -- "}[self.facts.sudo] + command
 
     def _password(self) -> bytes:
         """Return what sudo reads from its standard input: the password's line, alone."""

@@ -81,7 +81,8 @@ def down(name: str) -> None:
     home = _home(name)
     if not home.exists():
         return
-    power_cut(name)
+    if (home / "server.json").exists():
+        power_cut(name)
     subprocess.run(["umount", "--lazy", str(home / "root")], capture_output=True)
     shutil.rmtree(home)
     with _locked():
@@ -96,11 +97,7 @@ def boot(name: str) -> None:
     _launch(name)
     deadline = time.monotonic() + 60
     while not _answers(server["address"]):
-        if not _processes(name):
-            # The kernel takes a moment to remove the interface of a server that lost its power.
-            time.sleep(0.5)
-            _launch(name)
-        if time.monotonic() > deadline:
+        if not _processes(name) or time.monotonic() > deadline:
             raise LabError(f"lab: {name} did not boot; its console is in {home}/console.log")
         time.sleep(0.1)
 
@@ -111,7 +108,8 @@ def power_cut(name: str) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     deadline = time.monotonic() + 20
-    while _processes(name):
+    # The kernel takes a moment to remove what a dead server had; until then it would still answer.
+    while _processes(name) or _interface(name).exists():
         if time.monotonic() > deadline:
             raise LabError(f"lab: the processes of {name} do not end")
         time.sleep(0.05)
@@ -123,7 +121,7 @@ def shut_down(name: str) -> None:
     if len(pids) == 3:
         os.kill(pids[2], signal.SIGRTMIN + 4)
     deadline = time.monotonic() + 40
-    while _processes(name):
+    while _processes(name) or _interface(name).exists():
         if time.monotonic() > deadline:
             return power_cut(name)
         time.sleep(0.1)
@@ -324,7 +322,7 @@ def _personalise(server: dict[str, Any]) -> None:
 
 
 def _nspawn(name: str) -> list[str]:
-    command = ["systemd-nspawn", "--quiet", "--boot", "--register=no", f"--directory={_home(name)}/root", f"--machine={name}"]
+    command = ["systemd-nspawn", "--quiet", "--boot", "--register=no", f"--directory={_home(name)}/root", f"--machine={_machine(name)}", f"--hostname={name}"]
     command += [f"--network-bridge={BRIDGE}", "--resolv-conf=off", "--timezone=off", "--console=read-only", "--capability=CAP_NET_ADMIN"]
     if not Path("/run/systemd/system").exists():
         # Without a systemd on this machine there is nobody to allot a scope, and nspawn's propagation folder must be a mount.
@@ -334,6 +332,15 @@ def _nspawn(name: str) -> list[str]:
         if not os.path.ismount(propagation):
             subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(propagation)], check=True)
     return command
+
+
+def _machine(name: str) -> str:
+    """Return what nspawn calls the server: short, as interfaces are named after it."""
+    return f"lab-{_load(name)['address'].rpartition('.')[2]}"
+
+
+def _interface(name: str) -> Path:
+    return Path(f"/sys/class/net/vb-{_machine(name)}")
 
 
 def _launch(name: str) -> None:
@@ -352,7 +359,7 @@ def _processes(name: str) -> list[int]:
     """Return the pids of the loop around the server's nspawn, of nspawn, and of the server's pid 1, as far as they live."""
     file = _home(name) / "pid"
     pid = int(file.read_text()) if file.exists() else 0
-    if f"--machine={name}" not in _cmdline(pid):
+    if f"--hostname={name}" not in _cmdline(pid):
         return []
     found = [pid]
     for _ in range(2):

@@ -277,8 +277,9 @@ def compile_plan(sections: Iterable[tuple[Mode, Plan]], app: str, lock: str = ""
     """
     numbered: list[Step] = []
     sent: dict[str, bytes] = {f"files/{name}": data for name, data in (files or {}).items()}
-    lines = ['here=$(dirname "$0")', "trap 'rm -rf \"$here\"' EXIT", "mode=apply", f"app={shell.quote(app)}", f"lock={shell.quote(lock or '-')}"]
-    lines += ['. "$here/steps.sh"', "begin"]
+    lines = ['here=$(dirname "$0")', "trap 'rm -rf \"$here\"' EXIT", f"app={shell.quote(app)}", f"lock={shell.quote(lock or '-')}"]
+    sections = list(sections)
+    lines += [f"mode={sections[0][0]}", '. "$here/steps.sh"', "begin"]
     for mode, plan in sections:
         lines.append(f"mode={mode}")
         lines += _calls(plan, numbered, sent)

@@ -68,8 +68,8 @@ def admins(settings: "Settings") -> Plan:
 
 
 def ports(settings: "Settings", facts: "Facts") -> tuple[str, ...]:
-    """What the firewall lets in: the port that sshd really uses, the proxy's, and what hosts.toml adds."""
-    return tuple(dict.fromkeys((f"{facts.ssh_port}/tcp", *nginx.PORTS, *settings.system.allow)))
+    """What the firewall lets in: the ports that sshd really uses, the proxy's, and what hosts.toml adds."""
+    return tuple(dict.fromkeys((*(f"{port}/tcp" for port in facts.ssh_ports), *nginx.PORTS, *settings.system.allow)))
 
 
 def strangers(settings: "Settings", facts: "Facts") -> tuple[str, ...]:

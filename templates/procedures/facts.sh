@@ -33,6 +33,7 @@ fact tmp_free_mb "$(df -Pk "${TMPDIR:-/tmp}" | awk 'NR == 2 { print int($4 / 102
 # shellcheck disable=SC2086
 set -- ${SSH_CONNECTION:-}
 fact ssh_port "${4:-22}"
+sed -n 's/^[Pp]ort[[:space:]][[:space:]]*\([0-9][0-9]*\).*/ssh_port\t\1/p' /etc/ssh/sshd_config /etc/ssh/sshd_config.d/*.conf 2>/dev/null
 fact ipv6 "$([ -e /proc/net/if_inet6 ] && echo yes)"
 command -v ss >/dev/null && ss -Hltun 2>/dev/null | awk '{ print "listener\t" $5 "/" $1 }'
 [ ! -d /run/systemd/system ] || fact systemd "$(systemctl --version | awk 'NR == 1 { print $2 }')"

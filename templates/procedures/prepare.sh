@@ -20,6 +20,7 @@ trap '[ -z "$part" ] || rm -rf "$part"' EXIT
 repository() { git --git-dir="$root/repo.git" -c tar.umask=0022 "$@"; }
 
 fetch() { # fetch: bring the mirror up to date; the remote's HEAD is kept as a ref of our own
+    command -v git >/dev/null || fail "app.source is a git URL and there is no git on the server; run: fab deploy (or system.packages)"
     [ -d "$root/repo.git" ] || git init -q --bare "$root/repo.git" || fail "git could not make $root/repo.git"
     chmod 0700 "$root/repo.git"
     repository fetch -q --prune --force --no-tags --end-of-options "$source" '+refs/heads/*:refs/heads/*' '+refs/tags/*:refs/tags/*' '+HEAD:refs/decant/head' ||

@@ -39,7 +39,7 @@ stop() { # stop: report the end of the log and end the program
 }
 
 begin() { # begin: what every program does before its first step
-    [ "$mode" = check ] || mkdir -p "$state/apps" "$state/pending"
+    [ "$mode" != apply ] || mkdir -p "$state/apps" "$state/pending"
     mkdir -p "$here/would"
     if [ "$lock" != - ]; then
         # The party of the command that holds the lock shares it, so that what outlives a dead client keeps others out.

@@ -16,7 +16,14 @@ FLOORS = [
     ("tasks",),
 ]
 # Inside a floor, these may build on those named behind them.
-WITHIN = {"schema": {"settings"}, "variables": {"settings"}, "source": {"settings"}, "templates": {"settings"}, "host": {"connection"}, "executor": {"connection"}}
+WITHIN = {
+    "schema": {"settings"},
+    "variables": {"settings"},
+    "source": {"settings"},
+    "templates": {"settings"},
+    "host": {"connection"},
+    "executor": {"connection"},
+}
 
 
 def floor(module: str) -> tuple[int, str]:
@@ -48,12 +55,18 @@ def test_a_module_imports_only_lower_floors() -> None:
 
 
 def test_only_host_and_connection_touch_a_connection() -> None:
-    users = {path.name for path in (ROOT / "tasks").rglob("*.py") if any(word in path.read_text() for word in ("exec_command", "create_session", ".sudo(", "connection.run"))}
+    users = {
+        path.name
+        for path in (ROOT / "tasks").rglob("*.py")
+        if any(word in path.read_text() for word in ("exec_command", "create_session", ".sudo(", "connection.run"))
+    }
     assert users == {"host.py", "connection.py"}
 
 
 def test_listing_the_tasks_imports_nothing_heavy() -> None:
-    code = "import sys, fabfile; print(*sorted({name.split('.')[0] for name in sys.modules} & {'pydantic', 'jinja2', 'rich', 'patchwork', 'dotenv', 'tomllib'}))"
+    code = (
+        "import sys, fabfile; print(*sorted({name.split('.')[0] for name in sys.modules} & {'pydantic', 'jinja2', 'rich', 'patchwork', 'dotenv', 'tomllib'}))"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
 

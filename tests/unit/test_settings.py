@@ -86,7 +86,7 @@ def test_what_is_not_built_yet_is_refused_by_name(tmp_path: Path, text: str, nam
 
 
 def test_invalid_toml_is_said_with_its_line(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="not valid TOML: .*line 1"):
+    with pytest.raises(SettingsError, match=r"not valid TOML: .*line 1"):
         load(tmp_path, "[app\n")
 
 
@@ -144,7 +144,7 @@ def test_the_annotated_file_loads_and_names_every_key() -> None:
         model = module.Settings.model_fields[section].annotation
         assert model is not None
         part = text.split(f"\n[{section}]")[1].split("\n[")[0]
-        for key in model.model_fields:  # type: ignore[attr-defined]
+        for key in model.model_fields:
             assert f"\n{key} " in part or f"[{section}.{key}]" in text, f"{section}.{key} is not in hosts.toml"
     for key in module.HostEntry.model_fields:
         assert f"\n# {key} " in text

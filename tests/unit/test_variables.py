@@ -79,7 +79,9 @@ def test_env_file_wins_over_app_env_and_is_taken_literally(tmp_path: Path) -> No
     assert variables.variables(made) == {"A": "a shop", "B": "$(id) ${HOME} ü", "C": "", "DATABASE_URL": "sqlite:////srv/shop/shared/instance/shop.db"}
 
 
-@pytest.mark.parametrize(("text", "message"), [("NAME\n", "should be NAME=value"), ("PATH=/x\n", "PATH belongs to the process"), ("DATABASE_URL=x\n", "is set by db.kind")])
+@pytest.mark.parametrize(
+    ("text", "message"), [("NAME\n", "should be NAME=value"), ("PATH=/x\n", "PATH belongs to the process"), ("DATABASE_URL=x\n", "is set by db.kind")]
+)
 def test_what_cannot_be_a_variable_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "env").write_text(text)
     with pytest.raises(SettingsError, match=message):

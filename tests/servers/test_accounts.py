@@ -1,0 +1,148 @@
+"""Logging in as root, with passwordless sudo and with sudo's password; keys of servers; and what others can see of secrets."""
+
+import os
+import pty
+import subprocess
+import time
+
+import pytest
+
+from tests.booted import FAB, Booth, Server
+
+WATCH = """
+import glob, os, pwd, time
+try: own = pwd.getpwnam("guestbook").pw_uid
+except KeyError: own = -1
+end = time.time() + 60
+with open("/tmp/watched", "ab") as out:
+    while time.time() < end and not os.path.exists("/tmp/stop-watching"):
+        for folder in glob.glob("/proc/[0-9]*"):
+            try:
+                out.write(open(folder + "/cmdline", "rb").read() + b"\\n")
+                if own == -1:
+                    try: own = pwd.getpwnam("guestbook").pw_uid
+                    except KeyError: pass
+                if os.stat(folder).st_uid != own: out.write(open(folder + "/environ", "rb").read() + b"\\n")
+            except OSError: pass
+        time.sleep(0.01)
+"""
+
+
+@pytest.mark.parametrize(("suite", "sudo"), [("trixie", "ALL=(ALL) ALL"), ("bookworm", "ALL=(ALL) NOPASSWD: ALL")])
+def test_an_account_with_sudo_deploys_and_no_secret_is_seen(booth: Booth, suite: str, sudo: str) -> None:
+    server = booth.boot(suite)
+    password = "pass word'$(id)\""
+    server.account("deployer", sudo, password)
+    (server.folder / ".env.deploy").write_text("SUDO_PASSWORD='pass word\\'$(id)\"'\n")
+    (server.folder / "env").write_text("TOKEN=token-4711\n")
+    server.configure('env_file = "env"', more=server.entry("admin", user="deployer"))
+    server.ssh("apt-get -qq update && apt-get -qq install -y --no-install-recommends python3 >/dev/null 2>&1")
+    (server.folder / "watch.py").write_text(WATCH)
+    options = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-i", str(server.folder / ".lab/key")]
+    with (server.folder / "watch.py").open() as script:
+        watcher = subprocess.Popen(["ssh", *options, f"root@{server.address}", "python3 -"], stdin=script, stderr=subprocess.DEVNULL)
+    said = server.fab("deploy", host="admin").stdout
+    said += server.fab("deploy", host="admin").stdout
+    assert "0 changed in all" in said
+    server.configure('env_file = "env"\nref = "migrates"', more=server.entry("admin", user="deployer"))
+    said += server.fab("update", "app.run", "echo $TOKEN | wc -c", "gunicorn.restart", host="admin").stdout
+    server.ssh("touch /tmp/stop-watching")
+    watcher.wait(timeout=30)
+    assert server.get("/version") == (200, "migrates")
+    assert server.get("/variable/TOKEN") == (200, "token-4711")
+
+    secret = server.ssh("sed -n 's/^SECRET_KEY=\"\\(.*\\)\"/\\1/p' /srv/guestbook/shared/secrets.env")
+    assert len(secret) > 60
+    assert server.ssh("wc -c < /tmp/watched").isdigit()
+    assert "prepare.sh" in server.ssh("strings /tmp/watched | grep prepare.sh || grep -a prepare.sh /tmp/watched | tr '\\0' ' ' | head -n 1")
+    for hidden in (secret, "token-4711", password):
+        assert hidden not in said
+        (server.folder / "pattern").write_text(hidden + "\n")
+        words = [
+            "ssh",
+            *options,
+            f"root@{server.address}",
+            "cat > /tmp/pattern; grep -aFf /tmp/pattern /tmp/watched; journalctl | grep -aFf /tmp/pattern; grep -aFf /tmp/pattern -r /srv/guestbook/log /tmp/decant* 2>/dev/null; true",
+        ]
+        with (server.folder / "pattern").open() as pattern:
+            found = subprocess.run(words, stdin=pattern, capture_output=True)
+        assert found.stdout == b""
+    assert server.ssh("stat -c '%a %U:%G' /srv/guestbook/shared/secrets.env /srv/guestbook/current/.deploy/env").split() == ["640", "root:guestbook"] * 2
+    assert server.ssh("ls /tmp | grep decant || true") == ""
+
+
+def at_a_terminal(server: Server, host: str, answer: str, home: str) -> tuple[int, str]:
+    """Run `fab status` at a terminal, answer its question, and return its exit code and what it showed."""
+    main, child = pty.openpty()
+    process = subprocess.Popen([*FAB, "-H", host, "status"], cwd=server.folder, stdin=child, stdout=child, stderr=child, env={**os.environ, "HOME": home})
+    os.close(child)
+    shown = ""
+    while True:
+        try:
+            piece = os.read(main, 4096).decode()
+        except OSError:
+            break
+        shown += piece
+        if not piece:
+            break
+        if "(yes/no)" in piece:
+            time.sleep(0.1)
+            os.write(main, f"{answer}\n".encode())
+    os.close(main)
+    return process.wait(timeout=30), shown
+
+
+def test_host_keys_are_believed_from_known_hosts_alone(deployed: Server) -> None:
+    home = deployed.folder / "home"
+    (home / ".ssh").mkdir(parents=True)
+    deployed.environment = {"HOME": str(home)}
+    deployed.configure(more=deployed.entry("plain", host_key=""))
+    unknown = deployed.fab("status", host="plain", code=1).stderr
+    assert "is not known: SHA256:" in unknown
+    assert "hosts.plain.host_key" in unknown
+    code, shown = at_a_terminal(deployed, "plain", "no", str(home))
+    assert code == 1
+    assert "was not confirmed" in shown
+    code, shown = at_a_terminal(deployed, "plain", "yes", str(home))
+    assert code == 0
+    assert "SHA256:" in shown
+    assert "guestbook" in deployed.fab("status", host="plain").stdout
+
+    known = home / ".ssh/known_hosts"
+    other = deployed.ssh("ssh-keygen -q -t ed25519 -N '' -f /tmp/other <<<y >/dev/null 2>&1; cut -d' ' -f1,2 /tmp/other.pub")
+    known.write_text(f"{deployed.address} {other}\n")
+    assert "has CHANGED" in deployed.fab("status", host="plain", code=1).stderr
+    at_a_terminal(deployed, "plain", "yes", str(home))
+    assert known.read_text() == f"{deployed.address} {other}\n"
+    deployed.environment = {}
+
+
+def test_ssh_aliases_and_addresses_are_hosts_too(deployed: Server) -> None:
+    home = deployed.folder / "home2"
+    (home / ".ssh").mkdir(parents=True)
+    keys = deployed.ssh("cat /etc/ssh/ssh_host_ed25519_key.pub").split()[:2]
+    (home / ".ssh/known_hosts").write_text(f"{deployed.address} {' '.join(keys)}\n")
+    (home / ".ssh/config").write_text(f"Host alias\n  HostName {deployed.address}\n  User root\n  IdentityFile {deployed.folder}/.lab/key\n")
+    deployed.environment = {"HOME": str(home)}
+    assert "guestbook" in deployed.fab("status", host="alias").stdout
+    assert "guestbook" in deployed.fab("-i", str(deployed.folder / ".lab/key"), "status", host=f"root@{deployed.address}:22").stdout
+    deployed.environment = {}
+
+
+def test_round_trips_are_few(booth: Booth) -> None:
+    server = booth.deployed()
+    server.ssh("echo 'LogLevel VERBOSE' > /etc/ssh/sshd_config.d/verbose.conf && systemctl reload ssh && sleep 1")
+
+    def commands(*words: str) -> int:
+        count = "journalctl -u ssh --no-pager | grep -c 'Starting session: command' || true"
+        before = int(server.ssh(count))
+        server.fab(*words)
+        return int(server.ssh(count)) - before - 1
+
+    assert 0 < commands("deploy") <= 6
+    server.configure('ref = "migrates"')
+    assert 0 < commands("update") <= 12
+    connections = "journalctl -u ssh --no-pager | grep -c 'Accepted publickey' || true"
+    before = int(server.ssh(connections))
+    server.fab("status", "app.releases", "nginx.check")
+    assert int(server.ssh(connections)) - before == 2

@@ -1,0 +1,116 @@
+"""What cannot work is refused in one clear line, with exit code 1, no traceback, and nothing changed on the server."""
+
+import pytest
+
+from tests.booted import Booth, Server
+
+GIT = "command -v git >/dev/null || apt-get -qq install -y --no-install-recommends git >/dev/null 2>&1"
+
+
+def refused(server: Server, *words: str, host: str = "") -> str:
+    """Run fab, which must refuse in one line and change nothing; return that line."""
+    before = server.fingerprint()
+    done = server.fab(*words, code=1, host=host)
+    assert server.fingerprint() == before
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("app", "said"),
+    [
+        ('ref = "nowhere"', "has no branch, tag or commit nowhere"),
+        ('ref = "tag:release-*"', "no tag in"),
+        ('source = "not-there"', "app.source: there is no folder"),
+        ('source = "file:///srv/none.git"', "app.source: file:///srv/none.git cannot be read from the server"),
+        ('source = "https://127.0.0.1:1/none.git"', "cannot be read from the server"),
+        ('source = "git@127.0.0.1:none.git"', "cannot be read from the server"),
+        ('subdir = "backend"', "app.subdir: there is no folder backend"),
+        ('env_file = ".env.production"', "app.env_file: there is no file"),
+        ('ref = "has-no-app"', "wsgi.app: 'wsgi' has no 'app'"),
+    ],
+)
+def test_a_source_that_cannot_be_had_is_refused(deployed: Server, app: str, said: str) -> None:
+    deployed.ssh(GIT)
+    deployed.configure(app)
+    assert said in refused(deployed, "update")
+
+
+def test_a_callable_that_names_nothing_is_refused(deployed: Server) -> None:
+    deployed.configure()
+    path = deployed.folder / "hosts.toml"
+    path.write_text(path.read_text().replace('app = "wsgi:app"', 'app = "wsgi:application"'))
+    assert "has no 'application'" in refused(deployed, "update")
+
+
+def test_a_repository_on_the_server_without_that_ref_is_refused(deployed: Server) -> None:
+    deployed.ssh(
+        "command -v git >/dev/null || apt-get -qq install -y --no-install-recommends git >/dev/null 2>&1; test -d /opt/g.git || git init -q --bare /opt/g.git"
+    )
+    deployed.configure('source = "file:///opt/g.git"\nref = "main"')
+    assert "has no branch, tag or commit main" in refused(deployed, "update")
+    deployed.configure('source = "file:///opt/g.git"\nref = ""')
+    assert "cannot be read" in refused(deployed, "update") or "is empty" in refused(deployed, "update")
+
+
+@pytest.mark.parametrize(
+    ("host", "said"),
+    [
+        ("nobody-knows", "no host 'nobody-knows' in"),
+        ("silent", "no answer"),
+        ("closed", "no answer"),
+        ("stranger", "the server refuses the key"),
+        ("impostor", "but hosts.impostor.host_key is"),
+    ],
+)
+def test_a_server_that_cannot_be_reached_is_named(deployed: Server, host: str, said: str) -> None:
+    unused = deployed.address.rsplit(".", 1)[0] + ".250"
+    entries = deployed.entry("silent", address=unused) + deployed.entry("closed", address="127.0.0.1").replace("[hosts.closed]", "[hosts.closed]\nport = 1")
+    entries += deployed.entry("stranger", user="nobody-here") + deployed.entry("impostor", host_key="SHA256:" + "A" * 43)
+    deployed.configure(more=entries)
+    assert said in refused(deployed, "status", host=host)
+
+
+def test_without_any_host_the_known_ones_are_listed(deployed: Server) -> None:
+    deployed.configure(more=deployed.entry("second"))
+    assert "no host: name one with -H (hosts: " in refused(deployed, "status", host=",")
+
+
+def test_a_typo_in_hosts_toml_is_shown_before_any_connection(deployed: Server) -> None:
+    deployed.configure(more="[proxi]\nkind = 'nginx'")
+    assert "proxi: unknown key, did you mean proxy?" in refused(deployed, "deploy")
+
+
+def test_an_account_without_sudo_rights_is_refused(deployed: Server) -> None:
+    deployed.account("guest", password="secret")
+    deployed.configure(more=deployed.entry("guest", user="guest"))
+    assert "put SUDO_PASSWORD=" in refused(deployed, "deploy", host="guest")
+    (deployed.folder / ".env.deploy").write_text("SUDO_PASSWORD=secret\n")
+    assert "guest may not use sudo" in refused(deployed, "deploy", host="guest")
+    (deployed.folder / ".env.deploy").write_text("SUDO_PASSWORD=wrong\n")
+    assert "sudo does not take the password of guest" in refused(deployed, "deploy", host="guest")
+    (deployed.folder / ".env.deploy").unlink()
+
+
+def test_a_system_that_is_not_debian_is_refused(booth: Booth) -> None:
+    server = booth.boot()
+    server.ssh("sed -i 's/^ID=.*/ID=fedora/; s/^PRETTY_NAME=.*/PRETTY_NAME=\"Fedora Linux 44\"/' /etc/os-release")
+    assert "Fedora Linux 44 is neither Debian nor Ubuntu" in refused(server, "deploy")
+    server.ssh("sed -i 's/^ID=.*/ID=debian/' /etc/os-release && SUDO_FORCE_REMOVE=yes apt-get -qq purge -y --allow-remove-essential sudo >/dev/null 2>&1")
+    server.account("guest")
+    server.configure(more=server.entry("guest", user="guest"))
+    assert "there is no sudo" in refused(server, "deploy", host="guest")
+
+
+def test_a_full_disk_is_refused(booth: Booth) -> None:
+    server = booth.boot()
+    server.ssh("mount -t tmpfs -o size=50m tmpfs /srv")
+    assert "the disk is full: " in refused(server, "deploy")
+
+
+def test_another_application_with_the_same_claim_is_left_alone(deployed: Server) -> None:
+    deployed.configure('name = "other"')
+    assert "guestbook on this server already answers to any name" in refused(deployed, "deploy")
+    deployed.configure('name = "other"\nroot = "/srv/guestbook/other"', more='[proxy]\ndomains = ["other.test"]')
+    assert "overlap" in refused(deployed, "deploy")

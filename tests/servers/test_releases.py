@@ -1,0 +1,146 @@
+"""Releases: hostile values, rollback, pruning, the maintenance page, changed units, uv."""
+
+import json
+
+from tests.booted import Booth
+from tests.guestbook import git
+from tests.load import Load
+
+HOSTILE = "a 'b' \"c\" $(touch /tmp/owned) `touch /tmp/owned` ${HOME} \\n ü\nsecond line; # %s {{ 1 }}"
+
+
+def test_hostile_values_arrive_as_they_are_and_none_is_executed(booth: Booth) -> None:
+    server = booth.deployed()
+    (server.folder / "env file ü").write_text("B='" + HOSTILE.replace("\\", "\\\\").replace("'", "\\'") + "'\n")
+    lines = ['env_file = "env file ü"', f"env = {{ A = {json.dumps(HOSTILE)} }}", "migrate = \"flask db upgrade && echo 'it\\\\'s'\""]
+    server.configure("\n".join(lines[:2]))
+    server.fab("update")
+    assert server.get("/variable/A") == (200, HOSTILE)
+    assert server.get("/variable/B") == (200, HOSTILE)
+    server.ssh("test ! -e /tmp/owned")
+    assert HOSTILE not in server.fab("app.env").stdout
+
+
+def test_rollback_puts_back_code_and_variables_and_loses_nothing(booth: Booth) -> None:
+    server = booth.deployed()
+    server.configure('ref = "better"\nenv = { GREETING = "new" }')
+    server.fab("update")
+    assert server.get("/variable/GREETING") == (200, "new")
+    with Load(server.address) as load:
+        server.fab("rollback")
+    assert load.lost == []
+    assert server.get("/version") == (200, "v1")
+    assert server.get("/variable/GREETING") == (200, "")
+    assert "rolled-back" in server.fab("app.releases").stdout
+    assert "there is no release" in server.fab("rollback", code=1).stderr
+    assert "there is no release nowhere" in server.fab("rollback", "--to", "nowhere", code=1).stderr
+
+
+def test_rollback_over_a_migration_needs_a_word_and_restore_puts_back_the_dump(booth: Booth) -> None:
+    server = booth.deployed()
+    before = server.rows()
+    server.configure('ref = "migrates"')
+    server.fab("update")
+    server.ssh("python3 -c \"import urllib.request as u; u.urlopen('http://127.0.0.1/', b'text=later')\"")
+    said = server.fab("rollback", code=1).stderr
+    assert "--downgrade" in said
+    assert "--restore" in said
+    assert server.get("/version") == (200, "migrates")
+    server.fab("rollback", "--restore")
+    assert server.get("/version") == (200, "v1")
+    assert server.rows() == before
+    assert "mood" not in server.columns()
+
+
+def test_old_releases_dumps_and_environments_are_pruned(booth: Booth) -> None:
+    server = booth.deployed()
+    local = server.folder / "guestbook"
+    for number in range(3):
+        (local / "NEWS").write_text(f"{number}\n")
+        git(local, "add", "-A")
+        git(local, "commit", "-q", "-m", f"news {number}")
+        server.configure("keep = 2")
+        server.fab("update")
+    assert len(server.ssh("ls /srv/guestbook/releases").split()) == 2
+    assert len(server.ssh("ls /srv/guestbook/venvs").split()) == 1
+    history = [json.loads(line) for line in server.ssh("cat /srv/guestbook/deploys.jsonl").splitlines()]
+    assert [entry["result"] for entry in history] == ["good"] * 4
+    assert {"when", "who", "what", "release", "result", "seconds"} <= set(history[-1])
+
+
+def test_a_window_that_outlasts_the_patience_puts_up_the_maintenance_page(booth: Booth) -> None:
+    server = booth.deployed()
+    server.ssh("echo 400 > /srv/guestbook/log/last-migration")
+    server.configure('ref = "migrates-slowly"')
+    client = server.start_fab("update")
+    server.wait_for_migration()
+    status, page = server.get("/")
+    assert status == 503
+    assert "Back in a moment" in page
+    assert server.get("/static/style.css")[0] == 200
+    assert client.wait(timeout=120) == 0
+    said = (server.folder / "fab.out").read_text()
+    assert "longer than wsgi.hold (300 s)" in said
+    assert "met the maintenance page" in said
+    assert server.get("/version") == (200, "migrates-slowly")
+
+
+def test_units_that_break_the_application_are_put_back(booth: Booth) -> None:
+    server = booth.deployed()
+    (server.folder / "templates/gunicorn").mkdir(parents=True)
+    (server.folder / "templates/gunicorn/sandbox.j2").write_text("User=nobody\nGroup=nogroup\n")
+    with Load(server.address) as load:
+        said = server.fab("deploy", code=1).stderr
+    assert "restart.sh" in said
+    assert server.get("/version") == (200, "v1")
+    assert "User=guestbook" in server.ssh("cat /etc/systemd/system/guestbook.service")
+    assert load.lost == []
+
+
+def test_a_vhost_that_nginx_refuses_never_stays(booth: Booth) -> None:
+    server = booth.deployed()
+    (server.folder / "templates/nginx").mkdir(parents=True)
+    (server.folder / "templates/nginx/site.j2").write_text("server { listen 80; nonsense on; }\n")
+    assert 'unknown directive "nonsense"' in server.fab("nginx.site", code=1).stdout
+    server.ssh("nginx -t")
+    server.fab("system.reboot")
+    server.wait_until(lambda: server.get("/version") == (200, "v1"))
+
+
+def test_uv_installs_from_a_lock_and_each_release_imports_its_own_code(booth: Booth) -> None:
+    server = booth.deployed()
+    local = server.folder / "guestbook"
+    (local / "src").mkdir()
+    git(local, "mv", "guestbook", "src/guestbook")
+    (local / "pyproject.toml").write_text(
+        '[project]\nname = "guestbook"\nversion = "1"\nrequires-python = ">=3.11"\n'
+        'dependencies = ["flask", "flask-sqlalchemy", "flask-migrate"]\n'
+        '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
+        '[tool.setuptools.package-data]\nguestbook = ["templates/*", "static/*"]\n'
+    )
+    server.configure('static = { "/static" = "src/guestbook/static" }')
+    server.fab("app.run", "true")
+    # The lock is made on the server, by the uv that the product brings there.
+    (local / "requirements.txt").unlink()
+    (local / "uv.lock").write_text("version = 1\nrevision = 3\nrequires-python = '>=3.11'\n")
+    git(local, "add", "-A")
+    git(local, "commit", "-q", "-m", "src layout")
+    assert "prepare failed" in server.fab("update", code=1).stderr
+    tree = "pyproject.toml"
+    server.ssh(
+        "mkdir -p /tmp/lock/src/guestbook && cat > /tmp/lock/pyproject.toml <<'X'\n"
+        + (local / tree).read_text()
+        + "X\ncd /tmp/lock && /opt/decant/uv-*/bin/uv lock -q"
+    )
+    lock = server.ssh("cat /tmp/lock/uv.lock")
+    (local / "uv.lock").write_text(lock + "\n")
+    for version in ("first", "second"):
+        testing = local / "src/guestbook/testing.py"
+        testing.write_text(f'from guestbook.views import pages\n@pages.get("/version")\ndef version():\n    return "{version}"\n')
+        git(local, "add", "-A")
+        git(local, "commit", "-q", "-m", version)
+        server.fab("update")
+        assert server.get("/version") == (200, version)
+    assert server.get("/static/style.css")[0] == 200
+    server.fab("rollback")
+    assert server.get("/version") == (200, "first")

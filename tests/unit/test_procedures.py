@@ -1,0 +1,243 @@
+"""The static procedures and scripts, run in a folder: what they do without a server."""
+
+import http.server
+import os
+import pwd
+import socketserver
+import sqlite3
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from tasks.core import shell
+from tasks.core.templates import OURS
+
+PROCEDURES = OURS / "procedures"
+ME = pwd.getpwuid(os.getuid()).pw_name
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """An application's folder with its procedures and two releases."""
+    root = tmp_path / "shop"
+    (root / "procedures").mkdir(parents=True)
+    for path in PROCEDURES.iterdir():
+        if path.is_file():
+            (root / "procedures" / path.name).write_bytes(path.read_bytes())
+    for folder in ("run", "log", "backups", "shared", "venvs"):
+        (root / folder).mkdir()
+    values = dict.fromkeys(("proxy", "database"), "") | {
+        "name": "shop",
+        "user": ME,
+        "run": f"{root}/run",
+        "lock": f"{root}/run/lock",
+        "database": f"{root}/shared/shop.db",
+    }
+    values |= {"health_path": "/up", "health_host": "localhost", "health_status": "200-399", "health_timeout": "2", "scheme": "http"}
+    (root / "procedures/app.conf").write_text(shell.assignments(values))
+    return root
+
+
+def release(root: Path, name: str, state: str = "good", environment: str = "one") -> None:
+    deploy = root / "releases" / name / ".deploy"
+    deploy.mkdir(parents=True)
+    (deploy / "state").write_text(f"{state}\n")
+    (root / "venvs" / environment).mkdir(exist_ok=True)
+    (deploy / "venv").symlink_to(root / "venvs" / environment)
+
+
+def procedure(root: Path, name: str, *words: str, **parameters: str) -> subprocess.CompletedProcess[str]:
+    arguments = list(words)
+    if parameters:
+        (root / "parameters").write_text(shell.assignments({"root": str(root), **parameters}))
+        arguments = [str(root / "parameters")]
+    done = subprocess.run(["sh", "-c", 'exec sh "$0" "$@" 3>&1', str(root / "procedures" / name), *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def database(path: Path, *texts: str) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute("create table if not exists entry (text)")
+    connection.execute("delete from entry")
+    connection.executemany("insert into entry values (?)", [(text,) for text in texts])
+    connection.commit()
+    connection.close()
+
+
+def texts(path: Path) -> list[str]:
+    connection = sqlite3.connect(path)
+    found = [row[0] for row in connection.execute("select text from entry")]
+    connection.close()
+    return found
+
+
+def test_the_gate_puts_back_code_and_database_of_a_window_that_was_cut_off(root: Path) -> None:
+    release(root, "20260101T000000-old")
+    release(root, "20260102T000000-new", "prepared")
+    (root / "current").symlink_to("releases/20260102T000000-new")
+    database(root / "shared/shop.db", "kept", "also kept")
+    subprocess.run([sys.executable, "-I", root / "procedures/sqlite.py", "dump", root / "shared/shop.db", root / "backups/dump"], check=True)
+    assert (root / "backups/dump").stat().st_mode & 0o777 == 0o600
+    database(root / "shared/shop.db", "damaged")
+    (root / "transition").write_text(f"id='w' old='20260101T000000-old' new='20260102T000000-new' dump='{root}/backups/dump' fresh='no'\n")
+    (root / "log/w.params").write_text(shell.assignments({"about": '"who": "me"'}))
+
+    procedure(root, "gate.sh", str(root))
+
+    assert str((root / "current").readlink()) == "releases/20260101T000000-old"
+    assert texts(root / "shared/shop.db") == ["kept", "also kept"]
+    assert not (root / "transition").exists()
+    assert (root / "releases/20260102T000000-new/.deploy/state").read_text() == "failed\n"
+    assert (root / "log/w.result").read_text().startswith("failed the window was cut off")
+    assert '{"who": "me", "result": "failed"' in (root / "deploys.jsonl").read_text()
+    procedure(root, "gate.sh", str(root))
+    assert len((root / "deploys.jsonl").read_text().splitlines()) == 1
+
+
+def test_the_gate_puts_aside_what_a_first_migration_left_and_takes_the_link_away(root: Path) -> None:
+    release(root, "20260102T000000-new", "prepared")
+    (root / "current").symlink_to("releases/20260102T000000-new")
+    database(root / "shared/shop.db", "half")
+    (root / "transition").write_text("id='w' old='' new='20260102T000000-new' dump='' fresh='yes'\n")
+    (root / "log/w.params").write_text(shell.assignments({"about": '"who": "me"'}))
+    procedure(root, "gate.sh", str(root))
+    assert not (root / "current").is_symlink()
+    assert not (root / "shared/shop.db").exists()
+    assert texts(root / "backups/w-failed-shop.db") == ["half"]
+
+
+def test_the_gate_waits_for_whoever_holds_the_lock(root: Path) -> None:
+    holder = subprocess.Popen(["flock", root / "run/gate", "sleep", "1"])
+    while subprocess.run(["flock", "-n", root / "run/gate", "true"]).returncode == 0:
+        pass
+    gate = subprocess.Popen(["sh", root / "procedures/gate.sh", root])
+    with pytest.raises(subprocess.TimeoutExpired):
+        gate.wait(timeout=0.3)
+    holder.wait()
+    assert gate.wait(timeout=5) == 0
+
+
+def test_finishing_keeps_good_releases_the_current_and_the_previous_one(root: Path) -> None:
+    for day in range(1, 9):
+        release(root, f"2026010{day}T000000-x", "failed" if day in (2, 7) else "good", f"env{day}")
+    (root / "current").symlink_to("releases/20260108T000000-x")
+    for number in range(4):
+        (root / f"backups/2026010{number}T000000-x.sqlite3").touch()
+    procedure(root, "finish.sh", seen="w1 w2", keep="3", keep_dumps="2")
+    assert sorted(path.name[6:8] for path in (root / "releases").iterdir()) == ["05", "06", "07", "08"]
+    assert sorted(path.name for path in (root / "venvs").iterdir()) == ["env5", "env6", "env7", "env8"]
+    assert sorted(path.name[6:8] for path in (root / "backups").iterdir()) == ["02", "03"]
+    assert (root / "log/w1.seen").exists()
+
+
+def test_the_previous_release_stays_also_after_a_rollback_to_an_old_one(root: Path) -> None:
+    for day in range(1, 7):
+        release(root, f"2026010{day}T000000-x", "rolled-back" if day > 2 else "good")
+    (root / "current").symlink_to("releases/20260102T000000-x")
+    procedure(root, "finish.sh", seen="", keep="2", keep_dumps="2")
+    left = sorted(path.name[6:8] for path in (root / "releases").iterdir())
+    assert left[:2] == ["01", "02"]
+
+
+class Answer(http.server.BaseHTTPRequestHandler):
+    status = 200
+
+    def do_GET(self) -> None:
+        self.send_response(self.status)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+    def address_string(self) -> str:
+        return "unix"
+
+
+@pytest.mark.parametrize(("status", "code", "said"), [(200, 0, ""), (302, 0, ""), (500, 1, "/up answered 500 Internal Server Error, wanted 200-399")])
+def test_health_is_asked_over_a_unix_socket(tmp_path: Path, status: int, code: int, said: str) -> None:
+    handler = type("Handler", (Answer,), {"status": status})
+    with socketserver.ThreadingUnixStreamServer(str(tmp_path / "s"), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        done = subprocess.run(
+            [sys.executable, "-I", PROCEDURES / "health.py", tmp_path / "s", "/up", "h", "200-399", "5", "http"], capture_output=True, text=True
+        )
+        server.shutdown()
+    assert (done.returncode, done.stdout.strip()) == (code, said)
+
+
+def test_health_says_when_nobody_answers(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-I", PROCEDURES / "health.py", tmp_path / "s", "/up", "h", "200", "0.2", "http"], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "no answer" in done.stdout
+
+
+def digest(folder: Path, *words: str) -> str:
+    """Return the environment's name, or why there is none. `words`: installer, packages, refresh, commit."""
+    script = str(PROCEDURES / "environment.py")
+    done = subprocess.run([sys.executable, "-I", script, "digest", str(folder), f"{folder}/venvs", *words], capture_output=True, text=True)
+    return str(done.stdout.strip() or done.stderr.strip())
+
+
+def test_an_environment_is_named_by_everything_that_decides_it(tmp_path: Path) -> None:
+    (tmp_path / "requirements.txt").write_text("-r base.txt\nflask==3.1.3\n")
+    (tmp_path / "base.txt").write_text("-c limits.txt\njinja2==3.1.6\n")
+    (tmp_path / "limits.txt").write_text("markupsafe==3.0.2\n")
+    first = digest(tmp_path, "auto", "", "7", "commit1")
+    assert digest(tmp_path, "auto", "", "7", "commit2") == first
+    assert digest(tmp_path, "uv", "", "7", "commit1") != first
+    assert digest(tmp_path, "auto", "gevent", "7", "commit1") != first
+    (tmp_path / "limits.txt").write_text("markupsafe==3.0.3\n")
+    assert digest(tmp_path, "auto", "", "7", "commit1") != first
+
+
+def test_where_the_project_itself_is_installed_the_commit_decides_too(tmp_path: Path) -> None:
+    (tmp_path / "requirements.txt").write_text("-e .\nflask==3.1.3\n")
+    assert digest(tmp_path, "auto", "", "7", "commit1") != digest(tmp_path, "auto", "", "7", "commit2")
+
+
+def test_unpinned_requirements_carry_the_day_they_were_resolved(tmp_path: Path) -> None:
+    (tmp_path / "requirements.txt").write_text("flask\n")
+    name = digest(tmp_path, "auto", "", "7", "c")
+    assert len(name.split("-")) == 2
+    (tmp_path / "venvs" / f"{name[:-2]}01").mkdir(parents=True)
+    mark = tmp_path / "venvs" / f"{name[:-2]}01" / ".decant-complete"
+    mark.touch()
+    assert digest(tmp_path, "auto", "", "7", "c") == f"{name[:-2]}01"
+    os.utime(mark, (0, 0))
+    assert digest(tmp_path, "auto", "", "7", "c") == name
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [("", "found no uv.lock, requirements.txt or pyproject.toml"), ("poetry.lock", "poetry is not built yet"), ("-r", "is named by a requirements file")],
+)
+def test_a_repository_without_a_usable_list_is_refused(tmp_path: Path, file: str, message: str) -> None:
+    if file == "-r":
+        (tmp_path / "requirements.txt").write_text("-r nowhere.txt\n")
+    elif file:
+        (tmp_path / file).touch()
+    assert message in digest(tmp_path, "auto", "", "7", "c")
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("here:app", "{}"),
+        ("here:make()", "{}"),
+        ("here:make('x', n=3)", "{}"),
+        ("here:inner.app", "{}"),
+        ("here:nothing", "wsgi.app: 'here' has no 'nothing'"),
+        ("nowhere:app", "No module named 'nowhere'"),
+        ("here:number", "is not callable"),
+        ("here:make(__import__('os').mkdir('owned'))", "ValueError"),
+    ],
+)
+def test_the_callable_is_looked_up_as_servers_do(tmp_path: Path, spec: str, said: str) -> None:
+    (tmp_path / "here.py").write_text("app = lambda: 0\nnumber = 3\ndef make(*a, **k): return app\nclass inner: app = app\n")
+    done = subprocess.run([sys.executable, PROCEDURES / "look.py", spec, "no"], cwd=tmp_path, capture_output=True, text=True)
+    assert said in (done.stdout or done.stderr.splitlines()[-1])
+    assert not (tmp_path / "owned").exists()

@@ -1,0 +1,167 @@
+"""A plan is a value; compiled, it is one sh program, which is run here in a folder."""
+
+import grp
+import os
+import pwd
+import subprocess
+import tarfile
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+
+from tasks.core.shell import Secret
+from tasks.core.steps import Absent, Directory, File, Generated, Line, Link, Mode, Notify, Plan, Run, Together, compile_plan
+from tasks.core.templates import procedure
+from tests.unit.values import HOSTILE
+
+ME = f"{pwd.getpwuid(os.getuid()).pw_name}:{grp.getgrgid(os.getgid()).gr_name}"
+Apply = Callable[..., list[str]]
+
+
+def run(folder: Path, plan: Plan, mode: Mode = "apply", code: int = 0) -> list[str]:
+    """Run a plan's program with its state in a folder, and return the lines of its report."""
+    here = folder / "program"
+    here.mkdir(parents=True, exist_ok=True)
+    archive = compile_plan(((mode, plan),), "shop").archive(procedure("steps.sh"))
+    with tarfile.open(fileobj=BytesIO(archive)) as tar:
+        tar.extractall(here, filter="data")
+    done = subprocess.run(["sh", str(here / "program")], capture_output=True, text=True, env={**os.environ, "DECANT_STATE": str(folder / "state")})
+    assert done.returncode == code, done.stdout + done.stderr
+    assert done.stderr == ""
+    return done.stdout.splitlines()
+
+
+def words(lines: list[str]) -> list[str]:
+    first = [line.split("\t")[0] for line in lines]
+    return [word for word in first if word not in ("start", "diff", "log")]
+
+
+def test_a_compiled_plan_reads_like_the_plan() -> None:
+    program = compile_plan((("apply", (Directory("/srv/shop"), Link("/a b", "/c"))),), "shop", "/run/decant/shop.lock")
+    assert "step 1 - directory /srv/shop root:root 0755\nstep 2 - link '/a b' /c\n" in program.text
+
+
+def test_the_second_run_changes_nothing(tmp_path: Path) -> None:
+    plan = (
+        Directory(f"{tmp_path}/d", ME, 0o750),
+        File(f"{tmp_path}/d/f", "text\n", ME, 0o640),
+        Link(f"{tmp_path}/d/l", "f"),
+        Generated(f"{tmp_path}/d/secrets", "KEY", ME),
+        Run(("touch", f"{tmp_path}/d/ran"), unless=("test", "-e", f"{tmp_path}/d/ran")),
+    )
+    assert words(run(tmp_path, plan)) == ["changed"] * 5
+    secret = (tmp_path / "d/secrets").read_text()
+    assert words(run(tmp_path, plan)) == ["ok"] * 5
+    assert (tmp_path / "d/secrets").read_text() == secret
+    assert len(secret) > 60
+    assert (tmp_path / "d/secrets").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_dry_run_shows_the_difference_and_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("old\n")
+    plan = (File(f"{tmp_path}/f", "new\n", ME), File(f"{tmp_path}/s", Secret("hunter2"), ME), Notify("daemon-reload"))
+    lines = run(tmp_path, plan, "check")
+    assert "diff\t1\t-old" in lines
+    assert "diff\t1\t+new" in lines
+    assert not any("hunter2" in line for line in lines)
+    assert (tmp_path / "f").read_text() == "old\n"
+    assert not (tmp_path / "s").exists()
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_notification_shows_in_a_dry_run_when_its_cause_would_change(tmp_path: Path) -> None:
+    plan = (File(f"{tmp_path}/f", "new\n", ME, notify=("nginx.service.reload",)), Notify("nginx.service.reload"))
+    assert words(run(tmp_path, plan, "check")) == ["would", "would"]
+
+
+def test_a_notification_outlives_a_program_that_fails_after_the_change(tmp_path: Path) -> None:
+    plan = (File(f"{tmp_path}/f", "new\n", ME, notify=("nginx.service.reload",)), Run(("false",)), Notify("nginx.service.reload"))
+    run(tmp_path, plan, code=1)
+    assert (tmp_path / "state/pending/nginx.service.reload").exists()
+
+
+def test_comparing_says_what_differs_and_changes_nothing(tmp_path: Path) -> None:
+    assert words(run(tmp_path, (File(f"{tmp_path}/f", "x", ME), Directory(str(tmp_path), ME, tmp_path.stat().st_mode & 0o7777)), "compare")) == [
+        "differs",
+        "ok",
+    ]
+    assert not (tmp_path / "f").exists()
+
+
+def test_a_failed_step_ends_the_program_with_the_end_of_its_output(tmp_path: Path) -> None:
+    lines = run(tmp_path, (Run(("sh", "-c", "echo the cause; exit 3")), File(f"{tmp_path}/f", "x", ME)), code=1)
+    assert "log\t1\tthe cause" in lines
+    assert lines[-1] == "failed\t1"
+    assert not (tmp_path / "f").exists()
+
+
+def test_together_puts_everything_back_when_the_check_fails(tmp_path: Path) -> None:
+    (tmp_path / "old").write_text("old")
+    (tmp_path / "gone").write_text("gone")
+    steps = (File(f"{tmp_path}/old", "new", ME), File(f"{tmp_path}/fresh", "x", ME), Link(f"{tmp_path}/link", "x"), Absent(f"{tmp_path}/gone"))
+    lines = run(tmp_path, (Together(steps, validate=("sh", "-c", "echo broken; exit 1"), undo=("touch", f"{tmp_path}/undone")),), code=1)
+    assert "log\t5\tbroken" in lines
+    assert (tmp_path / "old").read_text() == "old"
+    assert (tmp_path / "gone").read_text() == "gone"
+    assert not (tmp_path / "fresh").exists()
+    assert not (tmp_path / "link").is_symlink()
+    assert (tmp_path / "undone").exists()
+
+
+def test_together_puts_everything_back_when_one_of_its_steps_fails(tmp_path: Path) -> None:
+    (tmp_path / "old").write_text("old")
+    run(tmp_path, (Together((File(f"{tmp_path}/old", "new", ME), Run(("false",))), validate=("true",)),), code=1)
+    assert (tmp_path / "old").read_text() == "old"
+
+
+def test_together_checks_only_when_something_changed(tmp_path: Path) -> None:
+    plan = (Together((File(f"{tmp_path}/f", "x", ME),), validate=("sh", "-c", f"echo >>{tmp_path}/checks")),)
+    run(tmp_path, plan)
+    run(tmp_path, plan)
+    assert (tmp_path / "checks").read_text() == "\n"
+
+
+def test_a_hand_made_edit_is_kept_before_it_is_overwritten(tmp_path: Path) -> None:
+    run(tmp_path, (File(f"{tmp_path}/f", "ours\n", ME),))
+    run(tmp_path, (File(f"{tmp_path}/f", "ours, too\n", ME),))
+    assert not (tmp_path / "state/kept").exists()
+    (tmp_path / "f").write_text("by hand\n")
+    lines = run(tmp_path, (File(f"{tmp_path}/f", "ours again\n", ME),))
+    assert any(line.startswith("say\t1\t") and "is kept in" in line for line in lines)
+    kept = [path for path in (tmp_path / "state/kept").rglob("*") if path.is_file()]
+    assert [path.read_text() for path in kept] == ["by hand\n"]
+
+
+def test_a_folder_in_the_way_of_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "f").mkdir()
+    assert any("is a folder" in line for line in run(tmp_path, (File(f"{tmp_path}/f", "x", ME),), code=1))
+    assert any("is a folder" in line for line in run(tmp_path, (Link(f"{tmp_path}/f", "x"),), code=1))
+
+
+@pytest.mark.parametrize(("before", "after"), [("a 1\nb\n", "a 2\nb\n"), ("b\na 1\na 3\n", "b\na 2\n"), ("b\n", "b\na 2\n"), ("  a 9;\n", "a 2\n")])
+def test_a_line_replaces_those_that_match(tmp_path: Path, before: str, after: str) -> None:
+    (tmp_path / "f").write_text(before)
+    plan = (Line(f"{tmp_path}/f", r"^[[:space:]]*a ", "a 2"),)
+    assert words(run(tmp_path, plan))[-1] == "changed"
+    assert (tmp_path / "f").read_text() == after
+    assert words(run(tmp_path, plan)) == ["ok"]
+
+
+@given(HOSTILE)
+@hypothesis_settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_files_content_arrives_byte_for_byte(tmp_path: Path, text: str) -> None:
+    run(tmp_path, (File(f"{tmp_path}/f", text, ME),))
+    assert (tmp_path / "f").read_bytes() == text.encode()
+
+
+@given(HOSTILE.filter(lambda text: "\n" not in text and text.strip("./ ") and "/" not in text and len(text.encode()) < 200))
+@hypothesis_settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_hostile_path_is_one_path(tmp_path: Path, name: str) -> None:
+    assert words(run(tmp_path, (File(f"{tmp_path}/x{name}", "x", ME),)))[-1] == "changed"
+    assert (tmp_path / f"x{name}").read_text() == "x"
+    assert not (tmp_path / "owned").exists()
+    (tmp_path / f"x{name}").unlink()
