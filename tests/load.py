@@ -15,6 +15,7 @@ class Load:
     address: str
     rate: float = 20
     slow_seconds: float = 2.0
+    patience: float = 120
     sent: int = 0
     posts: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
@@ -53,7 +54,7 @@ class Load:
             self._stop.wait(max(0.0, began + number / self.rate - time.monotonic()))
 
     def _keep_alive(self) -> None:
-        connection = http.client.HTTPConnection(self.address, timeout=120)
+        connection = http.client.HTTPConnection(self.address, timeout=self.patience)
         while not self._stop.wait(0.1):
             self._ask(connection, "GET", "/up", (200,))
         connection.close()
@@ -63,7 +64,7 @@ class Load:
             self._get(f"/slow?seconds={self.slow_seconds}")
 
     def _get(self, path: str) -> None:
-        connection = http.client.HTTPConnection(self.address, timeout=120)
+        connection = http.client.HTTPConnection(self.address, timeout=self.patience)
         body = self._ask(connection, "GET", path, (200,))
         connection.close()
         if body is not None and path != "/":
@@ -71,7 +72,7 @@ class Load:
                 self.versions[body] = self.versions.get(body, 0) + 1
 
     def _post(self, text: str) -> None:
-        connection = http.client.HTTPConnection(self.address, timeout=120)
+        connection = http.client.HTTPConnection(self.address, timeout=self.patience)
         body = urllib.parse.urlencode({"text": text, "author": "x" * 2000})
         if self._ask(connection, "POST", "/", (303,), body) is not None:
             with self._lock:

@@ -242,14 +242,17 @@ class Host:
         """Return a command's first line; one that complains first (sudo, about the password) gets no more input and ends."""
         line = b""
         try:
-            while not line.endswith(b"\n") and not (channel.exit_status_ready() and not channel.recv_ready()):
+            while not line.endswith(b"\n") and (channel.recv_ready() or not channel.exit_status_ready()):
                 if channel.recv_stderr_ready():
                     channel.shutdown_write()
-                    return channel.makefile("rb").readline().decode().rstrip("\n")
-                line += channel.recv(1) if channel.recv_ready() else time.sleep(0.002) or b""
+                    return ""
+                if channel.recv_ready():
+                    line += channel.recv(1)
+                else:
+                    time.sleep(0.002)
         except (SSHException, EOFError, OSError) as error:
             raise self.connection.lost() from error
-        return line.decode().rstrip("\n")
+        return line.decode("utf-8", "replace").rstrip("\n")
 
     def _exec(self, command: str, stdin: bytes, on_line: Callable[[str], None]) -> tuple[int, str]:
         channel = self._start(command, stdin)

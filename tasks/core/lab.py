@@ -107,9 +107,10 @@ def power_cut(name: str) -> None:
     for pid in _processes(name):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+    # The kernel takes its time to remove what a dead server had; until then it would still answer.
+    subprocess.run(["ip", "link", "delete", _interface(name).name], capture_output=True)
     deadline = time.monotonic() + 20
-    # The kernel takes a moment to remove what a dead server had; until then it would still answer.
-    while _processes(name) or _interface(name).exists():
+    while _processes(name):
         if time.monotonic() > deadline:
             raise LabError(f"lab: the processes of {name} do not end")
         time.sleep(0.05)

@@ -23,7 +23,9 @@ fetch() { # fetch: bring the mirror up to date; the remote's HEAD is kept as a r
     command -v git >/dev/null || fail "app.source is a git URL and there is no git on the server; run: fab deploy (or system.packages)"
     [ -d "$root/repo.git" ] || git init -q --bare "$root/repo.git" || fail "git could not make $root/repo.git"
     chmod 0700 "$root/repo.git"
-    repository fetch -q --prune --force --no-tags --end-of-options "$source" '+refs/heads/*:refs/heads/*' '+refs/tags/*:refs/tags/*' '+HEAD:refs/decant/head' ||
+    set -- --end-of-options "$source" '+refs/heads/*:refs/heads/*' '+refs/tags/*:refs/tags/*'
+    # A repository without commits, or whose HEAD names a branch that is not there, has no HEAD to fetch.
+    repository fetch -q --prune --force --no-tags "$@" '+HEAD:refs/decant/head' || repository fetch -q --prune --force --no-tags "$@" ||
         fail "app.source: $source cannot be read from the server: check the URL, and that root on the server may read it (for ssh: its key and known_hosts in /root/.ssh)"
 }
 
