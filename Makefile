@@ -38,7 +38,7 @@ demo: tools  ## boot a lab server, deploy the guestbook to it, update it
 
 test: tools  ## lint, types, unit tests, and the main stack on real servers
 	@$(MAKE) --no-print-directory setup-dev lint types
-	$(BIN)/pytest -q -n 2 --dist worksteal
+	$(BIN)/pytest -q -rs -n 2 --dist worksteal
 
 test-all: test  ## everything that is tested, the whole matrix
 

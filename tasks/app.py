@@ -22,7 +22,7 @@ def pull(c: Any) -> None:
     """Make the newest version ready on the server (code, environment, import), without switching to it."""
     host = Host(c)
     _need_release(host)
-    with host.lock("app.pull"):
+    with flow.locked(host, "app.pull"):
         if host.dry:
             return host.output.line("would fetch, export and build the environment")
         prepared, _ = flow.prepare(host)

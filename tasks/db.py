@@ -17,8 +17,7 @@ def migrate(c: Any) -> None:
         raise DeployError('app.migrate is empty; set it to "auto" or to the command that migrates')
     if not host.facts.current:
         raise DeployError(f"{host.name}: nothing is deployed here yet; run: fab -H {host.name} deploy")
-    with host.lock("db.migrate"):
-        flow.settle(host)
+    with flow.locked(host, "db.migrate"):
         if host.dry:
             return host.output.line("would dump the database and migrate it")
         flow.migrate(host)

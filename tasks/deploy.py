@@ -24,8 +24,7 @@ def deploy(c: Any, json: bool = False) -> None:
     """Make the server what hosts.toml says, then release the application."""
     host = _host(c, json)
     app.refuse_conflicts(host.settings, host.facts)
-    with host.lock("deploy"):
-        flow.settle(host)
+    with flow.locked(host, "deploy"):
         _say_strangers(host)
         changed = host.changes(provision(host.settings, host.facts))
         if host.dry:
@@ -41,8 +40,7 @@ def update(c: Any, json: bool = False) -> None:
     host = _host(c, json)
     if not host.facts.current:
         raise DeployError(f"{host.name}: nothing is deployed here yet; run: fab -H {host.name} deploy")
-    with host.lock("update"):
-        flow.settle(host)
+    with flow.locked(host, "update"):
         if host.dry:
             return _say_release(host)
         outcome = flow.run(host, "update", compare=provision(host.settings, host.facts))
@@ -60,8 +58,7 @@ def update(c: Any, json: bool = False) -> None:
 def rollback(c: Any, to: str = "", downgrade: bool = False, restore: bool = False, json: bool = False) -> None:
     """Go back to an older good release: code, environment, variables and rendered files."""
     host = _host(c, json)
-    with host.lock("rollback"):
-        flow.settle(host)
+    with flow.locked(host, "rollback"):
         if host.dry:
             return host.output.line("would switch back; nothing was changed (--dry)")
         outcome = flow.rollback(host, to, downgrade, restore)

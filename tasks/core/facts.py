@@ -33,7 +33,6 @@ class Facts:
     os_like: str = ""
     os_name: str = ""
     codename: str = ""
-    hostname: str = ""
     kernel: str = ""
     machine: str = ""
     cores: int = 1
@@ -48,7 +47,6 @@ class Facts:
     current: str = ""
     service: str = ""
     socket: str = ""
-    pending: str = ""
     listeners: tuple[str, ...] = ()
     manifests: tuple[Any, ...] = ()
     releases: tuple[Release, ...] = ()
@@ -73,7 +71,6 @@ TEXTS = (
     "os_like",
     "os_name",
     "codename",
-    "hostname",
     "kernel",
     "machine",
     "python",
@@ -83,7 +80,6 @@ TEXTS = (
     "current",
     "service",
     "socket",
-    "pending",
 )
 
 

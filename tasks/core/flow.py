@@ -1,9 +1,11 @@
-"""The release flow on one host: settle what is open, prepare, the window, finish."""
+"""The release flow on one host: follow what is open, prepare, the window, finish."""
 
+import contextlib
 import getpass
 import json
 import socket
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -41,20 +43,19 @@ class Outcome:
     seconds: float = 0.0
 
 
-def settle(host: Host) -> None:
-    """Say how windows ended that nobody waited for; follow one that still runs."""
-    seen = []
+@contextlib.contextmanager
+def locked(host: Host, what: str) -> Iterator[None]:
+    """Hold the lock for a command; a window that is open is followed first, and how one ended that nobody waited for is said."""
+    patience = 0.0
     for window in host.facts.windows:
-        result, cause = window.result.partition(" ")[::2]
-        if not result:
-            host.output.line(f"the release window of {window.name} was left by its client; following it")
-            report = host.apply(release.follow(host.settings, window.name))
-            result, cause = report.values.get("result", "unknown"), report.values.get("cause", "")
-        host.output.line(f"the release window of {window.name}, which nobody waited for, ended: {result}" + (f": {cause}" if cause else ""))
-        seen.append(window.name)
-    if seen and not host.dry:
-        host.apply(release.finish(host.settings, tuple(seen)))
-        host.forget_facts()
+        if not window.result and not host.dry:
+            host.output.line(f"the release window {window.name} is open; following it")
+            host.apply(release.follow(host.settings, window.name))
+            host.forget_facts()
+            patience = 10.0  # its own client, if there is one, has to finish
+    with host.lock(what, patience):
+        _settle(host)
+        yield
 
 
 def prepare(host: Host, compare: Plan = ()) -> tuple[Prepared, Report]:
@@ -148,6 +149,15 @@ def document(outcome: Outcome) -> str:
     return json.dumps(asdict(outcome), indent=1)
 
 
+def _settle(host: Host) -> None:
+    for window in host.facts.windows:
+        result, cause = window.result.partition(" ")[::2]
+        host.output.line(f"the release window {window.name}, which nobody waited for, ended: {result or 'unknown'}" + (f": {cause}" if cause else ""))
+    if host.facts.windows and not host.dry:
+        host.apply(release.finish(host.settings, tuple(window.name for window in host.facts.windows)))
+        host.forget_facts()
+
+
 def _prepared(report: Report) -> Prepared:
     values = report.values
     names = {name: values.get(name, "") for name in ("release", "old", "commit", "label")}
@@ -159,7 +169,8 @@ def _switched(host: Host, what: str, prepared: Prepared, outcome: Outcome) -> Ou
     dump = _dump_wanted(host, prepared.pending)
     if prepared.pending and dump == "no" and host.settings.database_file:
         host.output.line('db.snapshot = "never": a migration that fails will not be undone')
-    report, counts = switch(host, what, prepared.release, prepared.old, migrate=migrate, dump_wanted=dump)
+    smoked = "no" if prepared.pending else "yes"
+    report, counts = switch(host, what, prepared.release, prepared.old, migrate=migrate, dump_wanted=dump, smoked=smoked)
     return _judge(host, report, replace(outcome, changed=outcome.changed + 1), counts, prepared.old)
 
 

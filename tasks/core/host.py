@@ -150,28 +150,28 @@ class Host:
         return int(self.connection.sudo(command, password=self._secret(), **options).exited)
 
     @contextlib.contextmanager
-    def lock(self, what: str) -> Iterator[None]:
+    def lock(self, what: str, patience: float = 0.0) -> Iterator[None]:
         """Keep every other command for this application out until the block ends or this client is no longer heard from.
 
-        Raises DeployError that names the holder. Does nothing with --dry.
+        A lock that is held is asked for again for `patience` seconds. Raises DeployError that names the holder. Does nothing with --dry.
         """
         if self.dry:
             yield
             return
-        channel = self._hold(what)
+        channel = self._hold(what, time.monotonic() + patience)
         stop = threading.Event()
-        beat = threading.Thread(target=_beat, args=(channel, stop), daemon=True)
-        beat.start()
+        threading.Thread(target=_beat, args=(channel, stop), daemon=True).start()
         self._lock = self.paths.lock
         try:
             yield
-        finally:
-            self._lock = ""
-            stop.set()
-            beat.join()
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(SSHException, EOFError, OSError):
                 channel.shutdown_write()
                 channel.recv_exit_status()
+        finally:
+            # Without waiting: after an error or Ctrl-C the holder lets go by itself.
+            self._lock = ""
+            stop.set()
+            channel.close()
 
     @contextlib.contextmanager
     def background(self, command: str) -> Iterator[list[str]]:
@@ -182,10 +182,11 @@ class Host:
         reader.start()
         try:
             yield lines
-        finally:
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(SSHException, EOFError, OSError):
                 channel.shutdown_write()
             reader.join(timeout=20)
+        finally:
+            channel.close()
 
     def _ask(self) -> Facts:
         lines: list[str] = []
@@ -224,13 +225,16 @@ class Host:
             return f"no free disk: {last}"
         return f"the program did not run to its end: {last}; run the same command again"
 
-    def _hold(self, what: str) -> Channel:
+    def _hold(self, what: str, deadline: float) -> Channel:
         details = f"{what} by {getpass.getuser()}@{socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S %z')}"
         command = shell.join(("sh", "-c", procedure("lock.sh").decode(), "lock", self.paths.lock, details))
         channel = self._start(self._elevated(command), self._password())
         answer = self._first_line(channel)
         if answer == "held":
             return channel
+        if answer.startswith("busy") and time.monotonic() < deadline:
+            time.sleep(0.5)
+            return self._hold(what, deadline)
         if answer.startswith("busy"):
             raise DeployError(
                 f"{self.name}: another command is at work on {self.paths.name}: {answer.partition(chr(9))[2]}; wait for it, or see: fab -H {self.name} status"
@@ -353,6 +357,6 @@ def _unusable(facts: Facts, user: str, root: str) -> str:
 
 
 def _beat(channel: Channel, stop: threading.Event) -> None:
-    with contextlib.suppress(Exception):
+    with contextlib.suppress(SSHException, EOFError, OSError):
         while not stop.wait(HEARTBEAT):
             channel.sendall(b".")

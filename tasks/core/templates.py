@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tasks.core.errors import SettingsError
+
 if TYPE_CHECKING:
     from jinja2 import Environment
 
@@ -16,10 +18,17 @@ OURS = Path(__file__).parents[2] / "templates"
 def render(name: str, settings: "Settings", **values: Any) -> str:
     """Return a template's text; a `templates/` beside the user's hosts.toml is asked first.
 
-    Raises jinja2.UndefinedError for a name that nobody gave it: a typo fails, it is not rendered empty.
+    Raises SettingsError for a template that is not valid, or uses a name that nobody gave it: a typo fails, it is not rendered empty.
     """
-    template = _environment(settings.folder).get_template(name)
-    return template.render(settings=settings, paths=settings.paths, app=settings.app, **values)
+    from jinja2 import TemplateError
+
+    environment = _environment(settings.folder)
+    try:
+        template = environment.get_template(name)
+        return template.render(settings=settings, paths=settings.paths, app=settings.app, **values)
+    except TemplateError as error:
+        where = f", line {error.lineno}" if hasattr(error, "lineno") else ""
+        raise SettingsError(f"template {name}{where}: {error.message}; the user's own is in {settings.folder / 'templates'}") from error
 
 
 def procedure(name: str) -> bytes:

@@ -63,7 +63,7 @@ def prepare(settings: "Settings", id: str, rendered: bytes, kind: str = "git", s
 
 
 def window(settings: "Settings", id: str, what: str, who: str, old: str, new: str, **change: str) -> Plan:
-    """Open the window and follow it. `change`: migrate, migrate_in, restore, dump_wanted, rolled_back."""
+    """Open the window and follow it. `change`: migrate, migrate_in, restore, dump_wanted, smoked, rolled_back."""
     about = {"when": id, "who": who, "what": what, "release": new, "from": old}
     values = {
         "root": settings.paths.root,
@@ -75,6 +75,7 @@ def window(settings: "Settings", id: str, what: str, who: str, old: str, new: st
         "migrate_in": "",
         "restore": "",
         "dump_wanted": "no",
+        "smoked": "no",
         "rolled_back": "no",
         "migrate_timeout": str(settings.db.migrate_timeout),
         "hold": str(settings.wsgi.hold),

@@ -19,7 +19,6 @@ else
 fi
 # shellcheck disable=SC1091
 (. /etc/os-release && fact os "${ID:-}" && fact os_like "${ID_LIKE:-}" && fact codename "${VERSION_CODENAME:-}" && fact os_name "${PRETTY_NAME:-}")
-fact hostname "$(uname -n)"
 fact kernel "$(uname -r)"
 fact machine "$(uname -m)"
 fact cores "$(nproc)"
@@ -55,6 +54,5 @@ done
 if [ -d /run/systemd/system ]; then
     fact service "$(systemctl is-active "$name.service" 2>/dev/null)"
     fact socket "$(systemctl is-active "$name.socket" 2>/dev/null)"
-    for action in /var/lib/decant/pending/*; do [ ! -e "$action" ] || fact pending "$(basename "$action")"; done
 fi
 exit 0

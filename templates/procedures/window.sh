@@ -1,8 +1,9 @@
 # shellcheck shell=sh
 # Change versions: stop, pull, migrate, start, while the socket stays open and requests wait in it. Runs as the unit NAME-window@ID.service
 # of its own, so that neither a dead client nor a cut network is part of it.
-# Arguments: the application's folder, the window's id. Parameters in log/ID.params: old, new, migrate (a shell command or nothing),
-# migrate_in (the release whose code runs it), migrate_timeout, dump_wanted, restore (a dump to put in, or nothing), hold, about.
+# Arguments: the application's folder, the window's id. Parameters in log/ID.params: old, new, smoked (yes: prepare asked the new release for
+# health, and nothing comes between), migrate (a shell command or nothing), migrate_in (the release whose code runs it), migrate_timeout,
+# dump_wanted, restore (a dump to put in, or nothing), hold, rolled_back, about.
 #
 # Until the transition record is removed (the commit point) any end of this script, also a kill or a power cut, is undone by put_back,
 # called here, in recover.sh or in gate.sh. Every child inherits the gate's lock (descriptor 9), so nobody starts the application or
@@ -13,7 +14,7 @@ root=$1 id=$2
 . "$root/procedures/lib.sh"
 # shellcheck source=/dev/null
 . "$root/log/$id.params"
-: "${old?}" "${new:?}" "${migrate?}" "${migrate_in?}" "${migrate_timeout:?}" "${dump_wanted:?}" "${restore?}" "${hold:?}" "${about:?}"
+: "${old?}" "${new:?}" "${smoked:?}" "${migrate?}" "${migrate_in?}" "${migrate_timeout:?}" "${dump_wanted:?}" "${restore?}" "${hold:?}" "${about:?}"
 started=$(date +%s)
 dump='' fresh=no
 
@@ -93,11 +94,13 @@ if [ -n "$restore" ]; then
     python3 -I "$procedures/sqlite.py" restore "$restore" "$database" "$user" || give_up "the dump could not be restored"
 fi
 
-stage "health on a private socket"
-said=$(smoke "$new") || {
-    printf '%s\n' "$said"
-    give_up "the new release is not well: $(printf '%s\n' "$said" | head -n 1)"
-}
+if [ "$smoked" = no ]; then
+    stage "health on a private socket"
+    said=$(smoke "$new") || {
+        printf '%s\n' "$said"
+        give_up "the new release is not well: $(printf '%s\n' "$said" | head -n 1)"
+    }
+fi
 site_changed=no
 if [ "$proxy" = nginx ] && ! cmp -s "$releases/$old/.deploy/nginx.conf" "$releases/$new/.deploy/nginx.conf"; then
     site_changed=yes

@@ -1,6 +1,9 @@
 """Clients that die, networks that fall silent, windows that are killed, servers that lose power: the site comes through by itself."""
 
+import signal
 import time
+
+import pytest
 
 from tests.booted import Booth, Server, kill
 from tests.load import Load
@@ -56,15 +59,32 @@ def test_a_network_that_falls_silent_in_the_migration_does_not_stop_the_window(b
     assert "which nobody waited for, ended: good" in server.fab("update").stdout
 
 
-def test_the_same_command_follows_a_window_that_still_runs(booth: Booth) -> None:
+@pytest.mark.parametrize("client_lives", [True, False])
+def test_the_same_command_follows_a_window_that_still_runs(booth: Booth, client_lives: bool) -> None:
     server = booth.deployed()
     server.configure('ref = "migrates-slowly"')
     client = server.start_fab("update")
     server.wait_for_migration()
-    refused = server.fab("update", code=1)
-    assert "another command is at work on guestbook: update by" in refused.stderr
-    kill(client)
-    server.wait_until(lambda: server.get("/version", timeout=120) == (200, "migrates-slowly"), what="the window finishes")
+    assert "another command is at work on guestbook: update by" in server.fab("nginx.site", code=1).stderr
+    if not client_lives:
+        kill(client)
+    said = server.fab("update").stdout
+    assert "is open; following it" in said
+    assert "row batch 39" in said
+    assert "already current" in said
+    assert ("which nobody waited for, ended: good" in said) is not client_lives
+    if client_lives:
+        assert client.wait(timeout=30) == 0
+
+
+def test_ctrl_c_leaves_the_window_alone_and_ends_at_once(booth: Booth) -> None:
+    server = booth.deployed()
+    server.configure('ref = "migrates-slowly"')
+    client = server.start_fab("update")
+    server.wait_for_migration()
+    client.send_signal(signal.SIGINT)
+    assert client.wait(timeout=5) == 130
+    assert "run the same command again" in (server.folder / "fab.out").read_text()
     assert "ended: good" in server.fab("update").stdout
 
 
