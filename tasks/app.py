@@ -12,7 +12,7 @@ from tasks.core.errors import DeployError
 from tasks.core.host import Host
 from tasks.core.output import Output
 from tasks.core.shell import Secret
-from tasks.core.steps import File, Run
+from tasks.core.steps import File, Together
 from tasks.core.variables import NAME, dialect
 from tasks.plans import app as plans
 
@@ -36,7 +36,7 @@ def env(c: Any, reveal: bool = False) -> None:
     _need_release(host)
     rows = []
     for origin, path in (("release", f"{host.paths.current}/.deploy/env"), ("shared/secrets.env", host.paths.secrets)):
-        for line in host.read("sh", "-c", 'cat "$1" 2>/dev/null || true', "env", path).splitlines():
+        for line in host.read("sh", "-c", 'cat "$1" 2>/dev/null || true', "env", path).split("\n"):
             name, equals, value = line.partition("=")
             if equals:
                 rows.append((name, value if reveal else "[hidden: --reveal shows it]", origin))
@@ -57,10 +57,11 @@ def env_set(c: Any, assignment: str) -> None:
         value = getpass.getpass(f"{name}: ")
     with host.lock("app.env-set"):
         before = host.read("sh", "-c", 'cat "$1" 2>/dev/null || true', "env", host.paths.secrets)
-        kept = [line for line in before.splitlines() if not line.startswith(f"{name}=")]
+        kept = [line for line in before.split("\n") if line and not line.startswith(f"{name}=")]
         text = "".join(f"{line}\n" for line in kept) + dialect({name: value})
-        restart = Run(("sh", f"{host.paths.procedures}/restart.sh", host.paths.root), label="restart behind the open socket")
-        host.changes((File(host.paths.secrets, Secret(text), f"root:{host.settings.app.name}", 0o640), *plans.scripts(host.settings), restart))
+        restart = ("sh", f"{host.paths.procedures}/restart.sh", host.paths.root)
+        file = File(host.paths.secrets, Secret(text), f"root:{host.settings.app.name}", 0o640)
+        host.changes((*plans.scripts(host.settings), Together((file,), validate=restart, undo=restart)))
 
 
 @task(help={"json": "print one JSON document on standard output"})

@@ -19,5 +19,7 @@ def migrate(c: Any) -> None:
         raise DeployError(f"{host.name}: nothing is deployed here yet; run: fab -H {host.name} deploy")
     with flow.locked(host, "db.migrate"):
         if host.dry:
-            return host.output.line("would dump the database and migrate it")
-        flow.migrate(host)
+            return host.output.line("would migrate what is pending, with a dump before it; nothing was changed (--dry)")
+        outcome = flow.migrate(host)
+    if outcome.result == "failed":
+        raise DeployError(f"{host.name}: {outcome.cause}")

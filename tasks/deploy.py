@@ -1,10 +1,14 @@
 """The whole way: deploy, update, rollback, status. Each is a visible list of steps."""
 
+import contextlib
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fabric import task
 
+import tasks.system
 from tasks.core import flow
 from tasks.core.errors import DeployError
 from tasks.core.host import Host
@@ -23,28 +27,29 @@ JSON = {"json": "print one JSON document on standard output, everything else on 
 def deploy(c: Any, json: bool = False) -> None:
     """Make the server what hosts.toml says, then release the application."""
     host = _host(c, json)
-    app.refuse_conflicts(host.settings, host.facts)
-    with flow.locked(host, "deploy"):
-        _say_strangers(host)
-        changed = host.changes(provision(host.settings, host.facts))
-        if host.dry:
-            return _say_release(host)
-        outcome = flow.run(host, "deploy")
-        host.output.line(f"{changed + outcome.changed} changed in all ({outcome.seconds:.1f} s for the release)")
-    _finish(host, outcome, json)
+    with _told(host, json) as outcomes:
+        tasks.system.prepare(host)
+        with flow.locked(host, "deploy"):
+            changed = host.changes(provision(host.settings, host.facts))
+            if host.dry:
+                return flow.preview(host)
+            outcome = flow.run(host, "deploy")
+            outcomes.append(replace(outcome, changed=changed + outcome.changed))
+            host.output.line(f"{outcomes[-1].changed} changed in all ({outcome.seconds:.1f} s for the release)")
 
 
 @task(help=JSON)
 def update(c: Any, json: bool = False) -> None:
     """Release the application's newest version: stop, pull, migrate, start, without losing a request."""
     host = _host(c, json)
-    if not host.facts.current:
-        raise DeployError(f"{host.name}: nothing is deployed here yet; run: fab -H {host.name} deploy")
-    with flow.locked(host, "update"):
-        if host.dry:
-            return _say_release(host)
-        outcome = flow.run(host, "update", compare=provision(host.settings, host.facts))
-    _finish(host, outcome, json)
+    with _told(host, json) as outcomes:
+        if not host.facts.current:
+            raise DeployError(f"{host.name}: nothing is deployed here yet; run: fab -H {host.name} deploy")
+        host.need_room()
+        with flow.locked(host, "update"):
+            if host.dry:
+                return flow.preview(host, compare=provision(host.settings, host.facts))
+            outcomes.append(flow.run(host, "update", compare=provision(host.settings, host.facts)))
 
 
 @task(
@@ -58,11 +63,11 @@ def update(c: Any, json: bool = False) -> None:
 def rollback(c: Any, to: str = "", downgrade: bool = False, restore: bool = False, json: bool = False) -> None:
     """Go back to an older good release: code, environment, variables and rendered files."""
     host = _host(c, json)
-    with flow.locked(host, "rollback"):
+    with _told(host, json) as outcomes, flow.locked(host, "rollback"):
+        target = flow.rollback_target(host, to)
         if host.dry:
-            return host.output.line("would switch back; nothing was changed (--dry)")
-        outcome = flow.rollback(host, to, downgrade, restore)
-    _finish(host, outcome, json)
+            return host.output.line(f"would go back from {host.facts.current} to {target}; nothing was changed (--dry)")
+        outcomes.append(flow.rollback(host, target, downgrade, restore))
 
 
 @task(help=JSON)
@@ -79,7 +84,8 @@ def status(c: Any, json: bool = False) -> None:
 def provision(settings: "Settings", facts: "Facts") -> Plan:
     """Return everything that stands on the server before a release: the chosen stack."""
     return (
-        *system.packages(settings),
+        *app.claim(settings),
+        *system.packages(settings, facts),
         *system.user(settings),
         *system.timezone(settings),
         *system.admins(settings),
@@ -99,22 +105,21 @@ def _host(c: Any, json: bool) -> Host:
     return host
 
 
-def _finish(host: Host, outcome: flow.Outcome, json: bool) -> None:
+@contextlib.contextmanager
+def _told(host: Host, json: bool) -> Iterator[list[flow.Outcome]]:
+    """Tell the outcome that the block leaves in the list, as JSON where that is asked for; a failed one ends in one line and exit code 1."""
+    outcomes: list[flow.Outcome] = []
+    try:
+        yield outcomes
+    except DeployError as error:
+        if json:
+            print(flow.document(flow.Outcome(host.name, "failed", "", cause=str(error))))
+        raise
     host.forget_facts()
     if json:
-        print(flow.document(outcome))
-
-
-def _say_strangers(host: Host) -> None:
-    found = system.strangers(host.settings, host.facts)
-    if found and host.settings.system.firewall == "auto":
-        host.output.line(f"no firewall: {', '.join(found)} listen publicly and would be cut off; add them to system.allow, or set system.firewall = true")
-
-
-def _say_release(host: Host) -> None:
-    settings = host.settings
-    ref = settings.app.ref or ("its HEAD" if settings.app.is_git else "the working tree")
-    host.output.line(f"would release {ref} of {settings.app.source}: prepare; stop, pull, migrate (what is pending shows when the code is there), start")
+        print(flow.document(outcomes[-1] if outcomes else flow.Outcome(host.name, "dry", "")))
+    if outcomes and outcomes[-1].result == "failed":
+        raise DeployError(f"{host.name}: {outcomes[-1].cause}")
 
 
 def _shown(value: object) -> str:

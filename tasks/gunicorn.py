@@ -8,14 +8,16 @@ from tasks.core.host import Host
 from tasks.core.steps import Run, Unit
 from tasks.plans import app as app_plans
 from tasks.plans import gunicorn as plans
+from tasks.plans import system
 
 
 @task
 def install(c: Any) -> None:
     """Write the units; a running application holds on to them only if it is well under them."""
     host = Host(c)
+    app_plans.refuse_conflicts(host.settings, host.facts)
     with host.lock("gunicorn.install"):
-        host.changes((*app_plans.home(host.settings), *plans.install(host.settings, host.facts)))
+        host.changes((*app_plans.claim(host.settings), *system.user(host.settings), *app_plans.home(host.settings), *plans.install(host.settings, host.facts)))
 
 
 @task

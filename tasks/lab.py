@@ -16,6 +16,8 @@ ROOT = Path(__file__).parents[1]
 @task(klass=LocalTask, positional=["name"], help={"name": "what -H calls it", "suite": "bookworm or trixie"})
 def up(c: Any, name: str, suite: str = "bookworm") -> None:
     """Boot an empty Debian server here and add it to the hosts that -H knows."""
+    if c.config.run.dry:
+        return Output(name).line(f"would boot a {suite} server")
     server = machine.call("up", name, suite)
     path = inventory_file()
     add(path, server)
@@ -25,6 +27,8 @@ def up(c: Any, name: str, suite: str = "bookworm") -> None:
 @task(klass=LocalTask, positional=["name"])
 def down(c: Any, name: str) -> None:
     """Take a lab server away, with everything on it."""
+    if c.config.run.dry:
+        return Output(name).line("would be taken away")
     machine.call("down", name)
     remove(inventory_file(), name)
     Output(name).line("is gone")
@@ -39,9 +43,9 @@ def list_(c: Any) -> None:
 
 def inventory_file() -> Path:
     """Return .lab/hosts.toml beside the hosts.toml in use, which reads it."""
-    from tasks.core import settings
+    from tasks.core import inventory
 
-    return settings.find(Path.cwd(), ROOT).parent / settings.LAB_FILE
+    return inventory.find(Path.cwd(), ROOT).parent / inventory.LAB_FILE
 
 
 def add(path: Path, server: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from fabric import task
 from tasks.core.host import Host
 from tasks.core.steps import Run, Unit
 from tasks.plans import nginx as plans
+from tasks.plans.app import refuse_conflicts
 
 CHECK = Run(("nginx", "-t"), label="check of the configuration")
 
@@ -23,6 +24,7 @@ def install(c: Any) -> None:
 def site(c: Any) -> None:
     """Write the application's site and reload nginx."""
     host = Host(c)
+    refuse_conflicts(host.settings, host.facts)
     with host.lock("nginx.site"):
         host.changes(plans.site(host.settings, ipv6=host.facts.ipv6 == "yes"))
 

@@ -21,10 +21,12 @@ def install(c: Any) -> None:
 
 @task
 def venv(c: Any) -> None:
-    """Make the environment of the current release where it is missing or no longer what hosts.toml asks for."""
+    """Make the current release's environment anew where it is missing or was not finished."""
     host = Host(c)
     current = host.facts.release(host.facts.current)
     if current is None:
         raise DeployError(f"{host.name}: nothing is deployed here yet; an environment is made with the release: fab -H {host.name} deploy")
     with host.lock("python.venv"):
-        host.changes((*app_plans.scripts(host.settings), Run(plans.environment(host.settings, current.commit), label="environment of the current release")))
+        complete = ("test", "-e", f"{host.paths.current}/.deploy/venv/.decant-complete")
+        make = Run(plans.environment(host.settings, current.commit), unless=complete, label="environment of the current release")
+        host.changes((*app_plans.scripts(host.settings), make))

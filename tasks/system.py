@@ -8,6 +8,7 @@ from fabric import task
 from tasks.core.errors import ConnectError, DeployError
 from tasks.core.host import Host
 from tasks.core.steps import Run
+from tasks.plans import app as app_plans
 from tasks.plans import system as plans
 
 
@@ -15,24 +16,27 @@ from tasks.plans import system as plans
 def setup(c: Any) -> None:
     """Install packages, make the account, close the firewall, harden what hosts.toml asks for."""
     host = Host(c)
+    prepare(host)
     with host.lock("system.setup"):
-        host.changes(plans.setup(host.settings, host.facts))
+        host.changes((*app_plans.claim(host.settings), *plans.setup(host.settings, host.facts)))
 
 
 @task
 def packages(c: Any) -> None:
     """Install the Debian packages of the chosen stack."""
     host = Host(c)
+    host.need_room()
     with host.lock("system.packages"):
-        host.changes(plans.packages(host.settings))
+        host.changes(plans.packages(host.settings, host.facts))
 
 
 @task
 def user(c: Any) -> None:
     """Make the application's own account."""
     host = Host(c)
+    app_plans.refuse_conflicts(host.settings, host.facts)
     with host.lock("system.user"):
-        host.changes((*plans.user(host.settings), *plans.admins(host.settings)))
+        host.changes((*app_plans.claim(host.settings), *plans.user(host.settings), *plans.admins(host.settings)))
 
 
 @task
@@ -52,8 +56,7 @@ def harden(c: Any) -> None:
     host = Host(c)
     if not any((host.settings.system.harden.ssh, host.settings.system.harden.upgrades)):
         raise DeployError("system.harden is false; set it to true, or to { ssh = true, upgrades = true }")
-    if host.settings.system.harden.ssh and c.connect_kwargs.get("password"):
-        raise DeployError(f"{host.name}: this login uses a password, which system.harden would shut out; put a key on the server first")
+    refuse_lockout(host)
     with host.lock("system.harden"):
         host.changes(plans.harden(host.settings))
 
@@ -108,3 +111,19 @@ def info(c: Any) -> None:
         ("listens", ", ".join(sorted(set(f.listeners)))),
     ]
     host.output.table(("", host.name), rows)
+
+
+def prepare(host: Host) -> None:
+    """Refuse what must not be begun, and say what will be left out; nothing is changed."""
+    app_plans.refuse_conflicts(host.settings, host.facts)
+    refuse_lockout(host)
+    host.need_room()
+    found = plans.strangers(host.settings, host.facts)
+    if found and host.settings.system.firewall == "auto":
+        host.output.line(f"no firewall: {', '.join(found)} listen publicly and would be cut off; add them to system.allow, or set system.firewall = true")
+
+
+def refuse_lockout(host: Host) -> None:
+    """Raise DeployError where hardening sshd would shut out the very login that does it."""
+    if host.settings.system.harden.ssh and host.connection.connect_kwargs.get("password"):
+        raise DeployError(f"{host.name}: this login uses a password, which system.harden would shut out; put a key on the server first")

@@ -49,6 +49,10 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
         except AuthenticationException as error:
             raise ConnectError(f"{where}: the server refuses the key; check user and identity, or put your public key into its authorized_keys") from error
         except (SSHException, OSError, EOFError) as error:
+            if "No authentication methods" in str(error) or "private key file" in str(error):
+                raise ConnectError(
+                    f"{where}: there is no usable key ({error}); name a private key with identity, -i or in ~/.ssh/config, or start ssh-agent"
+                ) from error
             raise ConnectError(f"{where}: no SSH connection: {error or type(error).__name__}; check address and port, and that sshd runs there") from error
         self.connect_kwargs.pop("sock", None)
         self.transport.set_keepalive(5)

@@ -7,15 +7,23 @@ from typing import TYPE_CHECKING, Any, cast
 import fabric
 from fabric.tasks import ConnectionCall
 from invoke.config import Config
+from invoke.exceptions import AuthFailure
 from invoke.tasks import Call
+from paramiko import SSHException
+from paramiko.hostkeys import InvalidHostKey
 
 from tasks.core.connection import ServerConnection
 from tasks.core.errors import DeployError, SettingsError
 
 if TYPE_CHECKING:
-    from tasks.core.settings import HostEntry, Inventory
+    from tasks.core.inventory import Inventory
+    from tasks.core.settings import HostEntry
 
 ROOT = Path(__file__).parents[2]
+
+# What no module turned into a sentence of its own still reaches the user as one line: files that cannot be read, names that are no names,
+# a password that sudo refuses in an interactive command, a connection that breaks in one.
+UNEXPECTED = (OSError, UnicodeError, ValueError, RuntimeError, SSHException, AuthFailure, InvalidHostKey)
 
 
 class ServerCall(ConnectionCall):  # type: ignore[misc]  # fabric has no types
@@ -41,6 +49,8 @@ class Executor(fabric.Executor):  # type: ignore[misc]  # fabric has no types
         self._connections = {}
         try:
             return super().execute(*tasks)
+        except UNEXPECTED as error:
+            raise DeployError(f"{type(error).__name__}: {error}; with INVOKE_DEBUG=1 the log shows where") from error
         except KeyboardInterrupt:
             raise DeployError("interrupted; what had begun on a server ends in order there: run the same command again to see", code=130) from None
         finally:
@@ -68,9 +78,9 @@ class Executor(fabric.Executor):  # type: ignore[misc]  # fabric has no types
     def inventory(self) -> "Inventory":
         """hosts.toml, found from the current folder upward, else beside the fabfile; read once."""
         if self._inventory is None:
-            from tasks.core import settings
+            from tasks.core import inventory
 
-            self._inventory = settings.load(settings.find(Path.cwd(), ROOT))
+            self._inventory = inventory.load(inventory.find(Path.cwd(), ROOT))
         return self._inventory
 
     def chosen(self) -> list[str]:
@@ -79,7 +89,10 @@ class Executor(fabric.Executor):  # type: ignore[misc]  # fabric has no types
         Raises DeployError with the known names when there is none, or a name is nowhere.
         """
         inventory = self.inventory
-        asked = [name.strip() for name in (self.core[0].args.hosts.value or "").split(",") if name.strip()]
+        given = self.core[0].args.hosts.value
+        asked = [name.strip() for name in (given or "").split(",") if name.strip()]
+        if given is not None and not asked:
+            raise DeployError(f"-H {given!r} names no host ({_known(inventory)})")
         names = asked or inventory.default_hosts or (list(inventory.hosts) if len(inventory.hosts) == 1 else [])
         if not names:
             raise DeployError(f"no host: name one with -H ({_known(inventory)}), or set default_hosts in {inventory.path}")
@@ -99,18 +112,22 @@ class Executor(fabric.Executor):  # type: ignore[misc]  # fabric has no types
             return inventory.members(name)
         if name in inventory.groups:
             raise DeployError(f'{inventory.path}: no host is in the group {name}; add groups = ["{name}"] to one')
+        known = next((host for host, entry in inventory.hosts.items() if _place(name) in (host, entry.get("address"))), "")
+        if known:
+            raise DeployError(f"{name} is hosts.{known} of {inventory.path}, with settings of its own: use -H {known}")
         if "@" in name or ":" in name or _is_address(name) or name in self.config.base_ssh_config.get_hostnames():
             return [name]
         raise DeployError(f"no host {name!r} in {inventory.path} or ~/.ssh/config ({_known(inventory)}); for one that is in neither, write USER@{name}")
 
     def _connect(self, name: str, config: Config) -> ServerConnection:
-        settings = self.inventory.settings(name if name in self.inventory.hosts else "")
+        known = name in self.inventory.hosts
+        settings = self.inventory.settings(name if known else "")
         entry = settings.host
         options: dict[str, Any] = {"config": config, **({"user": entry.user} if entry.user else {}), **({"port": entry.port} if entry.port else {})}
         if entry.identity:
             options["connect_kwargs"] = {"key_filename": [_identity(self.inventory, name, entry)]}
         if entry.gateway:
-            options["gateway"] = fabric.Connection(entry.gateway, config=config.clone())
+            options["gateway"] = self.connection(entry.gateway, config.clone())
         made = ServerConnection(entry.address or name, **options)
         made.server_name, made.settings, made.pinned = name, settings, entry.host_key
         return made
@@ -121,6 +138,11 @@ def _identity(inventory: "Inventory", name: str, entry: "HostEntry") -> str:
     if not path.is_file():
         raise SettingsError(f"{inventory.path}: hosts.{name}.identity: there is no file {path}")
     return str(path)
+
+
+def _place(name: str) -> str:
+    """Return the host part of USER@HOST:PORT."""
+    return name.rpartition("@")[2].partition(":")[0]
 
 
 def _known(inventory: "Inventory") -> str:

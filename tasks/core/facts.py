@@ -7,12 +7,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Release:
-    """One release on the server: its folder's name, state, commit and identity (what tells it from another one)."""
+    """One release on the server: its folder's name, state and commit."""
 
     name: str
     state: str
     commit: str = ""
-    identity: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,8 @@ class Facts:
     ssh_ports: tuple[int, ...] = (22,)
     systemd: str = ""
     ipv6: str = ""
+    account: str = ""
+    unit: str = ""
     current: str = ""
     service: str = ""
     socket: str = ""
@@ -77,6 +78,8 @@ TEXTS = (
     "boot_id",
     "systemd",
     "ipv6",
+    "account",
+    "unit",
     "current",
     "service",
     "socket",
@@ -98,7 +101,7 @@ def parse(output: str) -> Facts:
         ssh_ports=tuple(dict.fromkeys(int(port) for port in every("ssh_port"))),
         listeners=tuple(every("listener")),
         manifests=tuple(_documents(every("manifest"))),
-        releases=tuple(Release(*line.split()[:4]) for line in every("release") if len(line.split()) > 1),
+        releases=tuple(Release(*line.split()[:3]) for line in every("release") if len(line.split()) > 1),
         windows=tuple(Window(*line.split(None, 1)) for line in every("window") if line),
         deploys=tuple(_documents(every("deploy"))),
     )

@@ -94,7 +94,7 @@ def switch(host: Host, what: str, new: str, old: str, **change: str) -> tuple[Re
     else:
         parameters = app.parameters(settings)
         words = ("python3", "-I", f"{settings.paths.procedures}/probe.py", parameters["health_path"], parameters["health_host"], parameters["scheme"])
-        with host.background(shell.join((*words, str(settings.wsgi.hold + settings.wsgi.timeout)))) as lines:
+        with host.background(shell.join((*words, str(settings.longest_wait)))) as lines:
             report = host.apply(plan)
         counts = _counts(lines)
     host.apply(release.finish(settings, (id,)))
@@ -104,7 +104,7 @@ def switch(host: Host, what: str, new: str, old: str, **change: str) -> tuple[Re
 def run(host: Host, what: str, compare: Plan = ()) -> Outcome:
     """Prepare, switch, finish: the whole release of what hosts.toml asks for.
 
-    Raises DeployError when the new release does not serve in the end.
+    Raises StepError when it could not be made ready; how a window ended is in the outcome.
     """
     began = time.monotonic()
     prepared, report = prepare(host, compare)
@@ -119,18 +119,29 @@ def run(host: Host, what: str, compare: Plan = ()) -> Outcome:
     return replace(outcome, seconds=round(time.monotonic() - began, 2))
 
 
-def rollback(host: Host, to: str, downgrade: bool, restore: bool) -> Outcome:
+def rollback(host: Host, target: str, downgrade: bool, restore: bool) -> Outcome:
     """Go back to an older good release; the database must fit it, or be made to."""
     began, facts = time.monotonic(), host.facts
-    target = to or max((found.name for found in facts.releases if found.state == "good" and found.name != facts.current), default="")
-    found = facts.release(target)
-    if not target or found is None or target == facts.current:
-        names = ", ".join(item.name for item in facts.releases if item.name != facts.current) or "none"
-        raise DeployError(f"{host.name}: there is no release {target or 'to go back to'}; besides the current one there are: {names}")
     report = host.apply((*app.scripts(host.settings), *release.heads(host.settings, facts, target)))
     change = _database_change(host, target, report.values, downgrade, restore)
     report, counts = switch(host, "rollback", target, facts.current, rolled_back="yes", **change)
-    return replace(_judge(host, report, Outcome(host.name, "", target, found.commit), counts, facts.current), seconds=round(time.monotonic() - began, 2))
+    found = facts.release(target)
+    outcome = Outcome(host.name, "", target, found.commit if found else "")
+    return replace(_judge(host, report, outcome, counts, facts.current), seconds=round(time.monotonic() - began, 2))
+
+
+def rollback_target(host: Host, to: str) -> str:
+    """Return the release to go back to: `to`, or the newest good one before the current.
+
+    Raises DeployError where there is none, or it never was good.
+    """
+    current = host.facts.current
+    good = [found.name for found in host.facts.releases if found.state == "good" and found.name != current]
+    target = to or max((name for name in good if name < current), default="")
+    if target not in good:
+        others = ", ".join(f"{found.name} ({found.state})" for found in host.facts.releases if found.name != current) or "none"
+        raise DeployError(f"{host.name}: there is no good release {target or 'before the current one'}; besides the current one there are: {others}")
+    return target
 
 
 def migrate(host: Host) -> Outcome:
@@ -144,13 +155,24 @@ def migrate(host: Host) -> Outcome:
     return _judge(host, report, Outcome(host.name, "", current), counts, current)
 
 
+def preview(host: Host, compare: Plan = ()) -> None:
+    """Show what a release would change in the files of the one that serves, and what `compare` would change (--dry)."""
+    settings = host.settings
+    if compare:
+        host.summary(host.apply(compare))
+    if host.facts.current:
+        host.apply(release.preview(settings))
+    ref = settings.app.ref or ("its HEAD" if settings.app.is_git else "the working tree")
+    host.output.line(f"would release {ref} of {settings.app.source}: prepare; stop, pull, migrate (what is pending shows when the code is there), start")
+
+
 def document(outcome: Outcome) -> str:
     """Return the outcome as one JSON document."""
     return json.dumps(asdict(outcome), indent=1)
 
 
 def _settle(host: Host) -> None:
-    for window in host.facts.windows:
+    for window in () if host.dry else host.facts.windows:
         result, cause = window.result.partition(" ")[::2]
         host.output.line(f"the release window {window.name}, which nobody waited for, ended: {result or 'unknown'}" + (f": {cause}" if cause else ""))
     if host.facts.windows and not host.dry:
@@ -167,15 +189,17 @@ def _prepared(report: Report) -> Prepared:
 def _switched(host: Host, what: str, prepared: Prepared, outcome: Outcome) -> Outcome:
     migrate = release.migrate_command(host.settings) if prepared.pending else ""
     dump = _dump_wanted(host, prepared.pending)
-    if prepared.pending and dump == "no" and host.settings.database_file:
-        host.output.line('db.snapshot = "never": a migration that fails will not be undone')
+    if prepared.pending and dump == "no":
+        host.output.line(
+            f'no dump (db.kind = "{host.settings.db.kind}", db.snapshot = "{host.settings.db.snapshot}"): a migration that fails will not be undone'
+        )
     smoked = "no" if prepared.pending else "yes"
     report, counts = switch(host, what, prepared.release, prepared.old, migrate=migrate, dump_wanted=dump, smoked=smoked)
     return _judge(host, report, replace(outcome, changed=outcome.changed + 1), counts, prepared.old)
 
 
 def _judge(host: Host, report: Report, outcome: Outcome, counts: dict[str, Any] | None, old: str) -> Outcome:
-    """Print the summary of a window; raise DeployError with its cause where it failed."""
+    """Print the summary of a window and return how it ended."""
     prober = f"; {counts['lost']} of {counts['requests']} requests lost, longest wait {counts['longest']} s" if counts else ""
     if counts and counts["refused"]:
         prober += f", {counts['refused']} met the maintenance page"
@@ -185,20 +209,29 @@ def _judge(host: Host, report: Report, outcome: Outcome, counts: dict[str, Any] 
         return replace(outcome, result="good", prober=counts)
     host.output.line(f"release {outcome.release}: {result}{prober}")
     stays = "" if "serves" in cause or "stays" in cause else f"; {old} serves as before" if old else "; nothing serves yet"
-    raise DeployError(f"{host.name}: {cause}{stays}; mend the cause and run the same command again")
+    return replace(outcome, result="failed", cause=f"{cause}{stays}; mend the cause and run the same command again", prober=counts)
 
 
 def _database_change(host: Host, target: str, values: dict[str, str], downgrade: bool, restore: bool) -> dict[str, str]:
     """Return what the window does to the database on the way back."""
     head, database, dump = values.get("target_head", ""), values.get("database_head", ""), values.get("dump", "")
+    if restore and downgrade:
+        raise DeployError("--downgrade keeps the rows and --restore loses the newer ones: choose one")
     if restore:
         if not dump:
             raise DeployError(f"{host.name}: there is no dump from the time of {target} in {host.paths.backups}; use --downgrade")
-        return {"restore": dump, "dump_wanted": _dump_wanted(host, True)}
+        return {"restore": dump, "dump_wanted": "yes"}
+    if host.settings.app.migrate not in ("", "auto"):
+        raise DeployError(
+            f"{host.name}: app.migrate is a command of your own, so only you know whether the database fits {target}: "
+            'if it does, set app.migrate = "" for this rollback; --restore puts back the dump from before and loses what was written since'
+        )
     if head == database:
         return {}
+    if downgrade and not head:
+        raise DeployError(f"{host.name}: {target} does not say at which migration its database was; use --restore")
     if downgrade:
-        command = shell.join(("flask", "db", "downgrade", head or "base"))
+        command = shell.join(("flask", "db", "downgrade", head))
         return {"migrate": command, "migrate_in": host.facts.current, "dump_wanted": _dump_wanted(host, True)}
     raise DeployError(
         f"{host.name}: {target} knows the database at {head or 'its beginning'}, but it is at {database}; "

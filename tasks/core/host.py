@@ -2,6 +2,7 @@
 
 import contextlib
 import getpass
+import secrets
 import shutil
 import socket
 import tempfile
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     from tasks.core.settings import Settings
 
 HEARTBEAT = 4  # seconds; lock.sh lets go after 15 without one
-FREE_MB = 200  # below this much free disk nothing is begun
+FREE_MB = 200  # below this much free disk nothing that writes is begun
+FREE_TMP_MB = 20
 
 
 @dataclass
@@ -58,17 +60,26 @@ class Host:
         self.dry = bool(c.config.run.dry)
         self.output = output or Output(self.name, verbose=bool(c.config.run.echo))
         self._facts: Facts | None = None
-        self._lock = ""
+        self._lock = ("", "")
 
     @property
     def facts(self) -> Facts:
         """What is known about the server; asked for once.
 
-        Raises DeployError for a server that is no Debian or Ubuntu, has no free disk, or gives us no root.
+        Raises DeployError for a server that is no Debian or Ubuntu, or gives us no root.
         """
         if self._facts is None:
             self._facts = self._ask()
         return self._facts
+
+    def need_room(self) -> None:
+        """Raise DeployError where the disk is too full to begin something that writes."""
+        facts = self.facts
+        if facts.free_mb < FREE_MB or facts.tmp_free_mb < FREE_TMP_MB:
+            raise DeployError(
+                f"{self.name}: the disk is full: {facts.free_mb} MB free for {self.paths.root}, {facts.tmp_free_mb} MB in /tmp; "
+                f"make room ({FREE_MB} MB and {FREE_TMP_MB} MB at least)"
+            )
 
     def forget_facts(self) -> None:
         """Ask the server again the next time."""
@@ -158,10 +169,11 @@ class Host:
         if self.dry:
             yield
             return
-        channel = self._hold(what, time.monotonic() + patience)
+        token = secrets.token_hex(8)
+        channel = self._hold(what, token, time.monotonic() + patience)
         stop = threading.Event()
         threading.Thread(target=_beat, args=(channel, stop), daemon=True).start()
-        self._lock = self.paths.lock
+        self._lock = (self.paths.lock, token)
         try:
             yield
             with contextlib.suppress(SSHException, EOFError, OSError):
@@ -169,7 +181,7 @@ class Host:
                 channel.recv_exit_status()
         finally:
             # Without waiting: after an error or Ctrl-C the holder lets go by itself.
-            self._lock = ""
+            self._lock = ("", "")
             stop.set()
             channel.close()
 
@@ -195,7 +207,7 @@ class Host:
         found = facts_module.parse("\n".join(lines))
         if status or not found.user:
             raise DeployError(f"{self.name}: the server ran no shell for us: {errors.strip() or f'exit code {status}'}")
-        problem = _unusable(found, self.connection.user, self.paths.root)
+        problem = _unusable(found, self.connection.user)
         if problem:
             raise DeployError(f"{self.name}: {problem}")
         return found
@@ -225,16 +237,16 @@ class Host:
             return f"no free disk: {last}"
         return f"the program did not run to its end: {last}; run the same command again"
 
-    def _hold(self, what: str, deadline: float) -> Channel:
+    def _hold(self, what: str, token: str, deadline: float) -> Channel:
         details = f"{what} by {getpass.getuser()}@{socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S %z')}"
-        command = shell.join(("sh", "-c", procedure("lock.sh").decode(), "lock", self.paths.lock, details))
+        command = shell.join(("sh", "-c", procedure("lock.sh").decode(), "lock", self.paths.lock, details, token))
         channel = self._start(self._elevated(command), self._password())
         answer = self._first_line(channel)
         if answer == "held":
             return channel
         if answer.startswith("busy") and time.monotonic() < deadline:
             time.sleep(0.5)
-            return self._hold(what, deadline)
+            return self._hold(what, token, deadline)
         if answer.startswith("busy"):
             raise DeployError(
                 f"{self.name}: another command is at work on {self.paths.name}: {answer.partition(chr(9))[2]}; wait for it, or see: fab -H {self.name} status"
@@ -344,15 +356,13 @@ def sudo_password(settings: "Settings", name: str) -> Secret:
     return Secret(values.get(own) or values.get("SUDO_PASSWORD") or "")
 
 
-def _unusable(facts: Facts, user: str, root: str) -> str:
+def _unusable(facts: Facts, user: str) -> str:
     if not facts.is_debian:
         return f"{facts.os_name or 'this system'} is neither Debian nor Ubuntu; this tool knows apt and systemd only"
     if not facts.systemd:
         return "systemd does not run here; use a server or a virtual machine, not an application container"
     if facts.sudo == "none":
         return f"{user} is not root and there is no sudo; log in as root (hosts.*.user), or install sudo and allow {user}"
-    if facts.free_mb < FREE_MB or facts.tmp_free_mb < 20:
-        return f"the disk is full: {facts.free_mb} MB free for {root}, {facts.tmp_free_mb} MB in /tmp; make room ({FREE_MB} MB at least)"
     return ""
 
 

@@ -7,7 +7,7 @@ from tasks.core.settings import SECTIONS, HostEntry, Settings
 
 
 def schema() -> dict[str, Any]:
-    """Return the schema: the sections at the top, and again under each host and group."""
+    """Return the schema: the sections at the top and under each host and group; what is required may stand in any of them."""
     made = Settings.model_json_schema()
     definitions: dict[str, Any] = made["$defs"]
     sections = {name: made["properties"][name] for name in SECTIONS}
@@ -20,7 +20,7 @@ def schema() -> dict[str, Any]:
         "additionalProperties": False,
         "properties": {
             "default_hosts": {"type": "array", "items": {"type": "string"}},
-            **sections,
+            **loose,
             "hosts": {"additionalProperties": {"type": "object", "additionalProperties": False, "properties": {**host, **loose}}},
             "groups": {"additionalProperties": {"type": "object", "additionalProperties": False, "properties": loose}},
         },

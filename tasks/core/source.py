@@ -56,6 +56,8 @@ def git(folder: Path, *words: str) -> bytes:
 
     Raises SettingsError with the last line of its complaint.
     """
+    if not shutil.which("git"):
+        raise SettingsError(f"app.source: {folder} is a git repository, and there is no git on this machine; install it")
     done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True)
     if done.returncode:
         complaint = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
@@ -77,7 +79,9 @@ def _commit(folder: Path, ref: str) -> Source:
 
 
 def _working_tree(folder: Path, settings: "Settings") -> Source:
-    versioned = subprocess.run(["git", "-C", str(folder), "rev-parse", "--is-inside-work-tree"], capture_output=True).returncode == 0
+    versioned = any((parent / ".git").exists() for parent in (folder, *folder.parents))
+    if versioned:
+        git(folder, "rev-parse", "--is-inside-work-tree")  # refuses, with its reason, what it would not read
     names = _tracked(folder) if versioned else _everything(folder)
     private = (settings.folder / settings.app.env_file).resolve() if settings.app.env_file else None
     files = tuple(sorted(name for name in set(names) if not NEVER_SENT & set(Path(name).parts) and (folder / name).resolve() != private))

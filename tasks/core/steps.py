@@ -270,14 +270,20 @@ class Program:
         return buffer.getvalue()
 
 
-def compile_plan(sections: Iterable[tuple[Mode, Plan]], app: str, lock: str = "", files: Mapping[str, bytes] | None = None) -> Program:
+def compile_plan(sections: Iterable[tuple[Mode, Plan]], app: str, lock: tuple[str, str] = ("", ""), files: Mapping[str, bytes] | None = None) -> Program:
     """Compile plans, each with its mode, into one program.
 
-    `lock` is the path of the command's lock, which the program shares; `files` travel beside the steps' own, under `files/`.
+    `lock` is the path and the token of the command's lock, which the program shares; `files` travel beside the steps' own, under `files/`.
     """
     numbered: list[Step] = []
     sent: dict[str, bytes] = {f"files/{name}": data for name, data in (files or {}).items()}
-    lines = ['here=$(dirname "$0")', "trap 'rm -rf \"$here\"' EXIT", f"app={shell.quote(app)}", f"lock={shell.quote(lock or '-')}"]
+    lines = [
+        'here=$(dirname "$0")',
+        "trap 'rm -rf \"$here\"' EXIT",
+        f"app={shell.quote(app)}",
+        f"lock={shell.quote(lock[0] or '-')}",
+        f"token={shell.quote(lock[1])}",
+    ]
     sections = list(sections)
     lines += [f"mode={sections[0][0]}", '. "$here/steps.sh"', "begin"]
     for mode, plan in sections:

@@ -53,23 +53,29 @@ def dotenv(values: Mapping[str, str]) -> str:
 def _env_file(settings: "Settings") -> dict[str, str]:
     if not settings.app.env_file:
         return {}
-    from dotenv import dotenv_values
+    from dotenv.parser import parse_stream
 
     path = settings.folder / settings.app.env_file
     if not path.is_file():
         raise SettingsError(f"app.env_file: there is no file {path}; write it, or remove the setting")
+    found = {}
     try:
-        found = dotenv_values(path, interpolate=False, encoding="utf-8")
+        with path.open(encoding="utf-8", newline="") as file:
+            bindings = list(parse_stream(file))
     except UnicodeDecodeError as error:
         raise SettingsError(f"app.env_file: {path} is not UTF-8") from error
-    for name, value in found.items():
-        if value is None or not NAME.fullmatch(name):
-            raise SettingsError(f"app.env_file: {path}: {name!r} should be NAME=value, with letters, digits and _ in the name")
-    return {name: value for name, value in found.items() if value is not None}
+    for binding in bindings:
+        if binding.error or (binding.key and (binding.value is None or not NAME.fullmatch(binding.key))):
+            raise SettingsError(f"app.env_file: {path}, line {binding.original.line}: should be NAME=value, with letters, digits and _ in the name")
+        if binding.key and binding.value is not None:
+            found[binding.key] = binding.value
+    return found
 
 
 def _filled(value: str, settings: "Settings") -> str:
     name = settings.db.name or settings.app.name.replace("-", "_")
+    if "{db.password}" in value:
+        raise SettingsError("app.env: {db.password} belongs to a database server, and db.kind has none yet")
     for token, text in {"{db.host}": "localhost", "{db.name}": name, "{db.user}": settings.db.user or name}.items():
         value = value.replace(token, text)
     return value

@@ -20,7 +20,7 @@ TRAVELLING = frozenset({"steps.sh", "facts.sh", "lock.sh"})
 
 
 def home(settings: "Settings") -> Plan:
-    """Folders, procedures, generated secrets and the manifest."""
+    """Folders, procedures and generated secrets."""
     paths, name = settings.paths, settings.app.name
     generated = () if "SECRET_KEY" in variables(settings) else (Generated(paths.secrets, "SECRET_KEY", f"root:{name}"),)
     return (
@@ -31,12 +31,15 @@ def home(settings: "Settings") -> Plan:
         Directory(paths.backups, mode=0o700),
         Directory(paths.shared, f"root:{name}", 0o751),
         *generated,
-        File(f"/etc/tmpfiles.d/{name}.conf", render("gunicorn/tmpfiles.j2", settings), notify=("tmpfiles",)),
+        File(f"/etc/tmpfiles.d/decant-{name}.conf", render("gunicorn/tmpfiles.j2", settings), notify=("tmpfiles",)),
         Notify("tmpfiles"),
         *scripts(settings),
-        Directory(MANIFESTS),
-        File(paths.manifest, json.dumps(manifest(settings), indent=1, sort_keys=True) + "\n"),
     )
+
+
+def claim(settings: "Settings") -> Plan:
+    """The manifest, before anything else: what comes after it is known as ours, also when a first deploy is cut off."""
+    return (Directory(MANIFESTS), File(settings.paths.manifest, json.dumps(manifest(settings), indent=1, sort_keys=True) + "\n"))
 
 
 def scripts(settings: "Settings") -> Plan:
@@ -83,8 +86,12 @@ def manifest(settings: "Settings") -> dict[str, object]:
 
 
 def refuse_conflicts(settings: "Settings", facts: "Facts") -> None:
-    """Raise DeployError where another application of the server has our folder, our domain, or the site without a domain."""
+    """Raise DeployError where our name, our folder, our domain, or the site without a domain is somebody else's."""
     ours = manifest(settings)
+    if not any(other.get("name") == settings.app.name for other in facts.manifests):
+        taken = facts.unit or (f"an account {settings.app.name}" if facts.account else "")
+        if taken:
+            raise DeployError(f"app.name: the server has {taken}, which is not this tool's; choose another name")
     for other in facts.manifests:
         if other.get("name") == settings.app.name:
             if other.get("root") != settings.paths.root:

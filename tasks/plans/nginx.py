@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-from tasks.core.errors import SettingsError
 from tasks.core.steps import Absent, File, Line, Link, Notify, Packages, Plan, Step, Together, Unit
 from tasks.core.templates import render
 
@@ -25,8 +24,6 @@ def install(settings: "Settings") -> Plan:
 
 def site(settings: "Settings", ipv6: bool = True) -> Plan:
     """Serve the application at its domains, or at any name where it has none."""
-    if settings.proxy.redirect and not settings.proxy.domains:
-        raise SettingsError("proxy.redirect: needs proxy.domains, to whose first name it leads")
     name = settings.app.name
     vhost = f"/etc/nginx/sites-available/{name}"
     steps: list[Step] = [

@@ -6,7 +6,8 @@ import json
 import tarfile
 from typing import TYPE_CHECKING
 
-from tasks.core.steps import Plan, Procedure
+from tasks.core.shell import Secret
+from tasks.core.steps import File, Plan, Procedure
 from tasks.core.templates import procedure, render
 from tasks.core.variables import dialect, dotenv, variables
 
@@ -15,10 +16,10 @@ if TYPE_CHECKING:
     from tasks.core.settings import Settings
 
 
-def files(settings: "Settings") -> bytes:
-    """Return the files of a release's .deploy folder as a tar; the same settings give the same bytes."""
+def contents(settings: "Settings") -> dict[str, tuple[bytes, int]]:
+    """Return the files of a release's .deploy folder by name, each with its mode."""
     given = variables(settings)
-    contents = {
+    found = {
         "start": (render("gunicorn/start.j2", settings).encode(), 0o755),
         "gunicorn.conf.py": (render("gunicorn/gunicorn.conf.py.j2", settings).encode(), 0o644),
         "nginx.conf": (render("nginx/release.conf.j2", settings).encode(), 0o644),
@@ -26,21 +27,37 @@ def files(settings: "Settings") -> bytes:
         "with-env": (procedure("with-env"), 0o755),
     }
     if settings.app.dotenv:
-        contents["dotenv"] = (dotenv(given).encode(), 0o600)
+        found["dotenv"] = (dotenv(given).encode(), 0o600)
+    return found
+
+
+def files(settings: "Settings") -> bytes:
+    """Return the files of a release's .deploy folder as a tar; the same settings give the same bytes."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for name, (data, mode) in contents.items():
+        for name, (data, mode) in contents(settings).items():
             entry = tarfile.TarInfo(name)
             entry.size, entry.mode = len(data), mode
             tar.addfile(entry, io.BytesIO(data))
     return buffer.getvalue()
 
 
+def preview(settings: "Settings") -> Plan:
+    """The rendered files of a release against those of the one that serves; for a dry run alone, as a release is never edited."""
+    shown = {name: item for name, item in contents(settings).items() if name != "dotenv"}
+    group = {"env": settings.app.name}
+    folder = f"{settings.paths.current}/.deploy"
+    return tuple(
+        File(f"{folder}/{name}", Secret(data.decode()) if name == "env" else data, f"root:{group.get(name, 'root')}", mode)
+        for name, (data, mode) in shown.items()
+    )
+
+
 def prepare(settings: "Settings", id: str, rendered: bytes, kind: str = "git", source: str = "", commit: str = "", label: str = "") -> Plan:
     """Make a release ready. `kind`: git (the server fetches), tar (source.tar is sent along) or folder (already on the server)."""
     app, python = settings.app, settings.python
     shared = [entry.rstrip("/") for entry in app.shared]
-    public = [entry for entry in shared if any(f"{folder.rstrip('/')}/".startswith(f"{entry}/") for folder in app.static.values())]
+    public = [entry for entry in shared if any(f"{entry}/".startswith(f"{folder.rstrip('/')}/") for folder in app.static.values())]
     values = {
         "root": settings.paths.root,
         "id": id,

@@ -1,5 +1,6 @@
 """The operating system below the application: packages, account, firewall, hardening."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,20 +13,23 @@ if TYPE_CHECKING:
     from tasks.core.facts import Facts
     from tasks.core.settings import Settings
 
+# Keys that somebody put there stay.
+ADD_KEY = 'umask 077 && printf "%s\\n" "$2" >>"$1" && chown "$3:$3" "$1"'
+
 # What listens for answers to the machine itself: DHCP, time, names.
 CLIENTS = frozenset({"68/udp", "123/udp", "323/udp", "546/udp", "5353/udp", "5355/udp"})
 
 
 def setup(settings: "Settings", facts: "Facts") -> Plan:
     """Everything of this module that hosts.toml asks for."""
-    return (*packages(settings), *timezone(settings), *user(settings), *admins(settings), *firewall(settings, facts), *harden(settings))
+    return (*packages(settings, facts), *timezone(settings), *user(settings), *admins(settings), *firewall(settings, facts), *harden(settings))
 
 
-def packages(settings: "Settings") -> Plan:
+def packages(settings: "Settings", facts: "Facts") -> Plan:
     """Every Debian package of the chosen stack, in one step: one run of apt."""
     names = [*python.PACKAGES, *nginx.PACKAGES, "ca-certificates", *settings.system.packages]
     names += ["git"] if settings.app.is_git else ["rsync"]
-    names += ["ufw"] if settings.system.firewall else []
+    names += ["ufw"] if firewall(settings, facts) else []
     return (Packages(tuple(dict.fromkeys(names))),)
 
 
@@ -56,13 +60,19 @@ def admins(settings: "Settings") -> Plan:
         path = settings.folder / Path(key_file).expanduser()
         if not path.is_file():
             raise SettingsError(f"system.admins.{name}: there is no file {path}")
-        home = f"/home/{name}"
+        keys = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip() and not line.startswith("#")]
+        if not keys or not all(re.match(r"(ssh-|ecdsa-|sk-)\S+ [A-Za-z0-9+/=]+", key) for key in keys):
+            raise SettingsError(f"system.admins.{name}: {path} is no public key; name the .pub file")
+        folder, sudoers = f"/home/{name}/.ssh", f"/etc/sudoers.d/90-decant-{name}"
         steps += [
             Packages(("sudo",)),
             Run(("useradd", "--create-home", "--shell", "/bin/bash", name), unless=("getent", "passwd", name), label=f"admin {name}"),
-            Directory(f"{home}/.ssh", f"{name}:{name}", 0o700),
-            File(f"{home}/.ssh/authorized_keys", path.read_text(encoding="utf-8"), f"{name}:{name}", 0o600),
-            File(f"/etc/sudoers.d/90-decant-{name.replace('.', '-')}", f"{name} ALL=(ALL) NOPASSWD: ALL\n", mode=0o440),
+            Directory(folder, f"{name}:{name}", 0o700),
+            *(
+                Run(("sh", "-c", ADD_KEY, "add", f"{folder}/authorized_keys", key, name), ("grep", "-qxF", key, f"{folder}/authorized_keys"), f"key of {name}")
+                for key in keys
+            ),
+            File(sudoers, f"{name} ALL=(ALL) NOPASSWD: ALL\n", mode=0o440),
         ]
     return tuple(steps)
 

@@ -55,6 +55,9 @@ def recipe(folder: Path, installer: str) -> Recipe:
     if (folder / "requirements.txt").exists():
         files = tuple(included(folder / "requirements.txt"))
         lines = [line for file in files for line in requirement_lines(file)]
+        editable = next((line for line in lines if re.match(r"(-e|--editable)\b", line)), "")
+        if editable:
+            fail(f"requirements.txt: {editable}: an editable install is a link into a folder that moves; write the path without -e")
         local = any(LOCAL.search(line) for line in lines)
         return Recipe(tool, files[0], files, local, all(PINNED.search(line) for line in lines if not line.startswith("-")))
     if (folder / "pyproject.toml").exists():

@@ -39,11 +39,16 @@ command -v ss >/dev/null && ss -Hltun 2>/dev/null | awk '{ print "listener\t" $5
 for manifest in /var/lib/decant/apps/*.json; do
     [ -r "$manifest" ] && fact manifest "$(tr -d '\n' <"$manifest")"
 done
+fact account "$(id -u "$name" 2>/dev/null)"
+for unit in /etc/systemd/system/"$name".* /lib/systemd/system/"$name".* /usr/lib/systemd/system/"$name".*; do
+    [ ! -e "$unit" ] || fact unit "$unit"
+done
+[ ! -e "/run/$name" ] || fact unit "/run/$name"
 fact current "$(basename "$(readlink "$root/current" 2>/dev/null)" 2>/dev/null)"
 for release in "$root"/releases/*/; do
     release=${release%/}
     [ -r "$release/.deploy/state" ] || continue
-    fact release "$(basename "$release") $(cat "$release/.deploy/state") $(cat "$release/.deploy/commit" 2>/dev/null) $(cat "$release/.deploy/identity" 2>/dev/null)"
+    fact release "$(basename "$release") $(grep . "$release/.deploy/state" || echo unknown) $(cat "$release/.deploy/commit" 2>/dev/null)"
 done
 [ -r "$root/deploys.jsonl" ] && tail -n 5 "$root/deploys.jsonl" | while IFS= read -r line; do fact deploy "$line"; done
 for parameters in "$root"/log/*.params; do

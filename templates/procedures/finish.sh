@@ -17,7 +17,7 @@ newest_first() { # newest_first PATTERN...: names sort by time
 current=$(basename "$(readlink "$root/current")")
 good=0 previous=
 for release in $(newest_first "$releases"/2*); do
-    state=$(cat "$releases/$release/.deploy/state" 2>/dev/null)
+    state=$(state_of "$release")
     [ "$release" != "$current" ] || { good=$((good + 1)); continue; }
     if [ "$state" = good ]; then
         good=$((good + 1))

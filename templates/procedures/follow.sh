@@ -13,7 +13,7 @@ if [ "${open:-no}" = yes ]; then
     install -m 0600 "$1" "$log.params"
     install -m 0600 /dev/null "$log.log"
     sync -f "$root/log"
-    systemctl start --no-block "$name-window@$id.service" || fail "the window could not be opened: systemctl status $name-window@$id"
+    systemctl start "$name-window@$id.service" || fail "the window could not be opened: systemctl status $name-window@$id"
 fi
 
 ended() { # the verdict is there, or nobody is left to give one

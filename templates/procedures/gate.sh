@@ -8,8 +8,4 @@ root=$1
 
 exec 9>>"$gate"
 flock 9
-[ -e "$transition" ] || exit 0
-put_back || exit 1
-# shellcheck source=/dev/null
-. "$root/log/${id:?}.params"
-finish failed "the window was cut off (killed, or a power cut); the old release and its database were put back"
+heal

@@ -38,30 +38,24 @@ in_release() { # in_release RELEASE COMMAND...: run with a release's environment
     as_app "$releases/$release/.deploy/with-env" "$@"
 }
 
-durable() { # durable FILE: what the file says survives a power cut, and so does its name
-    sync "$1"
-    sync -f "$(dirname "$1")"
-}
-
-write_durably() { # write_durably FILE TEXT: the whole text or the old one, whatever happens
-    printf '%s\n' "$2" >"$1.new"
-    sync "$1.new"
-    mv -fT "$1.new" "$1"
-    sync -f "$(dirname "$1")"
+write_durably() { # write_durably FILE TEXT: the whole text or the old one, whatever happens; fails when the disk does
+    printf '%s\n' "$2" >"$1.new" && sync "$1.new" && mv -fT "$1.new" "$1" && sync -f "$(dirname "$1")"
 }
 
 switch_to() { # switch_to RELEASE: current becomes it, by rename; an empty name takes the link away
     if [ -n "$1" ]; then
-        ln -sfn "releases/$1" "$root/current.new"
-        mv -fT "$root/current.new" "$root/current"
+        ln -sfn "releases/$1" "$root/current.new" && mv -fT "$root/current.new" "$root/current"
     else
         rm -f "$root/current"
-    fi
-    sync -f "$root"
+    fi && sync -f "$root"
 }
 
 set_state() { # set_state RELEASE STATE
-    [ ! -d "$releases/$1/.deploy" ] || printf '%s\n' "$2" >"$releases/$1/.deploy/state"
+    [ ! -d "$releases/$1/.deploy" ] || write_durably "$releases/$1/.deploy/state" "$2"
+}
+
+state_of() { # state_of RELEASE
+    cat "$releases/$1/.deploy/state" 2>/dev/null
 }
 
 ask_health() { # ask_health WHERE TIMEOUT: ask a socket or the proxy; prints why it is not well
@@ -69,37 +63,50 @@ ask_health() { # ask_health WHERE TIMEOUT: ask a socket or the proxy; prints why
 }
 
 smoke() { # smoke RELEASE: start it on a private socket with the unit's own user and sandbox, ask for health, stop it
+    systemctl stop "$name-smoke@*.service" 2>/dev/null # what a killed command may have left
     systemctl start "$name-smoke@$1.service" || { echo "the release does not start"; return 1; }
-    ask_health "$run-smoke/sock" "$health_timeout"
+    ask_health "/run/decant-smoke/$name/sock" "$health_timeout"
     answer=$?
     [ $answer -eq 0 ] || journalctl -n 20 --no-pager -o cat -u "$name-smoke@$1.service" | sed 's/^/  /'
     systemctl stop "$name-smoke@$1.service" 2>/dev/null
     return $answer
 }
 
-put_back() { # put_back: undo the window that the transition record tells of; may be repeated after a crash in it
+put_back() ( # put_back: undo the window that the transition record tells of; may be repeated after a failure or a crash in it
+    # In a subshell: the record's names are not the caller's.
     # shellcheck source=/dev/null
     . "$transition"
-    : "${id:?}" "${old?}" "${new:?}" "${dump?}" "${fresh:?}"
+    : "${id:?}" "${old?}" "${new:?}" "${dump?}" "${fresh:?}" "${was:?}"
     systemctl stop "$name-smoke@*.service" 2>/dev/null
     if [ -n "$dump" ]; then
-        python3 -I "$procedures/sqlite.py" restore "$dump" "$database" "$user" || return 1
+        timeout 1800 python3 -I "$procedures/sqlite.py" restore "$dump" "$database" "$user" || return 1
     elif [ "$fresh" = yes ]; then
         # There was no database before: what the failed migration left is put aside, not deleted.
         for file in "$database" "$database-wal" "$database-shm" "$database-journal"; do
-            [ ! -e "$file" ] || mv -f "$file" "$root/backups/$id-failed-${file##*/}"
+            [ ! -e "$file" ] || mv -f "$file" "$root/backups/$id-failed-${file##*/}" || return 1
         done
     fi
-    switch_to "$old"
-    set_state "$new" failed
-    rm -f "$transition"
-    sync -f "$root"
+    switch_to "$old" || return 1
+    # A release that served before (the target of a rollback) is as good as it was.
+    if [ "$was" = prepared ]; then set_state "$new" failed; else set_state "$new" "$was"; fi || return 1
+    rm -f "$transition" && sync -f "$root"
+)
+
+heal() { # heal: with the gate's lock held, put back what a window that was cut off left, and give its verdict
+    [ -e "$transition" ] || return 0
+    healed=$(sed -n "s/^id='\([^']*\)'.*/\1/p" "$transition")
+    put_back || return 1
+    (
+        # shellcheck source=/dev/null
+        [ ! -e "$root/log/$healed.params" ] || . "$root/log/$healed.params"
+        finish "$healed" failed "the window was cut off (killed, or a power cut); the old release and its database were put back"
+    )
 }
 
-finish() { # finish RESULT CAUSE: the verdict of window `id`: its result file, a line of deploys.jsonl; the first verdict counts
-    [ ! -e "$root/log/$id.result" ] || return 0
-    cause=$(printf '%s' "$2" | tr -c '[:print:]' ' ')
-    write_durably "$root/log/$id.result" "$1 $cause"
+finish() { # finish ID RESULT CAUSE: a window's verdict: its result file, a line of deploys.jsonl; the first verdict counts
+    [ ! -e "$root/log/$1.result" ] || return 0
+    cause=$(printf '%s' "$3" | tr -c '[:print:]' ' ')
+    write_durably "$root/log/$1.result" "$2 $cause"
     escaped=$(printf '%s' "$cause" | sed 's/[\\"]/\\&/g')
-    printf '{%s, "result": "%s", "cause": "%s", "seconds": %s}\n' "${about:-\"window\": \"$id\"}" "$1" "$escaped" "$(($(date +%s) - ${started:-$(date +%s)}))" >>"$root/deploys.jsonl"
+    printf '{%s, "result": "%s", "cause": "%s", "seconds": %s}\n' "${about:-\"when\": \"$1\"}" "$2" "$escaped" "$(($(date +%s) - ${started:-$(date +%s)}))" >>"$root/deploys.jsonl"
 }

@@ -9,7 +9,7 @@ set -u
 here_files=$(dirname "$1")
 # shellcheck source=/dev/null
 . "$1"
-: "${root:?}" "${id:?}" "${kind:?}" "${source?}" "${ref?}" "${commit?}" "${label?}" "${subdir?}" "${rendered:?}" "${shared?}" "${public?}" "${installer:?}" "${packages?}" "${refresh:?}" "${wsgi_app:?}" "${migrate?}"
+: "${here:?}" "${root:?}" "${id:?}" "${kind:?}" "${source?}" "${ref?}" "${commit?}" "${label?}" "${subdir?}" "${rendered:?}" "${shared?}" "${public?}" "${installer:?}" "${packages?}" "${refresh:?}" "${wsgi_app:?}" "${migrate?}"
 # shellcheck source=lib.sh
 . "$root/procedures/lib.sh"
 export DECANT_SMOKE=1 GIT_TERMINAL_PROMPT=0 HOME="${HOME:-/root}" GIT_CONFIG_NOSYSTEM=1
@@ -17,7 +17,8 @@ export GIT_SSH_COMMAND="ssh -o BatchMode=yes -o ConnectTimeout=15"
 part=''
 trap '[ -z "$part" ] || rm -rf "$part"' EXIT
 
-repository() { git --git-dir="$root/repo.git" -c tar.umask=0022 "$@"; }
+# Without the descriptors of the report and the lock, which a child that stays behind would keep open.
+repository() { git --git-dir="$root/repo.git" -c tar.umask=0022 -c gc.auto=0 -c maintenance.auto=false "$@" 3>&- 8>&-; }
 
 fetch() { # fetch: bring the mirror up to date; the remote's HEAD is kept as a ref of our own
     command -v git >/dev/null || fail "app.source is a git URL and there is no git on the server; run: fab deploy (or system.packages)"
@@ -51,13 +52,14 @@ environment() { # environment digest|build TREE: the digest of the tree's enviro
 }
 
 already_current() { # the serving release has the same code, files and environment
-    [ -n "$old" ] && [ "$(cat "$releases/$old/.deploy/state")" = good ] && [ "$(cat "$releases/$old/.deploy/identity" 2>/dev/null)" = "$identity" ] || return 1
+    [ -n "$old" ] && [ "$(state_of "$old")" = good ] && [ "$(cat "$releases/$old/.deploy/identity" 2>/dev/null)" = "$identity" ] || return 1
     digest=$(environment digest "$releases/$old") && [ "$(basename "$(readlink "$releases/$old/.deploy/venv")")" = "$digest" ]
 }
 
 prepared_before() { # a release that was made ready earlier and never switched to
     for candidate in "$releases"/2*; do
-        if [ "$(cat "$candidate/.deploy/state" 2>/dev/null)" = prepared ] && [ "$(cat "$candidate/.deploy/identity" 2>/dev/null)" = "$identity" ]; then
+        [ "${candidate##*/}" != "$old" ] || continue # what serves is never taken for a draft
+        if [ "$(state_of "${candidate##*/}")" = prepared ] && [ "$(cat "$candidate/.deploy/identity" 2>/dev/null)" = "$identity" ]; then
             release=$(basename "$candidate")
             return 0
         fi
@@ -74,22 +76,50 @@ export_tree() { # export_tree FOLDER
     [ "$kind" = git ] || { chown -R -h root:root "$1" && chmod -R u=rwX,go=rX "$1"; }
 }
 
-link_shared() { # link_shared TREE: shared folders and files are links into shared/; what the repository brings is their first content
+link_shared() ( # link_shared TREE: shared folders and files are links into shared/; what the repository brings is their first content
+    set -e
     printf '%s\n' "$shared" | while IFS= read -r entry; do
         [ -n "$entry" ] || continue
         inside=$1/${subdir:+$subdir/}$entry target=$root/shared/$entry
         if [ ! -e "$target" ]; then
             mkdir -p "$(dirname "$target")"
-            if [ -e "$inside" ]; then cp -a "$inside" "$target"; else mkdir -p "$target"; fi
-            chown -R "$user:$user" "$target"
-            [ ! -d "$target" ] || chmod 0750 "$target"
+            rm -rf "$target.new"
+            if [ -e "$inside" ]; then cp -a "$inside" "$target.new"; else mkdir "$target.new"; fi
+            chown -R "$user:$user" "$target.new"
+            [ ! -d "$target.new" ] || chmod 0750 "$target.new"
+            mv -T "$target.new" "$target"
         fi
-        if printf '%s\n' "$public" | grep -qxF -e "$entry"; then chgrp -R www-data "$target" && chmod g+rXs "$target"; fi
+        if printf '%s\n' "$public" | grep -qxF -e "$entry"; then
+            chgrp -R www-data "$target"
+            chmod g+rXs "$target"
+        fi
         rm -rf "$inside"
         mkdir -p "$(dirname "$inside")"
         ln -s "$target" "$inside"
     done
-}
+)
+
+assemble() ( # assemble: the release in its unfinished folder, all of it or an error
+    set -e
+    mkdir "$part"
+    export_tree "$part"
+    [ -d "$part/$subdir" ] || fail "app.subdir: there is no folder $subdir in $label"
+    mkdir -m 0755 "$part/.deploy" || fail "the repository has a file or folder .deploy, which is this tool's own name"
+    tar -xf "$here_files/deploy.tar" -C "$part/.deploy" --no-same-owner
+    chown root:root "$part/.deploy"/*
+    chown "root:$user" "$part/.deploy/env"
+    printf '%s\n' "$subdir" >"$part/.deploy/folder"
+    printf '%s\n' "$commit" >"$part/.deploy/commit"
+    printf '%s\n' "$label" >"$part/.deploy/label"
+    (umask 077 && printf '%s\n' "$identity" >"$part/.deploy/identity")
+    printf 'prepared\n' >"$part/.deploy/state"
+    if [ -e "$part/.deploy/dotenv" ]; then
+        rm -f "$part/${subdir:+$subdir/}.env"
+        install -o root -g "$user" -m 0640 "$part/.deploy/dotenv" "$part/${subdir:+$subdir/}.env"
+        rm -f "$part/.deploy/dotenv"
+    fi
+    link_shared "$part"
+)
 
 look_inside() { # look_inside: import the callable with the production variables; which migrations wait?
     migrations=no
@@ -114,6 +144,8 @@ look_inside() { # look_inside: import the callable with the production variables
     fi
 }
 
+# What a window left that could not be put back then (a full disk) comes first.
+[ ! -e "$transition" ] || sh "$procedures/gate.sh" "$root" || fail "a window that was cut off could not be put back: the last lines say why"
 old=$(basename "$(readlink "$root/current")")
 case $kind in git)
     fetch
@@ -137,29 +169,13 @@ if ! prepared_before; then
     release=$id-$(printf '%.7s' "$commit")
     part=$releases/.part-$release
     rm -rf "$part"
-    mkdir "$part"
-    export_tree "$part"
-    [ -d "$part/$subdir" ] || fail "app.subdir: there is no folder $subdir in $label"
-    mkdir -m 0755 "$part/.deploy" || fail "the repository has a file or folder .deploy, which is this tool's own name"
-    tar -xf "$here_files/deploy.tar" -C "$part/.deploy" --no-same-owner
-    chown root:root "$part/.deploy"/*
-    chown "root:$user" "$part/.deploy/env"
-    printf '%s\n' "$subdir" >"$part/.deploy/folder"
-    printf '%s\n' "$commit" >"$part/.deploy/commit"
-    printf '%s\n' "$label" >"$part/.deploy/label"
-    (umask 077 && printf '%s\n' "$identity" >"$part/.deploy/identity")
-    printf 'prepared\n' >"$part/.deploy/state"
+    assemble # not in a condition, where sh would forget its `set -e`
+    code=$?
+    [ $code -eq 0 ] || fail "$(tail -n 1 "$here/log")"
     say "environment of $label"
-    digest=$(environment build "$part") || fail "the environment could not be made: ${digest:-the lines above say why}"
-    ln -s "$root/venvs/$digest" "$part/.deploy/venv"
-    if [ -e "$part/.deploy/dotenv" ]; then
-        rm -f "$part/$subdir/.env"
-        install -o root -g "$user" -m 0640 "$part/.deploy/dotenv" "$part/${subdir:+$subdir/}.env"
-        rm -f "$part/.deploy/dotenv"
-    fi
-    link_shared "$part"
-    mv -T "$part" "$releases/$release"
-    sync -f "$releases"
+    digest=$(environment build "$part") || fail "the environment could not be made: $(tail -n 1 "$here/log")"
+    ln -s "$root/venvs/$digest" "$part/.deploy/venv" || fail "the environment could not be linked"
+    { mv -T "$part" "$releases/$release" && sync -f "$releases"; } || fail "the release could not be given its name"
 fi
 # From here a failure leaves no release behind: it never served.
 part=$releases/$release

@@ -10,17 +10,21 @@ root=$1 id=$2
 
 exec 9>>"$gate"
 flock 9
-if [ -e "$transition" ]; then
-    put_back || exit 1
-    finish failed "the window was cut off (${SERVICE_RESULT:-killed}); the old release and its database were put back"
-elif [ ! -e "$root/log/$id.result" ]; then
-    if [ "$(readlink "$root/current")" = "releases/${new:?}" ]; then
-        set_state "$new" good
-        finish good "the window was cut off (${SERVICE_RESULT:-killed}) after its commit point; the new release serves"
-    else
-        finish failed "the window was cut off (${SERVICE_RESULT:-killed}) before it changed anything"
-    fi
+cut="the window was cut off (${SERVICE_RESULT:-killed})"
+heal || exit 1
+if [ -e "$root/log/$id.result" ]; then
+    : # it came to its end, or was healed just now
+elif [ ! -e "$root/log/$id.opened" ]; then
+    finish "$id" failed "$cut before it changed anything"
+elif [ "$(state_of "${new:?}")" = failed ] && [ -z "${migrate?}${restore?}" ] && [ -n "${old?}" ]; then
+    switch_to "$old" || exit 1
+    finish "$id" failed "$cut while the old release came back, as the new one was not well through the proxy; the old one serves"
+else
+    # No record and no verdict: it was cut off after its commit point.
+    [ "${rolled_back:-no}" = no ] || set_state "$old" rolled-back
+    finish "$id" good "$cut after its commit point; the new release serves"
 fi
 rm -f "$run/maintenance"
 flock -u 9
 [ ! -e "$root/current" ] || systemctl start --no-block "$name.service"
+[ "$proxy" != nginx ] || ! nginx -q -t || systemctl reload nginx

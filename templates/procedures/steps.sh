@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# The driver of a plan. A program (compiled from steps by tasks/core/steps.py) sets `here` (its own folder), `mode`, `app` and `lock`,
+# The driver of a plan. A program (compiled from steps by tasks/core/steps.py) sets `here` (its own folder), `mode`, `app`, `lock` and `token`,
 # reads this file, and calls `step NUMBER NOTIFY KIND ARGUMENT...` once for each step:
 #
 #   check_KIND   answers whether the wanted state is there; it changes nothing
@@ -13,9 +13,10 @@ umask 022
 export LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 unset CDPATH
 
-: "${here:?}" "${mode:?}" "${app:?}" "${lock:?}"
+: "${here:?}" "${mode:?}" "${app:?}" "${lock:?}" "${token?}"
 state=${DECANT_STATE:-/var/lib/decant}
 record=$state/apps/$app.files
+pending=$state/pending/$app
 number=0
 export here app
 
@@ -39,12 +40,13 @@ stop() { # stop: report the end of the log and end the program
 }
 
 begin() { # begin: what every program does before its first step
-    [ "$mode" != apply ] || mkdir -p "$state/apps" "$state/pending"
+    [ "$mode" != apply ] || mkdir -p "$state/apps" "$pending"
     mkdir -p "$here/would"
     if [ "$lock" != - ]; then
         # The party of the command that holds the lock shares it, so that what outlives a dead client keeps others out.
         exec 8>>"$lock"
-        flock -s -n 8 || { echo "the lock of $app is no longer ours" >>"$here/log"; stop; }
+        # A share alone proves nothing: after a long silence the lock may have gone to another command.
+        { flock -s -n 8 && [ "$(sed -n 2p "$lock.details")" = "$token" ]; } || { echo "the lock of $app went to another command; run this one again"; stop; }
     fi
 }
 
@@ -67,7 +69,7 @@ step() { # step NUMBER NOTIFY KIND ARGUMENT...
     esac
     tell start
     : >"$here/log"
-    [ "$notify" = - ] || for action in $notify; do : >"$state/pending/$action" || stop; done
+    [ "$notify" = - ] || for action in $notify; do : >"$pending/$action" || stop; done
     (
         set -e
         "apply_$kind" "$@"
@@ -154,9 +156,10 @@ apply_packages() {
     [ "$free" -ge 400000 ] || { echo "only $((free / 1024)) MB free on the disk of /var/cache; packages need 400 MB"; return 1; }
     fresh=$(find /var/lib/apt/lists -maxdepth 1 -name '*_Packages*' -mtime -1 2>/dev/null | head -n 1)
     [ -n "$fresh" ] || apt-get -q update
-    apt-get -q -y -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confold install --no-install-recommends "$@" || {
+    # --no-remove: what stands against our packages (iptables-persistent against ufw) is somebody's, and he is told.
+    apt-get -q -y -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confold install --no-install-recommends --no-remove "$@" || {
         apt-get -q update
-        apt-get -q -y -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confold install --no-install-recommends "$@"
+        apt-get -q -y -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confold install --no-install-recommends --no-remove "$@"
     }
 }
 
@@ -302,7 +305,7 @@ show_run() { tell diff "run $1"; }
 apply_run() { sh -c "$1" 3>&-; }
 
 check_notify() { # ACTION: UNIT.reload, UNIT.restart, daemon-reload or tmpfiles; recorded on disk before the change that needs it
-    [ ! -e "$state/pending/$1" ] && [ ! -e "$here/would/$1" ]
+    [ ! -e "$pending/$1" ] && [ ! -e "$here/would/$1" ]
 }
 show_notify() { tell diff "$1"; }
 apply_notify() {
@@ -312,7 +315,7 @@ apply_notify() {
     *.reload) systemctl reload-or-restart "${1%.reload}" ;;
     *.restart) systemctl restart "${1%.restart}" ;;
     esac
-    rm -f "$state/pending/$1"
+    rm -f "$pending/$1"
 }
 
 check_procedure() { return 1; } # SCRIPT PARAMETERS

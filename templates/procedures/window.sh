@@ -16,7 +16,7 @@ root=$1 id=$2
 . "$root/log/$id.params"
 : "${old?}" "${new:?}" "${smoked:?}" "${migrate?}" "${migrate_in?}" "${migrate_timeout:?}" "${dump_wanted:?}" "${restore?}" "${hold:?}" "${about:?}"
 started=$(date +%s)
-dump='' fresh=no
+dump='' fresh=no was=$(state_of "$new")
 
 stage() { printf ':: %s\n' "$1"; }
 
@@ -28,8 +28,12 @@ give_up() { # give_up CAUSE: before the commit point, the old version comes back
     fi
     flock -u 9
     start_service
-    finish failed "$1"
+    finish "$id" failed "$1"
     exit 1
+}
+
+cause_in() { # cause_in LOG: the last line that names an error, or the last line
+    { grep -E '^[A-Za-z_.]+(Error|Exception|Exit|Interrupt|Warning)\b' "$1" || tail -n 1 "$1"; } | tail -n 1 | cut -c 1-300
 }
 
 start_service() {
@@ -50,31 +54,39 @@ announce() { # announce: a window that would outlast the queue's patience puts u
 }
 
 exec 8>>"$lock"
-flock -s -w 20 8 || { finish failed "another command holds the lock"; exit 75; }
+flock -s -w 20 8 || { finish "$id" failed "another command holds the lock"; exit 75; }
 exec 9>>"$gate"
-flock -w 20 9 || { finish failed "another window is open"; exit 75; }
-[ ! -e "$transition" ] || put_back || { finish failed "a window that was cut off earlier could not be put back"; exit 1; }
+flock -w 20 9 || { finish "$id" failed "another window is open"; exit 75; }
+if [ -e "$transition" ]; then
+    heal && finish "$id" failed "a window that was cut off earlier was put back first; run the command again"
+    exit 1
+fi
+if [ "$(readlink "$root/current")" != "${old:+releases/$old}" ]; then
+    finish "$id" failed "another release serves than when this command began; run it again"
+    exit 1
+fi
 rm -f "$run/maintenance"
 
-if [ "$dump_wanted" = yes ] && [ -f "$database" ]; then
-    need=$(($(stat -c %s "$database") / 1024 + 50000))
-    have=$(df -Pk "$root/backups" | awk 'NR == 2 { print $4 }')
-    [ "$have" -gt "$need" ] || give_up "no room for the dump: $((have / 1024)) MB free, $((need / 1024)) MB needed in $root/backups"
-fi
+free=$(df -Pk "$root/backups" | awk 'NR == 2 { print $4 }')
+need=10000
+if [ "$dump_wanted" = yes ] && [ -f "$database" ]; then need=$(($(stat -c %s "$database") / 1024 + 50000)); fi
+[ "$free" -gt "$need" ] || give_up "no room for the window and its dump: $((free / 1024)) MB free, $((need / 1024)) MB needed in $root"
 [ -z "$migrate$restore" ] || announce
 
 stage stop
-systemctl stop "$name.service" 2>/dev/null
+systemctl stop "$name.service" 2>/dev/null || give_up "$name.service could not be stopped"
 if [ -n "$database" ] && [ -n "$migrate$restore" ] && [ ! -e "$database" ]; then fresh=yes; fi
 if [ "$dump_wanted" = yes ] && [ -f "$database" ]; then
-    stage "dump to backups/$id-${old:-empty}.sqlite3"
-    python3 -I "$procedures/sqlite.py" dump "$database" "$root/backups/$id-${old:-empty}.sqlite3" || give_up "the dump failed: the last lines say why"
-    dump=$root/backups/$id-${old:-empty}.sqlite3
+    target=$root/backups/$id-${old:-empty}.sqlite3
+    stage "dump to backups/${target##*/}"
+    timeout "$migrate_timeout" python3 -I "$procedures/sqlite.py" dump "$database" "$target" || give_up "the dump failed: $(cause_in "$root/log/$id.log")"
+    dump=$target
 fi
-write_durably "$transition" "id='$id' old='$old' new='$new' dump='$dump' fresh='$fresh'"
+{ write_durably "$root/log/$id.opened" "" &&
+    write_durably "$transition" "id='$id' old='$old' new='$new' dump='$dump' fresh='$fresh' was='$was'"; } || give_up "the transition record could not be written"
 
 stage "pull: current is $new"
-switch_to "$new"
+switch_to "$new" || give_up "current could not be switched"
 
 if [ -n "$migrate" ]; then
     stage migrate
@@ -86,12 +98,12 @@ if [ -n "$migrate" ]; then
     case $code in
     0) echo $(($(date +%s) - began)) >"$root/log/last-migration" ;;
     124 | 137) give_up "the migration did not end within db.migrate_timeout ($migrate_timeout s)" ;;
-    *) give_up "the migration failed (exit code $code)" ;;
+    *) give_up "the migration failed (exit code $code): $(cause_in "$root/log/$id.log")" ;;
     esac
 fi
 if [ -n "$restore" ]; then
     stage "restore $restore"
-    python3 -I "$procedures/sqlite.py" restore "$restore" "$database" "$user" || give_up "the dump could not be restored"
+    timeout "$migrate_timeout" python3 -I "$procedures/sqlite.py" restore "$restore" "$database" "$user" || give_up "the dump could not be restored"
 fi
 
 if [ "$smoked" = no ]; then
@@ -107,9 +119,10 @@ if [ "$proxy" = nginx ] && ! cmp -s "$releases/$old/.deploy/nginx.conf" "$releas
     nginx -q -t || give_up "nginx refuses the new release's nginx.conf"
 fi
 
-rm -f "$transition"
+# Good before the record goes: a crash between the two is put back, state and all.
+set_state "$new" good || give_up "the release's state could not be written"
+rm -f "$transition" || give_up "the transition record could not be removed"
 sync -f "$root"
-set_state "$new" good
 
 stage start
 flock -u 9
@@ -117,18 +130,19 @@ systemctl start "$name.socket"
 start_service
 [ $site_changed = no ] || systemctl reload nginx
 
-if said=$(ask_health proxy "$health_timeout"); then
-    [ -z "$old" ] || [ "${rolled_back:-no}" = no ] || set_state "$old" rolled-back
+# The question waits in the same queue as everybody who came during the window.
+if said=$(ask_health proxy $((health_timeout + $(date +%s) - started))); then
+    [ "${rolled_back:-no}" = no ] || set_state "$old" rolled-back
     stage "served: $new"
-    finish good ""
+    finish "$id" good ""
     exit 0
 fi
 stage "the new release is not well through the proxy: $said"
-set_state "$new" failed
+[ "$was" != prepared ] || set_state "$new" failed
 if [ -n "$migrate$restore" ] || [ -z "$old" ]; then
     ways="go back with: rollback --downgrade (keeps rows), or rollback --restore (the dump before this window)"
     [ -n "$old" ] || ways="there is no older release"
-    finish failed "not well through the proxy after the commit point: $said; the new release stays, because the database is its own now. Mend it with an update; $ways"
+    finish "$id" failed "not well through the proxy after the commit point: $said; the new release stays, because the database is its own now. Mend it with an update; $ways"
     exit 1
 fi
 flock 9
@@ -137,5 +151,5 @@ switch_to "$old"
 flock -u 9
 start_service
 [ $site_changed = no ] || systemctl reload nginx
-finish failed "not well through the proxy: $said; the old release serves again"
+finish "$id" failed "not well through the proxy: $said; the old release serves again"
 exit 1

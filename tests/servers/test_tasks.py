@@ -17,7 +17,7 @@ from tests.booted import Booth, Server
         (["system.firewall"], "0 changed"),
         (["system.info"], "Debian GNU/Linux"),
         (["python.install"], "0 changed"),
-        (["python.venv"], "environment of the current release"),
+        (["python.venv"], "0 changed"),
         (["app.env"], "SECRET_KEY"),
         (["app.releases"], "current"),
         (["app.pull"], "already current"),

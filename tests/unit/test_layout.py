@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 
 FLOORS = [
     ("errors", "shell", "paths", "compat", "kinds", "output"),
-    ("settings", "schema", "facts", "templates", "steps", "variables", "source", "trust", "lab"),
+    ("rules", "settings", "inventory", "schema", "facts", "templates", "steps", "variables", "source", "trust", "lab"),
     ("plans",),
     ("connection", "host", "executor"),
     ("flow",),
@@ -18,6 +18,9 @@ FLOORS = [
 # Inside a floor, these may build on those named behind them.
 WITHIN = {
     "schema": {"settings"},
+    "settings": {"rules"},
+    "rules": {"settings"},
+    "inventory": {"settings"},
     "variables": {"settings"},
     "source": {"settings"},
     "templates": {"settings"},

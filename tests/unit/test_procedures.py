@@ -83,7 +83,7 @@ def test_the_gate_puts_back_code_and_database_of_a_window_that_was_cut_off(root:
     subprocess.run([sys.executable, "-I", root / "procedures/sqlite.py", "dump", root / "shared/shop.db", root / "backups/dump"], check=True)
     assert (root / "backups/dump").stat().st_mode & 0o777 == 0o600
     database(root / "shared/shop.db", "damaged")
-    (root / "transition").write_text(f"id='w' old='20260101T000000-old' new='20260102T000000-new' dump='{root}/backups/dump' fresh='no'\n")
+    (root / "transition").write_text(f"id='w' old='20260101T000000-old' new='20260102T000000-new' dump='{root}/backups/dump' fresh='no' was='prepared'\n")
     (root / "log/w.params").write_text(shell.assignments({"about": '"who": "me"'}))
 
     procedure(root, "gate.sh", str(root))
@@ -102,7 +102,7 @@ def test_the_gate_puts_aside_what_a_first_migration_left_and_takes_the_link_away
     release(root, "20260102T000000-new", "prepared")
     (root / "current").symlink_to("releases/20260102T000000-new")
     database(root / "shared/shop.db", "half")
-    (root / "transition").write_text("id='w' old='' new='20260102T000000-new' dump='' fresh='yes'\n")
+    (root / "transition").write_text("id='w' old='' new='20260102T000000-new' dump='' fresh='yes' was='prepared'\n")
     (root / "log/w.params").write_text(shell.assignments({"about": '"who": "me"'}))
     procedure(root, "gate.sh", str(root))
     assert not (root / "current").is_symlink()
@@ -195,7 +195,7 @@ def test_an_environment_is_named_by_everything_that_decides_it(tmp_path: Path) -
 
 
 def test_where_the_project_itself_is_installed_the_commit_decides_too(tmp_path: Path) -> None:
-    (tmp_path / "requirements.txt").write_text("-e .\nflask==3.1.3\n")
+    (tmp_path / "requirements.txt").write_text("./\nflask==3.1.3\n")
     assert digest(tmp_path, "auto", "", "7", "commit1") != digest(tmp_path, "auto", "", "7", "commit2")
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core import settings as module
+from tasks.core import inventory as module
+from tasks.core import settings as models
 from tasks.core.errors import SettingsError
 from tasks.core.schema import schema
 
@@ -140,13 +141,13 @@ def test_hosts_toml_is_found_upward_and_then_beside_the_fabfile(tmp_path: Path) 
 def test_the_annotated_file_loads_and_names_every_key() -> None:
     module.Inventory(ROOT / "hosts.toml", module._read(ROOT / "hosts.toml")).settings()
     text = (ROOT / "hosts.toml").read_text()
-    for section in module.SECTIONS:
-        model = module.Settings.model_fields[section].annotation
+    for section in models.SECTIONS:
+        model = models.Settings.model_fields[section].annotation
         assert model is not None
         part = text.split(f"\n[{section}]")[1].split("\n[")[0]
         for key in model.model_fields:
             assert f"\n{key} " in part or f"[{section}.{key}]" in text, f"{section}.{key} is not in hosts.toml"
-    for key in module.HostEntry.model_fields:
+    for key in models.HostEntry.model_fields:
         assert f"\n# {key} " in text
 
 

@@ -41,7 +41,7 @@ def words(lines: list[str]) -> list[str]:
 
 
 def test_a_compiled_plan_reads_like_the_plan() -> None:
-    program = compile_plan((("apply", (Directory("/srv/shop"), Link("/a b", "/c"))),), "shop", "/run/decant/shop.lock")
+    program = compile_plan((("apply", (Directory("/srv/shop"), Link("/a b", "/c"))),), "shop", ("/run/decant/shop.lock", "t"))
     assert "step 1 - directory /srv/shop root:root 0755\nstep 2 - link '/a b' /c\n" in program.text
 
 
@@ -81,7 +81,7 @@ def test_a_notification_shows_in_a_dry_run_when_its_cause_would_change(tmp_path:
 def test_a_notification_outlives_a_program_that_fails_after_the_change(tmp_path: Path) -> None:
     plan = (File(f"{tmp_path}/f", "new\n", ME, notify=("nginx.service.reload",)), Run(("false",)), Notify("nginx.service.reload"))
     run(tmp_path, plan, code=1)
-    assert (tmp_path / "state/pending/nginx.service.reload").exists()
+    assert (tmp_path / "state/pending/shop/nginx.service.reload").exists()
 
 
 def test_comparing_says_what_differs_and_changes_nothing(tmp_path: Path) -> None:

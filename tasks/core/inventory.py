@@ -1,0 +1,201 @@
+"""How hosts.toml is found, read, merged and checked.
+
+`find` and `load` give an `Inventory`; `Inventory.settings(name)` is everything that is known about one host, frozen. All mistakes of a
+file are reported together, each with the path at which it stands.
+"""
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from tasks.core.errors import SettingsError
+from tasks.core.settings import SECTIONS, Settings, harden_table, health_table
+
+FILE = "hosts.toml"
+LAB_FILE = ".lab/hosts.toml"
+
+
+class Inventory:
+    """hosts.toml, read and checked: names of hosts and groups, and the settings of each host."""
+
+    def __init__(self, path: Path, document: Mapping[str, Any]) -> None:
+        self.path = path
+        self.document = document
+        self.hosts: Mapping[str, Any] = document.get("hosts", {})
+        self.groups: Mapping[str, Any] = document.get("groups", {})
+        self.default_hosts: list[str] = document.get("default_hosts", [])
+
+    @property
+    def folder(self) -> Path:
+        """The folder of hosts.toml, to which its paths are relative."""
+        return self.path.parent
+
+    def members(self, group: str) -> list[str]:
+        """Return the hosts of a group, in the order of the file."""
+        return [name for name, entry in self.hosts.items() if group in entry.get("groups", [])]
+
+    def settings(self, name: str = "") -> Settings:
+        """Return the checked settings of a host; a name that is not in the file gets the top sections alone.
+
+        Raises SettingsError with every mistake.
+        """
+        settings, problems = self._check(name)
+        if settings is None:
+            raise SettingsError(_report(self.path, problems))
+        return settings
+
+    def problems(self) -> list[str]:
+        """Return every mistake of the file, one a line, each once."""
+        found = dict.fromkeys(self._shape())
+        if not found:
+            for name in list(self.hosts) or [""]:
+                found.update(dict.fromkeys(self._check(name)[1]))
+            unused = set(self.groups) - {group for entry in self.hosts.values() for group in entry.get("groups", [])}
+            for group in sorted(unused):
+                found.update(dict.fromkeys(Inventory(self.path, {**self.document, "hosts": {"": {"groups": [group]}}})._check("")[1]))
+        return [*self._unknown(), *found]
+
+    def _unknown(self) -> Iterator[str]:
+        known = ("default_hosts", "hosts", "groups", *SECTIONS)
+        yield from (f"{key}: unknown key{_meant(key, known)}" for key in self.document if key not in known)
+
+    def _shape(self) -> Iterator[str]:
+        """Yield what keeps the sections from being read at all."""
+        for key, value in self.document.items():
+            if key == "default_hosts":
+                if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+                    yield "default_hosts: should be a list of names"
+            elif key in ("hosts", "groups", *SECTIONS) and not isinstance(value, dict):
+                yield f"{key}: should be a table"
+        for kind in ("hosts", "groups"):
+            entries = self.document.get(kind, {})
+            for name, entry in entries.items() if isinstance(entries, dict) else ():
+                if not isinstance(entry, dict):
+                    yield f"{kind}.{name}: should be a table"
+                elif not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+                    yield f"{kind}.{name!r}: a name has letters, digits and ._- only"
+                elif not isinstance(entry.get("groups", []), list) or not all(isinstance(group, str) for group in entry.get("groups", [])):
+                    yield f"{kind}.{name}.groups: should be a list of names"
+                elif kind == "groups":
+                    yield from (f"groups.{name}.{key}: unknown key{_meant(key, SECTIONS)}" for key in entry if key not in SECTIONS)
+
+    def _check(self, name: str) -> tuple[Settings | None, list[str]]:
+        merged, origin = self._merge(name)
+        try:
+            return Settings.model_validate(merged), []
+        except ValidationError as error:
+            return None, [_problem(item, origin) for item in error.errors()]
+
+    def _merge(self, name: str) -> tuple[dict[str, Any], dict[tuple[str, ...], str]]:
+        """Lay the group's and the host's tables over the top ones; remember where each value came from."""
+        entry = dict(self.hosts.get(name, {}))
+        layers = [("", {key: value for key, value in self.document.items() if key in SECTIONS})]
+        layers += [(f"groups.{group}.", self.groups.get(group, {})) for group in entry.get("groups", [])]
+        layers.append((f"hosts.{name}.", {key: entry.pop(key) for key in list(entry) if key in SECTIONS}))
+        for _, layer in layers:
+            _spell_out(layer)
+        merged: dict[str, Any] = {"app": {}, "wsgi": {}}
+        origin: dict[tuple[str, ...], str] = {("host",): f"hosts.{name}"}
+        for prefix, layer in layers:
+            _overlay(merged, layer, prefix, (), origin)
+        return {**merged, "host": entry, "folder": self.folder}, origin
+
+
+def find(start: Path, beside: Path) -> Path:
+    """Return the hosts.toml of `start` or of the nearest folder above it, else the one beside the fabfile.
+
+    Raises SettingsError when there is none.
+    """
+    for folder in (start, *start.parents, beside):
+        if (folder / FILE).is_file():
+            return folder / FILE
+    raise SettingsError(f"no {FILE} in {start} or above it; write one as the README shows (the annotated one is {beside / FILE})")
+
+
+def load(path: Path) -> Inventory:
+    """Read and check hosts.toml, and the lab's servers beside it.
+
+    Raises SettingsError with every mistake, each with its path.
+    """
+    document = _read(path)
+    lab = path.parent / LAB_FILE
+    if lab.is_file() and isinstance(document.get("hosts", {}), dict):
+        document["hosts"] = {**_read(lab).get("hosts", {}), **document.get("hosts", {})}
+    inventory = Inventory(path, document)
+    problems = inventory.problems()
+    if problems:
+        raise SettingsError(_report(path, problems))
+    return inventory
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path}: not valid TOML: {error}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: cannot be read: {error}") from error
+
+
+def _spell_out(layer: Any) -> None:
+    """Write the shorthands of a layer as tables, so that one layer's table is laid over another's shorthand."""
+    for section, key, long in (("app", "health", health_table), ("system", "harden", harden_table)):
+        if isinstance(layer, dict) and isinstance(layer.get(section), dict) and key in layer[section]:
+            layer[section] = {**layer[section], key: long(layer[section][key])}
+
+
+def _overlay(into: dict[str, Any], layer: Mapping[str, Any], prefix: str, path: tuple[str, ...], origin: dict[tuple[str, ...], str]) -> None:
+    for key, value in layer.items():
+        here = (*path, key)
+        origin[here] = prefix + ".".join(here)
+        if isinstance(value, dict) and isinstance(into.get(key), dict | None):
+            into[key] = dict(into.get(key) or {})
+            _overlay(into[key], value, prefix, here, origin)
+        else:
+            into[key] = value
+
+
+def _problem(error: Any, origin: Mapping[tuple[str, ...], str]) -> str:
+    """Turn one of pydantic's errors into `path: what is wrong`."""
+    location = tuple(str(part) for part in error["loc"] if not _is_branch(str(part)))
+    message = str(error["msg"]).removeprefix("Value error, ").replace("Input should", "should", 1)
+    if not location:
+        return message
+    known = next((location[:n] for n in range(len(location), 0, -1) if location[:n] in origin), ())
+    where = ".".join([origin.get(known, ".".join(known)), *location[len(known) :]]) if known else ".".join(location)
+    if error["type"] == "missing":
+        return f"{where}: is required"
+    if error["type"] == "extra_forbidden":
+        return f"{where}: unknown key{_meant(location[-1], _keys(location[:-1]))}"
+    return f"{where}: {message}"
+
+
+def _is_branch(part: str) -> bool:
+    """Tell pydantic's name for a branch of a union from a key of the file."""
+    return "[" in part or part in ("bool", "constrained-int", "int")
+
+
+def _keys(path: tuple[str, ...]) -> tuple[str, ...]:
+    model: Any = Settings
+    for part in path:
+        annotation = model.model_fields[part].annotation if part in model.model_fields else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return ()
+        model = annotation
+    return tuple(model.model_fields) + (SECTIONS if path == ("host",) else ())
+
+
+def _meant(key: str, known: tuple[str, ...]) -> str:
+    near = difflib.get_close_matches(key, known, 1)
+    return f", did you mean {near[0]}?" if near else ""
+
+
+def _report(path: Path, problems: list[str]) -> str:
+    if len(problems) == 1:
+        return f"{path}: {problems[0]}"
+    return f"{path} has {len(problems)} mistakes:\n" + "\n".join(f"  {problem}" for problem in problems)

@@ -1,0 +1,56 @@
+"""The application's place, its manifest, and what others on the server keep."""
+
+from dataclasses import replace
+
+import pytest
+
+from tasks.core.errors import DeployError
+from tasks.core.steps import Directory, File, Generated
+from tasks.plans import app, release
+from tests.unit.values import FACTS, settings
+
+
+def test_a_secret_key_is_made_unless_one_is_given() -> None:
+    assert Generated("/srv/shop/shared/secrets.env", "SECRET_KEY", "root:shop") in app.home(settings())
+    given = settings(app={"name": "shop", "source": ".", "env": {"SECRET_KEY": "x"}})
+    assert not any(isinstance(step, Generated) for step in app.home(given))
+
+
+def test_dumps_are_nobodys_business() -> None:
+    assert Directory("/srv/shop/backups", mode=0o700) in app.home(settings())
+
+
+def test_procedures_are_the_static_files_themselves() -> None:
+    files = {step.path: step for step in app.scripts(settings()) if isinstance(step, File)}
+    assert {"/srv/shop/procedures/window.sh", "/srv/shop/procedures/gate.sh", "/srv/shop/procedures/app.conf"} <= set(files)
+    assert not any(path.endswith("steps.sh") for path in files)
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"name": "other", "root": "/srv/other", "domains": ["shop.test"]}, "shop.test is served by other"),
+        ({"name": "other", "root": "/srv/shop/inner", "domains": ["x.test"]}, "overlap"),
+        ({"name": "shop", "root": "/opt/shop", "domains": []}, "is in /opt/shop"),
+        ({"name": "shop-admin", "root": "/srv/shop-admin", "domains": ["admin.test"]}, ""),
+        ({"name": "shop", "root": "/srv/shop", "domains": ["shop.test"]}, ""),
+    ],
+)
+def test_what_belongs_to_another_application_is_refused(other: dict[str, object], said: str) -> None:
+    made = settings(proxy={"domains": ["shop.test"]})
+    facts = replace(FACTS, manifests=(other,))
+    if said:
+        with pytest.raises(DeployError, match=said):
+            app.refuse_conflicts(made, facts)
+    else:
+        app.refuse_conflicts(made, facts)
+
+
+def test_two_applications_without_a_domain_do_not_fit_on_one_server() -> None:
+    with pytest.raises(DeployError, match="already answers to any name"):
+        app.refuse_conflicts(settings(), replace(FACTS, manifests=({"name": "other", "root": "/srv/other", "domains": []},)))
+
+
+def test_the_same_settings_render_the_same_release() -> None:
+    assert release.files(settings()) == release.files(settings())
+    assert release.files(settings()) != release.files(settings(wsgi={"app": "wsgi:app", "threads": 2}))

@@ -1,0 +1,60 @@
+"""nginx's plans as values."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from tasks.core.steps import Absent, File, Link, Notify, Together
+from tasks.plans import nginx
+from tests.unit.values import settings
+
+
+def site_text(**sections: Any) -> str:
+    together = nginx.site(settings(**sections), ipv6=True)[0]
+    assert isinstance(together, Together)
+    file = together.steps[0]
+    assert isinstance(file, File)
+    assert isinstance(file.content, str)
+    return file.content
+
+
+def test_a_site_holds_together_with_nginxs_own_check_and_reloads() -> None:
+    together, notify = nginx.site(settings(proxy={"domains": ["shop.test"]}))
+    assert isinstance(together, Together)
+    assert [type(step) for step in together.steps] == [File, Link]
+    assert together.validate == ("nginx", "-q", "-t")
+    assert notify == Notify("nginx.service.reload")
+
+
+def test_without_a_domain_it_answers_to_any_name_and_debians_default_goes() -> None:
+    together = nginx.site(settings())[0]
+    assert isinstance(together, Together)
+    assert Absent("/etc/nginx/sites-enabled/default", notify=("nginx.service.reload",)) in together.steps
+    assert "listen 80 default_server;" in site_text()
+    assert "server_name _;" in site_text()
+
+
+def test_redirected_names_lead_to_the_first_domain() -> None:
+    text = site_text(proxy={"domains": ["shop.test", "other.test"], "redirect": ["www.shop.test"]})
+    assert "server_name www.shop.test;\n    return 301 http://shop.test$request_uri;" in text
+    with pytest.raises(ValidationError, match=r"needs proxy\.domains"):
+        settings(proxy={"redirect": ["www.shop.test"]})
+
+
+def test_what_a_client_claims_about_its_address_is_not_passed_on() -> None:
+    assert "proxy_set_header X-Forwarded-For $remote_addr;" in site_text()
+    assert "$proxy_add_x_forwarded_for" not in site_text()
+
+
+def test_a_request_may_wait_as_long_as_a_window_may_last() -> None:
+    assert "proxy_read_timeout 690s;" in site_text()
+    assert "proxy_read_timeout 970s;" in site_text(wsgi={"app": "a:b", "hold": 900, "timeout": 10})
+
+
+def test_without_ipv6_nothing_listens_on_it() -> None:
+    together = nginx.site(settings(), ipv6=False)[0]
+    assert isinstance(together, Together)
+    assert "[::]" not in str(together.steps[0])
+    assert isinstance(together.steps[0], File)
+    assert "[::]" not in str(together.steps[0].content)
