@@ -52,14 +52,14 @@ def stop(c: Any) -> None:
 
 @task
 def restart(c: Any) -> None:
-    """Check the configuration and restart nginx; requests under way are cut off, so prefer nginx.reload."""
+    """Check the configuration and restart nginx; requests under way are cut off: prefer nginx.reload."""
     host = Host(c)
     host.changes((CHECK, Run(("systemctl", "restart", "nginx.service"), label="restart of nginx")))
 
 
 @task
 def reload(c: Any) -> None:
-    """Check the configuration and reload nginx, which loses no request."""
+    """Check the configuration and reload nginx; requests under way are finished, idle connections closed."""
     host = Host(c)
     host.changes((CHECK, Run(("systemctl", "reload", "nginx.service"), label="reload of nginx")))
 

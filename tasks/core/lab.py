@@ -97,20 +97,20 @@ def boot(name: str) -> None:
     _launch(name)
     deadline = time.monotonic() + 60
     while not _answers(server["address"]):
-        if not _processes(name) or time.monotonic() > deadline:
+        if not processes(name) or time.monotonic() > deadline:
             raise LabError(f"lab: {name} did not boot; its console is in {home}/console.log")
         time.sleep(0.1)
 
 
 def power_cut(name: str) -> None:
     """Cut the power: every process of the server ends at once, its disk stays as it is."""
-    for pid in _processes(name):
+    for pid in processes(name):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     # The kernel takes its time to remove what a dead server had; until then it would still answer.
     subprocess.run(["ip", "link", "delete", _interface(name).name], capture_output=True)
     deadline = time.monotonic() + 20
-    while _processes(name):
+    while processes(name):
         if time.monotonic() > deadline:
             raise LabError(f"lab: the processes of {name} do not end")
         time.sleep(0.05)
@@ -118,11 +118,11 @@ def power_cut(name: str) -> None:
 
 def shut_down(name: str) -> None:
     """Shut a server down in order, as its power button would."""
-    pids = _processes(name)
+    pids = processes(name)
     if len(pids) == 3:
         os.kill(pids[2], signal.SIGRTMIN + 4)
     deadline = time.monotonic() + 40
-    while _processes(name) or _interface(name).exists():
+    while processes(name) or _interface(name).exists():
         if time.monotonic() > deadline:
             return power_cut(name)
         time.sleep(0.1)
@@ -149,7 +149,7 @@ def forget(layer: str) -> None:
 def listing() -> list[dict[str, Any]]:
     """Return every server of this machine with whether it runs."""
     servers = sorted((STATE / "servers").glob("*/server.json")) if STATE.exists() else []
-    return [{**json.loads(path.read_text()), "running": bool(_processes(path.parent.name))} for path in servers]
+    return [{**json.loads(path.read_text()), "running": bool(processes(path.parent.name))} for path in servers]
 
 
 def _need_tools() -> None:
@@ -356,7 +356,7 @@ def _launch(name: str) -> None:
         time.sleep(0.01)
 
 
-def _processes(name: str) -> list[int]:
+def processes(name: str) -> list[int]:
     """Return the pids of the loop around the server's nspawn, of nspawn, and of the server's pid 1, as far as they live."""
     file = _home(name) / "pid"
     pid = int(file.read_text()) if file.exists() else 0

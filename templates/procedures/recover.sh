@@ -12,19 +12,23 @@ exec 9>>"$gate"
 flock 9
 cut="the window was cut off (${SERVICE_RESULT:-killed})"
 heal || exit 1
+reload=no
 if [ -e "$root/log/$id.result" ]; then
     : # it came to its end, or was healed just now
 elif [ ! -e "$root/log/$id.opened" ]; then
     finish "$id" failed "$cut before it changed anything"
 elif [ "$(state_of "${new:?}")" = failed ] && [ -z "${migrate?}${restore?}" ] && [ -n "${old?}" ]; then
     switch_to "$old" || exit 1
+    reload=yes
     finish "$id" failed "$cut while the old release came back, as the new one was not well through the proxy; the old one serves"
 else
     # No record and no verdict: it was cut off after its commit point.
+    reload=yes
     [ "${rolled_back:-no}" = no ] || set_state "$old" rolled-back
     finish "$id" good "$cut after its commit point; the new release serves"
 fi
 rm -f "$run/maintenance"
 flock -u 9
 [ ! -e "$root/current" ] || systemctl start --no-block "$name.service"
-[ "$proxy" != nginx ] || ! nginx -q -t || systemctl reload nginx
+# Only then: a reload closes the idle connections of visitors.
+[ $reload = no ] || [ "$proxy" != nginx ] || ! nginx -q -t || systemctl reload nginx

@@ -1,5 +1,7 @@
 """A release that fails leaves the old version and the old rows, loses no request, and says why in one line."""
 
+import json
+
 import pytest
 
 from tests.booted import Booth
@@ -35,9 +37,12 @@ def test_a_migration_that_hangs_is_ended_and_undone(booth: Booth) -> None:
     server = booth.deployed()
     server.configure('ref = "hangs-in-migration"', more="[db]\nmigrate_timeout = 3")
     with Load(server.address) as load:
-        done = server.fab("update", code=1)
+        done = server.fab("update", "--json", code=1)
     assert load.lost == []
-    assert "migrate_timeout (3 s)" in done.stderr
+    told = json.loads(done.stdout)
+    assert told["result"] == "failed"
+    assert "migrate_timeout (3 s)" in told["cause"]
+    assert "migrate_timeout (3 s)" in done.stderr.splitlines()[-1]
     assert "damaged" not in server.rows()
     assert server.get("/version") == (200, "v1")
 

@@ -1,7 +1,6 @@
 """Clients that die, networks that fall silent, windows that are killed, servers that lose power: the site comes through by itself."""
 
 import signal
-import time
 
 import pytest
 
@@ -10,7 +9,7 @@ from tests.load import Load
 
 
 def lock_is_free(server: Server) -> bool:
-    return server.ssh("flock -x -n /run/decant/guestbook.lock true && echo free", check=False) == "free"
+    return server.inside("flock -x -n /run/decant/guestbook.lock true && echo free") == "free"
 
 
 def old_pair(server: Server, before: list[str], load: Load) -> None:
@@ -30,9 +29,7 @@ def test_a_client_killed_in_the_migration_does_not_stop_the_window(booth: Booth)
         kill(client)
         server.wait_until(lambda: server.get("/version", timeout=120) == (200, "migrates-slowly"), what="the window finishes")
     assert load.lost == []
-    ended = time.monotonic()
     server.wait_until(lambda: lock_is_free(server), seconds=20, what="the lock is free")
-    assert time.monotonic() - ended < 20
     # The migration rewrote the texts of the rows before it; none is missing.
     assert len(server.rows()) == 10 + len(load.posts)
     again = server.fab("update")
@@ -49,13 +46,11 @@ def test_a_network_that_falls_silent_in_the_migration_does_not_stop_the_window(b
         server.wait_for_migration()
         with server.network_cut():
             server.wait_until(lambda: server.get("/version", timeout=120) == (200, "migrates-slowly"), what="the window finishes")
-            ended = time.monotonic()
+            server.wait_until(lambda: lock_is_free(server), seconds=20, what="the lock is free, with the network still cut")
             client.wait(timeout=90)
     assert client.returncode == 1
     assert "the connection was lost" in (server.folder / "fab.out").read_text()
     assert load.lost == []
-    server.wait_until(lambda: lock_is_free(server), seconds=20, what="the lock is free")
-    assert time.monotonic() - ended < 90
     assert "which nobody waited for, ended: good" in server.fab("update").stdout
 
 

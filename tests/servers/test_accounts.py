@@ -125,8 +125,36 @@ def test_ssh_aliases_and_addresses_are_hosts_too(deployed: Server) -> None:
     (home / ".ssh/config").write_text(f"Host alias\n  HostName {deployed.address}\n  User root\n  IdentityFile {deployed.folder}/.lab/key\n")
     deployed.environment = {"HOME": str(home)}
     assert "guestbook" in deployed.fab("status", host="alias").stdout
-    assert "guestbook" in deployed.fab("-i", str(deployed.folder / ".lab/key"), "status", host=f"root@{deployed.address}:22").stdout
+    address = f"root@{deployed.address}:22"
+    assert f"use -H {deployed.name}" in deployed.fab("-i", str(deployed.folder / ".lab/key"), "status", host=address, code=1).stderr
+    (deployed.folder / ".lab/hosts.toml").rename(deployed.folder / ".lab/away")
+    assert "guestbook" in deployed.fab("-i", str(deployed.folder / ".lab/key"), "status", host=address).stdout
+    (deployed.folder / ".lab/away").rename(deployed.folder / ".lab/hosts.toml")
     deployed.environment = {}
+
+
+def test_a_server_behind_a_jump_host_is_reached_through_it(booth: Booth) -> None:
+    server, hop = booth.deployed(), booth.boot()
+    (server.folder / "hop-key").write_text((hop.folder / ".lab/key").read_text())
+    server.ssh(f"iptables -I INPUT -p tcp --dport 22 ! -s {hop.address} -j DROP")
+    inner = server.entry("inner", gateway="hop")
+    server.configure(more=hop.entry("hop", identity="hop-key") + inner)
+    assert "v1" in server.fab("app.run", "cat guestbook/testing.py", host="inner").stdout
+    server.configure(more=hop.entry("hop", identity="hop-key", host_key="SHA256:" + "A" * 43) + inner)
+    assert "hosts.hop.host_key is" in server.fab("status", host="inner", code=1).stderr
+
+
+def test_a_lab_server_comes_is_listed_and_goes(booth: Booth) -> None:
+    server = booth.boot()
+    name = f"{server.name}-more"
+    booth.names.append(name)
+    assert f"fab -H {name}" in server.fab("lab.up", name, "--suite", "trixie").stdout
+    assert "trixie" in server.fab("system.info", host=name).stdout
+    assert name in server.fab("lab.list").stdout
+    server.fab("lab.down", name)
+    assert name not in server.fab("lab.list").stdout
+    assert "no host" in server.fab("status", host=name, code=1).stderr
+    assert "unknown suite" in server.fab("lab.up", name, "--suite", "woody", code=1).stderr
 
 
 def test_round_trips_are_few(booth: Booth) -> None:

@@ -74,7 +74,7 @@ def test_a_server_that_cannot_be_reached_is_named(deployed: Server, host: str, s
 
 def test_without_any_host_the_known_ones_are_listed(deployed: Server) -> None:
     deployed.configure(more=deployed.entry("second"))
-    assert "no host: name one with -H (hosts: " in refused(deployed, "status", host=",")
+    assert "',' names no host (hosts: " in refused(deployed, "status", host=",")
 
 
 def test_a_typo_in_hosts_toml_is_shown_before_any_connection(deployed: Server) -> None:
@@ -112,5 +112,8 @@ def test_a_full_disk_is_refused(booth: Booth) -> None:
 def test_another_application_with_the_same_claim_is_left_alone(deployed: Server) -> None:
     deployed.configure('name = "other"')
     assert "guestbook on this server already answers to any name" in refused(deployed, "deploy")
+    for name in ("ssh", "www-data", "lock"):
+        deployed.configure(f'name = "{name}"', more='[proxy]\ndomains = ["other.test"]')
+        assert "app.name: the server has" in refused(deployed, "deploy")
     deployed.configure('name = "other"\nroot = "/srv/guestbook/other"', more='[proxy]\ndomains = ["other.test"]')
     assert "overlap" in refused(deployed, "deploy")

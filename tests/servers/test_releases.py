@@ -12,12 +12,13 @@ HOSTILE = "a 'b' \"c\" $(touch /tmp/owned) `touch /tmp/owned` ${HOME} \\n ü\nse
 def test_hostile_values_arrive_as_they_are_and_none_is_executed(booth: Booth) -> None:
     server = booth.deployed()
     (server.folder / "env file ü").write_text("B='" + HOSTILE.replace("\\", "\\\\").replace("'", "\\'") + "'\n")
-    lines = ['env_file = "env file ü"', f"env = {{ A = {json.dumps(HOSTILE)} }}", "migrate = \"flask db upgrade && echo 'it\\\\'s'\""]
-    server.configure("\n".join(lines[:2]))
+    migrate = 'flask db upgrade && printf %s "it\'s ü \\$(id)" > instance/said'
+    server.configure(f'env_file = "env file ü"\nenv = {{ A = {json.dumps(HOSTILE)} }}\nmigrate = {json.dumps(migrate)}')
     server.fab("update")
     assert server.get("/variable/A") == (200, HOSTILE)
     assert server.get("/variable/B") == (200, HOSTILE)
     server.ssh("test ! -e /tmp/owned")
+    assert server.ssh("cat /srv/guestbook/shared/instance/said") == "it's ü $(id)"
     assert HOSTILE not in server.fab("app.env").stdout
 
 
@@ -32,8 +33,8 @@ def test_rollback_puts_back_code_and_variables_and_loses_nothing(booth: Booth) -
     assert server.get("/version") == (200, "v1")
     assert server.get("/variable/GREETING") == (200, "")
     assert "rolled-back" in server.fab("app.releases").stdout
-    assert "there is no release" in server.fab("rollback", code=1).stderr
-    assert "there is no release nowhere" in server.fab("rollback", "--to", "nowhere", code=1).stderr
+    assert "there is no good release before the current one" in server.fab("rollback", code=1).stderr
+    assert "there is no good release nowhere" in server.fab("rollback", "--to", "nowhere", code=1).stderr
 
 
 def test_rollback_over_a_migration_needs_a_word_and_restore_puts_back_the_dump(booth: Booth) -> None:
@@ -50,6 +51,23 @@ def test_rollback_over_a_migration_needs_a_word_and_restore_puts_back_the_dump(b
     assert server.get("/version") == (200, "v1")
     assert server.rows() == before
     assert "mood" not in server.columns()
+
+
+def test_the_database_can_be_migrated_alone_and_a_failure_leaves_the_release_good(booth: Booth) -> None:
+    server = booth.deployed()
+    server.configure('ref = "migrates"\nmigrate = ""')
+    server.fab("update")
+    assert "mood" not in server.columns()
+    before = server.rows()
+    damage = "flask db upgrade; python3 -c \"import sqlite3; c = sqlite3.connect('instance/guestbook.db'); c.execute('delete from entry'); c.commit()\"; false"
+    server.configure(f'ref = "migrates"\nmigrate = {json.dumps(damage)}')
+    assert "the migration failed (exit code 1)" in server.fab("db.migrate", code=1).stderr
+    assert server.rows() == before
+    assert "failed" not in server.fab("app.releases").stdout
+    server.configure('ref = "migrates"\nmigrate = "auto"')
+    assert "0 of" in server.fab("db.migrate").stdout
+    assert "mood" in server.columns()
+    assert server.rows() == before
 
 
 def test_old_releases_dumps_and_environments_are_pruned(booth: Booth) -> None:

@@ -99,7 +99,8 @@ def test_an_application_in_a_subfolder_with_shared_static_and_dotenv(booth: Boot
     git(local, "commit", "-q", "-m", "moved")
     (server.folder / "env").write_text('TOKEN="it\'s ü"\n')
     server.configure(
-        'subdir = "backend"\nshared = ["instance", "uploads"]\nstatic = { "/static" = "guestbook/static", "/media" = "uploads" }\ndotenv = true\nenv_file = "env"'
+        'subdir = "backend"\nshared = ["instance", "uploads"]\nstatic = { "/static" = "guestbook/static", "/media" = "uploads" }\ndotenv = true\nenv_file = "env"',
+        more='[python]\ninstaller = "uv"',
     )
     server.fab("update")
     assert server.get("/media/seed.txt") == (200, "seed\n")

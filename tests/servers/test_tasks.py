@@ -23,6 +23,7 @@ from tests.booted import Booth, Server
         (["app.pull"], "already current"),
         (["app.run", "flask routes"], "pages.book"),
         (["app.run", "id -un"], "guestbook"),
+        (["app.shell"], "guestbook"),
         (["gunicorn.install"], "0 changed"),
         (["gunicorn.status"], "guestbook.socket"),
         (["gunicorn.logs"], "gunicorn"),
@@ -116,6 +117,7 @@ def test_hardening_shuts_out_passwords_and_keeps_our_key(booth: Booth) -> None:
     server.configure(more='[system]\nharden = true\ntimezone = "Europe/Berlin"\nadmins = { alice = "alice.pub" }')
     server.fab("system.setup")
     assert "0 changed" in server.fab("system.setup").stdout
+    assert "0 changed" in server.fab("system.harden").stdout
     assert "passwordauthentication no" in server.ssh("sshd -T")
     assert server.ssh("sudo -n id -un", user="alice") == "root"
     assert server.ssh("date +%Z") in ("CET", "CEST")

@@ -1,0 +1,83 @@
+"""Whatever stands in a string of hosts.toml is refused, or stays one value in every file that is made of it."""
+
+import ast
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from pydantic import ValidationError
+
+from tasks.core import shell
+from tasks.core.errors import SettingsError
+from tasks.core.steps import File, Together, compile_plan
+from tasks.core.templates import render
+from tasks.plans import app, gunicorn, nginx, release, system
+from tests.unit.values import FACTS, HOSTILE, settings
+
+FIELDS: list[tuple[Any, ...]] = [
+    ("app", "source"),
+    ("app", "ref"),
+    ("app", "subdir"),
+    ("app", "root"),
+    ("app", "migrate"),
+    ("app", "health"),
+    ("app", "shared", 0),
+    ("app", "static", "/x"),
+    ("app", "env", "X"),
+    ("python", "packages", 0),
+    ("wsgi", "app"),
+    ("wsgi", "options", "proc_name"),
+    ("proxy", "domains", 0),
+    ("proxy", "max_body"),
+    ("db", "name"),
+    ("db", "path"),
+    ("db", "variable"),
+    ("system", "packages", 0),
+    ("system", "allow", 0),
+    ("system", "timezone"),
+]
+
+
+def put(path: tuple[Any, ...], value: str) -> dict[str, Any]:
+    """Return the sections with the value at the path."""
+    section, key, *inside = path
+    inner: Any = value if not inside else [value] if inside[0] == 0 else {inside[0]: value}
+    given: dict[str, dict[str, Any]] = {"app": {"name": "shop", "source": "."}, "wsgi": {"app": "wsgi:app"}, "db": {"kind": "none"}}
+    given.setdefault(section, {})[key] = inner
+    return given
+
+
+def line_counts(made: Any) -> list[int]:
+    """Count the lines of the files that systemd and nginx read line by line."""
+    plan = (*gunicorn.install(made, FACTS), *nginx.site(made))
+    steps = [inner for step in plan for inner in (step.steps if isinstance(step, Together) else (step,))]
+    return [str(step.content).count("\n") + str(step.content).count("\r") for step in steps if isinstance(step, File)]
+
+
+@pytest.mark.parametrize("path", FIELDS, ids=lambda path: ".".join(map(str, path)))
+@given(value=HOSTILE)
+@hypothesis_settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_hostile_string_is_refused_or_stays_one_value(tmp_path: Path, path: tuple[Any, ...], value: str) -> None:
+    try:
+        made = settings(tmp_path, **put(path, value))
+        release.contents(made)
+    except (ValidationError, SettingsError):
+        return
+    assert line_counts(made) == line_counts(settings(tmp_path, db={"kind": "none"}))
+    ast.parse(render("gunicorn/gunicorn.conf.py.j2", made))
+
+    # The compiled program is read by a shell whose steps do nothing: whatever else would run shows.
+    program = compile_plan((("apply", (*system.setup(made, FACTS), *app.home(made), *release.prepare(made, "20260101T000000", b""))),), "shop")
+    calls = program.text.split("\nbegin\n")[1]
+    script = f"step() {{ :; }}; together() {{ :; }}; agree() {{ :; }}\n{calls}"
+    done = subprocess.run(["sh", "-u"], input=script.encode(), capture_output=True, cwd=tmp_path, env={"PATH": "/usr/bin:/bin", "HOME": "/"})
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+    parameters = next(data for data in program.files.values() if b"wsgi_app=" in data)
+    script = parameters.decode() + shell.assignments(app.parameters(made)) + 'printf "%s|%s" "$migrate" "$health_path"'
+    done = subprocess.run(["sh"], input=script.encode(), capture_output=True, cwd=tmp_path)
+    assert done.stdout.decode() == f"{made.app.migrate}|{made.app.health.path}"
+    assert list(tmp_path.iterdir()) == []
