@@ -1,7 +1,7 @@
 # What a person needs: `make demo` shows everything on a throwaway server, `make test` checks everything.
 SHELL := /bin/bash
 PYTHON ?= python3
-SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 BIN := .venv/bin
 LAB_PACKAGES := mmdebstrap systemd-container iproute2 iptables openssh-client debian-archive-keyring
 PACKAGES := git rsync curl python3-venv $(LAB_PACKAGES)
@@ -38,7 +38,8 @@ demo: tools  ## boot a lab server, deploy the guestbook to it, update it
 
 test: tools  ## lint, types, unit tests, and the main stack on real servers
 	@$(MAKE) --no-print-directory setup-dev lint types
-	$(BIN)/pytest -q -rs -n 2 --dist worksteal
+	$(BIN)/pytest -q tests/unit
+	$(SUDO) $(BIN)/pytest -q -n 2 --dist worksteal -p no:cacheprovider tests/servers tests/faults
 
 test-all: test  ## everything that is tested, the whole matrix
 

@@ -24,6 +24,7 @@ from tasks.core import lab
 from tests import guestbook
 
 ROOT = Path(__file__).parents[1]
+NO_SERVER = "as none can be booted here"
 FAB = [sys.executable, "-m", "fabric", "-r", str(ROOT)]
 
 HOSTS = """
@@ -246,7 +247,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def booth(tmp_path: Path, repository: Path) -> Iterator[Booth]:
     """Boot servers; they are taken down when the test ends, however it ends."""
     if why_not():
-        pytest.skip(f"no server can be booted here: {why_not()}")
+        pytest.skip(f"{NO_SERVER}: {why_not()}")
     made = Booth(tmp_path, repository)
     try:
         yield made
@@ -258,7 +259,7 @@ def booth(tmp_path: Path, repository: Path) -> Iterator[Booth]:
 def deployed(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterator[Server]:
     """One server on which v1 serves, for the tests of a module that leave it as it was."""
     if why_not():
-        pytest.skip(f"no server can be booted here: {why_not()}")
+        pytest.skip(f"{NO_SERVER}: {why_not()}")
     made = Booth(tmp_path_factory.mktemp("deployed"), repository, "module")
     try:
         yield made.deployed()

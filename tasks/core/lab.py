@@ -7,7 +7,6 @@ A server is a booted systemd-nspawn container on its own overlay over a cached r
 import contextlib
 import fcntl
 import hashlib
-import ipaddress
 import json
 import os
 import shutil
@@ -20,11 +19,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from tasks.core import bridge
 from tasks.core.errors import LabError
 
 STATE = Path("/var/lib/decant-lab")
 SUITES = ("bookworm", "trixie")
-BRIDGE = "decant0"
 PACKAGES = "systemd,systemd-sysv,dbus,openssh-server,sudo,ca-certificates,iproute2,netbase"
 TOOLS = {
     "mmdebstrap": "mmdebstrap",
@@ -67,7 +66,7 @@ def up(name: str, suite: str = "bookworm", layer: str = "") -> dict[str, Any]:
         home = _home(name)
         for folder in ("upper", "work", "root"):
             (home / folder).mkdir(parents=True)
-        _network()
+        bridge.up()
         server = {"name": name, "suite": suite, "lower": lower, "address": _free_address(), "key": _key(), "user": "root"}
         _save(server)
     _mount(server)
@@ -87,7 +86,7 @@ def down(name: str) -> None:
     shutil.rmtree(home)
     with _locked():
         if not any((STATE / "servers").iterdir()):
-            _network_down()
+            bridge.down()
 
 
 def boot(name: str) -> None:
@@ -235,50 +234,8 @@ def _copy_trust(root: Path) -> None:
     (root / "etc/uv/uv.toml").write_text("system-certs = true\n")
 
 
-def _networks() -> Iterator[ipaddress.IPv4Network]:
-    for third in range(256):
-        yield ipaddress.IPv4Network(f"10.213.{third}.0/24")
-
-
-def _network() -> None:
-    """Make the bridge, on a range that this machine does not use yet, with a way out for packages."""
-    if Path(f"/sys/class/net/{BRIDGE}").exists():
-        return
-    routes = subprocess.run(["ip", "-4", "route"], capture_output=True, text=True, check=True).stdout
-    network = next(net for net in _networks() if str(net.network_address)[:-1] not in routes)
-    for command in (
-        ["ip", "link", "add", BRIDGE, "type", "bridge"],
-        ["ip", "address", "add", f"{network[1]}/24", "dev", BRIDGE],
-        ["ip", "link", "set", BRIDGE, "up"],
-        ["iptables", "-t", "nat", "-A", "POSTROUTING", "-s", str(network), "!", "-d", str(network), "-j", "MASQUERADE", "-m", "comment", "--comment", BRIDGE],
-        ["iptables", "-A", "FORWARD", "-i", BRIDGE, "-j", "ACCEPT"],
-        ["iptables", "-A", "FORWARD", "-o", BRIDGE, "-j", "ACCEPT"],
-    ):
-        subprocess.run(command, check=True)
-    Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
-
-
-def _network_down() -> None:
-    if not Path(f"/sys/class/net/{BRIDGE}").exists():
-        return
-    network = _bridge_network()
-    for rule in (
-        ["-t", "nat", "-D", "POSTROUTING", "-s", str(network), "!", "-d", str(network), "-j", "MASQUERADE", "-m", "comment", "--comment", BRIDGE],
-        ["-D", "FORWARD", "-i", BRIDGE, "-j", "ACCEPT"],
-        ["-D", "FORWARD", "-o", BRIDGE, "-j", "ACCEPT"],
-    ):
-        subprocess.run(["iptables", *rule], capture_output=True)
-    subprocess.run(["ip", "link", "delete", BRIDGE], capture_output=True)
-
-
-def _bridge_network() -> ipaddress.IPv4Network:
-    shown = json.loads(subprocess.run(["ip", "-j", "address", "show", BRIDGE], capture_output=True, text=True, check=True).stdout)
-    address = next(info["local"] for info in shown[0]["addr_info"] if info["family"] == "inet")
-    return ipaddress.IPv4Network(f"{address}/24", strict=False)
-
-
 def _free_address() -> str:
-    network = _bridge_network()
+    network = bridge.network()
     taken = {json.loads(path.read_text())["address"] for path in (STATE / "servers").glob("*/server.json")}
     return next(str(host) for host in list(network.hosts())[9:] if str(host) not in taken)
 
@@ -301,7 +258,7 @@ def _mount(server: dict[str, Any]) -> None:
 def _personalise(server: dict[str, Any]) -> None:
     """Give the server its name, address, host keys and our key."""
     root = _home(server["name"]) / "root"
-    network = _bridge_network()
+    network = bridge.network()
     (root / "etc/hostname").write_text(server["name"] + "\n")
     (root / "etc/hosts").write_text(f"127.0.0.1 localhost\n127.0.1.1 {server['name']}\n")
     (root / "etc/resolv.conf").unlink(missing_ok=True)
@@ -324,7 +281,7 @@ def _personalise(server: dict[str, Any]) -> None:
 
 def _nspawn(name: str) -> list[str]:
     command = ["systemd-nspawn", "--quiet", "--boot", "--register=no", f"--directory={_home(name)}/root", f"--machine={_machine(name)}", f"--hostname={name}"]
-    command += [f"--network-bridge={BRIDGE}", "--resolv-conf=off", "--timezone=off", "--console=read-only", "--capability=CAP_NET_ADMIN"]
+    command += [f"--network-bridge={bridge.NAME}", "--resolv-conf=off", "--timezone=off", "--console=read-only", "--capability=CAP_NET_ADMIN"]
     if not Path("/run/systemd/system").exists():
         # Without a systemd on this machine there is nobody to allot a scope, and nspawn's propagation folder must be a mount.
         command.append("--keep-unit")

@@ -32,9 +32,10 @@ def restore(file: str, database: str, user: str) -> None:
     source = sqlite3.connect(f"file:{quote(file)}?mode=ro&immutable=1", uri=True)
     source.execute("PRAGMA schema_version").fetchone()
     account = pwd.getpwnam(user)
-    os.initgroups(user, account.pw_gid)
-    os.setgid(account.pw_gid)
-    os.setuid(account.pw_uid)
+    if os.getuid() != account.pw_uid:
+        os.initgroups(user, account.pw_gid)
+        os.setgid(account.pw_gid)
+        os.setuid(account.pw_uid)
     target = sqlite3.connect(database, timeout=60)
     source.backup(target)
     target.close()

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 
 FLOORS = [
     ("errors", "shell", "paths", "compat", "kinds", "output"),
-    ("rules", "settings", "inventory", "schema", "facts", "templates", "steps", "variables", "source", "trust", "lab"),
+    ("rules", "settings", "inventory", "schema", "facts", "templates", "steps", "variables", "source", "trust", "bridge", "lab"),
     ("plans",),
     ("connection", "host", "executor"),
     ("flow",),
@@ -19,6 +19,7 @@ FLOORS = [
 WITHIN = {
     "schema": {"settings"},
     "settings": {"rules"},
+    "lab": {"bridge"},
     "rules": {"settings"},
     "inventory": {"settings"},
     "variables": {"settings"},
