@@ -10,6 +10,7 @@ from fabric import task
 
 import tasks.system
 from tasks.core import flow
+from tasks.core.connection import UNEXPECTED
 from tasks.core.errors import DeployError
 from tasks.core.host import Host
 from tasks.core.output import Output
@@ -111,9 +112,9 @@ def _told(host: Host, json: bool) -> Iterator[list[flow.Outcome]]:
     outcomes: list[flow.Outcome] = []
     try:
         yield outcomes
-    except DeployError as error:
+    except (DeployError, KeyboardInterrupt, *UNEXPECTED) as error:
         if json:
-            print(flow.document(flow.Outcome(host.name, "failed", "", cause=str(error))))
+            print(flow.document(flow.Outcome(host.name, "failed", "", cause=str(error) or "interrupted")))
         raise
     host.forget_facts()
     if json:

@@ -6,13 +6,19 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fabric import Connection
+from invoke.exceptions import AuthFailure
 from paramiko import AuthenticationException, BadHostKeyException, Channel, PasswordRequiredException, SSHException
+from paramiko.hostkeys import InvalidHostKey
 
 from tasks.core import trust
 from tasks.core.errors import ConnectError
 
 if TYPE_CHECKING:
     from tasks.core.settings import Settings
+
+# What no module turned into a sentence of its own still reaches the user as one line: files that cannot be read, names that are no names,
+# a password that sudo refuses in an interactive command, a connection that breaks in one.
+UNEXPECTED = (OSError, UnicodeError, ValueError, RuntimeError, SSHException, AuthFailure, InvalidHostKey)
 
 CONNECT_TIMEOUT = 10
 SILENCE = 30_000  # milliseconds without an acknowledgement after which the network counts as cut

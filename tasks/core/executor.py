@@ -7,12 +7,9 @@ from typing import TYPE_CHECKING, Any, cast
 import fabric
 from fabric.tasks import ConnectionCall
 from invoke.config import Config
-from invoke.exceptions import AuthFailure
 from invoke.tasks import Call
-from paramiko import SSHException
-from paramiko.hostkeys import InvalidHostKey
 
-from tasks.core.connection import ServerConnection
+from tasks.core.connection import UNEXPECTED, ServerConnection
 from tasks.core.errors import DeployError, SettingsError
 
 if TYPE_CHECKING:
@@ -20,10 +17,6 @@ if TYPE_CHECKING:
     from tasks.core.settings import HostEntry
 
 ROOT = Path(__file__).parents[2]
-
-# What no module turned into a sentence of its own still reaches the user as one line: files that cannot be read, names that are no names,
-# a password that sudo refuses in an interactive command, a connection that breaks in one.
-UNEXPECTED = (OSError, UnicodeError, ValueError, RuntimeError, SSHException, AuthFailure, InvalidHostKey)
 
 
 class ServerCall(ConnectionCall):  # type: ignore[misc]  # fabric has no types

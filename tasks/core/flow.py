@@ -54,6 +54,8 @@ def locked(host: Host, what: str) -> Iterator[None]:
             host.forget_facts()
             patience = 10.0  # its own client, if there is one, has to finish
     with host.lock(what, patience):
+        if patience:
+            host.forget_facts()  # they may be from before its client had finished
         _settle(host)
         yield
 
@@ -209,6 +211,8 @@ def _judge(host: Host, report: Report, outcome: Outcome, counts: dict[str, Any] 
         return replace(outcome, result="good", prober=counts)
     host.output.line(f"release {outcome.release}: {result}{prober}")
     stays = "" if "serves" in cause or "stays" in cause else f"; {old} serves as before" if old else "; nothing serves yet"
+    if result == "unknown":
+        stays = f"; what serves is shown by: fab -H {host.name} status"
     return replace(outcome, result="failed", cause=f"{cause}{stays}; mend the cause and run the same command again", prober=counts)
 
 

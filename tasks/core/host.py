@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 HEARTBEAT = 4  # seconds; lock.sh lets go after 15 without one
 FREE_MB = 200  # below this much free disk nothing that writes is begun
 FREE_TMP_MB = 20
+REFUSALS = (b"Sorry, try again", b"incorrect password", b"no password was provided", b"not in the sudoers", b"may not run sudo", b"not allowed to")
 
 
 @dataclass
@@ -241,7 +242,7 @@ class Host:
         details = f"{what} by {getpass.getuser()}@{socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S %z')}"
         command = shell.join(("sh", "-c", procedure("lock.sh").decode(), "lock", self.paths.lock, details, token))
         channel = self._start(self._elevated(command), self._password())
-        answer = self._first_line(channel)
+        answer, errors = self._first_line(channel)
         if answer == "held":
             return channel
         if answer.startswith("busy") and time.monotonic() < deadline:
@@ -251,24 +252,25 @@ class Host:
             raise DeployError(
                 f"{self.name}: another command is at work on {self.paths.name}: {answer.partition(chr(9))[2]}; wait for it, or see: fab -H {self.name} status"
             )
-        errors = channel.makefile_stderr("rb").read().decode("utf-8", "replace")
+        errors += channel.makefile_stderr("rb").read().decode("utf-8", "replace")
         raise DeployError(f"{self.name}: {self._why(channel.recv_exit_status(), errors)}")
 
-    def _first_line(self, channel: Channel) -> str:
-        """Return a command's first line; one that complains first (sudo, about the password) gets no more input and ends."""
-        line = b""
+    def _first_line(self, channel: Channel) -> tuple[str, str]:
+        """Return a command's first line and its complaints; where sudo refuses, its input ends, as it would ask for ever."""
+        line = errors = b""
         try:
-            while not line.endswith(b"\n") and (channel.recv_ready() or not channel.exit_status_ready()):
+            while not line.endswith(b"\n") and (channel.recv_ready() or channel.recv_stderr_ready() or not channel.exit_status_ready()):
                 if channel.recv_stderr_ready():
-                    channel.shutdown_write()
-                    return ""
-                if channel.recv_ready():
+                    errors += channel.recv_stderr(4096)
+                    if any(word in errors for word in REFUSALS):
+                        channel.shutdown_write()
+                elif channel.recv_ready():
                     line += channel.recv(1)
                 else:
                     time.sleep(0.002)
         except (SSHException, EOFError, OSError) as error:
             raise self.connection.lost() from error
-        return line.decode("utf-8", "replace").rstrip("\n")
+        return line.decode("utf-8", "replace").rstrip("\n"), errors.decode("utf-8", "replace")
 
     def _exec(self, command: str, stdin: bytes, on_line: Callable[[str], None]) -> tuple[int, str]:
         channel = self._start(command, stdin)

@@ -15,7 +15,7 @@ newest_first() { # newest_first PATTERN...: names sort by time
 }
 
 current=$(basename "$(readlink "$root/current")")
-good=0 previous=
+good=0 others=0 previous=
 for release in $(newest_first "$releases"/2*); do
     state=$(state_of "$release")
     [ "$release" != "$current" ] || { good=$((good + 1)); continue; }
@@ -24,8 +24,9 @@ for release in $(newest_first "$releases"/2*); do
         # The newest good one beside the current is what rollback goes to: it stays whatever `keep` says.
         [ -n "$previous" ] || { previous=$release; continue; }
         [ $good -gt "$keep" ] || continue
-    elif [ $good -lt "$keep" ]; then
-        continue
+    else
+        others=$((others + 1))
+        [ $good -ge "$keep" ] || [ $others -gt "$keep" ] || continue
     fi
     say "removed release $release ($state)"
     rm -rf "${releases:?}/$release"

@@ -7,6 +7,7 @@ standard error when the callable is not there. Runs under with-env.
 import ast
 import importlib
 import json
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -69,4 +70,8 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Not sys.exit: threads and exit handlers of the application have no say in this.
+    os._exit(code)

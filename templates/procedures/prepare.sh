@@ -132,6 +132,7 @@ look_inside() { # look_inside: import the callable with the production variables
     rm -f "$part.errors"
     [ $code -eq 0 ] || fail "the release cannot be imported: ${cause:-it did not end within 120 s}"
     found=$(printf '%s\n' "$found" | tail -n 1)
+    [ $migrations = no ] || case $found in '{"code"'*) ;; *) fail "the migration heads could not be read" ;; esac
     code_heads=$(printf '%s' "$found" | sed -n 's/.*"code": \[\([^]]*\)\].*/\1/p' | tr -d '" ')
     database_heads=$(printf '%s' "$found" | sed -n 's/.*"database": \[\([^]]*\)\].*/\1/p' | tr -d '" ')
     case $code_heads in *,*) fail "there are several migration heads ($code_heads): join them with: flask db merge heads" ;; esac

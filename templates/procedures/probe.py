@@ -13,6 +13,7 @@ import threading
 import time
 
 RATE = 10  # requests a second
+MOST = 100  # requests that wait at the same time
 LONGEST = 7200  # seconds; a probe whose client vanished without a word ends by itself
 
 
@@ -54,9 +55,12 @@ def main() -> None:
     under_way: list[threading.Thread] = []
     begun = time.monotonic()
     for number in range(LONGEST * RATE):
-        thread = threading.Thread(target=ask, args=(count, path, host, scheme, patience), daemon=True)
-        thread.start()
-        under_way = [other for other in under_way if other.is_alive()] + [thread]
+        under_way = [other for other in under_way if other.is_alive()]
+        # Not more than this may wait: the places in the queue are the visitors'.
+        if len(under_way) < MOST:
+            thread = threading.Thread(target=ask, args=(count, path, host, scheme, patience), daemon=True)
+            thread.start()
+            under_way.append(thread)
         pause = begun + (number + 1) / RATE - time.monotonic()
         if select.select([sys.stdin], [], [], max(pause, 0))[0]:
             break

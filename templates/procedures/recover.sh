@@ -17,10 +17,12 @@ if [ -e "$root/log/$id.result" ]; then
     : # it came to its end, or was healed just now
 elif [ ! -e "$root/log/$id.opened" ]; then
     finish "$id" failed "$cut before it changed anything"
-elif [ "$(state_of "${new:?}")" = failed ] && [ -z "${migrate?}${restore?}" ] && [ -n "${old?}" ]; then
-    switch_to "$old" || exit 1
+elif [ -e "$root/log/$id.back" ]; then
+    switch_to "${old:?}" || exit 1
     reload=yes
     finish "$id" failed "$cut while the old release came back, as the new one was not well through the proxy; the old one serves"
+elif [ "$(readlink "$root/current")" != "releases/${new:?}" ] || [ "$(state_of "$new")" != good ]; then
+    finish "$id" failed "$cut before it changed anything"
 else
     # No record and no verdict: it was cut off after its commit point.
     reload=yes

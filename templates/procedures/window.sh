@@ -67,9 +67,10 @@ if [ "$(readlink "$root/current")" != "${old:+releases/$old}" ]; then
 fi
 rm -f "$run/maintenance"
 
+# Room for the dump, and as much again for the journal of putting it back.
 free=$(df -Pk "$root/backups" | awk 'NR == 2 { print $4 }')
 need=10000
-if [ "$dump_wanted" = yes ] && [ -f "$database" ]; then need=$(($(stat -c %s "$database") / 1024 + 50000)); fi
+if [ "$dump_wanted" = yes ] && [ -f "$database" ]; then need=$(stat -c %s "$database" "$database-wal" 2>/dev/null | awk '{ size += $1 } END { print int(size * 2 / 1024) + 50000 }'); fi
 [ "$free" -gt "$need" ] || give_up "no room for the window and its dump: $((free / 1024)) MB free, $((need / 1024)) MB needed in $root"
 [ -z "$migrate$restore" ] || announce
 
@@ -82,8 +83,8 @@ if [ "$dump_wanted" = yes ] && [ -f "$database" ]; then
     timeout "$migrate_timeout" python3 -I "$procedures/sqlite.py" dump "$database" "$target" || give_up "the dump failed: $(cause_in "$root/log/$id.log")"
     dump=$target
 fi
-{ write_durably "$root/log/$id.opened" "" &&
-    write_durably "$transition" "id='$id' old='$old' new='$new' dump='$dump' fresh='$fresh' was='$was'"; } || give_up "the transition record could not be written"
+{ write_durably "$transition" "id='$id' old='$old' new='$new' dump='$dump' fresh='$fresh' was='$was'" &&
+    write_durably "$root/log/$id.opened" ""; } || give_up "the transition record could not be written"
 
 stage "pull: current is $new"
 switch_to "$new" || give_up "current could not be switched"
@@ -97,7 +98,9 @@ if [ -n "$migrate" ]; then
     code=$?
     case $code in
     0) echo $(($(date +%s) - began)) >"$root/log/last-migration" ;;
-    124 | 137) give_up "the migration did not end within db.migrate_timeout ($migrate_timeout s)" ;;
+    124 | 137)
+        [ $(($(date +%s) - began)) -ge "$migrate_timeout" ] || give_up "the migration was killed (out of memory? journalctl -k says)"
+        give_up "the migration did not end within db.migrate_timeout ($migrate_timeout s)" ;;
     *) give_up "the migration failed (exit code $code): $(cause_in "$root/log/$id.log")" ;;
     esac
 fi
@@ -145,9 +148,15 @@ if [ -n "$migrate$restore" ] || [ -z "$old" ]; then
     finish "$id" failed "not well through the proxy after the commit point: $said; the new release stays, because the database is its own now. Mend it with an update; $ways"
     exit 1
 fi
+write_durably "$root/log/$id.back" "" # recover.sh goes on from here
 flock 9
 systemctl stop "$name.service" 2>/dev/null
-switch_to "$old"
+switch_to "$old" || {
+    flock -u 9
+    start_service
+    finish "$id" failed "not well through the proxy: $said; and current could not be switched back: $new serves"
+    exit 1
+}
 flock -u 9
 start_service
 [ $site_changed = no ] || systemctl reload nginx

@@ -2,6 +2,7 @@
 
 import os
 import pty
+import select
 import subprocess
 import time
 
@@ -71,25 +72,34 @@ def test_an_account_with_sudo_deploys_and_no_secret_is_seen(booth: Booth, suite:
     assert server.ssh("ls /tmp | grep decant || true") == ""
 
 
-def at_a_terminal(server: Server, host: str, answer: str, home: str) -> tuple[int, str]:
-    """Run `fab status` at a terminal, answer its question, and return its exit code and what it showed."""
+def at_a_terminal(server: Server, words: list[str], prompt: str, answer: str, home: str = "") -> tuple[int, str]:
+    """Run fab at a terminal, answer its prompt, and return its exit code and what it showed."""
     main, child = pty.openpty()
-    process = subprocess.Popen([*FAB, "-H", host, "status"], cwd=server.folder, stdin=child, stdout=child, stderr=child, env={**os.environ, "HOME": home})
+    environment = {**os.environ, **({"HOME": home} if home else {})}
+    process = subprocess.Popen([*FAB, *words], cwd=server.folder, stdin=child, stdout=child, stderr=child, env=environment)
     os.close(child)
-    shown = ""
-    while True:
+    shown, answered, deadline = "", False, time.monotonic() + 40
+    while time.monotonic() < deadline:
         try:
-            piece = os.read(main, 4096).decode()
+            piece = os.read(main, 4096).decode() if select.select([main], [], [], 0.2)[0] else None
         except OSError:
             break
-        shown += piece
-        if not piece:
-            break
-        if "(yes/no)" in piece:
-            time.sleep(0.1)
+        shown += piece or ""
+        if prompt in shown and not answered:
+            answered = True
+            time.sleep(0.3)
             os.write(main, f"{answer}\n".encode())
+    if process.poll() is None and time.monotonic() >= deadline:
+        process.kill()
     os.close(main)
     return process.wait(timeout=30), shown
+
+
+def test_a_shell_opens_in_the_release(deployed: Server) -> None:
+    deployed.configure()
+    code, shown = at_a_terminal(deployed, ["-H", deployed.name, "app.shell"], ">>>", "print(app.name * 2); exit()")
+    assert code == 0
+    assert "guestbookguestbook" in shown
 
 
 def test_host_keys_are_believed_from_known_hosts_alone(deployed: Server) -> None:
@@ -100,10 +110,10 @@ def test_host_keys_are_believed_from_known_hosts_alone(deployed: Server) -> None
     unknown = deployed.fab("status", host="plain", code=1).stderr
     assert "is not known: SHA256:" in unknown
     assert "hosts.plain.host_key" in unknown
-    code, shown = at_a_terminal(deployed, "plain", "no", str(home))
+    code, shown = at_a_terminal(deployed, ["-H", "plain", "status"], "(yes/no)", "no", str(home))
     assert code == 1
     assert "was not confirmed" in shown
-    code, shown = at_a_terminal(deployed, "plain", "yes", str(home))
+    code, shown = at_a_terminal(deployed, ["-H", "plain", "status"], "(yes/no)", "yes", str(home))
     assert code == 0
     assert "SHA256:" in shown
     assert "guestbook" in deployed.fab("status", host="plain").stdout
@@ -112,12 +122,13 @@ def test_host_keys_are_believed_from_known_hosts_alone(deployed: Server) -> None
     other = deployed.ssh("ssh-keygen -q -t ed25519 -N '' -f /tmp/other <<<y >/dev/null 2>&1; cut -d' ' -f1,2 /tmp/other.pub")
     known.write_text(f"{deployed.address} {other}\n")
     assert "has CHANGED" in deployed.fab("status", host="plain", code=1).stderr
-    at_a_terminal(deployed, "plain", "yes", str(home))
+    at_a_terminal(deployed, ["-H", "plain", "status"], "(yes/no)", "yes", str(home))
     assert known.read_text() == f"{deployed.address} {other}\n"
     deployed.environment = {}
 
 
 def test_ssh_aliases_and_addresses_are_hosts_too(deployed: Server) -> None:
+    deployed.configure()
     home = deployed.folder / "home2"
     (home / ".ssh").mkdir(parents=True)
     keys = deployed.ssh("cat /etc/ssh/ssh_host_ed25519_key.pub").split()[:2]

@@ -23,7 +23,6 @@ from tests.booted import Booth, Server
         (["app.pull"], "already current"),
         (["app.run", "flask routes"], "pages.book"),
         (["app.run", "id -un"], "guestbook"),
-        (["app.shell"], "guestbook"),
         (["gunicorn.install"], "0 changed"),
         (["gunicorn.status"], "guestbook.socket"),
         (["gunicorn.logs"], "gunicorn"),
