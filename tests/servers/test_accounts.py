@@ -1,9 +1,11 @@
 """Logging in as root, with passwordless sudo and with sudo's password; keys of servers; and what others can see of secrets."""
 
+import fcntl
 import os
 import pty
 import select
 import subprocess
+import termios
 import time
 
 import pytest
@@ -72,11 +74,18 @@ def test_an_account_with_sudo_deploys_and_no_secret_is_seen(booth: Booth, suite:
     assert server.ssh("ls /tmp | grep decant || true") == ""
 
 
+def own_terminal() -> None:
+    """Make standard input the terminal that this process is in the foreground of."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
 def at_a_terminal(server: Server, words: list[str], prompt: str, answer: str, home: str = "") -> tuple[int, str]:
     """Run fab at a terminal, answer its prompt, and return its exit code and what it showed."""
     main, child = pty.openpty()
     environment = {**os.environ, **({"HOME": home} if home else {})}
-    process = subprocess.Popen([*FAB, *words], cwd=server.folder, stdin=child, stdout=child, stderr=child, env=environment)
+    process = subprocess.Popen(
+        [*FAB, *words], cwd=server.folder, stdin=child, stdout=child, stderr=child, env=environment, start_new_session=True, preexec_fn=own_terminal
+    )
     os.close(child)
     shown, answered, deadline = "", False, time.monotonic() + 40
     while time.monotonic() < deadline:
