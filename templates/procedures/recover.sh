@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# The end of every window, also of a killed one (ExecStopPost): no transition stays open, and the application runs.
+# The end of every window, also of a killed one (ExecStopPost; follow.sh calls it for one that a power cut ended): no transition stays open, and the application runs.
 # Arguments: the application's folder, the window's id.
 set -u
 root=$1 id=$2

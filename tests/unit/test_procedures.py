@@ -110,6 +110,30 @@ def test_the_gate_puts_aside_what_a_first_migration_left_and_takes_the_link_away
     assert texts(root / "backups/w-failed-shop.db") == ["half"]
 
 
+@pytest.mark.parametrize(
+    ("serves", "state", "marks", "verdict", "left"),
+    [
+        ("old", "prepared", [], "failed the window was cut off (killed) before it changed anything", "old"),
+        ("old", "prepared", ["opened"], "failed the window was cut off (killed) before it changed anything", "old"),
+        ("new", "good", ["opened"], "good the window was cut off (killed) after its commit point; the new release serves", "new"),
+        ("new", "failed", ["opened", "back"], "failed the window was cut off (killed) while the old release came back", "old"),
+        ("new", "good", ["opened", "result"], "", "new"),
+    ],
+)
+def test_a_window_without_a_verdict_gets_the_true_one(root: Path, serves: str, state: str, marks: list[str], verdict: str, left: str) -> None:
+    names = {"old": "20260101T000000-old", "new": "20260102T000000-new"}
+    release(root, names["old"])
+    release(root, names["new"], state)
+    (root / "current").symlink_to(f"releases/{names[serves]}")
+    parameters = {**names, "about": '"who": "me"', "migrate": "", "restore": "", "rolled_back": "no"}
+    (root / "log/w.params").write_text(shell.assignments(parameters))
+    for mark in marks:
+        (root / f"log/w.{mark}").write_text("\n")
+    procedure(root, "recover.sh", str(root), "w")
+    assert (root / "log/w.result").read_text().strip().startswith(verdict)
+    assert str((root / "current").readlink()) == f"releases/{names[left]}"
+
+
 def test_the_gate_waits_for_whoever_holds_the_lock(root: Path) -> None:
     holder = subprocess.Popen(["flock", root / "run/gate", "sleep", "1"])
     while subprocess.run(["flock", "-n", root / "run/gate", "true"]).returncode == 0:
