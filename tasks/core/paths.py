@@ -14,11 +14,6 @@ class Paths:
     root: str
 
     @property
-    def repository(self) -> str:
-        """The bare mirror of the git source."""
-        return f"{self.root}/repo.git"
-
-    @property
     def releases(self) -> str:
         """The folder of the exported releases."""
         return f"{self.root}/releases"
