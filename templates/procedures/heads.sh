@@ -12,10 +12,8 @@ export DECANT_SMOKE=1
 folder=$(cat "$releases/$current/.deploy/folder")
 code_head='' database_head=''
 if [ "$migrate" = auto ] && [ -d "$releases/$current/$folder/migrations" ]; then
-    found=$(in_release "$current" timeout 120 "$releases/$current/.deploy/venv/bin/python" "$procedures/look.py" "$wsgi_app" yes) || fail "the migration heads could not be read: the last lines say why"
-    found=$(printf '%s\n' "$found" | tail -n 1)
-    case $found in '{"code"'*) ;; *) fail "the migration heads could not be read" ;; esac
-    database_head=$(printf '%s' "$found" | sed -n 's/.*"database": \[\([^]]*\)\].*/\1/p' | tr -d '" ')
+    look "$current" yes
+    database_head=$database_heads
     code_head=$(cat "$releases/$target/.deploy/heads" 2>/dev/null)
 fi
 dump=''

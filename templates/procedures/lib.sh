@@ -38,6 +38,18 @@ in_release() { # in_release RELEASE COMMAND...: run with a release's environment
     as_app "$releases/$release/.deploy/with-env" "$@"
 }
 
+look() { # look RELEASE yes|no: import its callable; with yes find code_heads and database_heads, comma-separated. Ends the procedure if it cannot
+    found=$(in_release "$1" timeout 120 "$releases/$1/.deploy/venv/bin/python" "$procedures/look.py" "${wsgi_app:?}" "$2" 2>"${here:?}/errors")
+    code=$?
+    cat "$here/errors"
+    cause=$(tail -n 1 "$here/errors")
+    [ $code -eq 0 ] || fail "the release cannot be imported: ${cause:-it did not end within 120 s}"
+    found=$(printf '%s\n' "$found" | tail -n 1)
+    [ "$2" = no ] || case $found in '{"code"'*) ;; *) fail "the migration heads could not be read" ;; esac
+    code_heads=$(printf '%s' "$found" | sed -n 's/.*"code": \[\([^]]*\)\].*/\1/p' | tr -d '" ')
+    database_heads=$(printf '%s' "$found" | sed -n 's/.*"database": \[\([^]]*\)\].*/\1/p' | tr -d '" ')
+}
+
 write_durably() { # write_durably FILE TEXT: the whole text or the old one, whatever happens; fails when the disk does
     printf '%s\n' "$2" >"$1.new" && sync "$1.new" && mv -fT "$1.new" "$1" && sync -f "$(dirname "$1")"
 }

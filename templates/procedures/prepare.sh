@@ -124,17 +124,7 @@ assemble() ( # assemble: the release in its unfinished folder, all of it or an e
 look_inside() { # look_inside: import the callable with the production variables; which migrations wait?
     migrations=no
     [ "$migrate" != auto ] || [ ! -d "$releases/$release/$subdir/migrations" ] || migrations=yes
-    found=$(timeout 120 setpriv --reuid="$user" --regid="$user" --init-groups --no-new-privs -- env -i PATH="$PATH" HOME="$root" LANG=C.UTF-8 DECANT_SMOKE=1 \
-        "$releases/$release/.deploy/with-env" "$releases/$release/.deploy/venv/bin/python" "$procedures/look.py" "$wsgi_app" $migrations 2>"$part.errors")
-    code=$?
-    cat "$part.errors"
-    cause=$(tail -n 1 "$part.errors")
-    rm -f "$part.errors"
-    [ $code -eq 0 ] || fail "the release cannot be imported: ${cause:-it did not end within 120 s}"
-    found=$(printf '%s\n' "$found" | tail -n 1)
-    [ $migrations = no ] || case $found in '{"code"'*) ;; *) fail "the migration heads could not be read" ;; esac
-    code_heads=$(printf '%s' "$found" | sed -n 's/.*"code": \[\([^]]*\)\].*/\1/p' | tr -d '" ')
-    database_heads=$(printf '%s' "$found" | sed -n 's/.*"database": \[\([^]]*\)\].*/\1/p' | tr -d '" ')
+    look "$release" $migrations
     case $code_heads in *,*) fail "there are several migration heads ($code_heads): join them with: flask db merge heads" ;; esac
     printf '%s\n' "$code_heads" >"$releases/$release/.deploy/heads"
     pending=no

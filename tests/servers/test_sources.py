@@ -1,5 +1,7 @@
 """The source can be a git URL with a branch, a tag, a commit or a tag pattern, or a local working tree, or a local commit."""
 
+import subprocess
+
 from tests.booted import Booth
 from tests.guestbook import git
 
@@ -15,8 +17,6 @@ def test_a_git_url_with_a_branch_a_tag_a_commit_and_a_pattern(booth: Booth) -> N
         git(local, "tag", tag, branch)
     archive = server.folder / "bundle"
     git(local, "bundle", "create", "-q", str(archive), "--all")
-    import subprocess
-
     subprocess.run(
         [
             "scp",
