@@ -147,8 +147,16 @@ def forget(layer: str) -> None:
 
 def listing() -> list[dict[str, Any]]:
     """Return every server of this machine with whether it runs."""
-    servers = sorted((STATE / "servers").glob("*/server.json")) if STATE.exists() else []
-    return [{**json.loads(path.read_text()), "running": bool(processes(path.parent.name))} for path in servers]
+    return [{**server, "running": bool(processes(server["name"]))} for server in _servers()]
+
+
+def _servers() -> list[dict[str, Any]]:
+    """Read what is known of every server; one that is taken down meanwhile is left out."""
+    found = []
+    for path in sorted((STATE / "servers").glob("*/server.json")):
+        with contextlib.suppress(FileNotFoundError):
+            found.append(json.loads(path.read_text()))
+    return found
 
 
 def _need_tools() -> None:
@@ -172,7 +180,10 @@ def _load(name: str) -> dict[str, Any]:
 
 
 def _save(server: dict[str, Any]) -> None:
-    (_home(server["name"]) / "server.json").write_text(json.dumps(server, indent=1))
+    """Write what is known of a server, by rename: others list the servers at any time."""
+    home = _home(server["name"])
+    (home / "server.json.new").write_text(json.dumps(server, indent=1))
+    (home / "server.json.new").rename(home / "server.json")
 
 
 @contextlib.contextmanager
@@ -236,7 +247,7 @@ def _copy_trust(root: Path) -> None:
 
 def _free_address() -> str:
     network = bridge.network()
-    taken = {json.loads(path.read_text())["address"] for path in (STATE / "servers").glob("*/server.json")}
+    taken = {server["address"] for server in _servers()}
     return next(str(host) for host in list(network.hosts())[9:] if str(host) not in taken)
 
 
@@ -315,8 +326,10 @@ def _launch(name: str) -> None:
 
 def processes(name: str) -> list[int]:
     """Return the pids of the loop around the server's nspawn, of nspawn, and of the server's pid 1, as far as they live."""
-    file = _home(name) / "pid"
-    pid = int(file.read_text()) if file.exists() else 0
+    try:
+        pid = int((_home(name) / "pid").read_text())
+    except FileNotFoundError:
+        return []
     if f"--hostname={name}" not in _cmdline(pid):
         return []
     found = [pid]
