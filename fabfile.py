@@ -2,8 +2,8 @@
 
 from invoke.collection import Collection
 
-from tasks import app, db, deploy, gunicorn, lab, nginx, python, system
+from tasks import apache, app, db, deploy, gunicorn, lab, mod_wsgi, nginx, python, supervisor, system, uwsgi
 
-ns = Collection(deploy.deploy, deploy.update, deploy.rollback, deploy.status)
-for module in (system, python, app, gunicorn, nginx, db, lab):
+ns = Collection(deploy.deploy, deploy.update, deploy.rollback, deploy.status, deploy.destroy)
+for module in (system, python, app, gunicorn, uwsgi, mod_wsgi, supervisor, nginx, apache, db, lab):
     ns.add_collection(Collection.from_module(module))

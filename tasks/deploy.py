@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,8 @@ from tasks.core.errors import DeployError
 from tasks.core.host import Host
 from tasks.core.output import Output
 from tasks.core.steps import Plan
-from tasks.plans import app, gunicorn, nginx, system
+from tasks.plans import app, python, release, stack, system
+from tasks.plans import destroy as plans
 
 if TYPE_CHECKING:
     from tasks.core.facts import Facts
@@ -30,11 +32,14 @@ def deploy(c: Any, json: bool = False) -> None:
     host = _host(c, json)
     with _told(host, json) as outcomes:
         tasks.system.prepare(host)
+        release.files(host.settings, host.facts)  # a template that is not valid fails here, before anything changes
         with flow.locked(host, "deploy"):
             changed = host.changes(provision(host.settings, host.facts))
             if host.dry:
                 return flow.preview(host)
-            outcome = flow.run(host, "deploy")
+            facts, outcome = host.facts, flow.run(host, "deploy")
+            if outcome.result != "failed" and stack.moves(host.settings, facts):
+                changed += host.changes(stack.after(host.settings, facts))
             outcomes.append(replace(outcome, changed=changed + outcome.changed))
             host.output.line(f"{outcomes[-1].changed} changed in all ({outcome.seconds:.1f} s for the release)")
 
@@ -82,6 +87,37 @@ def status(c: Any, json: bool = False) -> None:
         host.output.table(("", ""), [(name, _shown(value)) for name, value in report.items()])
 
 
+@task(
+    help={
+        "yes": "do not ask; needed where there is no terminal",
+        "backup": "keep a final dump of the database on the server (default); --no-backup: do not",
+    }
+)
+def destroy(c: Any, yes: bool = False, backup: bool = True) -> None:
+    """Remove the application from the server: site, processes, releases, shared folders, account. A final dump of its database stays."""
+    host = Host(c)
+    name = host.settings.app.name
+    manifest = next((found for found in host.facts.manifests if found.get("name") == name), None)
+    if manifest is None:
+        raise DeployError(f"{host.name}: there is nothing of {name} on this server")
+    dump = f"{plans.BACKUPS}/{name}-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}.sqlite3" if backup and manifest.get("database") else ""
+    host.output.line(
+        f"destroy removes {name} from {host.name}: its site, its processes, its account, and {manifest['root']} with every release, dump and shared folder"
+    )
+    host.output.line(f"its database is dumped to {dump} first" if dump else "no dump of its database is kept")
+    if not (yes or host.dry):
+        _confirm(host, name)
+    with flow.locked(host, "destroy"):
+        host.changes(plans.everything(host.settings, host.facts, manifest, dump))
+
+
+def _confirm(host: Host, name: str) -> None:
+    if not sys.stdin.isatty():
+        raise DeployError(f"{host.name}: destroy asks before it removes anything, and there is no terminal to ask on; give --yes")
+    if input(f"Type the application's name to destroy it on {host.name}: ").strip() != name:
+        raise DeployError(f"{host.name}: not confirmed; nothing was changed")
+
+
 def provision(settings: "Settings", facts: "Facts") -> Plan:
     """Return everything that stands on the server before a release: the chosen stack."""
     return (
@@ -93,9 +129,8 @@ def provision(settings: "Settings", facts: "Facts") -> Plan:
         *system.firewall(settings, facts),
         *system.harden(settings),
         *app.home(settings),
-        *gunicorn.install(settings, facts),
-        *nginx.install(settings),
-        *nginx.site(settings, ipv6=facts.ipv6 == "yes"),
+        *python.managed(settings, facts),
+        *stack.before(settings, facts),
     )
 
 

@@ -13,10 +13,11 @@ from tasks.plans import python as plans
 
 @task
 def install(c: Any) -> None:
-    """Install Python with venv."""
+    """Install Python with venv: the distribution's, or what python.version asks for."""
     host = Host(c)
+    plans.refuse_unreachable(host.settings, host.facts)
     with host.lock("python.install"):
-        host.changes(plans.install(host.settings))
+        host.changes((*app_plans.claim(host.settings), *app_plans.home(host.settings), *plans.install(host.settings, host.facts)))
 
 
 @task

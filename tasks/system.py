@@ -9,6 +9,7 @@ from tasks.core.errors import ConnectError, DeployError
 from tasks.core.host import Host
 from tasks.core.steps import Run
 from tasks.plans import app as app_plans
+from tasks.plans import python
 from tasks.plans import system as plans
 
 
@@ -116,6 +117,7 @@ def info(c: Any) -> None:
 def prepare(host: Host) -> None:
     """Refuse what must not be begun, and say what will be left out; nothing is changed."""
     app_plans.refuse_conflicts(host.settings, host.facts)
+    python.refuse_unreachable(host.settings, host.facts)
     refuse_lockout(host)
     host.need_room()
     found = plans.strangers(host.settings, host.facts)

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from tasks import lab as lab_tasks
-from tasks.core import lab
+from tasks.core import bridge, lab
 from tests import guestbook
 
 ROOT = Path(__file__).parents[1]
@@ -50,12 +50,13 @@ class Server:
     address: str
     folder: Path
     suite: str
+    target: str = ""
     environment: dict[str, str] = field(default_factory=dict)
 
     def configure(self, app: str = "", wsgi: str = "", more: str = "") -> None:
-        """Write hosts.toml; later lines of `app` replace the ones above."""
+        """Write hosts.toml; later lines of `app` and `wsgi` replace the ones above."""
         text = HOSTS.format(app=app, wsgi=wsgi, more=more)
-        for line in app.splitlines():
+        for line in f"{app}\n{wsgi}".splitlines():
             key = line.split("=")[0].strip()
             if key:
                 text = "\n".join(row for row in text.splitlines() if row == line or not row.startswith((f"{key} ", f"{key}="))) + "\n"
@@ -63,7 +64,7 @@ class Server:
 
     def fab(self, *words: str, code: int | None = 0, host: str = "", timeout: int = 300) -> subprocess.CompletedProcess[str]:
         """Run fab on this server; its exit code must be `code`, unless that is None."""
-        command = [*FAB, "-H", host or self.name, *words]
+        command = [*FAB, "-H", host or self.target or self.name, *words]
         done = subprocess.run(
             command, cwd=self.folder, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL, env={**os.environ, **self.environment}
         )
@@ -73,7 +74,7 @@ class Server:
 
     def start_fab(self, *words: str) -> subprocess.Popen[str]:
         """Start fab on this server, its output in fab.out, and do not wait."""
-        command = [*FAB, "-H", self.name, *words]
+        command = [*FAB, "-H", self.target or self.name, *words]
         with (self.folder / "fab.out").open("w") as out:
             return subprocess.Popen(command, cwd=self.folder, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True, start_new_session=True)
 
@@ -105,10 +106,10 @@ class Server:
         """Return the columns of the guestbook's table."""
         return self.sql("select name from pragma_table_info('entry')")
 
-    def get(self, path: str = "/", timeout: float = 60) -> tuple[int, str]:
+    def get(self, path: str = "/", timeout: float = 60, headers: dict[str, str] | None = None) -> tuple[int, str]:
         """Ask the proxy from outside."""
         with contextlib.closing(http.client.HTTPConnection(self.address, timeout=timeout)) as connection:
-            connection.request("GET", path)
+            connection.request("GET", path, headers=headers or {})
             response = connection.getresponse()
             return response.status, response.read().decode()
 
@@ -126,6 +127,20 @@ class Server:
             self.ssh(f"echo {shlex.quote(f'{name}:{password}')} | chpasswd")
         if sudo:
             self.ssh(f"echo '{name} {sudo}' > /etc/sudoers.d/{name}")
+
+    def login(self, kind: str) -> str:
+        """Deploy from now on as root, or by an account with passwordless sudo or with sudo's password; return the host's table for hosts.toml."""
+        if kind == "root":
+            return ""
+        self.target = "by-account"
+        self.account("deployer", "ALL=(ALL) ALL" if kind == "password" else "ALL=(ALL) NOPASSWD: ALL", "secret" if kind == "password" else "")
+        (self.folder / ".env.deploy").write_text("SUDO_PASSWORD=secret\n")
+        return self.entry(self.target, user="deployer")
+
+    @property
+    def gateway(self) -> str:
+        """The address from which this machine visits the server."""
+        return str(bridge.network()[1])
 
     def fingerprint(self) -> str:
         """Return a digest of every file that a deployment writes, to show that nothing was changed."""
@@ -241,6 +256,16 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if not (shared / "repository/.git").exists():
             guestbook.make(shared / "repository")
     return shared / "repository"
+
+
+@pytest.fixture(scope="session")
+def installers(repository: Path) -> Path:
+    """The guestbook's repository with a branch for each way to install it."""
+    with (repository.parent / "installers.lock").open("a+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (repository / ".git/refs/heads/by-uv-migrates").exists():
+            guestbook.by_installer(repository)
+    return repository
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ import os
 import pytest
 
 from tests import booted
-from tests.booted import booth, deployed, repository
+from tests.booted import booth, deployed, installers, repository
 
-__all__ = ["booth", "deployed", "repository"]
+__all__ = ["booth", "deployed", "installers", "repository"]
 
 
 def pytest_configure(config: pytest.Config) -> None:

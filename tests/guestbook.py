@@ -1,7 +1,9 @@
 """The example application as a git repository whose branches behave well and badly."""
 
+import os
 import shutil
 import subprocess
+import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +33,8 @@ def variable(name):
 
 @pages.get("/seen")
 def seen():
-    return {{"scheme": request.scheme, "host": request.host, "forwarded": request.headers.get("X-Forwarded-For", "")}}
+    claimed = {{name: value for name, value in request.headers.items() if "forwarded" in name.lower() or name.startswith("X-")}}
+    return {{"scheme": request.scheme, "host": request.host, "address": request.remote_addr, "path": request.script_root + request.path, "headers": claimed}}
 """
 
 MIGRATION = """
@@ -125,4 +128,91 @@ BRANCHES: dict[str, Callable[[Path], object]] = {
     "sick-after-migration": _sick_after_migration,
     "sick-in-public": _sick_in_public,
     "sick-in-public-only": lambda folder: _health(folder, 'import os; os.environ.get("DECANT_SMOKE") or abort(500)'),
+}
+
+PYPROJECT = """
+[project]
+name = "guestbook"
+version = "1.0"
+requires-python = ">=3.11"
+dependencies = [{dependencies}]
+"""
+SETUPTOOLS = """
+[build-system]
+requires = ["setuptools>=68"]
+build-backend = "setuptools.build_meta"
+
+[tool.setuptools]
+packages = ["guestbook"]
+package-data = {{ guestbook = ["static/*", "templates/*"] }}
+"""
+
+
+def by_installer(folder: Path) -> None:
+    """Add branches in which the guestbook is installed in each way, `by-NAME`, and those with a migration on top, `by-NAME-migrates`."""
+    lines = (EXAMPLE / "requirements.txt").read_text().splitlines()
+    for installer, change in INSTALLERS.items():
+        git(folder, "checkout", "-q", "-b", f"by-{installer}", "main")
+        _version(folder, f"by-{installer}")
+        (folder / "requirements.txt").unlink()
+        change(folder, [line for line in lines if not line.startswith("gunicorn")])
+        _commit(folder, installer)
+        git(folder, "checkout", "-q", "-b", f"by-{installer}-migrates")
+        _version(folder, f"by-{installer}-migrates")
+        _migration(folder, ADD)
+        _commit(folder, f"{installer}, with a migration")
+    git(folder, "checkout", "-q", "main")
+
+
+def _by_pip(folder: Path, lines: list[str]) -> None:
+    (folder / "requirements").mkdir()
+    (folder / "requirements/base.txt").write_text("-c limits.txt\nflask\n")
+    (folder / "requirements/limits.txt").write_text("\n".join(lines) + "\n")
+    (folder / "requirements.txt").write_text("-r requirements/base.txt\n" + "\n".join(lines[1:]) + "\n")
+
+
+def _pyproject(folder: Path, lines: list[str], more: str = "") -> None:
+    text = PYPROJECT.format(dependencies=", ".join(f'"{line}"' for line in lines))
+    (folder / "pyproject.toml").write_text(text + more)
+
+
+def _by_uv(folder: Path, lines: list[str]) -> None:
+    _pyproject(folder, lines)
+    tool(folder, "uv", "lock")
+
+
+def _by_poetry(folder: Path, lines: list[str]) -> None:
+    # By the pages that pip reads: not every index has the other interface that poetry asks by itself.
+    source = f'[[tool.poetry.source]]\nname = "index"\nurl = "{index()}"\npriority = "primary"\n'
+    _pyproject(folder, lines, f"\n[tool.poetry]\npackage-mode = false\n{source}")
+    tool(folder, "uv", "tool", "run", "poetry", "lock")
+
+
+def _by_pipenv(folder: Path, lines: list[str]) -> None:
+    pairs = (line.split("==") for line in lines)
+    source = f'[[source]]\nname = "index"\nurl = "{index()}"\nverify_ssl = true\n\n'
+    (folder / "Pipfile").write_text(source + "[packages]\n" + "".join(f'{name} = "=={version}"\n' for name, version in pairs))
+    tool(folder, "uv", "tool", "run", "pipenv", "lock")
+
+
+def index() -> str:
+    """Return pip's own default index."""
+    words = [sys.executable, "-c", "from pip._internal.models.index import PyPI; print(PyPI.simple_url)"]
+    return subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def tool(folder: Path, *words: str) -> None:
+    """Run uv, or a tool that it fetches, in the repository."""
+    trust = {"UV_SYSTEM_CERTS": "1", "REQUESTS_CA_BUNDLE": "/etc/ssl/certs/ca-certificates.crt"}
+    environment = {**os.environ, **trust, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PIPENV_IGNORE_VIRTUALENVS": "1"}
+    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, f"{' '.join(words)}: {done.stdout} {done.stderr}"
+
+
+INSTALLERS: dict[str, Callable[[Path, list[str]], None]] = {
+    "pip": _by_pip,
+    "pyproject": lambda folder, lines: _pyproject(folder, lines, SETUPTOOLS.format()),
+    "uv": _by_uv,
+    "pipenv": _by_pipenv,
+    "poetry": _by_poetry,
 }

@@ -24,7 +24,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Facts:
-    """What facts.sh found. Sizes are in MB, `listeners` are ADDRESS:PORT/PROTOCOL."""
+    """What facts.sh found. Sizes are in MB, `listeners` are ADDRESS:PORT/PROTOCOL, `proxies` the units that run, `sites` paths of what is enabled in them."""
 
     user: str = ""
     sudo: str = "none"
@@ -46,8 +46,14 @@ class Facts:
     account: str = ""
     unit: str = ""
     current: str = ""
+    distro_python: str = ""
+    managed_python: str = ""
+    pythons: tuple[str, ...] = ()
+    server: str = ""
     service: str = ""
     socket: str = ""
+    proxies: tuple[str, ...] = ()
+    sites: tuple[str, ...] = ()
     listeners: tuple[str, ...] = ()
     manifests: tuple[Any, ...] = ()
     releases: tuple[Release, ...] = ()
@@ -81,6 +87,9 @@ TEXTS = (
     "account",
     "unit",
     "current",
+    "distro_python",
+    "managed_python",
+    "server",
     "service",
     "socket",
 )
@@ -99,6 +108,9 @@ def parse(output: str) -> Facts:
     return Facts(
         **plain,
         ssh_ports=tuple(dict.fromkeys(int(port) for port in every("ssh_port"))),
+        pythons=tuple(every("pythons")),
+        proxies=tuple(every("proxy")),
+        sites=tuple(every("site")),
         listeners=tuple(every("listener")),
         manifests=tuple(_documents(every("manifest"))),
         releases=tuple(Release(*line.split()[:3]) for line in every("release") if len(line.split()) > 1),

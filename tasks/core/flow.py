@@ -63,7 +63,7 @@ def locked(host: Host, what: str) -> Iterator[None]:
 def prepare(host: Host, compare: Plan = ()) -> tuple[Prepared, Report]:
     """Make the release ready that hosts.toml asks for, while the old one serves."""
     settings, facts = host.settings, host.facts
-    rendered = release.files(settings)
+    rendered = release.files(settings, facts)
     id = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
     scripts = app.scripts(settings)
     if settings.app.is_git:
@@ -163,7 +163,7 @@ def preview(host: Host, compare: Plan = ()) -> None:
     if compare:
         host.summary(host.apply(compare))
     if host.facts.current:
-        host.apply(release.preview(settings))
+        host.apply(release.preview(settings, host.facts))
     ref = settings.app.ref or ("its HEAD" if settings.app.is_git else "the working tree")
     host.output.line(f"would release {ref} of {settings.app.source}: prepare; stop, pull, migrate (what is pending shows when the code is there), start")
 

@@ -203,7 +203,7 @@ class Host:
 
     def _ask(self) -> Facts:
         lines: list[str] = []
-        command = shell.join(("sh", "-c", procedure("facts.sh").decode(), "facts", self.paths.name, self.paths.root))
+        command = shell.join(("sh", "-c", procedure("facts.sh").decode(), "facts", self.paths.name, self.paths.root, self.settings.python.version))
         status, errors = self._exec(command, b"", lines.append)
         found = facts_module.parse("\n".join(lines))
         if status or not found.user:

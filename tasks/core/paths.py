@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 LOCKS = "/run/decant"
+PROGRAM_LOGS = "/var/log/decant"
 MANIFESTS = "/var/lib/decant/apps"
+PENDING = "/var/lib/decant/pending"
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,26 @@ class Paths:
     def service(self) -> str:
         """The systemd unit of the application."""
         return f"{self.name}.service"
+
+    @property
+    def listen(self) -> str:
+        """The file that says where the application itself listens."""
+        return f"{self.procedures}/listen"
+
+    @property
+    def program(self) -> str:
+        """The supervisor program of the application."""
+        return f"/etc/supervisor/conf.d/{self.name}.conf"
+
+    @property
+    def program_log(self) -> str:
+        """What the application logs under supervisor."""
+        return f"{PROGRAM_LOGS}/{self.name}.log"
+
+    @property
+    def units(self) -> tuple[str, str]:
+        """The files of the systemd socket and service."""
+        return (f"/etc/systemd/system/{self.name}.socket", f"/etc/systemd/system/{self.name}.service")
 
     @property
     def lock(self) -> str:

@@ -1,5 +1,6 @@
 """What hosts.toml may not ask for together: each rule yields `path: what is wrong and what to do`."""
 
+import ast
 import keyword
 import math
 import re
@@ -9,19 +10,73 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tasks.core.settings import Settings
 
-# What would take the socket out of systemd's hands, or the process out of the unit's.
-OURS = ("bind", "daemon", "user", "group", "umask", "pidfile", "chdir", "wsgi_app", "reload")
+# What would take the socket out of the manager's hands, the process out of the unit's, or the visitor's address out of the proxy's.
+OURS = {
+    "gunicorn": frozenset(
+        [
+            "bind",
+            "daemon",
+            "user",
+            "group",
+            "umask",
+            "pidfile",
+            "chdir",
+            "wsgi_app",
+            "reload",
+            "forwarder_headers",
+            "forwarded_allow_ips",
+            "post_worker_init",
+            "worker_tmp_dir",
+            "config",
+        ]
+    ),
+    "uwsgi": frozenset(
+        [
+            "socket",
+            "uwsgi-socket",
+            "http",
+            "http-socket",
+            "https",
+            "shared-socket",
+            "fastcgi-socket",
+            "master",
+            "module",
+            "wsgi",
+            "wsgi-file",
+            "callable",
+            "mount",
+            "chdir",
+            "home",
+            "virtualenv",
+            "venv",
+            "uid",
+            "gid",
+            "daemonize",
+            "daemonize2",
+            "pidfile",
+            "safe-pidfile",
+            "die-on-term",
+            "hook-master-start",
+            "processes",
+            "workers",
+            "strict",
+            "ini",
+            "need-app",
+            "vacuum",
+            "lazy-apps",
+        ]
+    ),
+    "mod_wsgi": frozenset(["user", "group", "umask", "processes", "threads", "display-name", "python-home", "python-path", "home", "chroot", "socket-user"]),
+}
+
+# Names that the proxies' own packages use for their sites.
+RESERVED = ("default", "default-ssl")
 
 
 def unbuilt(settings: "Settings") -> Iterator[str]:
     """Yield what the format has and no plan serves yet."""
     chosen = {
-        "python.version": (settings.python.version, ("",), "the distribution's python3"),
-        "python.installer": (settings.python.installer, ("auto", "pip", "uv"), "pip and uv"),
-        "wsgi.server": (settings.wsgi.server, ("gunicorn",), "gunicorn"),
-        "wsgi.manager": (settings.wsgi.manager, ("systemd",), "systemd"),
-        "wsgi.bind": (settings.wsgi.bind, ("",), "the unix socket"),
-        "proxy.kind": (settings.proxy.kind, ("nginx",), "nginx"),
+        "proxy.kind": (settings.proxy.kind, ("nginx", "apache"), "nginx and apache"),
         "tls.kind": (settings.tls.kind, ("none",), '"none"'),
         "db.kind": (settings.db.kind, ("sqlite", "none"), "sqlite and none"),
         "hosts.roles": (",".join(sorted(settings.host.roles)), ("app,db,web",), "all three roles on one host"),
@@ -36,11 +91,58 @@ def misfits(settings: "Settings") -> Iterator[str]:
     yield from _database(settings)
     yield from _folders(settings)
     yield from _names(settings)
+    yield from _server(settings)
+    yield from _options(settings)
+
+
+def _server(settings: "Settings") -> Iterator[str]:
+    wsgi = settings.wsgi
+    if wsgi.server == "mod_wsgi" and settings.proxy.kind != "apache":
+        yield f'wsgi.server: mod_wsgi runs inside Apache, and proxy.kind is "{settings.proxy.kind}"; set proxy.kind = "apache", or choose gunicorn or uwsgi'
+    if wsgi.server == "mod_wsgi" and wsgi.manager != "systemd":
+        yield "wsgi.manager: Apache itself keeps the processes of mod_wsgi; remove wsgi.manager, or choose gunicorn or uwsgi"
+    if wsgi.server == "mod_wsgi" and wsgi.bind:
+        yield "wsgi.bind: mod_wsgi has no socket of its own; remove wsgi.bind, or choose gunicorn or uwsgi"
+    if wsgi.bind and not wsgi.bind.startswith("127."):
+        yield "wsgi.bind: only the proxy may speak to the application, whose headers are believed; bind to an address of this machine alone, such as 127.0.0.1:5000"
+    _, parenthesis, arguments = wsgi.app.partition("(")
+    if parenthesis and not _is_literal_call(wsgi.app.partition(":")[2]):
+        yield "wsgi.app: a factory is called with literals alone, as in wsgi:create_app('production')"
+    if wsgi.server == "uwsgi" and parenthesis and arguments != ")":
+        yield "wsgi.app: uWSGI calls a factory without arguments; write a module that makes the application, such as wsgi.py, and name that"
+
+
+def _options(settings: "Settings") -> Iterator[str]:
+    server = settings.wsgi.server
     for name, value in settings.wsgi.options.items():
-        if name in OURS:
+        word = name.replace("_", "-") if server != "gunicorn" else name
+        if word in OURS[server]:
             yield f"wsgi.options.{name}: is this tool's to set"
-        elif keyword.iskeyword(name) or not _is_plain(value):
-            yield f"wsgi.options.{name}: should be a text, number, true, false, or a list or table of those"
+        elif server == "gunicorn" and (not name.isidentifier() or keyword.iskeyword(name) or not _is_plain(value)):
+            yield f"wsgi.options.{name}: should be a name of gunicorn's settings with a text, number, true, false, or a list or table of those"
+        elif server != "gunicorn" and not _is_line(value, lists=server == "uwsgi"):
+            yield f"wsgi.options.{name}: should be a line of text, a number{', true, false, or a list of those' if server == 'uwsgi' else ''}"
+
+
+def _is_literal_call(text: str) -> bool:
+    try:
+        call = ast.parse(text, mode="eval").body
+        if not isinstance(call, ast.Call):
+            return False
+        for value in (*call.args, *(keyword.value for keyword in call.keywords)):
+            ast.literal_eval(value)
+    except (SyntaxError, ValueError):
+        return False
+    return all(keyword.arg for keyword in call.keywords)
+
+
+def _is_line(value: Any, lists: bool) -> bool:
+    """Tell what fits into one line of a configuration file, and into its rules of expansion."""
+    if isinstance(value, list):
+        return lists and all(_is_line(item, lists=False) for item in value)
+    if isinstance(value, str):
+        return value.isprintable() and not re.search(r"[%$@]\(|^@|\$\{|%\{|\\$", value)
+    return isinstance(value, int) and (lists or not isinstance(value, bool))
 
 
 def _database(settings: "Settings") -> Iterator[str]:
@@ -75,6 +177,8 @@ def _names(settings: "Settings") -> Iterator[str]:
         yield "proxy.redirect: a name stands in proxy.domains, too"
     if re.match(r"\w+://[^/@]*:[^/@]*@", settings.app.source):
         yield "app.source: a password in a URL is seen by every account of the server; use an ssh URL, or ~/.netrc of root there"
+    if settings.app.name in RESERVED:
+        yield f"app.name: {settings.app.name} is the name of the proxy's own site; choose another"
     low, _, high = settings.app.health.status.partition("-")
     if high and int(low) > int(high):
         yield "app.health.status: should be from low to high"

@@ -59,6 +59,7 @@ Domain = Annotated[
     str, _matches(r"(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", "a domain name in lower case, such as example.org")
 ]
 VariableName = Annotated[str, _matches(r"[A-Za-z_][A-Za-z0-9_]*", "a variable name: letters, digits and _")]
+OptionName = Annotated[str, _matches(r"[A-Za-z_][A-Za-z0-9_-]*", "a setting's name: letters, digits, _ and -")]
 SqlName = Annotated[str, _or_empty(r"[a-z][a-z0-9_]{0,62}", "a lower-case letter, then lower-case letters, digits, _")]
 PackageName = Annotated[str, _matches(r"[a-z0-9][a-z0-9.+-]+(:[a-z0-9]+)?", "a Debian package name")]
 Requirement = Annotated[str, _matches(r"[A-Za-z0-9][ -~]*", "a requirement such as gevent>=24")]
@@ -76,6 +77,11 @@ def _ref(value: str) -> str:
     if value.startswith("-") or re.search(r"[\x00-\x20\x7f~^:\\]|\.\.|@\{", value.removeprefix("tag:")):
         raise ValueError("should be a branch, a tag, a commit, or tag: and a pattern")
     return value
+
+
+def _without_empty(folders: dict[str, str]) -> dict[str, str]:
+    """Take an entry away that a group or a host empties; an empty folder would be the whole release."""
+    return {prefix: folder for prefix, folder in folders.items() if folder}
 
 
 class Model(BaseModel):
@@ -115,7 +121,7 @@ class App(Model):
     dotenv: bool = False
     migrate: Text = "auto"
     shared: Listed[InsidePath] = ("instance",)
-    static: dict[UrlPrefix, InsidePath] = {}
+    static: Annotated[dict[UrlPrefix, InsidePath], AfterValidator(_without_empty)] = {}
     health: Annotated[Health, BeforeValidator(health_table), _either({"type": "string"}, Health)] = Health()
     keep: Annotated[int, Field(ge=2)] = 5
     env: dict[VariableName, str] = {}
@@ -146,7 +152,7 @@ class Wsgi(Model):
     timeout: Annotated[int, Field(ge=1)] = 30
     hold: Annotated[int, Field(ge=1)] = 300
     bind: Bind = ""
-    options: dict[VariableName, Any] = {}
+    options: dict[OptionName, Any] = {}
     sandbox: bool = True
 
 
@@ -255,6 +261,18 @@ class Settings(Model):
     def longest_wait(self) -> int:
         """Seconds after which the proxy gives a request up: more than any window may last, as a request that was given up still runs later."""
         return max(self.wsgi.hold, self.db.migrate_timeout) + self.wsgi.timeout + 60
+
+    @property
+    def sandboxed(self) -> bool:
+        """Tell whether the application runs in systemd's sandbox; supervisor and Apache have none."""
+        return self.wsgi.sandbox and self.wsgi.manager == "systemd" and self.wsgi.server != "mod_wsgi"
+
+    @property
+    def body_bytes(self) -> int:
+        """The largest request body in bytes."""
+        number = self.proxy.max_body.rstrip("kmg")
+        factor = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}[self.proxy.max_body[len(number) :]]
+        return int(number) * factor
 
     @property
     def health_host(self) -> str:

@@ -200,6 +200,7 @@ class Run(Step):
     command: tuple[str, ...]
     unless: tuple[str, ...] = ()
     label: str = ""
+    notify: tuple[str, ...] = ()
 
     def words(self) -> tuple[str, ...]:
         """Return both commands as shell texts."""
@@ -211,7 +212,7 @@ class Run(Step):
 
 @dataclass(frozen=True)
 class Notify(Step):
-    """What earlier steps asked for has been done: `UNIT.reload`, `UNIT.restart`, `daemon-reload` or `tmpfiles`."""
+    """What earlier steps asked for has been done: `UNIT.reload`, `UNIT.restart`, `daemon-reload`, `tmpfiles` or `supervisor-update`."""
 
     action: str
 
@@ -295,10 +296,10 @@ def compile_plan(sections: Iterable[tuple[Mode, Plan]], app: str, lock: tuple[st
 def _calls(plan: Iterable[Step], numbered: list[Step], sent: dict[str, bytes]) -> Iterator[str]:
     for step in plan:
         if isinstance(step, Together):
-            yield "together"
+            yield shell.join(("together", shell.join(step.undo)))
             yield from _calls(step.steps, numbered, sent)
             numbered.append(step)
-            yield shell.join(("agree", str(len(numbered)), shell.join(step.validate), shell.join(step.undo)))
+            yield shell.join(("agree", str(len(numbered)), shell.join(step.validate)))
             continue
         numbered.append(step)
         words = [_word(word, f"{len(numbered)}", sent) for word in step.words()]

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,4 +50,6 @@ def _environment(folder: Path) -> "Environment":
     environment = Environment(loader=loader, undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False)
     environment.filters["repr"] = repr
+    environment.filters["regex"] = re.escape
+    environment.filters["apache"] = lambda value: '"{}"'.format(str(value).replace("\\", "\\\\").replace('"', '\\"'))
     return environment

@@ -9,7 +9,7 @@ from tasks.core.paths import MANIFESTS, Paths
 from tasks.core.steps import Directory, File, Generated, Notify, Plan
 from tasks.core.templates import procedures, render
 from tasks.core.variables import variables
-from tasks.plans import nginx
+from tasks.plans import apache, mod_wsgi, stack, systemd
 
 if TYPE_CHECKING:
     from tasks.core.facts import Facts
@@ -31,9 +31,10 @@ def home(settings: "Settings") -> Plan:
         Directory(paths.backups, mode=0o700),
         Directory(paths.shared, f"root:{name}", 0o751),
         *generated,
-        File(f"/etc/tmpfiles.d/decant-{name}.conf", render("gunicorn/tmpfiles.j2", settings), notify=("tmpfiles",)),
+        File(f"/etc/tmpfiles.d/decant-{name}.conf", render("systemd/tmpfiles.j2", settings), notify=("tmpfiles",)),
         Notify("tmpfiles"),
         *scripts(settings),
+        *systemd.procedures(settings),
     )
 
 
@@ -62,7 +63,7 @@ def parameters(settings: "Settings") -> dict[str, str]:
         "run": settings.paths.run,
         "lock": settings.paths.lock,
         "database": settings.database_file,
-        "proxy": settings.proxy.kind,
+        "patience": str(settings.wsgi.timeout),
         "health_path": health.path,
         "health_host": settings.health_host,
         "health_status": health.status,
@@ -72,17 +73,38 @@ def parameters(settings: "Settings") -> dict[str, str]:
 
 
 def manifest(settings: "Settings") -> dict[str, object]:
-    """Return what this application owns on the server, for the other applications on it."""
+    """Return what this application owns on the server, for the other applications on it and for `destroy`."""
     name, paths = settings.app.name, settings.paths
     return {
         "name": name,
         "root": paths.root,
-        "units": [f"{name}.service", f"{name}.socket", f"{name}-smoke@.service", f"{name}-window@.service"],
-        "sockets": [paths.socket],
-        "ports": list(nginx.PORTS),
-        "domains": [*settings.proxy.domains, *settings.proxy.redirect],
+        "server": settings.wsgi.server,
+        "manager": settings.wsgi.manager if settings.wsgi.server != "mod_wsgi" else "",
         "proxy": settings.proxy.kind,
+        "units": [f"{name}.socket", f"{name}.service"],
+        "database": settings.database_file,
+        "sockets": [] if settings.wsgi.bind else [paths.socket],
+        "binds": [settings.wsgi.bind] if settings.wsgi.bind else [],
+        "ports": list(stack.proxy(settings).PORTS),
+        "domains": [*settings.proxy.domains, *settings.proxy.redirect],
+        "packages": list(stack.packages(settings)),
+        "files": list(own_files(settings)),
     }
+
+
+def own_files(settings: "Settings") -> tuple[str, ...]:
+    """Return every file outside the application's folder that is its alone, on whichever stack it is or was."""
+    name, paths = settings.app.name, settings.paths
+    return (
+        *paths.units,
+        f"/etc/systemd/system/{name}-smoke@.service",
+        f"/etc/systemd/system/{name}-window@.service",
+        mod_wsgi.drop_in(settings),
+        paths.program,
+        *(f"/etc/nginx/sites-{place}/{name}" for place in ("enabled", "available")),
+        *apache.sites(name),
+        f"/etc/tmpfiles.d/decant-{name}.conf",
+    )
 
 
 def refuse_conflicts(settings: "Settings", facts: "Facts") -> None:
@@ -92,6 +114,9 @@ def refuse_conflicts(settings: "Settings", facts: "Facts") -> None:
         taken = facts.unit or (f"an account {settings.app.name}" if facts.account else "")
         if taken:
             raise DeployError(f"app.name: the server has {taken}, which is not this tool's; choose another name")
+        if settings.wsgi.bind and any(listener == f"{settings.wsgi.bind}/tcp" for listener in facts.listeners):
+            raise DeployError(f"wsgi.bind: something listens on {settings.wsgi.bind} of this server already; choose another port")
+    stack.refuse_displacement(settings, facts)
     for other in facts.manifests:
         if other.get("name") == settings.app.name:
             if other.get("root") != settings.paths.root:
@@ -102,6 +127,9 @@ def refuse_conflicts(settings: "Settings", facts: "Facts") -> None:
         both = set(map(str, other.get("domains", ()))) & set(map(str, ours["domains"] if isinstance(ours["domains"], list) else ()))
         if both:
             raise DeployError(f"proxy.domains: {', '.join(sorted(both))} is served by {other['name']} on this server; remove it on one side")
+        taken_binds = set(map(str, other.get("binds", ()))) & {settings.wsgi.bind}
+        if taken_binds:
+            raise DeployError(f"wsgi.bind: {settings.wsgi.bind} is where {other['name']} listens on this server; choose another port")
         if not settings.proxy.domains and not other.get("domains"):
             raise DeployError(f"proxy.domains: {other['name']} on this server already answers to any name; give this application a domain")
 

@@ -4,27 +4,30 @@ from typing import TYPE_CHECKING
 
 from tasks.core.steps import Absent, File, Line, Link, Notify, Packages, Plan, Step, Together, Unit
 from tasks.core.templates import render
+from tasks.plans import apache
 
 if TYPE_CHECKING:
     from tasks.core.settings import Settings
 
 PACKAGES = ("nginx",)
 PORTS = ("80/tcp",)
-RELOAD = "nginx.service.reload"
+UNIT = "nginx.service"
+RELOAD = f"{UNIT}.reload"
+CHECK = ("nginx", "-q", "-t")
 
 
 def install(settings: "Settings") -> Plan:
-    """nginx, running, with room for the requests that wait while versions change."""
+    """Nginx with room for the requests that wait while versions change."""
     main = (
         File("/etc/nginx/modules-enabled/90-decant.conf", render("nginx/main.conf.j2", settings), notify=(RELOAD,)),
         Line("/etc/nginx/nginx.conf", r"^[[:space:]]*worker_connections[[:space:]]", "\tworker_connections 8192;", notify=(RELOAD,)),
     )
-    return (Packages(PACKAGES), Together(main, validate=("nginx", "-q", "-t")), Unit("nginx.service", enabled=True, running=True), Notify(RELOAD))
+    return (Packages(PACKAGES), Together(main, validate=CHECK))
 
 
 def site(settings: "Settings", ipv6: bool = True) -> Plan:
-    """Serve the application at its domains, or at any name where it has none."""
-    name = settings.app.name
+    """Serve the application at its domains, or at any name where it has none; what stood at nginx's place gives way."""
+    name, paths = settings.app.name, settings.paths
     vhost = f"/etc/nginx/sites-available/{name}"
     steps: list[Step] = [
         File(vhost, render("nginx/site.j2", settings, ipv6=ipv6), notify=(RELOAD,)),
@@ -32,11 +35,14 @@ def site(settings: "Settings", ipv6: bool = True) -> Plan:
     ]
     if not settings.proxy.domains:
         steps.append(Absent("/etc/nginx/sites-enabled/default", notify=(RELOAD,)))
-    return (Together(tuple(steps), validate=("nginx", "-q", "-t")), Notify(RELOAD))
+    # Apache's site of this application
+    steps += [Absent(path, notify=(apache.RELOAD,)) for path in apache.sites(name)]
+    front = ("sh", f"{paths.procedures}/front.sh", paths.root)
+    return (Together(tuple(steps), validate=front, undo=front), Unit(UNIT, enabled=True, running=True), Notify(RELOAD), Notify(apache.RELOAD))
 
 
 def remove(settings: "Settings") -> Plan:
     """Take the site away; nginx and the sites of others stay."""
     name = settings.app.name
-    gone = (Absent(f"/etc/nginx/sites-enabled/{name}", notify=(RELOAD,)), Absent(f"/etc/nginx/sites-available/{name}", notify=(RELOAD,)))
-    return (Together(gone, validate=("nginx", "-q", "-t")), Notify(RELOAD))
+    gone = tuple(Absent(f"/etc/nginx/sites-{place}/{name}", notify=(RELOAD,)) for place in ("enabled", "available"))
+    return (Together(gone, validate=CHECK), Notify(RELOAD))

@@ -10,19 +10,22 @@ from tasks.core.shell import Secret
 from tasks.core.steps import File, Plan, Procedure
 from tasks.core.templates import procedure, render
 from tasks.core.variables import dialect, dotenv, variables
+from tasks.plans import stack
 
 if TYPE_CHECKING:
     from tasks.core.facts import Facts
     from tasks.core.settings import Settings
 
 
-def contents(settings: "Settings") -> dict[str, tuple[bytes, int]]:
+def contents(settings: "Settings", facts: "Facts") -> dict[str, tuple[bytes, int]]:
     """Return the files of a release's .deploy folder by name, each with its mode."""
     given = variables(settings)
     found = {
-        "start": (render("gunicorn/start.j2", settings).encode(), 0o755),
-        "gunicorn.conf.py": (render("gunicorn/gunicorn.conf.py.j2", settings).encode(), 0o644),
+        "server": (f"{settings.wsgi.server}\n".encode(), 0o644),
+        **{name: (text.encode(), mode) for name, (text, mode) in stack.release_files(settings, facts.cores).items()},
+        # For both proxies: the one in front may change without a release.
         "nginx.conf": (render("nginx/release.conf.j2", settings).encode(), 0o644),
+        "apache.conf": (render("apache/release.conf.j2", settings).encode(), 0o644),
         "env": (dialect(given).encode(), 0o640),
         "with-env": (procedure("with-env"), 0o755),
     }
@@ -31,20 +34,20 @@ def contents(settings: "Settings") -> dict[str, tuple[bytes, int]]:
     return found
 
 
-def files(settings: "Settings") -> bytes:
+def files(settings: "Settings", facts: "Facts") -> bytes:
     """Return the files of a release's .deploy folder as a tar; the same settings give the same bytes."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for name, (data, mode) in contents(settings).items():
+        for name, (data, mode) in contents(settings, facts).items():
             entry = tarfile.TarInfo(name)
             entry.size, entry.mode = len(data), mode
             tar.addfile(entry, io.BytesIO(data))
     return buffer.getvalue()
 
 
-def preview(settings: "Settings") -> Plan:
+def preview(settings: "Settings", facts: "Facts") -> Plan:
     """The rendered files of a release against those of the one that serves; for a dry run alone, as a release is never edited."""
-    shown = {name: item for name, item in contents(settings).items() if name != "dotenv"}
+    shown = {name: item for name, item in contents(settings, facts).items() if name != "dotenv"}
     group = {"env": settings.app.name}
     folder = f"{settings.paths.current}/.deploy"
     return tuple(
@@ -70,6 +73,8 @@ def prepare(settings: "Settings", id: str, rendered: bytes, kind: str = "git", s
         "rendered": hashlib.sha256(rendered + "\n".join(["", *shared, "", *public]).encode()).hexdigest(),
         "shared": "\n".join(shared),
         "public": "\n".join(public),
+        "server": settings.wsgi.server,
+        "python": python.version,
         "installer": python.installer,
         "packages": "\n".join(python.packages),
         "refresh": str(python.refresh),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tasks.core.errors import SettingsError
 from tasks.core.steps import Directory, File, Firewall, Notify, Packages, Plan, Run, Step, Together, User
 from tasks.core.templates import render
-from tasks.plans import nginx, python
+from tasks.plans import python, stack
 
 if TYPE_CHECKING:
     from tasks.core.facts import Facts
@@ -27,7 +27,7 @@ def setup(settings: "Settings", facts: "Facts") -> Plan:
 
 def packages(settings: "Settings", facts: "Facts") -> Plan:
     """Every Debian package of the chosen stack, in one step: one run of apt."""
-    names = [*python.PACKAGES, *nginx.PACKAGES, "ca-certificates", *settings.system.packages]
+    names = [*python.packages(settings, facts), *stack.packages(settings), "ca-certificates", *settings.system.packages]
     names += ["git"] if settings.app.is_git else ["rsync"]
     names += ["ufw"] if firewall(settings, facts) else []
     return (Packages(tuple(dict.fromkeys(names))),)
@@ -79,7 +79,7 @@ def admins(settings: "Settings") -> Plan:
 
 def ports(settings: "Settings", facts: "Facts") -> tuple[str, ...]:
     """What the firewall lets in: the ports that sshd really uses, the proxy's, and what hosts.toml adds."""
-    return tuple(dict.fromkeys((*(f"{port}/tcp" for port in facts.ssh_ports), *nginx.PORTS, *settings.system.allow)))
+    return tuple(dict.fromkeys((*(f"{port}/tcp" for port in facts.ssh_ports), *stack.proxy(settings).PORTS, *settings.system.allow)))
 
 
 def strangers(settings: "Settings", facts: "Facts") -> tuple[str, ...]:

@@ -1,41 +1,74 @@
 """Make the Python environment of a release, named by a digest of everything that decides what is in it.
 
-Arguments: `digest` or `build`, the application's folder, the folder of the environments, installer (auto, pip, uv), packages (a line each),
-refresh (days), commit. Prints the environment's folder name. An environment holds dependencies only; where the project itself or a local
-path has to be installed, the commit is part of the digest, else a release would import another one's code. It is made at its final path
-and counts only with its mark, a file written last. Standard library only.
+Arguments: `digest` or `build`, the application's folder, the folder of the environments, installer (auto, pip, uv, pipenv, poetry), packages
+(a line each), refresh (days), commit, WSGI server, Python version (nothing: the distribution's). Prints the environment's folder name. Or
+`python` and a version: provide that Python. An environment holds dependencies only; where the project itself or a local path has to be
+installed, the commit is part of the digest, else a release would import another one's code. It is made at its final path and counts only
+with its mark, a file written last. Standard library only.
 """
 
 import ensurepip
 import hashlib
 import os
-import platform
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-UV = "0.13.8"
-SERVER = "gunicorn>=23,<28"
+TOOLS = {"uv": "0.13.8", "pipenv": "2026.10.3", "poetry": "2.5.1"}
+SERVERS = {"gunicorn": "gunicorn>=23,<28", "uwsgi": "pyuwsgi>=2.0.28,<2.1", "mod_wsgi": ""}
+# The tools bring certificates of their own; what the server trusts is what counts.
+TRUST = {"REQUESTS_CA_BUNDLE": "/etc/ssl/certs/ca-certificates.crt", "UV_SYSTEM_CERTS": "1"} if Path("/etc/ssl/certs/ca-certificates.crt").exists() else {}
+HOME = Path("/opt/decant")
 MARK = ".decant-complete"
 LOCAL = re.compile(r"^\s*(-e|--editable|\.|/|file:)|@\s*file:")
 PINNED = re.compile(r"==|===|@\s")
 
+# What the installers say of a package that has no wheel for this server and could not be built, and what Debian calls the headers it wants.
+UNBUILT = (
+    re.compile(r"Failed to build `?'?([A-Za-z0-9][\w.-]*?)(?:==|`|'|\s|$)"),
+    re.compile(r"Failed building wheel for ([\w.-]+)"),
+    re.compile(r"Cannot install ([\w.-]+)\."),
+    re.compile(r"not a problem with poetry but .*?([A-Za-z0-9][\w.-]*) \("),
+    re.compile(r"╰─> ([A-Za-z0-9][\w.-]*)$", re.MULTILINE),
+    re.compile(r"Collecting ([A-Za-z0-9][\w.-]*)"),
+)
+COMPILERS = ("gcc", "g++", "libc6-dev", "make", "pkg-config")
+HEADERS = {
+    "mysqlclient": ("default-libmysqlclient-dev",),
+    "psycopg2": ("libpq-dev",),
+    "psycopg-c": ("libpq-dev",),
+    "pillow": ("libjpeg-dev", "zlib1g-dev", "libfreetype-dev"),
+    "lxml": ("libxml2-dev", "libxslt1-dev"),
+    "cffi": ("libffi-dev",),
+    "cryptography": ("libssl-dev", "libffi-dev"),
+    "python-ldap": ("libldap-dev", "libsasl2-dev"),
+    "xmlsec": ("libxml2-dev", "libxmlsec1-dev"),
+    "pycurl": ("libcurl4-openssl-dev", "libssl-dev"),
+    "pyodbc": ("unixodbc-dev",),
+}
+
 
 @dataclass(frozen=True)
 class Recipe:
-    """What an environment is made from."""
+    """What an environment is made from: by which tool, from which file, and which files decide what is in it."""
 
-    installer: str
+    tool: str
     source: Path
     files: tuple[Path, ...]
     installs_project: bool
     pinned: bool
+
+
+class InstallError(Exception):
+    """An installer's command failed; its text is everything it printed."""
 
 
 def fail(message: str) -> NoReturn:
@@ -44,13 +77,22 @@ def fail(message: str) -> NoReturn:
     sys.exit(1)
 
 
+def say(text: str) -> None:
+    """Tell the person at the other end; the report is descriptor 3 where a procedure runs this."""
+    try:
+        os.write(3, f"say\t{os.environ['DECANT_STEP']}\t{text}\n".encode())
+    except (OSError, KeyError):
+        print(text, file=sys.stderr)
+
+
 def recipe(folder: Path, installer: str) -> Recipe:
-    """Decide by the files of the repository how its environment is made."""
-    for lock, tool in (("Pipfile.lock", "pipenv"), ("poetry.lock", "poetry")):
-        if installer == "auto" and (folder / lock).exists() and not (folder / "requirements.txt").exists():
-            fail(f"python.installer: the repository has a {lock}, and {tool} is not built yet; export a requirements.txt")
-    if (folder / "uv.lock").exists() and installer in ("auto", "uv"):
-        return uv_project(folder)
+    """Decide by the files of the repository how its environment is made: a lock wins over what is not locked."""
+    locked = {"uv": ("uv.lock", uv_project), "poetry": ("poetry.lock", poetry_project), "pipenv": ("Pipfile.lock", pipenv_project)}
+    for tool, (lock, read_project) in locked.items():
+        if (folder / lock).exists() and installer in ("auto", tool):
+            return read_project(folder)
+    if installer in ("pipenv", "poetry"):
+        fail(f"python.installer: {installer} installs from {locked[installer][0]}, and there is none in the repository; run: {installer} lock, and commit it")
     tool = "uv" if installer == "uv" else "pip"
     if (folder / "requirements.txt").exists():
         files = tuple(included(folder / "requirements.txt"))
@@ -62,18 +104,47 @@ def recipe(folder: Path, installer: str) -> Recipe:
         return Recipe(tool, files[0], files, local, all(PINNED.search(line) for line in lines if not line.startswith("-")))
     if (folder / "pyproject.toml").exists():
         return Recipe(tool, folder / "pyproject.toml", (folder / "pyproject.toml",), True, False)
-    fail(f"found no uv.lock, requirements.txt or pyproject.toml in {folder.name}: add one, or set app.subdir to the application's folder")
+    fail(
+        f"found no uv.lock, poetry.lock, Pipfile.lock, requirements.txt or pyproject.toml in {folder.name}: add one, or set app.subdir to the application's folder"
+    )
+
+
+def toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file of the repository."""
+    if not path.is_file():
+        fail(f"there is no {path.name} in the repository, which its lock belongs to")
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        fail(f"{path.name} is no TOML: {error}")
 
 
 def uv_project(folder: Path) -> Recipe:
     """Return the recipe of a project with a uv.lock."""
-    project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
-    lock = tomllib.loads((folder / "uv.lock").read_text(encoding="utf-8"))
+    project, lock = toml(folder / "pyproject.toml"), toml(folder / "uv.lock")
     name = project.get("project", {}).get("name", "")
     sources = [package.get("source", {}) for package in lock.get("package", []) if package.get("name") != name]
     local = any(key in source for source in sources for key in ("editable", "directory", "path"))
     packaged = "build-system" in project or project.get("tool", {}).get("uv", {}).get("package", False)
     return Recipe("uv-lock", folder / "uv.lock", (folder / "uv.lock", folder / "pyproject.toml"), bool(packaged or local), True)
+
+
+def poetry_project(folder: Path) -> Recipe:
+    """Return the recipe of a project with a poetry.lock."""
+    project, lock = toml(folder / "pyproject.toml"), toml(folder / "poetry.lock")
+    local = [package for package in lock.get("package", []) if package.get("source", {}).get("type") in ("directory", "file")]
+    linked = next((package["name"] for package in local if package.get("develop")), "")
+    if linked:
+        fail(f"poetry.lock: {linked} is a path with develop = true, a link into a folder that moves; remove develop, and run: poetry lock")
+    packaged = "build-system" in project and project.get("tool", {}).get("poetry", {}).get("package-mode", True)
+    return Recipe("poetry", folder / "poetry.lock", (folder / "poetry.lock", folder / "pyproject.toml"), bool(packaged or local), True)
+
+
+def pipenv_project(folder: Path) -> Recipe:
+    """Return the recipe of a project with a Pipfile.lock."""
+    pipfile = toml(folder / "Pipfile")
+    local = [package for package in pipfile.get("packages", {}).values() if isinstance(package, dict) and ("path" in package or "file" in package)]
+    return Recipe("pipenv", folder / "Pipfile.lock", (folder / "Pipfile.lock", folder / "Pipfile"), bool(local), True)
 
 
 def requirement_lines(file: Path) -> list[str]:
@@ -97,10 +168,36 @@ def included(file: Path, seen: frozenset[Path] = frozenset()) -> list[Path]:
     return found
 
 
-def digest(made_from: Recipe, folder: Path, packages: list[str], commit: str) -> str:
+def interpreter(version: str) -> str:
+    """Return the Python that environments are made with: the distribution's, its other one of that version, or uv's."""
+    if version in ("", f"{sys.version_info[0]}.{sys.version_info[1]}"):
+        return sys.executable
+    for path in (Path(f"/usr/bin/python{version}"), HOME / "python" / version / "bin/python3"):
+        if os.access(path, os.X_OK):
+            return str(path)
+    fail(f"python.version: there is no Python {version} on this server yet; run: fab deploy")
+
+
+def provide(version: str) -> None:
+    """Let uv fetch a Python that the distribution has not."""
+    store = HOME / "python"
+    found = {"UV_PYTHON_INSTALL_DIR": str(store / "store"), "UV_PYTHON_PREFERENCE": "only-managed"}
+    try:
+        run(tool("uv"), "python", "install", "--no-bin", version, folder=Path("/"), **found)
+        path = run(tool("uv"), "python", "find", version, folder=Path("/"), **found).strip().splitlines()[-1]
+    except InstallError as error:
+        fail(f"python.version: uv could not fetch Python {version}: {last_line(error)}")
+    link = store / version
+    link.with_suffix(".new").unlink(missing_ok=True)
+    link.with_suffix(".new").symlink_to(Path(path).parents[1])
+    link.with_suffix(".new").replace(link)
+
+
+def digest(made_from: Recipe, folder: Path, packages: list[str], commit: str, server: str, python: str) -> str:
     """Return the digest of what decides an environment's content."""
-    version = UV if made_from.installer.startswith("uv") else ensurepip.version()
-    parts = [os.path.realpath(sys.executable), platform.python_version(), made_from.installer, version, SERVER, *packages]
+    version = TOOLS.get(made_from.tool.removesuffix("-lock")) or ensurepip.version()
+    full = run(python, "-I", "-c", "import platform; print(platform.python_version())", folder=Path("/")).strip()
+    parts = [os.path.realpath(python), full, made_from.tool, version, SERVERS[server], *packages]
     parts += [os.environ.get("PIP_INDEX_URL", ""), read("/etc/pip.conf"), read("/etc/uv/uv.toml")]
     for file in made_from.files:
         parts += [str(file.relative_to(folder)) if file.is_relative_to(folder) else file.name, file.read_text(encoding="utf-8")]
@@ -121,72 +218,157 @@ def choose(made_from: Recipe, name: str, environments: Path, refresh: int) -> st
     return max(fresh).name if fresh else f"{name}-{time.strftime('%Y%m%d')}"
 
 
-def run(*command: str, folder: Path, **variables: str) -> None:
-    """Run an installer's command; its output goes to standard error."""
-    done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=sys.stderr, env={**os.environ, **variables})
+def run(*command: str, folder: Path, **variables: str) -> str:
+    """Run a command and return what it prints.
+
+    Raises InstallError with everything it printed when it fails.
+    """
+    done = subprocess.run(
+        command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **TRUST, **variables}
+    )
     if done.returncode:
-        fail(f"{' '.join(Path(word).name if '/' in word else word for word in command[:3])} failed; its last lines say why")
+        print(done.stdout, file=sys.stderr)
+        raise InstallError(f"{Path(command[0]).name}: exit code {done.returncode}\n{done.stdout}")
+    return done.stdout
 
 
-def uv() -> str:
-    """Return our own uv, installed beside everything else once."""
-    home = Path(f"/opt/decant/uv-{UV}")
+def last_line(error: InstallError) -> str:
+    """Return the line of an installer's output that names the cause, as far as one does."""
+    lines = [line.strip(" |\t") for line in str(error).splitlines() if line.strip(" |\t") and "run your poetry command" not in line]
+    return next((line for line in lines if re.match(r"(error|ERROR|\u00d7|E:|All attempts)", line)), lines[-1])
+
+
+def tool(name: str) -> str:
+    """Return our own uv, pipenv or poetry, installed beside everything else once."""
+    home = HOME / f"{name}-{TOOLS[name]}"
     if not (home / MARK).exists():
         shutil.rmtree(home, ignore_errors=True)
-        run(sys.executable, "-m", "venv", str(home), folder=Path("/"))
-        run(f"{home}/bin/pip", "install", "-q", "--disable-pip-version-check", f"uv=={UV}", folder=Path("/"))
+        if name == "uv":
+            run(sys.executable, "-m", "venv", str(home), folder=Path("/"))
+            run(f"{home}/bin/pip", "install", "-q", "--disable-pip-version-check", f"uv=={TOOLS[name]}", folder=Path("/"))
+        else:
+            run(tool("uv"), "venv", "-q", "--python", sys.executable, str(home), folder=Path("/"))
+            run(tool("uv"), "pip", "install", "-q", "--python", f"{home}/bin/python", f"{name}=={TOOLS[name]}", folder=Path("/"))
         (home / MARK).touch()
-    return f"{home}/bin/uv"
+    return f"{home}/bin/{name}"
 
 
-def build(made_from: Recipe, folder: Path, packages: list[str], target: Path) -> None:
+def installed(install: Callable[[], None], python: str) -> None:
+    """Install; where a package has no wheel for this server, add the compilers and headers it needs, say so, and install again."""
+    added: set[str] = set()
+    while True:
+        try:
+            return install()
+        except InstallError as error:
+            package = unbuilt(str(error))
+            wanted = {*COMPILERS, *development(python), *HEADERS.get(package, ())} - added if package else set()
+            if not wanted:
+                fail(f"{package} could not be built: {last_line(error)}" if package else last_line(error))
+            say(f"{package} has no wheel for this server and must be built: installing {' '.join(sorted(wanted))}")
+            apt = ("apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=300", "install", "--no-install-recommends", "--no-remove", *sorted(wanted))
+            try:
+                run(*apt, folder=Path("/"), DEBIAN_FRONTEND="noninteractive")
+            except InstallError as refusal:
+                fail(f"{package} must be built, and what that needs cannot be installed: {last_line(refusal)}")
+            added |= wanted
+
+
+def unbuilt(output: str) -> str:
+    """Return the package that an installer could not build, in PEP 503's spelling, or nothing where something else failed."""
+    if not re.search(r"(?i)\b(build|building|subprocess-exited|metadata-generation|setup\.py|PEP ?517)", output):
+        return ""
+    for pattern in UNBUILT:
+        found = pattern.findall(output)
+        if found:
+            return re.sub(r"[-_.]+", "-", str(found[-1])).lower()
+    return ""
+
+
+def development(python: str) -> tuple[str, ...]:
+    """Return the packages with the headers of a Python; uv's own brings them."""
+    if python == sys.executable:
+        return ("python3-dev",)
+    return (f"{Path(python).name}-dev",) if python.startswith("/usr/bin/") else ()
+
+
+def build(made_from: Recipe, folder: Path, packages: list[str], target: Path, server: str, python: str) -> None:
     """Make the environment at its final path, mark last."""
     shutil.rmtree(target, ignore_errors=True)
     target.parent.mkdir(exist_ok=True)
-    if made_from.installer == "uv-lock":
-        flags = ["--no-editable"] if made_from.installs_project else ["--no-install-project"]
-        run(
-            uv(),
-            "sync",
-            "-q",
-            "--locked",
-            "--no-dev",
-            "--python",
-            sys.executable,
-            *flags,
-            folder=folder,
-            UV_PROJECT_ENVIRONMENT=str(target),
-            UV_LINK_MODE="copy",
-        )
-    elif made_from.installer == "uv":
-        run(uv(), "venv", "-q", "--python", sys.executable, str(target), folder=folder)
+    with_pip = [f"{target}/bin/pip", "install", "--disable-pip-version-check", "--no-input"]
+    if made_from.tool == "pip":
+        run(python, "-m", "venv", str(target), folder=folder)
+        install = with_pip
     else:
-        run(sys.executable, "-m", "venv", str(target), folder=folder)
-    install = [f"{target}/bin/pip", "install", "-q", "--disable-pip-version-check", "--no-input"]
-    if made_from.installer.startswith("uv"):
-        install = [uv(), "pip", "install", "-q", "--link-mode", "copy", "--python", f"{target}/bin/python"]
-    if made_from.source.name == "requirements.txt":
-        run(*install, "-r", str(made_from.source), folder=folder)
-    elif made_from.source.name == "pyproject.toml":
-        run(*install, str(folder), folder=folder)
+        run(tool("uv"), "venv", "-q", "--python", python, str(target), folder=folder)
+        install = [tool("uv"), "pip", "install", "--link-mode", "copy", "--python", f"{target}/bin/python"]
+    installed(lambda: dependencies(made_from, folder, target, install), python)
     if packages:
-        run(*install, *packages, folder=folder)
-    if not list(target.glob("lib/python3*/site-packages/gunicorn")):
-        run(*install, SERVER, folder=folder)
-    if made_from.installer.startswith("uv"):  # pip compiles what it installs
+        installed(lambda: print(run(*install, *packages, folder=folder), file=sys.stderr), python)
+    if SERVERS[server] and not (target / "bin" / server).exists():
+        installed(lambda: print(run(*install, SERVERS[server], folder=folder), file=sys.stderr), python)
+    if made_from.tool != "pip":  # pip compiles what it installs
         run(f"{target}/bin/python", "-m", "compileall", "-q", "-j", "0", str(target / "lib"), folder=folder)
     os.sync()
-    (target / MARK).write_text(f"{made_from.installer} {made_from.source.name}\n")
+    (target / MARK).write_text(f"{made_from.tool} {made_from.source.name}\n")
+
+
+def dependencies(made_from: Recipe, folder: Path, target: Path, install: list[str]) -> None:
+    """Install what the repository asks for: from a lock what stands in it, and a lock that is out of date is refused."""
+    if made_from.tool == "uv-lock":
+        flags = ["--no-editable"] if made_from.installs_project else ["--no-install-project"]
+        command = [tool("uv"), "sync", "--locked", "--no-dev", "--inexact", "--python", f"{target}/bin/python", *flags]
+        run(*command, folder=folder, UV_PROJECT_ENVIRONMENT=str(target), UV_LINK_MODE="copy")
+    elif made_from.tool == "poetry":
+        quiet = {"VIRTUAL_ENV": str(target), "POETRY_VIRTUALENVS_CREATE": "false", "POETRY_NO_INTERACTION": "1"}
+        check(made_from, run_check=(tool("poetry"), "check", "--lock"), folder=folder, fresh="poetry lock", **quiet)
+        run(tool("poetry"), "install", "--only", "main", "--no-root", folder=folder, **quiet)
+        if made_from.installs_project:
+            run(*install, "--no-deps", str(folder), folder=folder)
+    elif made_from.tool == "pipenv":
+        quiet = {"VIRTUAL_ENV": str(target), "PIPENV_VERBOSITY": "-1", "PIPENV_NOSPIN": "1", "PIPENV_YES": "1"}
+        check(made_from, run_check=(tool("pipenv"), "verify"), folder=folder, fresh="pipenv lock", **quiet)
+        locked(run(tool("pipenv"), "requirements", "--hash", folder=folder, **quiet), folder, install)
+    elif made_from.source.name == "requirements.txt":
+        run(*install, "-r", str(made_from.source), folder=folder)
+    else:
+        run(*install, str(folder), folder=folder)
+
+
+def check(made_from: Recipe, run_check: tuple[str, ...], folder: Path, fresh: str, **variables: str) -> None:
+    """Refuse a lock that does not belong to the file beside it."""
+    try:
+        run(*run_check, folder=folder, **variables)
+    except InstallError as error:
+        fail(f"{made_from.source.name} is out of date ({last_line(error)}); run: {fresh}, and commit it")
+
+
+def locked(exported: str, folder: Path, install: list[str]) -> None:
+    """Install the requirements that pipenv exported from its lock: those of an index with their hashes, paths as they are."""
+    lines = [line for line in exported.splitlines() if re.match(r"(-i |--|-e |\.|[A-Za-z0-9])", line) and not line.startswith(("Courtesy", "Loading"))]
+    paths = [line.removeprefix("-e ").split(";")[0].strip() for line in lines if LOCAL.match(line)]
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
+        file.write("".join(f"{line}\n" for line in lines if not LOCAL.match(line)))
+        file.flush()
+        run(*install, "--no-deps", "-r", file.name, folder=folder)
+    for path in paths:
+        run(*install, "--no-deps", path, folder=folder)
 
 
 def main() -> None:
     """Print the environment's name; build it where it is asked for and missing."""
-    action, folder, environments, installer, packages, refresh, commit = sys.argv[1:8]
+    if sys.argv[1] == "python":
+        return provide(sys.argv[2])
+    action, folder, environments, installer, packages, refresh, commit, server, version = sys.argv[1:10]
     wanted = [line for line in packages.splitlines() if line]
-    made_from = recipe(Path(folder).resolve(), installer)
-    name = choose(made_from, digest(made_from, Path(folder).resolve(), wanted, commit), Path(environments), int(refresh))
+    home, python = Path(folder).resolve(), interpreter(version)
+    made_from = recipe(home, installer)
+    name = choose(made_from, digest(made_from, home, wanted, commit, server, python), Path(environments), int(refresh))
     if action == "build" and not (Path(environments) / name / MARK).exists():
-        build(made_from, Path(folder).resolve(), wanted, Path(environments) / name)
+        try:
+            build(made_from, home, wanted, Path(environments) / name, server, python)
+        except InstallError as error:
+            fail(last_line(error))
     print(name)
 
 

@@ -1,8 +1,8 @@
 # shellcheck shell=sh
 # Print what a plan needs to know about this server and about one application on it, a tab-separated pair a line. Runs as the login user
-# and changes nothing. Arguments: the application's name and root.
+# and changes nothing. Arguments: the application's name and root, and the Python it wants.
 export LC_ALL=C PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
-name=$1 root=$2
+name=$1 root=$2 wanted_python=$3
 
 fact() { printf '%s\t%s\n' "$1" "$2"; }
 
@@ -24,7 +24,9 @@ fact machine "$(uname -m)"
 fact cores "$(nproc)"
 fact memory_mb "$(awk '/^MemTotal/ { print int($2 / 1024) }' /proc/meminfo)"
 fact boot_id "$(cat /proc/sys/kernel/random/boot_id)"
-fact python "$(python3 -c 'import platform; print(platform.python_version())' 2>/dev/null)"
+fact distro_python "$(apt-cache policy python3 2>/dev/null | sed -n 's/^  Candidate: \([0-9]*\.[0-9]*\).*/\1/p')"
+fact python "$(/usr/bin/python3 -c 'import platform; print(platform.python_version())' 2>/dev/null)"
+apt-cache pkgnames python3. 2>/dev/null | sed -n 's/^python\(3\.[0-9]*\)$/pythons\t\1/p'
 folder=$root
 while [ ! -d "$folder" ]; do folder=$(dirname "$folder"); done
 fact free_mb "$(df -Pk "$folder" | awk 'NR == 2 { print int($4 / 1024) }')"
@@ -33,6 +35,12 @@ fact tmp_free_mb "$(df -Pk "${TMPDIR:-/tmp}" | awk 'NR == 2 { print int($4 / 102
 set -- ${SSH_CONNECTION:-}
 fact ssh_port "${4:-22}"
 sed -n 's/^[Pp]ort[[:space:]][[:space:]]*\([0-9][0-9]*\).*/ssh_port\t\1/p' /etc/ssh/sshd_config /etc/ssh/sshd_config.d/*.conf 2>/dev/null
+if [ -n "$wanted_python" ] && [ ! -x "/opt/decant/python/$wanted_python/bin/python3" ]; then
+    # Where uv gets its Pythons from: it is asked for only when hosts.toml names a version.
+    fact managed_python "$(timeout 10 bash -c 'exec 3<>/dev/tcp/github.com/443' 2>/dev/null && echo yes)"
+else
+    fact managed_python yes
+fi
 fact ipv6 "$([ -e /proc/net/if_inet6 ] && echo yes)"
 command -v ss >/dev/null && ss -Hltun 2>/dev/null | awk '{ print "listener\t" $5 "/" $1 }'
 [ ! -d /run/systemd/system ] || fact systemd "$(systemctl --version | awk 'NR == 1 { print $2 }')"
@@ -40,9 +48,11 @@ for manifest in /var/lib/decant/apps/*.json; do
     [ -r "$manifest" ] && fact manifest "$(tr -d '\n' <"$manifest")"
 done
 fact account "$(id -u "$name" 2>/dev/null)"
-for unit in /etc/systemd/system/"$name".* /lib/systemd/system/"$name".* /usr/lib/systemd/system/"$name".*; do
+for unit in /etc/systemd/system/"$name".* /lib/systemd/system/"$name".* /usr/lib/systemd/system/"$name".* /etc/supervisor/conf.d/"$name".conf \
+    /etc/nginx/sites-available/"$name" /etc/apache2/sites-available/"$name".conf; do
     [ ! -e "$unit" ] || fact unit "$unit"
 done
+grep -lx "\[\(fcgi-\)\{0,1\}\(program\|group\):$name\]" /etc/supervisor/conf.d/* 2>/dev/null | sed 's/^/unit\t/'
 [ ! -e "/run/$name" ] || fact unit "/run/$name"
 fact current "$(basename "$(readlink "$root/current" 2>/dev/null)" 2>/dev/null)"
 for release in "$root"/releases/*/; do
@@ -56,8 +66,22 @@ for parameters in "$root"/log/*.params; do
     window=${parameters%.params}
     [ -e "$window.seen" ] || fact window "$(basename "$window") $(head -n 1 "$window.result" 2>/dev/null)"
 done
+fact server "$(cat "$root/current/.deploy/server" 2>/dev/null)"
 if [ -d /run/systemd/system ]; then
-    fact service "$(systemctl is-active "$name.service" 2>/dev/null)"
-    fact socket "$(systemctl is-active "$name.socket" 2>/dev/null)"
+    if [ -e "/etc/supervisor/conf.d/$name.conf" ]; then
+        supervisorctl status "$name:*" 2>/dev/null |
+            awk -v name="$name" '$1 == name ":1" { print "service\t" tolower($2) } $1 == name ":0" { print "socket\t" tolower($2) }'
+    elif [ "$(cat "$root/current/.deploy/server" 2>/dev/null)" = mod_wsgi ]; then
+        fact service "$(systemctl is-active apache2.service 2>/dev/null)"
+    else
+        fact service "$(systemctl is-active "$name.service" 2>/dev/null)"
+        fact socket "$(systemctl is-active "$name.socket" 2>/dev/null)"
+    fi
+    for proxy in nginx apache2; do
+        ! systemctl -q is-active "$proxy" || fact proxy "$proxy"
+    done
 fi
+for site in /etc/nginx/sites-enabled/* /etc/nginx/conf.d/*.conf /etc/apache2/sites-enabled/* /etc/apache2/conf-enabled/*; do
+    [ ! -e "$site" ] && [ ! -L "$site" ] || fact site "$site"
+done
 exit 0

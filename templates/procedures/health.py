@@ -1,66 +1,106 @@
 """Ask one place for health until it is well or the time is up; say why it is not in one line.
 
-Arguments: a socket's path or `proxy`, URL path, Host, status or range, seconds, scheme. Exit code 1: not well. Standard library only.
+Arguments: a socket's path, ADDRESS:PORT or `proxy`, URL path, Host, status or range, seconds, scheme, protocol (http or uwsgi). Exit code 1:
+not well. Standard library only.
 """
 
 import http.client
 import socket
 import ssl
+import struct
 import sys
 import time
+import urllib.parse
 
 GRACE = 2.0  # seconds in which a wrong answer may still turn right: nginx reloads late, workers boot one by one
 
 
-class Unix(http.client.HTTPConnection):
-    """HTTP over a unix socket."""
+class Direct(http.client.HTTPConnection):
+    """HTTP over a unix socket, or to an ADDRESS:PORT, without a proxy."""
 
-    def __init__(self, path: str, timeout: float) -> None:
+    def __init__(self, where: str, timeout: float) -> None:
         super().__init__("localhost", timeout=timeout)
-        self._path = path
+        self._where = where
 
     def connect(self) -> None:
         """Open the socket."""
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
+        self.sock = opened(self._where, self.timeout)
+
+
+def opened(where: str, timeout: float | None) -> socket.socket:
+    """Return a socket that is connected to a path or an ADDRESS:PORT."""
+    if not where.startswith("/"):
+        address, _, port = where.rpartition(":")
+        return socket.create_connection((address, int(port)), timeout=timeout)
+    sock = socket.socket(socket.AF_UNIX)
+    sock.settimeout(timeout)
+    sock.connect(where)
+    return sock
 
 
 def connection(where: str, scheme: str, timeout: float) -> http.client.HTTPConnection:
-    """Return the connection to a socket's path, or to the proxy of this server."""
+    """Return the connection to a socket, or to the proxy of this server."""
     if where != "proxy":
-        return Unix(where, timeout)
+        return Direct(where, timeout)
     if scheme == "https":
         return http.client.HTTPSConnection("127.0.0.1", timeout=timeout, context=ssl._create_unverified_context())
     return http.client.HTTPConnection("127.0.0.1", timeout=timeout)
 
 
-def ask(where: str, path: str, host: str, scheme: str, timeout: float) -> tuple[int, str]:
-    """Return status and reason of one request; status 0 means that no answer came."""
-    try:
-        made = connection(where, scheme, timeout)
-        made.request(
-            "GET",
-            path,
-            headers={"Host": host, "X-Forwarded-Proto": scheme, "X-Forwarded-For": "127.0.0.1", "User-Agent": "decant-health", "Connection": "close"},
-        )
-        answer = made.getresponse()
+def over_http(where: str, path: str, host: str, scheme: str, timeout: float) -> tuple[int, str]:
+    """Return status and reason of one request."""
+    made = connection(where, scheme, timeout)
+    headers = {"Host": host, "X-Forwarded-Proto": scheme, "X-Forwarded-For": "127.0.0.1", "User-Agent": "decant-health", "Connection": "close"}
+    made.request("GET", path, headers=headers)
+    answer = made.getresponse()
+    answer.read()
+    made.close()
+    return answer.status, answer.reason
+
+
+def over_uwsgi(where: str, path: str, host: str, scheme: str, timeout: float) -> tuple[int, str]:
+    """Return status and reason of one request in uWSGI's own protocol: a length, and length-prefixed names and values."""
+    name, _, query = path.partition("?")
+    variables = {
+        "REQUEST_METHOD": "GET",
+        "REQUEST_URI": path,
+        "PATH_INFO": urllib.parse.unquote(name),
+        "QUERY_STRING": query,
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "SERVER_NAME": host,
+        "SERVER_PORT": "443" if scheme == "https" else "80",
+        "HTTP_HOST": host,
+        "REMOTE_ADDR": "127.0.0.1",
+        "REQUEST_SCHEME": scheme,
+        **({"HTTPS": "on"} if scheme == "https" else {}),
+    }
+    block = b"".join(struct.pack("<H", len(word)) + word for pair in variables.items() for word in (pair[0].encode(), pair[1].encode()))
+    with opened(where, timeout) as sock:
+        sock.sendall(struct.pack("<BHB", 0, len(block), 0) + block)
+        answer = http.client.HTTPResponse(sock, method="GET")
+        answer.begin()
         answer.read()
-        made.close()
+        return answer.status, answer.reason
+
+
+def ask(where: str, path: str, host: str, scheme: str, timeout: float, protocol: str) -> tuple[int, str]:
+    """Return status and what it says of one request; status 0 means that no answer came."""
+    try:
+        status, reason = (over_uwsgi if protocol == "uwsgi" else over_http)(where, path, host, scheme, timeout)
     except (OSError, http.client.HTTPException) as error:
         return 0, f"no answer ({error or type(error).__name__})"
-    return answer.status, f"{answer.status} {answer.reason}"
+    return status, f"{status} {reason}"
 
 
 def main() -> int:
     """Ask until the answer is in the range."""
-    where, path, host, wanted, seconds, scheme = sys.argv[1:7]
+    where, path, host, wanted, seconds, scheme, protocol = sys.argv[1:8]
     low, _, high = wanted.partition("-")
     deadline = time.monotonic() + float(seconds)
     first_wrong = 0.0
     while True:
         now = time.monotonic()
-        status, said = ask(where, path, host, scheme, max(deadline - now, 0.5))
+        status, said = ask(where, path, host, scheme, max(deadline - now, 0.5), protocol)
         if int(low) <= status <= int(high or low):
             return 0
         now = time.monotonic()

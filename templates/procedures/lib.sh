@@ -1,13 +1,14 @@
 # shellcheck shell=sh disable=SC2034
 # What the procedures share. A procedure sets `root` (the application's folder) and reads this file, which reads `root`/procedures/app.conf:
-# name, user, run, lock, database, proxy, and how to ask for health.
+# name, user, run, lock, database, patience (seconds a request may take), and how to ask for health. Which manager and which proxy serve the
+# application is seen on the server itself, never in settings that may be newer than what stands there.
 set -u
 umask 022
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 : "${root:?}"
 # shellcheck source=/dev/null
 . "$root/procedures/app.conf"
-: "${name:?}" "${user:?}" "${run:?}" "${lock:?}" "${database?}" "${proxy?}" "${health_path:?}" "${health_host:?}" "${health_status:?}" "${health_timeout:?}" "${scheme:?}"
+: "${name:?}" "${user:?}" "${run:?}" "${lock:?}" "${database?}" "${patience:?}" "${health_path:?}" "${health_host:?}" "${health_status:?}" "${health_timeout:?}" "${scheme:?}"
 
 procedures=$root/procedures
 releases=$root/releases
@@ -70,9 +71,100 @@ state_of() { # state_of RELEASE
     cat "$releases/$1/.deploy/state" 2>/dev/null
 }
 
-ask_health() { # ask_health WHERE TIMEOUT: ask a socket or the proxy; prints why it is not well
-    python3 -I "$procedures/health.py" "$1" "$health_path" "$health_host" "$health_status" "$2" "$scheme"
+ask_health() { # ask_health WHERE TIMEOUT [PROTOCOL]: ask a socket, an address or the proxy; prints why it is not well
+    python3 -I "$procedures/health.py" "$1" "$health_path" "$health_host" "$health_status" "$2" "$scheme" "${3:-http}"
 }
+
+ask_service() { # ask_service TIMEOUT: ask the application itself, without a proxy where it has a socket of its own
+    case $(server_of_current) in
+    mod_wsgi) ask_health proxy "$1" ;;
+    uwsgi) ask_health "$(cat "$procedures/listen")" "$1" uwsgi ;;
+    *) ask_health "$(cat "$procedures/listen")" "$1" ;;
+    esac
+}
+
+# --- who serves -----------------------------------------------------------------------------------------------------------------------
+
+server_of_current() { # gunicorn, uwsgi, mod_wsgi, or nothing before the first release
+    cat "$root/current/.deploy/server" 2>/dev/null
+}
+
+manager() { # who keeps the processes: systemd, supervisor, or none
+    if [ -e "/etc/supervisor/conf.d/$name.conf" ]; then echo supervisor
+    elif [ -e "/etc/systemd/system/$name.service" ]; then echo systemd
+    else echo none; fi
+}
+
+proxy() { # who faces the visitors: nginx, apache2, or none
+    if [ -e "/etc/nginx/sites-enabled/$name" ]; then echo nginx
+    elif [ -e "/etc/apache2/sites-enabled/$name.conf" ] || [ -e "/etc/apache2/sites-enabled/000-$name.conf" ]; then echo apache2
+    else echo none; fi
+}
+
+daemons() { # the pids of the application's daemon processes in Apache
+    grep -ls "^(wsgi:$name)" /proc/[0-9]*/cmdline | while IFS=/ read -r _ _ pid _; do
+        [ "$(stat -c %U "/proc/$pid" 2>/dev/null)" != "$user" ] || printf '%s\n' "$pid"
+    done
+}
+
+end_daemons() { # end_daemons: let Apache's daemon processes finish and end. It starts others at once, which wait in the gate
+    pids=$(daemons)
+    # shellcheck disable=SC2086
+    [ -z "$pids" ] || kill -USR1 $pids 2>/dev/null
+    left=$(((patience + 5) * 10))
+    for pid in $pids; do
+        while daemons | grep -qx "$pid"; do
+            left=$((left - 1))
+            [ $left -ne 0 ] || kill -TERM "$pid"
+            [ $left -gt -50 ] || kill -KILL "$pid"
+            sleep 0.1
+        done
+    done
+}
+
+stop_service() { # stop_service: end every process of the application when it has answered; its socket stays open, and requests wait in it
+    case $(manager) in
+    systemd) systemctl stop "$name.service" ;;
+    supervisor) supervisorctl stop "$name:1" ;;
+    esac && end_daemons
+}
+
+start_service() { # start_service yes|no: start what current leads to, and wait until systemd has it, or do not
+    case $(server_of_current):$(manager) in
+    :* | mod_wsgi:*) ;; # Apache's daemon processes are there, and wait in the gate
+    *:systemd)
+        systemctl start "$name.socket"
+        if [ "$1" = yes ]; then systemctl start "$name.service"; else systemctl start --no-block "$name.service"; fi ;;
+    *:supervisor) supervisorctl start "$name:0" "$name:1" ;;
+    *) false ;;
+    esac
+    started_with=$?
+    rm -f "$run/maintenance"
+    return $started_with
+}
+
+check_proxy() { # check_proxy: is the proxy's configuration valid?
+    case $(proxy) in
+    nginx) nginx -q -t ;;
+    apache2) apache2ctl -t ;;
+    esac
+}
+
+reload_proxy() { # reload_proxy: a reload closes the idle connections of visitors, so only where something changed
+    [ "$(proxy)" = none ] || systemctl reload "$(proxy).service"
+}
+
+site_differs() { # site_differs RELEASE RELEASE: has the proxy to read its configuration anew between the two?
+    case $(proxy) in
+    nginx) ! cmp -s "$releases/$1/.deploy/nginx.conf" "$releases/$2/.deploy/nginx.conf" ;;
+    apache2)
+        ! cmp -s "$releases/$1/.deploy/apache.conf" "$releases/$2/.deploy/apache.conf" ||
+            ! cmp -s "$releases/$1/.deploy/daemon.conf" "$releases/$2/.deploy/daemon.conf" ;;
+    *) false ;;
+    esac
+}
+
+# --- the release window ---------------------------------------------------------------------------------------------------------------
 
 smoke() { # smoke RELEASE: start it on a private socket with the unit's own user and sandbox, ask for health, stop it
     systemctl stop "$name-smoke@*.service" 2>/dev/null # what a killed command may have left

@@ -4,33 +4,13 @@ Argument: `module:callable` or `module:factory(literals)`, then `yes` when migra
 standard error when the callable is not there. Runs under with-env.
 """
 
-import ast
-import importlib
 import json
 import os
 import sys
 import traceback
 from pathlib import Path
 
-
-def load(spec: str) -> object:
-    """Import a callable the way WSGI servers read its name."""
-    module, _, name = spec.partition(":")
-    call = ast.parse(name, mode="eval").body
-    arguments: list[object] = []
-    keywords: dict[str, object] = {}
-    if isinstance(call, ast.Call):
-        arguments = [ast.literal_eval(argument) for argument in call.args]
-        keywords = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
-        name = ast.unparse(call.func)
-    found: object = importlib.import_module(module)
-    for part in name.split("."):
-        if not hasattr(found, part):
-            raise LookupError(f"wsgi.app: {module!r} has no {name!r}")
-        found = getattr(found, part)
-    if not callable(found):
-        raise LookupError(f"wsgi.app: {spec} is not callable")
-    return found(*arguments, **keywords) if isinstance(call, ast.Call) else found
+from load import load
 
 
 def heads() -> dict[str, list[str]]:

@@ -29,8 +29,7 @@ else
     [ "${rolled_back:-no}" = no ] || set_state "$old" rolled-back
     finish "$id" good "$cut after its commit point; the new release serves"
 fi
-rm -f "$run/maintenance"
 flock -u 9
-[ ! -e "$root/current" ] || systemctl start --no-block "$name.service"
+start_service no
 # Only then: a reload closes the idle connections of visitors.
-[ $reload = no ] || [ "$proxy" != nginx ] || ! nginx -q -t || systemctl reload nginx
+[ $reload = no ] || ! check_proxy || reload_proxy

@@ -1,14 +1,32 @@
 # shellcheck shell=sh
-# Restart the application behind its open socket, with units as they are on disk, and ask it for health. Argument: its folder.
+# Bring the application up under the manager whose configuration is there, and take the other one out of the way; ask it for health. The
+# socket stays open where the manager stays. Runs after a change of the configuration, after one was put back, and for `restart`.
+# Argument: the application's folder.
 set -u
 root=$1
 # shellcheck source=lib.sh
 . "$root/procedures/lib.sh"
 
 # An application that is not well already cannot show whether the change is good; it is let through, for a mend may need it.
-before=well
-[ "$(systemctl is-active "$name.service")" = active ] && ask_health "$run/$name.sock" 5 >/dev/null || before=unwell
-systemctl daemon-reload
-systemctl restart "$name.service" || fail "$name.service does not start: journalctl -u $name"
+before=unwell
+if [ -n "$(server_of_current)" ] && ask_service 5 >/dev/null 2>&1; then before=well; fi
+
+case $(manager) in
+supervisor)
+    systemctl stop "$name.service" "$name.socket" 2>/dev/null
+    if ! { supervisorctl reread >/dev/null && supervisorctl update "$name" && supervisorctl restart "$name:1"; }; then
+        fail "supervisor does not take $name: supervisorctl tail $name:1"
+    fi ;;
+systemd)
+    ! systemctl -q is-active supervisor || supervisorctl update "$name"
+    if ! { systemctl daemon-reload && systemctl enable -q "$name.socket" "$name.service" && systemctl start "$name.socket"; }; then
+        fail "systemd does not take $name: systemctl status $name.socket"
+    fi
+    case $(server_of_current) in
+    '' | mod_wsgi) ;;
+    *) systemctl restart "$name.service" || fail "$name.service does not start: journalctl -u $name" ;;
+    esac ;;
+esac
+[ "$(server_of_current)" != mod_wsgi ] || end_daemons
 [ $before = well ] || exit 0
-said=$(ask_health "$run/$name.sock" "$health_timeout") || fail "not well after the restart: $said"
+said=$(ask_service "$health_timeout") || fail "not well after the restart: $said"

@@ -114,29 +114,30 @@ remember() { # remember PATH: note what we wrote, to tell a hand-made edit from 
     mv -f "$record.new" "$record"
 }
 
-put_back() { # put_back: undo what the steps since `together` replaced
+put_back() { # put_back: undo what the steps since `together` replaced, and run what it names for that
     count=0
-    [ -f "$here/together/paths" ] || return 0
+    : >>"$here/together/paths"
     while IFS= read -r path; do
         count=$((count + 1))
         rm -f "$path"
         [ ! -e "$here/together/$count" ] && [ ! -L "$here/together/$count" ] || cp -a "$here/together/$count" "$path"
         [ ! -f "$path" ] || [ -L "$path" ] || remember "$path"
     done <"$here/together/paths"
+    sh "$here/together/undo" 3>&- >/dev/null 2>&1
     rm -rf "$here/together"
 }
 
-together() { # together: from here to `agree`, all changes or none
+together() { # together UNDO: from here to `agree`, all changes or none; UNDO runs when they were put back
     mkdir -p "$here/together"
+    printf '%s\n' "$1" >"$here/together/undo"
 }
 
-agree() { # agree NUMBER VALIDATE UNDO: the changes since `together` hold when VALIDATE succeeds, else they are put back and UNDO runs
+agree() { # agree NUMBER VALIDATE: the changes since `together` hold when VALIDATE succeeds, else they are put back
     number=$1
     if [ "$mode" = apply ] && [ -e "$here/together/changed" ]; then
         : >"$here/log"
         if ! sh -c "$2" 3>&-; then
             put_back
-            sh -c "$3" 3>&- >/dev/null 2>&1
             stop
         fi
     fi
@@ -304,7 +305,7 @@ check_run() { # COMMAND UNLESS: shell texts; without UNLESS the command runs eac
 show_run() { tell diff "run $1"; }
 apply_run() { sh -c "$1" 3>&-; }
 
-check_notify() { # ACTION: UNIT.reload, UNIT.restart, daemon-reload or tmpfiles; recorded on disk before the change that needs it
+check_notify() { # ACTION: UNIT.reload, UNIT.restart, daemon-reload, tmpfiles or supervisor-update; recorded on disk before the change that needs it
     [ ! -e "$pending/$1" ] && [ ! -e "$here/would/$1" ]
 }
 show_notify() { tell diff "$1"; }
@@ -312,7 +313,9 @@ apply_notify() {
     case $1 in
     daemon-reload) systemctl daemon-reload ;;
     tmpfiles) systemd-tmpfiles --create ;;
-    *.reload) systemctl reload-or-restart "${1%.reload}" ;;
+    supervisor-update) supervisorctl update "$app" ;;
+    # A unit that was stopped meanwhile stays so.
+    *.reload) systemctl try-reload-or-restart "${1%.reload}" ;;
     *.restart) systemctl restart "${1%.restart}" ;;
     esac
     rm -f "$pending/$1"

@@ -24,21 +24,16 @@ give_up() { # give_up CAUSE: before the commit point, the old version comes back
     stage "failed: $1"
     stage "put back: code${dump:+ and database} as before"
     if [ -e "$transition" ]; then
-        put_back || { stage "putting back failed; the site waits. Mend the cause and run: systemctl start $name"; exit 1; }
+        put_back || { stage "putting back failed; the site waits. Mend the cause and run: sh $procedures/restart.sh $root"; exit 1; }
     fi
     flock -u 9
-    start_service
+    start_service yes
     finish "$id" failed "$1"
     exit 1
 }
 
 cause_in() { # cause_in LOG: the last line that names an error, or the last line
     { grep -E '^[A-Za-z_.]+(Error|Exception|Exit|Interrupt|Warning)\b' "$1" || tail -n 1 "$1"; } | tail -n 1 | cut -c 1-300
-}
-
-start_service() {
-    [ ! -e "$root/current" ] || systemctl start "$name.service"
-    rm -f "$run/maintenance"
 }
 
 announce() { # announce: a window that would outlast the queue's patience puts up the maintenance page instead
@@ -75,7 +70,7 @@ if [ "$dump_wanted" = yes ] && [ -f "$database" ]; then need=$(stat -c %s "$data
 [ -z "$migrate$restore" ] || announce
 
 stage stop
-systemctl stop "$name.service" 2>/dev/null || give_up "$name.service could not be stopped"
+stop_service || give_up "the application could not be stopped"
 if [ -n "$database" ] && [ -n "$migrate$restore" ] && [ ! -e "$database" ]; then fresh=yes; fi
 if [ "$dump_wanted" = yes ] && [ -f "$database" ]; then
     target=$root/backups/$id-${old:-empty}.sqlite3
@@ -117,9 +112,9 @@ if [ "$smoked" = no ]; then
     }
 fi
 site_changed=no
-if [ "$proxy" = nginx ] && ! cmp -s "$releases/$old/.deploy/nginx.conf" "$releases/$new/.deploy/nginx.conf"; then
+if site_differs "$old" "$new"; then
     site_changed=yes
-    nginx -q -t || give_up "nginx refuses the new release's nginx.conf"
+    check_proxy || give_up "$(proxy) refuses what the new release includes in its site: $(cause_in "$root/log/$id.log"); if hosts.toml names another proxy or server than before: fab deploy"
 fi
 
 # Good before the record goes: a crash between the two is put back, state and all.
@@ -129,9 +124,8 @@ sync -f "$root"
 
 stage start
 flock -u 9
-systemctl start "$name.socket"
-start_service
-[ $site_changed = no ] || systemctl reload nginx
+start_service yes
+[ $site_changed = no ] || reload_proxy
 
 # The question waits in the same queue as everybody who came during the window.
 if said=$(ask_health proxy $((health_timeout + $(date +%s) - started))); then
@@ -150,15 +144,15 @@ if [ -n "$migrate$restore" ] || [ -z "$old" ]; then
 fi
 write_durably "$root/log/$id.back" "" # recover.sh goes on from here
 flock 9
-systemctl stop "$name.service" 2>/dev/null
+stop_service
 switch_to "$old" || {
     flock -u 9
-    start_service
+    start_service yes
     finish "$id" failed "not well through the proxy: $said; and current could not be switched back: $new serves"
     exit 1
 }
 flock -u 9
-start_service
-[ $site_changed = no ] || systemctl reload nginx
+start_service yes
+[ $site_changed = no ] || reload_proxy
 finish "$id" failed "not well through the proxy: $said; the old release serves again"
 exit 1

@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tasks.core import shell
 from tasks.core.errors import SettingsError
-from tasks.core.steps import File, Together, compile_plan
+from tasks.core.steps import File, compile_plan
 from tasks.core.templates import render
-from tasks.plans import app, gunicorn, nginx, release, system
-from tests.unit.values import FACTS, HOSTILE, settings
+from tasks.plans import apache, app, nginx, release, stack, supervisor, system, systemd
+from tests.unit.values import FACTS, HOSTILE, flat, settings
 
 FIELDS: list[tuple[Any, ...]] = [
     ("app", "source"),
@@ -51,10 +52,28 @@ def put(path: tuple[Any, ...], value: str) -> dict[str, Any]:
 
 
 def line_counts(made: Any) -> list[int]:
-    """Count the lines of the files that systemd and nginx read line by line."""
-    plan = (*gunicorn.install(made, FACTS), *nginx.site(made))
-    steps = [inner for step in plan for inner in (step.steps if isinstance(step, Together) else (step,))]
-    return [str(step.content).count("\n") + str(step.content).count("\r") for step in steps if isinstance(step, File)]
+    """Count the lines of the files that the managers and the proxies read line by line."""
+    plan = flat((*systemd.install(made, FACTS), *systemd.procedures(made), *supervisor.install(made, FACTS), *nginx.site(made), *apache.site(made)))
+    texts = [str(step.content) for step in plan if isinstance(step, File)]
+    texts += [render(f"{proxy}/release.conf.j2", made) for proxy in ("nginx", "apache")]
+    return [text.count("\n") + text.count("\r") for text in texts]
+
+
+@pytest.mark.parametrize("server", ["uwsgi", "mod_wsgi"])
+@given(value=HOSTILE, name=st.sampled_from(["logger", "python-path", "env", "lang"]))
+@hypothesis_settings(max_examples=50, deadline=None)
+def test_a_hostile_option_is_refused_or_stays_one_line(server: str, name: str, value: str) -> None:
+    def text(options: dict[str, str]) -> str:
+        made = settings(wsgi={"app": "a:b", "server": server, "options": options}, proxy={"kind": "apache"})
+        files = stack.release_files(made, 2)
+        return files["daemon.conf" if server == "mod_wsgi" else "uwsgi.ini"][0]
+
+    try:
+        found = text({name: value})
+    except ValidationError:
+        return
+    assert len(found.splitlines()) == len(text({name: "plain"}).splitlines())
+    assert "\\\n" not in found.splitlines(keepends=True)[-1]
 
 
 @pytest.mark.parametrize("path", FIELDS, ids=lambda path: ".".join(map(str, path)))
@@ -63,10 +82,12 @@ def line_counts(made: Any) -> list[int]:
 def test_a_hostile_string_is_refused_or_stays_one_value(tmp_path: Path, path: tuple[Any, ...], value: str) -> None:
     try:
         made = settings(tmp_path, **put(path, value))
-        release.contents(made)
+        release.contents(made, FACTS)
     except (ValidationError, SettingsError):
         return
-    assert line_counts(made) == line_counts(settings(tmp_path, db={"kind": "none"}))
+    assert line_counts(made) == line_counts(
+        settings(tmp_path, **put(path, "x" if made.app.static else "")) if path[1] == "static" else settings(tmp_path, db={"kind": "none"})
+    )
     ast.parse(render("gunicorn/gunicorn.conf.py.j2", made))
 
     # The compiled program is read by a shell whose steps do nothing: whatever else would run shows.

@@ -12,7 +12,7 @@ FLOORS = [
     ("rules", "settings", "inventory", "schema", "facts", "templates", "steps", "variables", "source", "trust", "bridge", "lab"),
     ("plans",),
     ("connection", "host", "executor"),
-    ("flow",),
+    ("flow", "service"),
     ("tasks",),
 ]
 # Inside a floor, these may build on those named behind them.
@@ -79,11 +79,15 @@ def test_every_namespace_lists_its_tasks() -> None:
     done = subprocess.run([sys.executable, "-m", "fabric", "--list"], cwd=ROOT, capture_output=True, text=True, check=True)
     listed = {line.split()[0] for line in done.stdout.splitlines() if line.startswith("  ") and not line.startswith("   ")}
     wanted = {
-        "": "deploy update rollback status",
+        "": "deploy update rollback status destroy",
         "system.": "setup packages user firewall harden upgrade reboot info",
         "python.": "install venv",
         "app.": "pull env env-set releases run shell",
         "gunicorn.": "install start stop restart reload status logs",
+        "uwsgi.": "install start stop restart reload status logs",
+        "mod-wsgi.": "install reload",
+        "supervisor.": "install start stop restart reload status",
+        "apache.": "install site check start stop restart reload status logs remove",
         "nginx.": "install site check start stop restart reload status logs remove",
         "db.": "migrate",
         "lab.": "up down list",

@@ -5,6 +5,7 @@ import os
 import pwd
 import socketserver
 import sqlite3
+import struct
 import subprocess
 import sys
 import threading
@@ -29,10 +30,11 @@ def root(tmp_path: Path) -> Path:
             (root / "procedures" / path.name).write_bytes(path.read_bytes())
     for folder in ("run", "log", "backups", "shared", "venvs"):
         (root / folder).mkdir()
-    values = dict.fromkeys(("proxy", "database"), "") | {
+    values = dict.fromkeys(("database",), "") | {
         "name": "shop",
         "user": ME,
         "run": f"{root}/run",
+        "patience": "5",
         "lock": f"{root}/run/lock",
         "database": f"{root}/shared/shop.db",
     }
@@ -187,14 +189,40 @@ def test_health_is_asked_over_a_unix_socket(tmp_path: Path, status: int, code: i
     with socketserver.ThreadingUnixStreamServer(str(tmp_path / "s"), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         done = subprocess.run(
-            [sys.executable, "-I", PROCEDURES / "health.py", tmp_path / "s", "/up", "h", "200-399", "5", "http"], capture_output=True, text=True
+            [sys.executable, "-I", PROCEDURES / "health.py", tmp_path / "s", "/up", "h", "200-399", "5", "http", "http"], capture_output=True, text=True
         )
         server.shutdown()
     assert (done.returncode, done.stdout.strip()) == (code, said)
 
 
+class Packet(socketserver.StreamRequestHandler):
+    """uWSGI's protocol, answered with a status that says whether the request was understood."""
+
+    def handle(self) -> None:
+        modifier, size, _ = struct.unpack("<BHB", self.rfile.read(4))
+        block, words = self.rfile.read(size), []
+        while block:
+            (length,) = struct.unpack("<H", block[:2])
+            words.append(block[2 : 2 + length].decode())
+            block = block[2 + length :]
+        asked = dict(zip(words[::2], words[1::2], strict=True))
+        good = (modifier, asked["PATH_INFO"], asked["QUERY_STRING"], asked["HTTP_HOST"], asked["HTTPS"]) == (0, "/ü", "a=1", "shop.test", "on")
+        self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\nfine" if good else b"HTTP/1.1 500 Wrong\r\n\r\n")
+
+
+def test_health_is_asked_in_uwsgis_own_protocol(tmp_path: Path) -> None:
+    with socketserver.ThreadingUnixStreamServer(str(tmp_path / "s"), Packet) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        words = [tmp_path / "s", "/%C3%BC?a=1", "shop.test", "200", "1", "https", "uwsgi"]
+        done = subprocess.run([sys.executable, "-I", PROCEDURES / "health.py", *words], capture_output=True, text=True)
+        server.shutdown()
+    assert (done.returncode, done.stdout) == (0, "")
+
+
 def test_health_says_when_nobody_answers(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-I", PROCEDURES / "health.py", tmp_path / "s", "/up", "h", "200", "0.2", "http"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-I", PROCEDURES / "health.py", tmp_path / "s", "/up", "h", "200", "0.2", "http", "http"], capture_output=True, text=True
+    )
     assert done.returncode == 1
     assert "no answer" in done.stdout
 
@@ -202,7 +230,7 @@ def test_health_says_when_nobody_answers(tmp_path: Path) -> None:
 def digest(folder: Path, *words: str) -> str:
     """Return the environment's name, or why there is none. `words`: installer, packages, refresh, commit."""
     script = str(PROCEDURES / "environment.py")
-    done = subprocess.run([sys.executable, "-I", script, "digest", str(folder), f"{folder}/venvs", *words], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-I", script, "digest", str(folder), f"{folder}/venvs", *words, "gunicorn", ""], capture_output=True, text=True)
     return str(done.stdout.strip() or done.stderr.strip())
 
 
@@ -237,7 +265,11 @@ def test_unpinned_requirements_carry_the_day_they_were_resolved(tmp_path: Path) 
 
 @pytest.mark.parametrize(
     ("file", "message"),
-    [("", "found no uv.lock, requirements.txt or pyproject.toml"), ("poetry.lock", "poetry is not built yet"), ("-r", "is named by a requirements file")],
+    [
+        ("", "found no uv.lock, poetry.lock, Pipfile.lock, requirements.txt or pyproject.toml"),
+        ("poetry.lock", "there is no pyproject.toml"),
+        ("-r", "is named by a requirements file"),
+    ],
 )
 def test_a_repository_without_a_usable_list_is_refused(tmp_path: Path, file: str, message: str) -> None:
     if file == "-r":

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from tasks.core.facts import Facts
 from tasks.core.settings import Settings
+from tasks.core.steps import Plan, Step, Together
 
 FACTS = Facts(user="root", sudo="root", os="debian", codename="bookworm", systemd="252", ssh_ports=(22,), cores=2, ipv6="yes")
 MINIMAL = {"app": {"name": "shop", "source": "https://example.org/shop.git"}, "wsgi": {"app": "wsgi:app"}}
@@ -18,6 +19,11 @@ HOSTILE = st.one_of(
         "".join
     ),
 )
+
+
+def flat(plan: Plan) -> list[Step]:
+    """Return the steps of a plan, also those that hold together."""
+    return [inner for step in plan for inner in (step.steps if isinstance(step, Together) else (step,))]
 
 
 def settings(folder: Path = Path("/nowhere"), **sections: Any) -> Settings:

@@ -52,5 +52,5 @@ def test_two_applications_without_a_domain_do_not_fit_on_one_server() -> None:
 
 
 def test_the_same_settings_render_the_same_release() -> None:
-    assert release.files(settings()) == release.files(settings())
-    assert release.files(settings()) != release.files(settings(wsgi={"app": "wsgi:app", "threads": 2}))
+    assert release.files(settings(), FACTS) == release.files(settings(), FACTS)
+    assert release.files(settings(), FACTS) != release.files(settings(wsgi={"app": "wsgi:app", "threads": 2}), FACTS)

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from tasks.core.steps import Absent, File, Link, Notify, Together
+from tasks.core.steps import Absent, File, Link, Notify, Together, Unit
+from tasks.core.templates import render
 from tasks.plans import nginx
-from tests.unit.values import settings
+from tests.unit.values import flat, settings
 
 
 def site_text(**sections: Any) -> str:
@@ -19,12 +20,21 @@ def site_text(**sections: Any) -> str:
     return file.content
 
 
+def release_text(**wsgi: Any) -> str:
+    return render("nginx/release.conf.j2", settings(wsgi={"app": "a:b", **wsgi}))
+
+
 def test_a_site_holds_together_with_nginxs_own_check_and_reloads() -> None:
-    together, notify = nginx.site(settings(proxy={"domains": ["shop.test"]}))
+    together, running, notify, _ = nginx.site(settings(proxy={"domains": ["shop.test"]}))
     assert isinstance(together, Together)
-    assert [type(step) for step in together.steps] == [File, Link]
-    assert together.validate == ("nginx", "-q", "-t")
+    assert [type(step) for step in together.steps[:2]] == [File, Link]
+    assert together.validate == together.undo == ("sh", "/srv/shop/procedures/front.sh", "/srv/shop")
+    assert running == Unit("nginx.service", enabled=True, running=True)
     assert notify == Notify("nginx.service.reload")
+
+
+def test_apaches_site_of_this_application_gives_way() -> None:
+    assert Absent("/etc/apache2/sites-enabled/000-shop.conf", notify=("apache2.service.reload",)) in flat(nginx.site(settings()))
 
 
 def test_without_a_domain_it_answers_to_any_name_and_debians_default_goes() -> None:
@@ -43,13 +53,20 @@ def test_redirected_names_lead_to_the_first_domain() -> None:
 
 
 def test_what_a_client_claims_about_its_address_is_not_passed_on() -> None:
-    assert "proxy_set_header X-Forwarded-For $remote_addr;" in site_text()
-    assert "$proxy_add_x_forwarded_for" not in site_text()
+    assert "proxy_set_header X-Forwarded-For $remote_addr;" in release_text()
+    assert "$proxy_add_x_forwarded_for" not in release_text()
+    assert "uwsgi_param HTTP_X_FORWARDED_FOR $remote_addr;" in release_text(server="uwsgi")
 
 
 def test_a_request_may_wait_as_long_as_a_window_may_last() -> None:
-    assert "proxy_read_timeout 690s;" in site_text()
-    assert "proxy_read_timeout 970s;" in site_text(wsgi={"app": "a:b", "hold": 900, "timeout": 10})
+    assert "proxy_read_timeout 690s;" in release_text()
+    assert "proxy_read_timeout 970s;" in release_text(hold=900, timeout=10)
+    assert "uwsgi_read_timeout 690s;" in release_text(server="uwsgi")
+
+
+def test_the_upstream_is_where_the_application_listens() -> None:
+    assert "server unix:/run/shop/shop.sock max_fails=0;" in site_text()
+    assert "server 127.0.0.1:5000 max_fails=0;" in site_text(wsgi={"app": "a:b", "bind": "127.0.0.1:5000"})
 
 
 def test_without_ipv6_nothing_listens_on_it() -> None:

@@ -1,0 +1,83 @@
+"""supervisor as the manager: a program whose socket supervisor keeps open, and the group that may use supervisorctl."""
+
+from typing import TYPE_CHECKING
+
+from tasks.core.paths import PROGRAM_LOGS
+from tasks.core.steps import Absent, Directory, File, Notify, Packages, Plan, Run, Together, Unit
+from tasks.core.templates import render
+
+if TYPE_CHECKING:
+    from tasks.core.facts import Facts
+    from tasks.core.settings import Settings
+
+PACKAGES = ("supervisor",)
+SOCKET = "/run/supervisor.sock"
+
+
+def control(settings: "Settings", facts: "Facts") -> Plan:
+    """supervisor, and a group whose members run supervisorctl without sudo; the login that deploys is in it."""
+    own = ("sh", "-c", f"chown root:supervisor {SOCKET} && chmod 0770 {SOCKET}")
+    owned = ("sh", "-c", f'test "$(stat -c %U:%G:%a {SOCKET})" = root:supervisor:770')
+    member = ("sh", "-c", 'id -nG "$1" | tr " " "\\n" | grep -qx supervisor', "sh", facts.user)
+    join = () if facts.sudo == "root" else (Run(("usermod", "-aG", "supervisor", facts.user), unless=member, label=f"{facts.user} in the group supervisor"),)
+    return (
+        Packages(PACKAGES),
+        Run(("groupadd", "--system", "supervisor"), unless=("getent", "group", "supervisor"), label="group supervisor"),
+        *join,
+        Directory(PROGRAM_LOGS, "root:adm", 0o750),
+        # supervisor reads this at its next start; until then its socket is given to the group here, as a restart would end everybody's programs.
+        File("/etc/supervisor/conf.d/00-decant-control.conf", render("supervisor/control.j2", settings)),
+        Unit("supervisor.service", enabled=True, running=True),
+        Run(own, unless=owned, label="supervisor's socket for its group"),
+    )
+
+
+def install(settings: "Settings", facts: "Facts") -> Plan:
+    """The program; where the application already runs, it holds only if it is well under it."""
+    name, paths = settings.app.name, settings.paths
+    restart = ("sh", f"{paths.procedures}/restart.sh", paths.root)
+    files = (
+        Unit(f"{name}.service", enabled=False, running=False),
+        Unit(f"{name}.socket", enabled=False, running=False),
+        *(Absent(path) for path in paths.units),
+        File(paths.listen, f"{settings.wsgi.bind or paths.socket}\n"),
+        File(paths.program, render("supervisor/program.j2", settings)),
+    )
+    return (*control(settings, facts), Together(files, validate=restart, undo=restart), *start(settings, facts))
+
+
+def start(settings: "Settings", facts: "Facts") -> Plan:
+    """The program runs; before the first release it waits for one."""
+    name = settings.app.name
+    return (Run(("supervisorctl", "start", f"{name}:*"), unless=_all(name, "RUNNING"), label=f"program {name}"),)
+
+
+def stop(settings: "Settings") -> Plan:
+    """The program is stopped, and its socket closed."""
+    name = settings.app.name
+    return (Run(("supervisorctl", "stop", f"{name}:*"), unless=_all(name, "STOPPED"), label=f"stop of program {name}"),)
+
+
+def remove(settings: "Settings") -> Plan:
+    """Take the program away."""
+    return (Absent(settings.paths.program, notify=("supervisor-update",)), Notify("supervisor-update"))
+
+
+def reload(settings: "Settings") -> tuple[str, ...]:
+    """Return the command that has the WSGI server's master start fresh workers."""
+    return ("supervisorctl", "signal", "HUP", f"{settings.app.name}:1")
+
+
+def status(settings: "Settings") -> tuple[str, ...]:
+    """Return the command that tells how the program is."""
+    return ("supervisorctl", "status", f"{settings.app.name}:*")
+
+
+def logs(settings: "Settings", lines: int, follow: bool) -> tuple[str, ...]:
+    """Return the command that shows what the application logged."""
+    return ("tail", "-n", str(lines), *(["-F"] if follow else []), settings.paths.program_log)
+
+
+def _all(name: str, state: str) -> tuple[str, ...]:
+    """Return the question whether both processes of a program are in a state."""
+    return ("sh", "-c", 'test "$(supervisorctl status "$1:*" | grep -c " $2 ")" = 2', "sh", name, state)

@@ -1,0 +1,56 @@
+"""supervisor, and the application's program in it."""
+
+from typing import Any
+
+from fabric import task
+
+from tasks.core import service
+from tasks.core.host import Host
+from tasks.core.steps import Run
+from tasks.plans import supervisor as plans
+
+
+@task
+def install(c: Any) -> None:
+    """Install supervisor with a group that runs supervisorctl without sudo, and the application's program."""
+    host = Host(c)
+    if host.settings.wsgi.manager == "supervisor":
+        return service.install(host, "supervisor.install")
+    with host.lock("supervisor.install"):
+        host.changes(plans.control(host.settings, host.facts))
+
+
+@task
+def start(c: Any) -> None:
+    """Open the socket and start the application."""
+    service.start(_host(c), "supervisor.start")
+
+
+@task
+def stop(c: Any) -> None:
+    """Stop the application and close its socket: visitors get an error until supervisor.start; other programs run on."""
+    service.stop(_host(c), "supervisor.stop")
+
+
+@task
+def restart(c: Any) -> None:
+    """Restart the application behind its open socket, and ask it for health."""
+    service.restart(_host(c), "supervisor.restart")
+
+
+@task
+def reload(c: Any) -> None:
+    """Let supervisor read the application's program anew; a program that has not changed runs on."""
+    host = _host(c)
+    with host.lock("supervisor.reload"):
+        host.changes((Run(("sh", "-c", 'supervisorctl reread && supervisorctl update "$1"', "sh", host.settings.app.name), label="program read anew"),))
+
+
+@task
+def status(c: Any) -> None:
+    """Show what supervisor says of the application."""
+    service.status(_host(c))
+
+
+def _host(c: Any) -> Host:
+    return service.need_supervisor(Host(c))

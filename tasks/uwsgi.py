@@ -1,0 +1,57 @@
+"""The application's processes: uWSGI, in the socket that the manager keeps open."""
+
+from typing import Any
+
+from fabric import task
+
+from tasks.core import service
+from tasks.core.host import Host
+from tasks.core.steps import Run
+
+
+@task
+def install(c: Any) -> None:
+    """Write the units or the program; a running application keeps them only if it is well under them."""
+    service.install(_host(c), "uwsgi.install")
+
+
+@task
+def start(c: Any) -> None:
+    """Open the socket and start the application."""
+    service.start(_host(c), "uwsgi.start")
+
+
+@task
+def stop(c: Any) -> None:
+    """Stop the application and close its socket: visitors get an error until uwsgi.start."""
+    service.stop(_host(c), "uwsgi.stop")
+
+
+@task
+def restart(c: Any) -> None:
+    """Restart the application behind its open socket, and ask it for health."""
+    service.restart(_host(c), "uwsgi.restart")
+
+
+@task
+def reload(c: Any) -> None:
+    """Let uWSGI start fresh workers of the same release, one after the other."""
+    host = _host(c)
+    with host.lock("uwsgi.reload"):
+        host.changes((Run(("touch", f"{host.paths.run}/reload"), label=f"reload of {host.settings.app.name}"),))
+
+
+@task
+def status(c: Any) -> None:
+    """Show what the manager says of the application."""
+    service.status(_host(c))
+
+
+@task(help={"lines": "how many", "follow": "go on until Ctrl-C"})
+def logs(c: Any, lines: int = 100, follow: bool = False) -> None:
+    """Show what the application logged."""
+    service.logs(_host(c), lines, follow)
+
+
+def _host(c: Any) -> Host:
+    return service.need_server(Host(c), "uwsgi")

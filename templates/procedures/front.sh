@@ -1,0 +1,22 @@
+# shellcheck shell=sh
+# Let the proxy whose site of this application is there serve it: check its configuration, and where the other proxy stands in its place,
+# swap the two. Runs after the site was written, and after it was put back. Argument: the application's folder.
+set -u
+root=$1
+# shellcheck source=lib.sh
+. "$root/procedures/lib.sh"
+
+wanted=$(proxy)
+case $wanted in
+nginx) other=apache2 ;;
+apache2) other=nginx ;;
+*) exit 0 ;;
+esac
+check_proxy || exit 1
+if systemctl -q is-active "$wanted" || ! systemctl -q is-active "$other"; then exit 0; fi
+
+before=unwell
+if [ -e "$root/current" ] && ask_service 5 >/dev/null 2>&1; then before=well; fi
+if ! { systemctl disable -q --now "$other" && systemctl enable -q "$wanted" && systemctl restart "$wanted"; }; then fail "$wanted does not start: journalctl -u $wanted"; fi
+[ $before = well ] || exit 0
+said=$(ask_health proxy "$health_timeout") || fail "not well through $wanted: $said"

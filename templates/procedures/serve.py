@@ -1,0 +1,55 @@
+"""Serve a release on a private unix socket, for the smoke test of a stack whose server cannot be started alone (mod_wsgi).
+
+Arguments: the callable's name and the socket's path. Tells systemd when it is ready. Standard library only.
+"""
+
+import os
+import socket
+import socketserver
+import sys
+from pathlib import Path
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+sys.path[0] = str(Path(__file__).parent)
+from load import load  # noqa: E402
+
+sys.path[0] = str(Path.cwd())  # the release's folder, where it is started
+
+
+class Server(WSGIServer):
+    """A WSGI server on a unix socket."""
+
+    address_family = socket.AF_UNIX
+
+    def server_bind(self) -> None:
+        """Open the socket; there is no host name to look up."""
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = "localhost", 80
+        self.setup_environ()
+
+    def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
+        """Accept a connection; who asks is on this machine."""
+        return self.socket.accept()[0], ("127.0.0.1", 0)
+
+
+class Handler(WSGIRequestHandler):
+    """A handler without a log."""
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Say nothing."""
+
+
+def ready() -> None:
+    """Tell systemd that the socket is open."""
+    path = os.environ.get("NOTIFY_SOCKET", "")
+    if path:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+            notify.connect("\0" + path[1:] if path.startswith("@") else path)
+            notify.send(b"READY=1")
+
+
+application = load(sys.argv[1])
+with Server(sys.argv[2], Handler) as server:  # type: ignore[arg-type]
+    server.set_app(application)
+    ready()
+    server.serve_forever()

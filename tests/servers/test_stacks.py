@@ -1,0 +1,72 @@
+"""Every way to serve the guestbook: nine stacks, five installers, two suites, three ways to become root. This is the matrix of `make test-all`."""
+
+import itertools
+import json
+
+import pytest
+
+from tests.booted import Booth, document
+from tests.load import Load
+
+STACKS = [
+    *itertools.product(("gunicorn", "uwsgi"), ("systemd", "supervisor"), ("nginx", "apache")),
+    ("mod_wsgi", "systemd", "apache"),
+]
+SUITES = ("bookworm", "trixie")
+INSTALLERS = ("pip", "uv", "pipenv", "poetry", "pyproject")
+LOGINS = ("root", "passwordless", "password")
+# Each installer with each login, and with each suite; the stacks in turn, so that each comes at least once.
+MATRIX = [
+    (STACKS[number % len(STACKS)], SUITES[(number + number // 3) % 2], installer, login)
+    for number, (installer, login) in enumerate(itertools.product(INSTALLERS, LOGINS))
+]
+
+
+def name(row: tuple[tuple[str, str, str], str, str, str]) -> str:
+    stack, *rest = row
+    return "-".join([*stack, *rest])
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("row", MATRIX, ids=name)
+@pytest.mark.usefixtures("installers")
+def test_a_stack_serves_updates_and_comes_back(booth: Booth, row: tuple[tuple[str, str, str], str, str, str]) -> None:
+    (kind, manager, proxy), suite, installer, login = row
+    server = booth.boot(suite)
+    host = server.login(login)
+    stack = f'[proxy]\nkind = "{proxy}"\n{host}'
+    wsgi = f'server = "{kind}"' + (f'\nmanager = "{manager}"' if manager != "systemd" else "")
+    server.configure(f'ref = "by-{installer}"', wsgi, stack)
+    server.fab("deploy")
+
+    status, page = server.get()
+    assert status == 200 and "<h1>Guestbook</h1>" in page
+    assert server.get("/static/style.css") == (200, (server.folder / "guestbook/guestbook/static/style.css").read_text())
+    again = server.fab("deploy")
+    assert "0 changed in all" in again.stdout and "already current" in again.stdout
+
+    forged = {
+        "X-Forwarded-For": "6.6.6.6",
+        "X_Forwarded_For": "6.6.6.6",
+        "X-Real-IP": "6.6.6.6",
+        "X-Forwarded-Proto": "https",
+        "X-Forwarded-Host": "evil",
+        "Forwarded": "for=6.6.6.6",
+    }
+    forged |= {"X-Forwarded-Port": "1", "X-Forwarded-Prefix": "/evil", "Script_Name": "/evil", "SCRIPT-NAME": "/evil"}
+    seen = json.loads(server.get("/seen", headers={"Host": "Shop.test:8080", **forged})[1])
+    headers = {key.title(): value for key, value in seen.pop("headers").items() if value}
+    assert seen == {"scheme": "http", "host": "shop.test", "address": server.gateway, "path": "/seen"}
+    assert headers == {"X-Forwarded-For": server.gateway, "X-Real-Ip": server.gateway, "X-Forwarded-Proto": "http", "X-Forwarded-Host": "shop.test"}
+
+    server.configure(f'ref = "by-{installer}-migrates"', wsgi, stack)
+    with Load(server.address) as load:
+        done = server.fab("update", "--json")
+    assert load.lost == []
+    assert len(load.versions) == 2
+    assert sorted(server.rows()) == sorted(load.posts)
+    assert "mood" in server.columns()
+    assert document(done.stdout)["prober"]["lost"] == 0
+
+    server.fab("system.reboot")
+    server.wait_until(lambda: server.get("/version") == (200, f"by-{installer}-migrates"), what="the site is back after a reboot")

@@ -1,0 +1,63 @@
+"""Apache's plans as values."""
+
+from typing import Any
+
+from tasks.core.steps import Absent, File, Link, Run
+from tasks.core.templates import render
+from tasks.plans import apache
+from tests.unit.values import flat, settings
+
+
+def site(**sections: Any) -> str:
+    return str(next(step for step in flat(apache.site(settings(**sections))) if isinstance(step, File)).content)
+
+
+def test_a_site_without_a_domain_is_read_first_and_answers_to_any_name() -> None:
+    steps = flat(apache.site(settings()))
+    assert Link("/etc/apache2/sites-enabled/000-shop.conf", "../sites-available/shop.conf", notify=(apache.RELOAD,)) in steps
+    assert Absent("/etc/apache2/sites-enabled/000-default.conf", notify=(apache.RELOAD,)) in steps
+    named = flat(apache.site(settings(proxy={"domains": ["shop.test"]})))
+    assert Link("/etc/apache2/sites-enabled/shop.conf", "../sites-available/shop.conf", notify=(apache.RELOAD,)) in named
+    assert not any(isinstance(step, Absent) and "default" in step.path for step in named)
+
+
+def test_nginxs_site_of_this_application_gives_way() -> None:
+    assert Absent("/etc/nginx/sites-enabled/shop", notify=("nginx.service.reload",)) in flat(apache.site(settings()))
+
+
+def test_what_a_client_claims_is_not_passed_on() -> None:
+    text = site()
+    assert 'RequestHeader set X-Forwarded-For "expr=%{REMOTE_ADDR}"' in text
+    assert "ProxyAddHeaders Off" in text
+    assert "RequestHeader unset X-Forwarded-Prefix" in text
+
+
+def test_redirected_names_lead_to_the_first_domain_and_bodies_have_a_limit() -> None:
+    text = site(proxy={"domains": ["shop.test", "b.test"], "redirect": ["www.shop.test"], "max_body": "2k"})
+    assert 'ServerName www.shop.test\n    Redirect permanent "/" "http://shop.test/"' in text
+    assert "ServerName shop.test\n    ServerAlias b.test\n" in text
+    assert "LimitRequestBody 2048" in text
+
+
+def test_a_release_tells_how_it_is_spoken_to() -> None:
+    def text(**wsgi: Any) -> str:
+        return render("apache/release.conf.j2", settings(wsgi={"app": "a:b", **wsgi}, proxy={"kind": "apache"}))
+
+    assert 'ProxyPass "/" "unix:/run/shop/shop.sock|http://shop/" retry=0 disablereuse=on timeout=690' in text()
+    assert 'ProxyPass "/" "http://127.0.0.1:5000/" retry=0' in text(bind="127.0.0.1:5000")
+    assert 'ProxyPass "/" "unix:/run/shop/shop.sock|uwsgi://shop/" retry=0' in text(server="uwsgi")
+    assert 'WSGIScriptAlias "/" "/srv/shop/procedures/application.wsgi"' in text(server="mod_wsgi")
+
+
+def test_static_folders_are_served_without_python() -> None:
+    made = settings(app={"name": "shop", "source": ".", "static": {"/a.b/": "x/y/"}, "subdir": "web"})
+    text = render("apache/release.conf.j2", made)
+    assert 'ProxyPass "/a.b/" "!"\nAlias "/a.b/" "/srv/shop/current/web/x/y/"' in text
+    assert 'RewriteRule "^/a\\.b/" "-" [L]' in text
+
+
+def test_modules_are_enabled_once() -> None:
+    step = apache.modules("proxy")[0]
+    assert isinstance(step, Run)
+    assert step.command == ("a2enmod", "-q", "proxy")
+    assert step.unless == ("test", "-e", "/etc/apache2/mods-enabled/proxy.load")

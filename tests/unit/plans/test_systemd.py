@@ -1,0 +1,59 @@
+"""systemd's units as values."""
+
+from dataclasses import replace
+
+from tasks.core.steps import Absent, File, Plan, Together, Unit
+from tasks.core.templates import render
+from tasks.plans import systemd
+from tests.unit.values import FACTS, flat, settings
+
+
+def unit(plan: Plan, ending: str) -> str:
+    return next(str(step.content) for step in flat(plan) if isinstance(step, File) and step.path.endswith(ending))
+
+
+def test_the_units_hold_only_if_the_application_is_well_under_them() -> None:
+    together = systemd.install(settings(), FACTS)[0]
+    assert isinstance(together, Together)
+    assert together.validate == together.undo == ("sh", "/srv/shop/procedures/restart.sh", "/srv/shop")
+    assert Absent("/etc/supervisor/conf.d/shop.conf") in together.steps
+
+
+def test_before_the_first_release_and_beside_mod_wsgi_the_service_is_not_started() -> None:
+    service = Unit("shop.service", running=True)
+    assert service not in systemd.install(settings(), FACTS)
+    assert service not in systemd.install(settings(), replace(FACTS, current="r", server="mod_wsgi"))
+    assert service in systemd.install(settings(), replace(FACTS, current="r", server="gunicorn"))
+
+
+def test_limits_that_would_close_the_socket_are_off() -> None:
+    plan = systemd.install(settings(), FACTS)
+    assert "StartLimitIntervalSec=0" in unit(plan, "shop.service")
+    assert "TriggerLimitIntervalSec=0" in unit(plan, "shop.socket")
+    assert "PollLimitIntervalSec" not in unit(plan, "shop.socket")
+    assert "PollLimitIntervalSec=0" in unit(systemd.install(settings(), replace(FACTS, systemd="257")), "shop.socket")
+
+
+def test_service_and_smoke_test_share_user_and_sandbox() -> None:
+    sandbox = render("systemd/sandbox.j2", settings())
+    assert "ProtectSystem=strict" in sandbox
+    assert sandbox in unit(systemd.install(settings(), FACTS), "shop.service")
+    assert sandbox in unit(systemd.procedures(settings()), "shop-smoke@.service")
+    assert "ProtectSystem" not in unit(systemd.install(settings(wsgi={"app": "a:b", "sandbox": False}), FACTS), "shop.service")
+
+
+def test_the_smoke_test_is_not_stricter_than_what_serves() -> None:
+    for wsgi in ({"manager": "supervisor"}, {"server": "mod_wsgi"}):
+        made = settings(wsgi={"app": "a:b", **wsgi}, proxy={"kind": "apache"})
+        assert "ProtectSystem" not in unit(systemd.procedures(made), "shop-smoke@.service")
+
+
+def test_a_request_may_finish_before_the_stop_is_forced() -> None:
+    assert "TimeoutStopSec=135" in unit(systemd.install(settings(wsgi={"app": "a:b", "timeout": 120}), FACTS), "shop.service")
+
+
+def test_the_socket_is_where_bind_says() -> None:
+    assert "ListenStream=/run/shop/shop.sock\nSocketUser=root\nSocketGroup=www-data\nSocketMode=0660" in unit(systemd.install(settings(), FACTS), "shop.socket")
+    bound = unit(systemd.install(settings(wsgi={"app": "a:b", "bind": "127.0.0.1:5000"}), FACTS), "shop.socket")
+    assert "ListenStream=127.0.0.1:5000\n" in bound
+    assert "SocketMode" not in bound

@@ -1,0 +1,56 @@
+"""uWSGI's settings as values."""
+
+import configparser
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from tasks.plans import uwsgi
+from tests.unit.values import settings
+
+
+def ini(**wsgi: Any) -> configparser.SectionProxy:
+    parser = configparser.RawConfigParser(strict=False)
+    parser.read_string(uwsgi.files(settings(wsgi={"app": "shop:make()", "server": "uwsgi", **wsgi}))["uwsgi.ini"][0])
+    return parser["uwsgi"]
+
+
+def test_the_master_finishes_requests_instead_of_dying() -> None:
+    found = ini()
+    assert found["module"] == "shop:make()"
+    assert found["hook-master-start"] == "unix_signal:15 gracefully_kill_them_all"
+    assert "die-on-term" not in found
+    assert (found["need-app"], found["strict"], found["harakiri"]) == ("true", "true", "30")
+
+
+def test_options_are_its_own_by_its_own_names() -> None:
+    found = ini(options={"max-requests": 1000, "py-autoreload": False, "route": ["a", "b"]})
+    assert (found["max-requests"], found["py-autoreload"], found["route"]) == ("1000", "false", "b")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"socket": "0.0.0.0:1"}, "is this tool's to set"),
+        ({"http_socket": ":1"}, "is this tool's to set"),
+        ({"logger": "a\nsocket = b"}, "should be a line of text"),
+        ({"logger": "@(exec://id)"}, "should be a line of text"),
+        ({"logger": {"a": 1}}, "should be a line of text"),
+    ],
+)
+def test_what_would_break_out_of_its_line_or_its_place_is_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        ini(options=options)
+
+
+def test_a_factory_with_arguments_is_refused_with_the_way_out() -> None:
+    with pytest.raises(ValidationError, match="write a module that makes the application"):
+        ini(app="shop:make('x')")
+
+
+def test_processes_are_counted_on_the_server_or_as_asked() -> None:
+    start = uwsgi.files(settings(wsgi={"app": "a:b", "server": "uwsgi"}))["start"]
+    assert '--processes "$((2 * $(nproc) + 1))"' in start[0]
+    assert start[1] == 0o755
+    assert "--processes 7" in uwsgi.files(settings(wsgi={"app": "a:b", "server": "uwsgi", "workers": 7}))["start"][0]
