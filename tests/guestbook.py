@@ -216,3 +216,42 @@ INSTALLERS: dict[str, Callable[[Path, list[str]], None]] = {
     "pipenv": _by_pipenv,
     "poetry": _by_poetry,
 }
+
+
+SOURCE_LAYOUT = """
+[project]
+name = "shop"
+version = "1.0"
+requires-python = ">=3.11"
+dependencies = [{dependencies}]
+
+[build-system]
+requires = ["uv_build>=0.9"]
+build-backend = "uv_build"
+"""
+
+
+def source_layout(folder: Path, version: str) -> None:
+    """Make (or change) a uv project whose package is in src/, so that it has to be installed to be imported."""
+    if not folder.exists():
+        (folder / "src/shop").mkdir(parents=True)
+        git(folder, "init", "-q", "-b", "main")
+        git(folder, "config", "user.email", "tests@localhost")
+        git(folder, "config", "user.name", "tests")
+        lines = [line for line in (EXAMPLE / "requirements.txt").read_text().splitlines() if line.startswith("flask==")]
+        (folder / "pyproject.toml").write_text(SOURCE_LAYOUT.format(dependencies=", ".join(f'"{line}"' for line in lines)))
+        tool(folder, "uv", "lock")
+    text = f'from flask import Flask\n\ndef make(greeting="hello"):\n    app = Flask(__name__)\n    app.add_url_rule("/up", "up", lambda: greeting)\n    app.add_url_rule("/version", "version", lambda: "{version}")\n    return app\n\nsite = make()\n'
+    (folder / "src/shop/__init__.py").write_text(text)
+    _commit(folder, version)
+
+
+def in_a_subfolder(folder: Path) -> None:
+    """Add the branch `in-a-subfolder`: the application in web/, with a factory and with a callable of another name."""
+    git(folder, "checkout", "-q", "-b", "in-a-subfolder", "main")
+    (folder / "web").mkdir()
+    for path in git(folder, "ls-tree", "--name-only", "HEAD").splitlines():
+        git(folder, "mv", path, f"web/{path}")
+    (folder / "web/serve.py").write_text("from guestbook import create_app\n\n\ndef make():\n    return create_app()\n\n\nsite = make()\n")
+    _commit(folder, "in a subfolder")
+    git(folder, "checkout", "-q", "main")

@@ -16,6 +16,7 @@ class Load:
     rate: float = 20
     slow_seconds: float = 2.0
     patience: float = 120
+    host: str = ""
     sent: int = 0
     posts: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
@@ -82,7 +83,8 @@ class Load:
     def _ask(self, connection: http.client.HTTPConnection, method: str, path: str, good: tuple[int, ...], body: str | None = None) -> str | None:
         began, said, answer = time.monotonic(), "", None
         try:
-            connection.request(method, path, body, {"Content-Type": "application/x-www-form-urlencoded"} if body else {})
+            headers = {"Content-Type": "application/x-www-form-urlencoded"} if body else {}
+            connection.request(method, path, body, {**headers, **({"Host": self.host} if self.host else {})})
             response = connection.getresponse()
             answer = response.read().decode()
             if response.status not in good:

@@ -144,7 +144,7 @@ class Python(Model):
 class Wsgi(Model):
     """What runs the Python code."""
 
-    app: Annotated[str, _matches(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*(\([^\x00-\x1f]*\))?", "module:callable or module:factory()")]
+    app: Annotated[str, _matches(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*(\([^\x00-\x1f]*\))?", "module:callable or module:factory()")]
     server: Literal["gunicorn", "uwsgi", "mod_wsgi"] = "gunicorn"
     manager: Literal["systemd", "supervisor"] = "systemd"
     workers: Workers = "auto"

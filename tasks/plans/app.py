@@ -114,8 +114,9 @@ def refuse_conflicts(settings: "Settings", facts: "Facts") -> None:
         taken = facts.unit or (f"an account {settings.app.name}" if facts.account else "")
         if taken:
             raise DeployError(f"app.name: the server has {taken}, which is not this tool's; choose another name")
-        if settings.wsgi.bind and any(listener == f"{settings.wsgi.bind}/tcp" for listener in facts.listeners):
-            raise DeployError(f"wsgi.bind: something listens on {settings.wsgi.bind} of this server already; choose another port")
+    bound = [bind for other in facts.manifests if other.get("name") == settings.app.name for bind in other.get("binds", ())]
+    if settings.wsgi.bind and settings.wsgi.bind not in bound and _listens(settings.wsgi.bind, facts):
+        raise DeployError(f"wsgi.bind: something listens on {settings.wsgi.bind} of this server already; choose another port")
     stack.refuse_displacement(settings, facts)
     for other in facts.manifests:
         if other.get("name") == settings.app.name:
@@ -145,3 +146,8 @@ def in_current(settings: "Settings", *command: str) -> tuple[str, ...]:
     user = ("setpriv", f"--reuid={name}", f"--regid={name}", "--init-groups", "--no-new-privs", "--")
     clean = ("env", "-i", "PATH=/usr/local/bin:/usr/bin:/bin", f"HOME={paths.root}", "LANG=C.UTF-8", "TERM=xterm-256color")
     return (*user, *clean, f"{paths.current}/.deploy/with-env", *command)
+
+
+def _listens(bind: str, facts: "Facts") -> bool:
+    port = bind.rpartition(":")[2]
+    return any(listener in (f"{bind}/tcp", f"0.0.0.0:{port}/tcp", f"*:{port}/tcp", f"[::]:{port}/tcp") for listener in facts.listeners)

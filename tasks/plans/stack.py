@@ -55,7 +55,7 @@ def before(settings: "Settings", facts: "Facts") -> Plan:
     front = proxy(settings).install(settings)
     if moves(settings, facts):
         return (*front, *processes) if facts.server == "mod_wsgi" else (*front, *site(settings, facts), *processes)
-    return (*front, *site(settings, facts), *processes, *_leave(settings))
+    return (*front, *processes, *site(settings, facts), *_leave(settings))
 
 
 def after(settings: "Settings", facts: "Facts") -> Plan:

@@ -38,8 +38,10 @@ UNBUILT = (
     re.compile(r"Cannot install ([\w.-]+)\."),
     re.compile(r"not a problem with poetry but .*?([A-Za-z0-9][\w.-]*) \("),
     re.compile(r"╰─> ([A-Za-z0-9][\w.-]*)$", re.MULTILINE),
-    re.compile(r"Collecting ([A-Za-z0-9][\w.-]*)"),
+    re.compile(r"(?:Collecting|Processing) (?:\S*/)?([A-Za-z0-9][\w.-]*)"),
 )
+# Signs that compilers or headers are what is missing; another cause is not mended by them.
+UNCOMPILED = re.compile(r"(?i)\b(gcc|g\+\+|cc|clang|compiler|compilation|make|cmake|pkg-config|\w+_config|python\.h|fatal error: \S+\.h)\b")
 COMPILERS = ("gcc", "g++", "libc6-dev", "make", "pkg-config")
 HEADERS = {
     "mysqlclient": ("default-libmysqlclient-dev",),
@@ -261,9 +263,10 @@ def installed(install: Callable[[], None], python: str) -> None:
             return install()
         except InstallError as error:
             package = unbuilt(str(error))
-            wanted = {*COMPILERS, *development(python), *HEADERS.get(package, ())} - added if package else set()
+            missing = bool(package and UNCOMPILED.search(str(error)))
+            wanted = {*COMPILERS, *development(python), *HEADERS.get(package, ())} - added if missing else set()
             if not wanted:
-                fail(f"{package} could not be built: {last_line(error)}" if package else last_line(error))
+                fail(f"{package} could not be built; the lines above say why: {last_line(error)}" if package else last_line(error))
             say(f"{package} has no wheel for this server and must be built: installing {' '.join(sorted(wanted))}")
             apt = ("apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=300", "install", "--no-install-recommends", "--no-remove", *sorted(wanted))
             try:
@@ -369,6 +372,9 @@ def main() -> None:
             build(made_from, home, wanted, Path(environments) / name, server, python)
         except InstallError as error:
             fail(last_line(error))
+        finally:
+            if not (Path(environments) / name / MARK).exists():
+                shutil.rmtree(Path(environments) / name, ignore_errors=True)
     print(name)
 
 

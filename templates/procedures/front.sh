@@ -16,7 +16,7 @@ check_proxy || exit 1
 if systemctl -q is-active "$wanted" || ! systemctl -q is-active "$other"; then exit 0; fi
 
 before=unwell
-if [ -e "$root/current" ] && ask_service 5 >/dev/null 2>&1; then before=well; fi
+if [ -e "$root/current" ] && ask_health proxy 5 >/dev/null 2>&1; then before=well; fi
 if ! { systemctl disable -q --now "$other" && systemctl enable -q "$wanted" && systemctl restart "$wanted"; }; then fail "$wanted does not start: journalctl -u $wanted"; fi
 [ $before = well ] || exit 0
 said=$(ask_health proxy "$health_timeout") || fail "not well through $wanted: $said"

@@ -138,9 +138,15 @@ start_service() { # start_service yes|no: start what current leads to, and wait 
     *:supervisor) supervisorctl start "$name:0" "$name:1" ;;
     *) false ;;
     esac
-    started_with=$?
+}
+
+shut_door() { # shut_door: the proxy answers 503 and Retry-After instead of handing requests on
+    : >"$run/maintenance"
+    sleep 1
+}
+
+open_door() { # open_door: visitors come in again
     rm -f "$run/maintenance"
-    return $started_with
 }
 
 check_proxy() { # check_proxy: is the proxy's configuration valid?

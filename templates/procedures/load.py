@@ -16,10 +16,9 @@ def load(spec: str) -> Any:
         keywords = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
         name = ast.unparse(call.func)
     found: Any = importlib.import_module(module)
-    for part in name.split("."):
-        if not hasattr(found, part):
-            raise LookupError(f"wsgi.app: {module!r} has no {name!r}")
-        found = getattr(found, part)
+    if not hasattr(found, name):
+        raise LookupError(f"wsgi.app: {module!r} has no {name!r}")
+    found = getattr(found, name)
     if not callable(found):
         raise LookupError(f"wsgi.app: {spec} is not callable")
     return found(*arguments, **keywords) if isinstance(call, ast.Call) else found

@@ -31,5 +31,6 @@ else
 fi
 flock -u 9
 start_service no
+open_door
 # Only then: a reload closes the idle connections of visitors.
 [ $reload = no ] || ! check_proxy || reload_proxy

@@ -9,7 +9,7 @@ root=$1
 
 # An application that is not well already cannot show whether the change is good; it is let through, for a mend may need it.
 before=unwell
-if [ -n "$(server_of_current)" ] && ask_service 5 >/dev/null 2>&1; then before=well; fi
+if [ -n "$(server_of_current)" ] && ask_health proxy 5 >/dev/null 2>&1; then before=well; fi
 
 case $(manager) in
 supervisor)
@@ -19,7 +19,13 @@ supervisor)
     fi ;;
 systemd)
     ! systemctl -q is-active supervisor || supervisorctl update "$name"
-    if ! { systemctl daemon-reload && systemctl enable -q "$name.socket" "$name.service" && systemctl start "$name.socket"; }; then
+    # A socket that is open elsewhere has to be opened anew; after the daemon-reload systemd would only tell where it should be.
+    case "$(systemctl show --property=Listen --value "$name.socket") " in
+    "$(cat "$procedures/listen") "* | ' ') ;;
+    *) systemctl stop "$name.service" "$name.socket" ;;
+    esac
+    systemctl daemon-reload
+    if ! { systemctl enable -q "$name.socket" "$name.service" && systemctl start "$name.socket"; }; then
         fail "systemd does not take $name: systemctl status $name.socket"
     fi
     case $(server_of_current) in

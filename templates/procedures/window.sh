@@ -28,6 +28,7 @@ give_up() { # give_up CAUSE: before the commit point, the old version comes back
     fi
     flock -u 9
     start_service yes
+    open_door
     finish "$id" failed "$1"
     exit 1
 }
@@ -43,8 +44,7 @@ announce() { # announce: a window that would outlast the queue's patience puts u
     estimate=$((size / 30000000 + last))
     [ "$estimate" -le "$hold" ] || {
         stage "this window is estimated at $estimate s, longer than wsgi.hold ($hold s): visitors get the maintenance page (503) until it is over"
-        : >"$run/maintenance"
-        sleep 1
+        shut_door
     }
 }
 
@@ -60,7 +60,7 @@ if [ "$(readlink "$root/current")" != "${old:+releases/$old}" ]; then
     finish "$id" failed "another release serves than when this command began; run it again"
     exit 1
 fi
-rm -f "$run/maintenance"
+open_door
 
 # Room for the dump, and as much again for the journal of putting it back.
 free=$(df -Pk "$root/backups" | awk 'NR == 2 { print $4 }')
@@ -68,6 +68,12 @@ need=10000
 if [ "$dump_wanted" = yes ] && [ -f "$database" ]; then need=$(stat -c %s "$database" "$database-wal" 2>/dev/null | awk '{ size += $1 } END { print int(size * 2 / 1024) + 50000 }'); fi
 [ "$free" -gt "$need" ] || give_up "no room for the window and its dump: $((free / 1024)) MB free, $((need / 1024)) MB needed in $root"
 [ -z "$migrate$restore" ] || announce
+other_server=no
+if [ -n "$old" ] && ! cmp -s "$releases/$old/.deploy/server" "$releases/$new/.deploy/server"; then
+    other_server=yes
+    stage "another WSGI server: visitors get the maintenance page (503), as what waits in the socket was not written for it"
+    shut_door
+fi
 
 stage stop
 stop_service || give_up "the application could not be stopped"
@@ -126,6 +132,8 @@ stage start
 flock -u 9
 start_service yes
 [ $site_changed = no ] || reload_proxy
+[ $other_server = no ] || sleep 1 # a reload returns before the new workers serve
+open_door
 
 # The question waits in the same queue as everybody who came during the window.
 if said=$(ask_health proxy $((health_timeout + $(date +%s) - started))); then
@@ -143,16 +151,20 @@ if [ -n "$migrate$restore" ] || [ -z "$old" ]; then
     exit 1
 fi
 write_durably "$root/log/$id.back" "" # recover.sh goes on from here
+[ $other_server = no ] || shut_door
 flock 9
 stop_service
 switch_to "$old" || {
     flock -u 9
     start_service yes
+    open_door
     finish "$id" failed "not well through the proxy: $said; and current could not be switched back: $new serves"
     exit 1
 }
 flock -u 9
 start_service yes
 [ $site_changed = no ] || reload_proxy
+[ $other_server = no ] || sleep 1
+open_door
 finish "$id" failed "not well through the proxy: $said; the old release serves again"
 exit 1

@@ -8,6 +8,8 @@ import pytest
 from tests.booted import Booth, document
 from tests.load import Load
 
+pytestmark = pytest.mark.matrix
+
 STACKS = [
     *itertools.product(("gunicorn", "uwsgi"), ("systemd", "supervisor"), ("nginx", "apache")),
     ("mod_wsgi", "systemd", "apache"),
@@ -27,7 +29,6 @@ def name(row: tuple[tuple[str, str, str], str, str, str]) -> str:
     return "-".join([*stack, *rest])
 
 
-@pytest.mark.matrix
 @pytest.mark.parametrize("row", MATRIX, ids=name)
 @pytest.mark.usefixtures("installers")
 def test_a_stack_serves_updates_and_comes_back(booth: Booth, row: tuple[tuple[str, str, str], str, str, str]) -> None:

@@ -1,0 +1,101 @@
+"""Environments: locks that are out of date, projects that have to be installed, packages that have to be built, Pythons that are not the server's."""
+
+import pytest
+
+from tests import guestbook
+from tests.booted import Booth
+from tests.guestbook import git
+
+pytestmark = pytest.mark.matrix
+
+
+def test_a_project_in_src_serves_each_versions_own_code(booth: Booth) -> None:
+    server = booth.boot("trixie")
+    guestbook.source_layout(server.folder / "shop", "one")
+    project = 'source = "shop"\nstatic = {}\nref = ""'
+    server.configure(project, 'app = "shop:site"', '[db]\nkind = "none"\n[python]\nversion = "3.13"')
+    server.fab("deploy")
+    assert server.get("/version") == (200, "one")
+    for version in ("two", "three"):
+        guestbook.source_layout(server.folder / "shop", version)
+        server.fab("update")
+        assert server.get("/version") == (200, version)
+    server.fab("rollback")
+    assert server.get("/version") == (200, "two")
+    assert "0 changed in all" not in server.fab("deploy").stdout
+    assert server.get("/version") == (200, "three")
+    assert "editable" not in server.ssh("ls /srv/guestbook/venvs/*/lib/python3.13/site-packages")
+
+
+@pytest.mark.usefixtures("installers")
+@pytest.mark.parametrize(
+    ("installer", "file", "old", "new"),
+    [
+        ("uv", "pyproject.toml", "click==", "click!=0,=="),
+        ("poetry", "pyproject.toml", "click==", "click!=0,=="),
+        ("pipenv", "Pipfile", '"mako" = ', '"Mako" = '),
+    ],
+)
+def test_a_lock_that_is_out_of_date_is_refused_and_the_old_version_serves(booth: Booth, installer: str, file: str, old: str, new: str) -> None:
+    server = booth.deployed()
+    folder = server.folder / "guestbook"
+    git(folder, "checkout", "-q", f"by-{installer}")
+    path = folder / file
+    text = path.read_text()
+    changed = text.replace(old, new) if old in text else text.replace("click = ", "click-plugins = ", 1)
+    assert changed != text
+    path.write_text(changed)
+    server.configure('ref = ""')
+    said = server.fab("update", code=1)
+    assert "lock" in said.stderr and ("out of date" in said.stderr or "needs to be updated" in said.stderr), said.stderr
+    assert server.get("/version") == (200, "v1")
+    assert server.ssh("ls /srv/guestbook/venvs | wc -l") == "1"
+
+
+@pytest.mark.parametrize("installer", ["pip", "uv"])
+def test_what_must_be_built_is_named_and_gets_its_compilers(booth: Booth, installer: str) -> None:
+    server = booth.deployed()
+    server.ssh("! command -v gcc")
+    server.configure(more=f'[python]\ninstaller = "{installer}"\npackages = ["mysqlclient==2.2.7"]')
+    said = server.fab("update").stdout
+    assert "mysqlclient has no wheel for this server and must be built: installing default-libmysqlclient-dev" in said
+    assert "python3-dev" in said
+    assert server.ssh("/srv/guestbook/current/.deploy/venv/bin/python -c 'import MySQLdb; print(MySQLdb.__name__)'") == "MySQLdb"
+    assert "already current" in server.fab("update").stdout
+
+
+def test_a_package_that_cannot_be_built_leaves_the_old_version_and_says_which(booth: Booth) -> None:
+    server = booth.deployed()
+    (server.folder / "guestbook/broken").mkdir()
+    (server.folder / "guestbook/broken/setup.py").write_text("raise SystemExit('this cannot be built')\n")
+    requirements = server.folder / "guestbook/requirements.txt"
+    requirements.write_text(requirements.read_text() + "./broken\n")
+    server.configure('ref = ""')
+    said = server.fab("update", code=1).stderr
+    assert "broken" in said
+    assert server.get("/version") == (200, "v1")
+
+
+def test_a_python_that_cannot_be_had_is_refused_before_anything_changes(booth: Booth) -> None:
+    server = booth.deployed()
+    server.ssh("echo '127.0.0.1 github.com' >> /etc/hosts")
+    before = server.fingerprint()
+    server.configure(more='[python]\nversion = "3.12"')
+    assert "has Python 3.11.2 and no 3.12, and uv's builds cannot be fetched from this server" in server.fab("deploy", code=1).stderr
+    server.configure(wsgi='server = "mod_wsgi"', more='[python]\nversion = "3.12"\n[proxy]\nkind = "apache"')
+    assert "builds mod_wsgi for its own Python (3.11.2) only" in server.fab("deploy", code=1).stderr
+    assert server.fingerprint() == before
+    assert server.get("/version") == (200, "v1")
+
+
+@pytest.mark.parametrize("server_kind", ["gunicorn", "uwsgi", "mod_wsgi"])
+def test_a_subfolder_a_factory_and_a_callable_of_another_name(booth: Booth, server_kind: str) -> None:
+    server = booth.deployed()
+    guestbook.in_a_subfolder(server.folder / "guestbook")
+    proxy = '[proxy]\nkind = "apache"' if server_kind == "mod_wsgi" else ""
+    for callable_name in ("serve:make()", "serve:site"):
+        server.configure('ref = "in-a-subfolder"\nsubdir = "web"', f'app = "{callable_name}"\nserver = "{server_kind}"', proxy)
+        server.fab("deploy")
+        assert server.get("/version") == (200, "v1")
+        assert "body" in server.get("/static/style.css")[1]
+        assert len(server.rows()) == 10

@@ -1,0 +1,175 @@
+"""A live server moves from one stack to another when hosts.toml says so: the site answers again, with its rows and its variables."""
+
+import http.client
+
+import pytest
+
+from tests.booted import Booth, Server
+from tests.load import Load
+
+pytestmark = pytest.mark.matrix
+
+APACHE = '[proxy]\nkind = "apache"'
+
+
+def moved(server: Server, rows: list[str], wsgi: str = "", more: str = "") -> str:
+    """Deploy with these settings; the site must answer with what it had, and a second deploy must change nothing. Returns what was said."""
+    secret = server.ssh("cat /srv/guestbook/shared/secrets.env")
+    server.configure(wsgi=wsgi, more=more)
+    said = server.fab("deploy").stdout
+    assert server.get("/version") == (200, "v1")
+    assert "body" in server.get("/static/style.css")[1]
+    assert server.rows() == rows
+    assert server.ssh("cat /srv/guestbook/shared/secrets.env") == secret
+    assert "0 changed in all" in server.fab("deploy").stdout
+    return said
+
+
+def test_from_nginx_to_apache_and_back(booth: Booth) -> None:
+    server = booth.deployed()
+    rows = server.rows()
+    moved(server, rows, more=APACHE)
+    assert server.ssh("systemctl is-active nginx; systemctl is-enabled nginx; true") == "inactive\ndisabled"
+    server.ssh("test ! -e /etc/nginx/sites-enabled/guestbook && test ! -e /etc/nginx/sites-available/guestbook")
+    moved(server, rows)
+    assert server.ssh("systemctl is-active apache2; systemctl is-enabled apache2; true") == "inactive\ndisabled"
+    server.fab("system.reboot")
+    server.wait_until(lambda: server.get("/version") == (200, "v1"), what="the site is back after a reboot")
+
+
+def test_from_systemd_to_supervisor_and_back(booth: Booth) -> None:
+    server = booth.deployed()
+    rows = server.rows()
+    moved(server, rows, 'manager = "supervisor"')
+    server.ssh("test ! -e /etc/systemd/system/guestbook.service && test ! -e /etc/systemd/system/guestbook.socket")
+    assert "guestbook.service" not in server.ssh("systemctl list-units --all --plain --no-legend 'guestbook*'")
+    assert server.ssh("supervisorctl status").count("RUNNING") == 2
+    moved(server, rows)
+    assert server.ssh("test ! -e /etc/supervisor/conf.d/guestbook.conf && supervisorctl status") == ""
+
+
+def test_from_gunicorn_to_uwsgi_loses_no_row_and_rollback_leads_back(booth: Booth) -> None:
+    server = booth.deployed()
+    rows = server.rows()
+    moved(server, rows, 'server = "uwsgi"')
+    assert "uwsgi" in server.ssh("cat /proc/$(systemctl show -p MainPID --value guestbook)/cmdline | tr '\\0' ' '")
+    server.fab("rollback")
+    assert server.get("/version") == (200, "v1")
+    assert "gunicorn" in server.ssh("cat /proc/$(systemctl show -p MainPID --value guestbook)/cmdline | tr '\\0' ' '")
+    assert server.rows() == rows
+
+
+def test_into_apache_itself_and_out_again(booth: Booth) -> None:
+    server = booth.deployed()
+    rows = server.rows()
+    moved(server, rows, 'server = "mod_wsgi"', APACHE)
+    assert server.ssh("grep -ls '^(wsgi:guestbook)' /proc/[0-9]*/cmdline | wc -l") == str(2 * int(server.ssh("nproc")) + 1)
+    server.ssh("test ! -e /etc/systemd/system/guestbook.service")
+    assert "refused" not in server.fab("status").stdout
+    moved(server, rows, 'server = "uwsgi"\nmanager = "supervisor"')
+    server.ssh("test ! -e /etc/systemd/system/apache2.service.d/decant-guestbook.conf")
+    assert server.ssh("systemctl is-active apache2; true") == "inactive"
+
+
+@pytest.mark.parametrize("manager", ["systemd", "supervisor"])
+def test_to_an_address_of_its_own(booth: Booth, manager: str) -> None:
+    server = booth.deployed()
+    rows = server.rows()
+    wsgi = f'bind = "127.0.0.1:5000"\nmanager = "{manager}"'
+    moved(server, rows, wsgi, APACHE)
+    assert "127.0.0.1:5000" in server.ssh("ss -Hltn")
+    server.configure('ref = "migrates"', wsgi, APACHE)
+    with Load(server.address) as load:
+        server.fab("update")
+    assert load.lost == []
+    assert load.versions.keys() == {"v1", "migrates"}
+
+
+def test_a_proxy_that_serves_others_stays_and_nothing_is_changed(booth: Booth) -> None:
+    server = booth.deployed()
+    server.ssh("printf 'server { listen 80; server_name blog.test; return 200 blog; }' > /etc/nginx/sites-enabled/blog && systemctl reload nginx")
+    before = server.fingerprint()
+    server.configure(more=APACHE)
+    said = server.fab("deploy", code=1).stderr
+    assert "nginx on this server serves others, too (/etc/nginx/sites-enabled/blog)" in said
+    assert 'set proxy.kind = "nginx"' in said
+    assert server.fingerprint() == before
+    assert server.get("/version") == (200, "v1")
+
+
+def test_a_proxy_that_does_not_take_the_site_leaves_the_old_one_serving(booth: Booth) -> None:
+    server = booth.deployed()
+    server.ssh(
+        "apt-get -qq update && apt-get -qq install -y --no-install-recommends apache2 >/dev/null 2>&1; sed -i 's/^Listen 80$/Listen 8080/' /etc/apache2/ports.conf"
+    )
+    server.configure(more=APACHE)
+    said = server.fab("deploy", code=1).stderr
+    assert "not well through apache2" in said
+    assert server.get("/version") == (200, "v1")
+    assert server.ssh("systemctl is-enabled nginx") == "enabled"
+    assert server.ssh("systemctl is-active apache2; true") == "inactive"
+
+
+def test_members_of_the_group_supervisor_need_no_sudo(booth: Booth) -> None:
+    server = booth.deployed()
+    login = server.login("passwordless")
+    server.configure(wsgi='manager = "supervisor"', more=login)
+    server.fab("supervisor.install")
+    assert server.ssh("supervisorctl status", user="deployer").count("RUNNING") == 2
+    assert server.ssh("stat -c '%U:%G %a' /run/supervisor.sock") == "root:supervisor 770"
+    assert "supervisor" not in server.ssh("id -nG guestbook")
+    server.ssh("systemctl restart supervisor")
+    server.wait_until(lambda: server.ssh("supervisorctl status", user="deployer", check=False).count("RUNNING") == 2)
+    assert server.ssh("stat -c '%U:%G %a' /run/supervisor.sock") == "root:supervisor 770"
+
+
+def test_the_tasks_of_the_other_namespaces_run_alone(booth: Booth) -> None:
+    server = booth.deployed()
+    server.configure(wsgi='server = "uwsgi"\nmanager = "supervisor"', more=APACHE)
+    server.fab("deploy")
+    for task, said in {
+        "uwsgi.install": "0 changed",
+        "supervisor.install": "0 changed",
+        "uwsgi.status": "RUNNING",
+        "supervisor.status": "RUNNING",
+        "uwsgi.logs": "uWSGI",
+        "uwsgi.reload": "reload of guestbook",
+        "uwsgi.restart": "restart behind the open socket",
+        "supervisor.restart": "restart behind the open socket",
+        "supervisor.reload": "program read anew",
+        "apache.install": "0 changed",
+        "apache.site": "0 changed",
+        "apache.check": "Syntax OK",
+        "apache.status": "apache2.service",
+        "apache.logs": "GET /",
+        "apache.reload": "reload of Apache",
+        "apache.restart": "restart of Apache",
+        "status": "running",
+    }.items():
+        assert said in server.fab(task).stdout, task
+        server.wait_until(lambda: server.get("/version") == (200, "v1"), seconds=10)
+    for task in ("uwsgi.stop", "supervisor.stop"):
+        server.fab(task)
+        assert server.get("/version")[0] == 503
+        assert server.get("/static/style.css")[0] == 200
+        server.fab(task.replace("stop", "start"))
+        assert server.get("/version") == (200, "v1")
+    server.fab("apache.stop")
+    with pytest.raises((ConnectionRefusedError, http.client.HTTPException)):
+        server.get("/version")
+    server.fab("apache.start")
+    assert server.get("/version") == (200, "v1")
+    server.fab("apache.remove")
+    assert server.get("/version") != (200, "v1")
+    server.fab("apache.site")
+    server.wait_until(lambda: server.get("/version") == (200, "v1"))
+    assert 'wsgi.server is "uwsgi"; its tasks are uwsgi.*' in server.fab("gunicorn.restart", code=1).stderr
+    assert 'proxy.kind is "apache"; its tasks are apache.*' in server.fab("nginx.reload", code=1).stderr
+
+    server.configure(wsgi='server = "mod_wsgi"', more=APACHE)
+    server.fab("deploy")
+    with Load(server.address) as load:
+        assert "restart behind the open socket" in server.fab("mod-wsgi.reload").stdout
+        assert "0 changed" in server.fab("mod-wsgi.install").stdout
+    assert load.lost == []
+    assert "does not run under supervisor" in server.fab("supervisor.restart", code=1).stderr
