@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.servers.test_stacks import MATRIX
+
 ROOT = Path(__file__).parents[2]
 
 FLOORS = [
@@ -93,3 +95,10 @@ def test_every_namespace_lists_its_tasks() -> None:
         "lab.": "up down list",
     }
     assert {prefix + name for prefix, names in wanted.items() for name in names.split()} <= listed
+
+
+def test_the_table_of_tested_stacks_is_the_matrix_itself() -> None:
+    text = (ROOT / "docs/stacks.md").read_text()
+    for (server, manager, proxy), *rest in MATRIX:
+        assert f"| {' | '.join((server, '(Apache)' if server == 'mod_wsgi' else manager, proxy, *rest))} |\n" in text
+    assert text.count("| bookworm |") + text.count("| trixie |") == len(MATRIX)
