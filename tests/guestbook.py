@@ -61,9 +61,7 @@ MIGRATED = 'abort(500) if "mood" in str(db.session.execute(text("SELECT sql FROM
 def make(folder: Path) -> Path:
     """Make the repository and return its folder. Branches: main (version v1) and what `branches` lists."""
     shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("hosts.toml", "__pycache__", ".lab"))
-    git(folder, "init", "-q", "-b", "main")
-    git(folder, "config", "user.email", "tests@localhost")
-    git(folder, "config", "user.name", "tests")
+    _repository(folder)
     views = folder / "guestbook/views.py"
     views.write_text(views.read_text() + "\n\nfrom guestbook import testing  # noqa\n")
     _version(folder, "v1")
@@ -81,6 +79,12 @@ def make(folder: Path) -> Path:
 def git(folder: Path, *words: str) -> str:
     """Run git there and return what it prints."""
     return subprocess.run(["git", "-C", str(folder), *words], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def _repository(folder: Path) -> None:
+    git(folder, "init", "-q", "-b", "main")
+    git(folder, "config", "user.email", "tests@localhost")
+    git(folder, "config", "user.name", "tests")
 
 
 def _commit(folder: Path, message: str) -> None:
@@ -235,9 +239,7 @@ def source_layout(folder: Path, version: str) -> None:
     """Make (or change) a uv project whose package is in src/, so that it has to be installed to be imported."""
     if not folder.exists():
         (folder / "src/shop").mkdir(parents=True)
-        git(folder, "init", "-q", "-b", "main")
-        git(folder, "config", "user.email", "tests@localhost")
-        git(folder, "config", "user.name", "tests")
+        _repository(folder)
         lines = [line for line in (EXAMPLE / "requirements.txt").read_text().splitlines() if line.startswith("flask==")]
         (folder / "pyproject.toml").write_text(SOURCE_LAYOUT.format(dependencies=", ".join(f'"{line}"' for line in lines)))
         tool(folder, "uv", "lock")

@@ -53,7 +53,7 @@ def refuse_unreachable(settings: "Settings", facts: "Facts") -> None:
     if wanted not in facts.pythons and facts.managed_python != "yes":
         raise DeployError(
             f"python.version: {facts.os_name} has Python {has} and no {wanted}, and uv's builds cannot be fetched from this server "
-            "(github.com does not answer); use the distribution's, or let the server reach github.com"
+            "(github.com does not answer, and /etc/uv/uv.toml there names no mirror); use the distribution's, or let the server reach one of them"
         )
 
 

@@ -36,8 +36,9 @@ set -- ${SSH_CONNECTION:-}
 fact ssh_port "${4:-22}"
 sed -n 's/^[Pp]ort[[:space:]][[:space:]]*\([0-9][0-9]*\).*/ssh_port\t\1/p' /etc/ssh/sshd_config /etc/ssh/sshd_config.d/*.conf 2>/dev/null
 if [ -n "$wanted_python" ] && [ ! -x "/opt/decant/python/$wanted_python/bin/python3" ]; then
-    # Where uv gets its Pythons from: it is asked for only when hosts.toml names a version.
-    fact managed_python "$(timeout 10 bash -c 'exec 3<>/dev/tcp/github.com/443' 2>/dev/null && echo yes)"
+    # Where uv gets its Pythons from, or the mirror that the server's own settings name; looked for only when hosts.toml asks for a version.
+    fact managed_python "$({ grep -qsE '^python-(install-mirror|downloads-json-url)' /etc/uv/uv.toml ||
+        timeout 10 bash -c 'exec 3<>/dev/tcp/github.com/443' 2>/dev/null; } && echo yes)"
 else
     fact managed_python yes
 fi

@@ -1,7 +1,11 @@
 """Environments: locks that are out of date, projects that have to be installed, packages that have to be built, Pythons that are not the server's."""
 
+import base64
+import json
+
 import pytest
 
+from tasks.core import lab
 from tests import guestbook
 from tests.booted import Booth
 from tests.guestbook import git
@@ -74,6 +78,40 @@ def test_a_package_that_cannot_be_built_leaves_the_old_version_and_says_which(bo
     said = server.fab("update", code=1).stderr
     assert "broken" in said
     assert server.get("/version") == (200, "v1")
+
+
+# A Python in the layout in which uv fetches them, packed from a server of the other suite.
+PACK = """
+apt-get -qq update && apt-get -qq install -y --no-install-recommends python3 >/dev/null 2>&1
+mkdir -p /tmp/pack/python/bin /tmp/pack/python/lib && cp /usr/bin/python3.11 /tmp/pack/python/bin/ && cp -a /usr/lib/python3.11 /tmp/pack/python/lib/
+rm -f /tmp/pack/python/lib/python3.11/sitecustomize.py && ln -s python3.11 /tmp/pack/python/bin/python3 && tar -C /tmp/pack -cf - python | base64
+"""
+PYTHONS = {
+    "cpython-3.11.2-linux-x86_64-gnu": {
+        **{"name": "cpython", "arch": {"family": "x86_64", "variant": None}, "os": "linux", "libc": "gnu", "variant": None, "build": "20260101"},
+        **{"major": 3, "minor": 11, "patch": 2, "prerelease": "", "url": "file:///opt/python.tar", "sha256": None},
+    }
+}
+
+
+def test_a_python_that_the_distribution_lacks_is_fetched_by_uv(booth: Booth) -> None:
+    packed = base64.b64decode(booth.boot("bookworm").ssh(PACK))
+    server = booth.boot("trixie")
+    root = lab.STATE / "servers" / server.name / "root"
+    (root / "opt/python.tar").write_bytes(packed)
+    (root / "opt/pythons.json").write_text(json.dumps(PYTHONS))
+    with (root / "etc/uv/uv.toml").open("a") as file:
+        file.write('python-downloads-json-url = "/opt/pythons.json"\n')
+    python = '[python]\nversion = "3.11"\ninstaller = "uv"'
+    server.configure(more=python)
+    server.fab("deploy")
+    assert server.get("/version") == (200, "v1")
+    assert server.ssh("/srv/guestbook/current/.deploy/venv/bin/python -V; python3 -V").splitlines()[0] == "Python 3.11.2"
+    assert "3.13" in server.ssh("python3 -V")
+    assert "0 changed in all" in server.fab("deploy").stdout
+    server.configure('ref = "better"', 'server = "uwsgi"', python)
+    server.fab("update")
+    assert server.get("/version") == (200, "better")
 
 
 def test_a_python_that_cannot_be_had_is_refused_before_anything_changes(booth: Booth) -> None:
