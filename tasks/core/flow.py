@@ -265,7 +265,7 @@ def status(host: Host) -> dict[str, Any]:
     health = "nothing is deployed"
     if current:
         asked = ("python3", "-I", f"{settings.paths.procedures}/health.py", "proxy")
-        command = (*asked, words["health_path"], words["health_host"], words["health_status"], "5", words["scheme"])
+        command = (*asked, words["health_path"], words["health_host"], words["health_status"], "5", words["scheme"], "http")
         health = host.read("sh", "-c", '"$@" && echo well || true', "health", *command)
     return {
         "host": host.name,

@@ -105,8 +105,8 @@ def test_a_window_that_outlasts_the_patience_puts_up_the_maintenance_page(booth:
 
 def test_units_that_break_the_application_are_put_back(booth: Booth) -> None:
     server = booth.deployed()
-    (server.folder / "templates/gunicorn").mkdir(parents=True)
-    (server.folder / "templates/gunicorn/sandbox.j2").write_text("User=nobody\nGroup=nogroup\n")
+    (server.folder / "templates/systemd").mkdir(parents=True)
+    (server.folder / "templates/systemd/sandbox.j2").write_text("User=nobody\nGroup=nogroup\n")
     with Load(server.address) as load:
         said = server.fab("deploy", code=1).stderr
     assert "restart.sh" in said

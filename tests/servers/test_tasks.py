@@ -26,7 +26,7 @@ from tests.booted import Booth, Server
         (["gunicorn.install"], "0 changed"),
         (["gunicorn.status"], "guestbook.socket"),
         (["gunicorn.logs"], "gunicorn"),
-        (["gunicorn.reload"], "reload of guestbook.service"),
+        (["gunicorn.reload"], "reload of guestbook"),
         (["gunicorn.restart"], "restart behind the open socket"),
         (["nginx.install"], "0 changed"),
         (["nginx.site"], "0 changed"),
