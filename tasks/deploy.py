@@ -36,7 +36,8 @@ def deploy(c: Any, json: bool = False) -> None:
         with flow.locked(host, "deploy"):
             changed = host.changes(provision(host.settings, host.facts))
             if host.dry:
-                return flow.preview(host)
+                flow.preview(host)
+                return host.summary(host.apply(stack.after(host.settings, host.facts))) if stack.moves(host.settings, host.facts) else None
             facts, outcome = host.facts, flow.run(host, "deploy")
             if outcome.result != "failed" and stack.moves(host.settings, facts):
                 changed += host.changes(stack.after(host.settings, facts))

@@ -9,7 +9,7 @@ from tasks.core.errors import ConnectError, DeployError
 from tasks.core.host import Host
 from tasks.core.steps import Run
 from tasks.plans import app as app_plans
-from tasks.plans import python
+from tasks.plans import python, stack
 from tasks.plans import system as plans
 
 
@@ -120,6 +120,11 @@ def prepare(host: Host) -> None:
     python.refuse_unreachable(host.settings, host.facts)
     refuse_lockout(host)
     host.need_room()
+    gives_way = stack.displaced(host.settings, host.facts)
+    if gives_way:
+        host.output.line(
+            f"{gives_way} serves nothing but {host.settings.app.name} here and gives way to {host.settings.proxy.kind}: it is stopped and disabled"
+        )
     found = plans.strangers(host.settings, host.facts)
     if found and host.settings.system.firewall == "auto":
         host.output.line(f"no firewall: {', '.join(found)} listen publicly and would be cut off; add them to system.allow, or set system.firewall = true")

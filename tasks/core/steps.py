@@ -247,9 +247,10 @@ class Together(Step):
     steps: tuple[Step, ...]
     validate: tuple[str, ...]
     undo: tuple[str, ...] = ("true",)
+    label: str = ""
 
     def __str__(self) -> str:
-        return f"check {' '.join(self.validate)}"
+        return self.label or f"check {' '.join(self.validate)}"
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,12 @@ def site(settings: "Settings", ipv6: bool = True) -> Plan:
     # nginx's site of this application
     steps += [Absent(f"/etc/nginx/sites-{place}/{name}", notify=("nginx.service.reload",)) for place in ("enabled", "available")]
     front = ("sh", f"{paths.procedures}/front.sh", paths.root)
-    return (Together(tuple(steps), validate=front, undo=front), Unit(UNIT, enabled=True, running=True), Notify(RELOAD), Notify("nginx.service.reload"))
+    return (
+        Together(tuple(steps), validate=front, undo=front, label="check of the site"),
+        Unit(UNIT, enabled=True, running=True),
+        Notify(RELOAD),
+        Notify("nginx.service.reload"),
+    )
 
 
 def remove(settings: "Settings") -> Plan:

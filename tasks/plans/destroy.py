@@ -31,7 +31,7 @@ def everything(settings: "Settings", facts: "Facts", manifest: dict[str, Any], d
     others = [other for other in facts.manifests if other.get("name") != name]
     return (
         Directory(BACKUPS, mode=0o700),
-        Together(tuple(stopped), validate=("true",), undo=("sh", "-c", RESTART, "sh", root)),
+        Together(tuple(stopped), validate=("true",), undo=("sh", "-c", RESTART, "sh", root), label="everything stopped"),
         *(Absent(path, notify=_notify(path)) for path in files if path not in sites),
         *(Notify(action) for action in ("daemon-reload", "supervisor-update", nginx.RELOAD, apache.RELOAD)),
         *_firewall(facts, others, manifest),

@@ -38,7 +38,12 @@ def site(settings: "Settings", ipv6: bool = True) -> Plan:
     # Apache's site of this application
     steps += [Absent(path, notify=(apache.RELOAD,)) for path in apache.sites(name)]
     front = ("sh", f"{paths.procedures}/front.sh", paths.root)
-    return (Together(tuple(steps), validate=front, undo=front), Unit(UNIT, enabled=True, running=True), Notify(RELOAD), Notify(apache.RELOAD))
+    return (
+        Together(tuple(steps), validate=front, undo=front, label="check of the site"),
+        Unit(UNIT, enabled=True, running=True),
+        Notify(RELOAD),
+        Notify(apache.RELOAD),
+    )
 
 
 def remove(settings: "Settings") -> Plan:

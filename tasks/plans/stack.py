@@ -81,6 +81,12 @@ def site(settings: "Settings", facts: "Facts") -> Plan:
     return plan
 
 
+def displaced(settings: "Settings", facts: "Facts") -> str:
+    """Return the proxy that gives way to the chosen one, or an empty string."""
+    ours, other = ("nginx", "apache2") if settings.proxy.kind == "nginx" else ("apache2", "nginx")
+    return other if other in facts.proxies and ours not in facts.proxies else ""
+
+
 def refuse_displacement(settings: "Settings", facts: "Facts") -> None:
     """Raise DeployError where the chosen proxy cannot have its port: the other one serves more than this application, or a stranger holds it."""
     kind = settings.proxy.kind
@@ -90,7 +96,7 @@ def refuse_displacement(settings: "Settings", facts: "Facts") -> None:
     own = settings.app.name
     known = {*DISTRIBUTION, f"/etc/nginx/sites-enabled/{own}", f"/etc/apache2/sites-enabled/{own}.conf", f"/etc/apache2/sites-enabled/000-{own}.conf"}
     strange = [site for site in facts.sites if site.startswith(folder) and site not in known]
-    if other in facts.proxies and strange:
+    if displaced(settings, facts) and strange:
         keep = "apache" if kind == "nginx" else "nginx"
         raise DeployError(
             f'proxy.kind: {other} on this server serves others, too ({", ".join(strange)}), so {ours} cannot take its place; set proxy.kind = "{keep}", or move them first'

@@ -43,7 +43,11 @@ def install(settings: "Settings", facts: "Facts") -> Plan:
         File(paths.listen, f"{settings.wsgi.bind or paths.socket}\n"),
         File(paths.program, render("supervisor/program.j2", settings)),
     )
-    return (*control(settings, facts), Together(files, validate=restart, undo=restart), *start(settings, facts))
+    return (
+        *control(settings, facts),
+        Together(files, validate=restart, undo=restart, label="check of the application under supervisor"),
+        *start(settings, facts),
+    )
 
 
 def start(settings: "Settings", facts: "Facts") -> Plan:

@@ -101,6 +101,13 @@ proxy() { # who faces the visitors: nginx, apache2, or none
     else echo none; fi
 }
 
+can_serve() { # can_serve RELEASE: is this server set up for the WSGI server that the release wants?
+    case $(cat "$releases/$1/.deploy/server"):$(manager):$(proxy) in
+    mod_wsgi:*:apache2) [ -e /etc/apache2/mods-enabled/wsgi.load ] ;;
+    mod_wsgi:*:nginx | *:none:*) false ;;
+    esac
+}
+
 daemons() { # the pids of the application's daemon processes in Apache
     grep -ls "^(wsgi:$name)" /proc/[0-9]*/cmdline | while IFS=/ read -r _ _ pid _; do
         [ "$(stat -c %U "/proc/$pid" 2>/dev/null)" != "$user" ] || printf '%s\n' "$pid"
@@ -124,8 +131,8 @@ end_daemons() { # end_daemons: let Apache's daemon processes finish and end. It 
 
 stop_service() { # stop_service: end every process of the application when it has answered; its socket stays open, and requests wait in it
     case $(manager) in
-    systemd) systemctl stop "$name.service" ;;
-    supervisor) supervisorctl stop "$name:1" ;;
+    systemd) systemctl stop "$name.service" 2>/dev/null ;; # it warns that the socket stays open, which is what we want
+    supervisor) supervisorctl stop "$name:1" >/dev/null ;;
     esac && end_daemons
 }
 

@@ -62,6 +62,8 @@ if [ "$(readlink "$root/current")" != "${old:+releases/$old}" ]; then
 fi
 open_door
 
+can_serve "$new" || give_up "this server is not set up for $(cat "$releases/$new/.deploy/server"), which $new wants; run: fab deploy, with hosts.toml as that release needs it"
+
 # Room for the dump, and as much again for the journal of putting it back.
 free=$(df -Pk "$root/backups" | awk 'NR == 2 { print $4 }')
 need=10000

@@ -65,7 +65,9 @@ def test_into_apache_itself_and_out_again(booth: Booth) -> None:
     moved(server, rows, 'server = "mod_wsgi"', APACHE)
     assert server.ssh("grep -ls '^(wsgi:guestbook)' /proc/[0-9]*/cmdline | wc -l") == str(2 * int(server.ssh("nproc")) + 1)
     server.ssh("test ! -e /etc/systemd/system/guestbook.service")
-    assert "refused" not in server.fab("status").stdout
+    said = server.fab("rollback", code=1).stderr
+    assert "this server is not set up for gunicorn" in said and "run: fab deploy" in said
+    assert server.get("/version") == (200, "v1")
     moved(server, rows, 'server = "uwsgi"\nmanager = "supervisor"')
     server.ssh("test ! -e /etc/systemd/system/apache2.service.d/decant-guestbook.conf")
     assert server.ssh("systemctl is-active apache2; true") == "inactive"
