@@ -297,10 +297,10 @@ def compile_plan(sections: Iterable[tuple[Mode, Plan]], app: str, lock: tuple[st
 def _calls(plan: Iterable[Step], numbered: list[Step], sent: dict[str, bytes]) -> Iterator[str]:
     for step in plan:
         if isinstance(step, Together):
-            yield shell.join(("together", shell.join(step.undo)))
+            yield shell.join(("together", shell.join(step.validate), shell.join(step.undo)))
             yield from _calls(step.steps, numbered, sent)
             numbered.append(step)
-            yield shell.join(("agree", str(len(numbered)), shell.join(step.validate)))
+            yield shell.join(("agree", str(len(numbered))))
             continue
         numbered.append(step)
         words = [_word(word, f"{len(numbered)}", sent) for word in step.words()]

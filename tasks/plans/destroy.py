@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.core.paths import MANIFESTS, PENDING
 from tasks.core.steps import Absent, Directory, Notify, Plan, Run, Step, Together, Unit
-from tasks.plans import apache, nginx, stack
+from tasks.plans import apache, app, nginx, stack
 
 if TYPE_CHECKING:
     from tasks.core.facts import Facts
@@ -13,16 +13,20 @@ if TYPE_CHECKING:
 BACKUPS = "/var/lib/decant/backups"
 # Processes of the account may take a moment to end.
 USERDEL = 'tries=0; until userdel "$1"; do tries=$((tries + 1)); [ $tries -lt 50 ] || exit 1; sleep 0.2; done'
-RESTART = 'sh "$1/procedures/restart.sh" "$1"; sh "$1/procedures/front.sh" "$1"; systemctl try-reload-or-restart nginx apache2'
+RESTART = 'rm -f "/run/$2/maintenance"; sh "$1/procedures/restart.sh" "$1"; sh "$1/procedures/front.sh" "$1"; systemctl try-reload-or-restart nginx apache2'
 
 
 def everything(settings: "Settings", facts: "Facts", manifest: dict[str, Any], dump: str) -> Plan:
     """Stop, dump to the file `dump` (none where it is empty), remove. Until the dump is there, a failure brings the site back."""
     name, root = settings.app.name, str(manifest["root"])
-    files = [str(path) for path in manifest["files"]]
+    files = [str(path) for path in manifest.get("files", app.own_files(settings))]
     sites = [path for path in files if path.startswith(("/etc/nginx/", "/etc/apache2/"))]
     stopped: list[Step] = [Absent(path, notify=(nginx.RELOAD if path.startswith("/etc/nginx/") else apache.RELOAD,)) for path in sites]
-    stopped += [Run(("supervisorctl", "stop", f"{name}:*"), unless=_missing(settings.paths.program), label=f"stop of program {name}")]
+    stop = f"{root}/procedures/stop.sh"
+    stopped += [
+        Run(("sh", stop, root), unless=_missing(stop), label=f"stop of {name}"),
+        Run(("supervisorctl", "stop", f"{name}:*"), unless=_missing(settings.paths.program), label=f"stop of program {name}"),
+    ]
     stopped += [Unit(str(unit), enabled=False, running=False) for unit in manifest["units"]]
     database = str(manifest.get("database", ""))
     if dump and database:
@@ -31,21 +35,23 @@ def everything(settings: "Settings", facts: "Facts", manifest: dict[str, Any], d
     others = [other for other in facts.manifests if other.get("name") != name]
     return (
         Directory(BACKUPS, mode=0o700),
-        Together(tuple(stopped), validate=("true",), undo=("sh", "-c", RESTART, "sh", root), label="everything stopped"),
+        Together(tuple(stopped), validate=("true",), undo=("sh", "-c", RESTART, "sh", root, name), label="everything stopped"),
         *(Absent(path, notify=_notify(path)) for path in files if path not in sites),
         *(Notify(action) for action in ("daemon-reload", "supervisor-update", nginx.RELOAD, apache.RELOAD)),
-        *_firewall(facts, others, manifest),
+        *_firewall(facts, others, manifest, files),
         Run(("sh", "-c", USERDEL, "sh", name), unless=("sh", "-c", '! getent passwd "$1"', "sh", name), label=f"account {name}"),
         *(Run(("rm", "-rf", path), unless=_missing(path), label=f"remove {path}") for path in (root, f"/run/{name}")),
-        Run(("sh", "-c", 'rm -f "$1" "$1".*', "sh", settings.paths.program_log), unless=_missing(settings.paths.program_log), label="remove the log"),
+        *(
+            Run(("sh", "-c", 'rm -f "$1" "$1".*', "sh", log), unless=_missing(log), label=f"remove {log}")
+            for log in (settings.paths.program_log, *apache.logs(settings))
+        ),
         Absent(f"{MANIFESTS}/{name}.json"),
         Run(("rm", "-rf", f"{MANIFESTS}/{name}.files", f"{PENDING}/{name}"), label="remove the record"),
     )
 
 
-def _firewall(facts: "Facts", others: list[Any], manifest: dict[str, Any]) -> Plan:
+def _firewall(facts: "Facts", others: list[Any], manifest: dict[str, Any], files: list[str]) -> Plan:
     """Close the ports that nobody needs any more; where a proxy serves somebody's own sites, they stay open."""
-    files = set(map(str, manifest["files"]))
     if any(site not in stack.DISTRIBUTION and site not in files for site in facts.sites):
         return ()
     needed = {str(port) for other in others for port in other.get("ports", ())}

@@ -4,7 +4,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from tasks.core.errors import DeployError
-from tasks.core.steps import Plan
+from tasks.core.steps import Plan, Unit
 from tasks.plans import apache, gunicorn, mod_wsgi, nginx, supervisor, systemd, uwsgi
 
 if TYPE_CHECKING:
@@ -13,16 +13,10 @@ if TYPE_CHECKING:
 
 PROXIES = {"nginx": nginx, "apache": apache}
 MANAGERS = {"systemd": systemd, "supervisor": supervisor}
-# What the distribution enables in its proxies, and what this tool does; everything else is somebody's site.
+# What the distribution enables in Apache, and what this tool does; everything else is somebody's site. (facts.sh leaves out the first pages.)
 DISTRIBUTION = frozenset(
-    {
-        "/etc/nginx/sites-enabled/default",
-        "/etc/apache2/sites-enabled/000-default.conf",
-        *(
-            f"/etc/apache2/conf-enabled/{name}.conf"
-            for name in ("charset", "decant", "javascript-common", "localized-error-pages", "other-vhosts-access-log", "security", "serve-cgi-bin")
-        ),
-    }
+    f"/etc/apache2/conf-enabled/{name}.conf"
+    for name in ("charset", "decant", "javascript-common", "localized-error-pages", "other-vhosts-access-log", "security", "serve-cgi-bin")
 )
 
 
@@ -52,7 +46,9 @@ def release_files(settings: "Settings", cores: int) -> dict[str, tuple[str, int]
 def before(settings: "Settings", facts: "Facts") -> Plan:
     """What stands on the server before a release: where the stack changes, the release that serves goes on under it."""
     processes = mod_wsgi.install(settings) if settings.wsgi.server == "mod_wsgi" else manager(settings).install(settings, facts)
-    front = proxy(settings).install(settings)
+    # Two proxies that are both enabled would race for the port at the next boot; the new one is, when its site is there.
+    waits = (Unit(proxy(settings).UNIT, enabled=False),) if displaced(settings, facts) else ()
+    front = (*proxy(settings).install(settings), *waits)
     if moves(settings, facts):
         return (*front, *processes) if facts.server == "mod_wsgi" else (*front, *site(settings, facts), *processes)
     return (*front, *processes, *site(settings, facts), *_leave(settings))

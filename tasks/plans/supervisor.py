@@ -45,7 +45,7 @@ def install(settings: "Settings", facts: "Facts") -> Plan:
     )
     return (
         *control(settings, facts),
-        Together(files, validate=restart, undo=restart, label="check of the application under supervisor"),
+        Together(files, validate=(*restart, "changed"), undo=restart, label="check of the application under supervisor"),
         *start(settings, facts),
     )
 

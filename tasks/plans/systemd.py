@@ -36,7 +36,7 @@ def install(settings: "Settings", facts: "Facts") -> Plan:
         File(socket, render("systemd/socket.j2", settings, poll_limit=poll_limit)),
         File(service, render("systemd/service.j2", settings)),
     )
-    return (Together(files, validate=restart, undo=restart, label="check of the application under systemd"), *start(settings, facts))
+    return (Together(files, validate=(*restart, "changed"), undo=restart, label="check of the application under systemd"), *start(settings, facts))
 
 
 def start(settings: "Settings", facts: "Facts") -> Plan:

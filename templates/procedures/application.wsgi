@@ -30,18 +30,19 @@ def wait_in_the_gate() -> int:
 
 root_name = conf["name"].strip("'")
 gate = wait_in_the_gate()
-try:
-    home, environment = sys.prefix, str((deploy / "venv").resolve())
-    sys.path[:] = [path for path in sys.path if not path.startswith(f"{home}/")]
-    sys.prefix = sys.exec_prefix = environment
-    site.addsitedir(f"{environment}/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages")
-    os.environ.clear()
-    os.environ.update(PATH="/usr/local/bin:/usr/bin:/bin", HOME=str(root), LANG="C.UTF-8")
-    runpy.run_path(str((deploy / "with-env").resolve()), run_name="with_env")["enter"]()
-    sys.path[:0] = [os.getcwd(), str(procedures)]
-    from load import load
+deploy = deploy.resolve()
+# Only now the gate may close again: what starts here is this release, and a window that begins meanwhile waits for this process to end.
+os.close(gate)
 
-    sys.path.remove(str(procedures))
-    application = load((deploy / "application").read_text(encoding="utf-8").rstrip("\n"))
-finally:
-    os.close(gate)
+home, environment = sys.prefix, str((deploy / "venv").resolve())
+sys.path[:] = [path for path in sys.path if not path.startswith(f"{home}/")]
+sys.prefix = sys.exec_prefix = environment
+site.addsitedir(f"{environment}/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages")
+os.environ.clear()
+os.environ.update(PATH="/usr/local/bin:/usr/bin:/bin", HOME=str(root), LANG="C.UTF-8")
+runpy.run_path(str(deploy / "with-env"), run_name="with_env")["enter"]()
+sys.path.insert(0, str(procedures))
+from decant_load import load  # noqa: E402
+
+sys.path[0] = str(Path.cwd())  # the release's folder, where with-env has led
+application = load((deploy / "application").read_text(encoding="utf-8").rstrip("\n"))

@@ -82,7 +82,20 @@ if [ -d /run/systemd/system ]; then
         ! systemctl -q is-active "$proxy" || fact proxy "$proxy"
     done
 fi
+pristine() { # pristine SITE: is it a proxy's own first page, as its package brought it, and is there nothing else to see in it?
+    case $1 in /etc/nginx/sites-enabled/default) file=/etc/nginx/sites-available/default ;; */000-default.conf) file=/etc/apache2/sites-available/000-default.conf ;; *) return 1 ;; esac
+    sum=$(md5sum <"$file" 2>/dev/null) &&
+        dpkg-query -W -f='${Conffiles}\n' nginx-common nginx apache2 2>/dev/null | grep -qxF " $file ${sum%% *}" &&
+        [ "$(readlink -f "$1")" = "$file" ] &&
+        for page in /var/www/html/* /var/www/html/.[!.]*; do
+            case $page in
+            */index.html) cmp -s "$page" /usr/share/apache2/default-site/index.html || return 1 ;;
+            */index.nginx-debian.html) cmp -s "$page" /usr/share/nginx/html/index.html || return 1 ;;
+            *) [ ! -e "$page" ] || return 1 ;;
+            esac
+        done
+}
 for site in /etc/nginx/sites-enabled/* /etc/nginx/conf.d/*.conf /etc/apache2/sites-enabled/* /etc/apache2/conf-enabled/*; do
-    [ ! -e "$site" ] && [ ! -L "$site" ] || fact site "$site"
+    { [ ! -e "$site" ] && [ ! -L "$site" ]; } || pristine "$site" || fact site "$site"
 done
 exit 0

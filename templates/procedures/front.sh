@@ -13,10 +13,15 @@ apache2) other=nginx ;;
 *) exit 0 ;;
 esac
 check_proxy || exit 1
-if systemctl -q is-active "$wanted" || ! systemctl -q is-active "$other"; then exit 0; fi
-
 before=unwell
 if [ -e "$root/current" ] && ask_health proxy 5 >/dev/null 2>&1; then before=well; fi
-if ! { systemctl disable -q --now "$other" && systemctl enable -q "$wanted" && systemctl restart "$wanted"; }; then fail "$wanted does not start: journalctl -u $wanted"; fi
+if systemctl -q is-active "$wanted"; then
+    systemctl reload "$wanted"
+    ! systemctl -q is-active "$other" || systemctl reload "$other"
+    sleep 1 # they return before the new workers serve
+else
+    ! systemctl -q is-active "$other" || systemctl disable -q --now "$other"
+    if ! { systemctl enable -q "$wanted" && systemctl restart "$wanted"; }; then fail "$wanted does not start: journalctl -u $wanted"; fi
+fi
 [ $before = well ] || exit 0
 said=$(ask_health proxy "$health_timeout") || fail "not well through $wanted: $said"

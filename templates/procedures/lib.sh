@@ -108,25 +108,30 @@ can_serve() { # can_serve RELEASE: is this server set up for the WSGI server tha
     esac
 }
 
-daemons() { # the pids of the application's daemon processes in Apache
-    grep -ls "^(wsgi:$name)" /proc/[0-9]*/cmdline | while IFS=/ read -r _ _ pid _; do
+daemons() { # the pids of the application's daemon processes in Apache; their name is cut to the length of Apache's own, their account is not
+    grep -ls "^(wsgi:" /proc/[0-9]*/cmdline | while IFS=/ read -r _ _ pid _; do
         [ "$(stat -c %U "/proc/$pid" 2>/dev/null)" != "$user" ] || printf '%s\n' "$pid"
     done
 }
 
 end_daemons() { # end_daemons: let Apache's daemon processes finish and end. It starts others at once, which wait in the gate
     pids=$(daemons)
+    [ -n "$pids" ] || return 0
     # shellcheck disable=SC2086
-    [ -z "$pids" ] || kill -USR1 $pids 2>/dev/null
-    left=$(((patience + 5) * 10))
-    for pid in $pids; do
-        while daemons | grep -qx "$pid"; do
+    kill -USR1 $pids 2>/dev/null
+    for signal in TERM KILL 0; do
+        left=$(((patience + 5) * 10))
+        while [ $left -gt 0 ]; do
+            now=" $(daemons | tr '\n' ' ')" remaining=
+            for pid in $pids; do case $now in *" $pid "*) remaining="$remaining $pid" ;; esac; done
+            [ -n "$remaining" ] || return 0
             left=$((left - 1))
-            [ $left -ne 0 ] || kill -TERM "$pid"
-            [ $left -gt -50 ] || kill -KILL "$pid"
             sleep 0.1
         done
+        # shellcheck disable=SC2086
+        kill -$signal $remaining 2>/dev/null
     done
+    return 1
 }
 
 stop_service() { # stop_service: end every process of the application when it has answered; its socket stays open, and requests wait in it

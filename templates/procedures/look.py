@@ -10,7 +10,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from load import load
+from decant_load import load
 
 
 def heads() -> dict[str, list[str]]:

@@ -18,6 +18,7 @@ if [ -e "$root/log/$id.result" ]; then
 elif [ ! -e "$root/log/$id.opened" ]; then
     finish "$id" failed "$cut before it changed anything"
 elif [ -e "$root/log/$id.back" ]; then
+    stop_service
     switch_to "${old:?}" || exit 1
     reload=yes
     finish "$id" failed "$cut while the old release came back, as the new one was not well through the proxy; the old one serves"

@@ -1,11 +1,13 @@
 # shellcheck shell=sh
 # Bring the application up under the manager whose configuration is there, and take the other one out of the way; ask it for health. The
 # socket stays open where the manager stays. Runs after a change of the configuration, after one was put back, and for `restart`.
-# Argument: the application's folder.
+# Arguments: the application's folder; `changed` where the socket may move: then the proxy, which has to follow it, must be able to.
 set -u
 root=$1
 # shellcheck source=lib.sh
 . "$root/procedures/lib.sh"
+
+if [ "${2:-}" = changed ]; then check_proxy || fail "$(proxy) does not take its own configuration: $(proxy) -t says why"; fi
 
 # An application that is not well already cannot show whether the change is good; it is let through, for a mend may need it.
 before=unwell
@@ -14,7 +16,7 @@ if [ -n "$(server_of_current)" ] && ask_health proxy 5 >/dev/null 2>&1; then bef
 case $(manager) in
 supervisor)
     systemctl stop "$name.service" "$name.socket" 2>/dev/null
-    if ! { supervisorctl reread >/dev/null && supervisorctl update "$name" && supervisorctl restart "$name:1"; }; then
+    if ! { supervisorctl reread >/dev/null && supervisorctl update "$name" && supervisorctl start "$name:0" && supervisorctl restart "$name:1"; }; then
         fail "supervisor does not take $name: supervisorctl tail $name:1"
     fi ;;
 systemd)

@@ -11,7 +11,7 @@ from pathlib import Path
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 sys.path[0] = str(Path(__file__).parent)
-from load import load  # noqa: E402
+from decant_load import load  # noqa: E402
 
 sys.path[0] = str(Path.cwd())  # the release's folder, where it is started
 

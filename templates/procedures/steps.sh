@@ -69,6 +69,7 @@ step() { # step NUMBER NOTIFY KIND ARGUMENT...
     esac
     tell start
     : >"$here/log"
+    [ ! -d "$here/together" ] || : >"$marker" || stop
     [ "$notify" = - ] || for action in $notify; do : >"$pending/$action" || stop; done
     (
         set -e
@@ -124,22 +125,26 @@ put_back() { # put_back: undo what the steps since `together` replaced, and run 
         [ ! -f "$path" ] || [ -L "$path" ] || remember "$path"
     done <"$here/together/paths"
     sh "$here/together/undo" 3>&- >/dev/null 2>&1
-    rm -rf "$here/together"
+    rm -rf "$here/together" "$marker"
 }
 
-together() { # together UNDO: from here to `agree`, all changes or none; UNDO runs when they were put back
+together() { # together VALIDATE UNDO: from here to `agree`, all changes or none; UNDO runs when they were put back
     mkdir -p "$here/together"
-    printf '%s\n' "$1" >"$here/together/undo"
+    printf '%s\n' "$1" >"$here/together/validate"
+    printf '%s\n' "$2" >"$here/together/undo"
+    # From before the first change until VALIDATE has run: what was cut off in between is validated by the next run.
+    marker=$pending/check-$(cksum <"$here/together/validate" | cut -d' ' -f1)
 }
 
-agree() { # agree NUMBER VALIDATE: the changes since `together` hold when VALIDATE succeeds, else they are put back
+agree() { # agree NUMBER: the changes since `together` hold when VALIDATE succeeds, else they are put back
     number=$1
-    if [ "$mode" = apply ] && [ -e "$here/together/changed" ]; then
+    if [ "$mode" = apply ] && { [ -e "$here/together/changed" ] || [ -e "$marker" ]; }; then
         : >"$here/log"
-        if ! sh -c "$2" 3>&-; then
+        if ! sh "$here/together/validate" 3>&-; then
             put_back
             stop
         fi
+        rm -f "$marker"
     fi
     rm -rf "$here/together"
     tell ok

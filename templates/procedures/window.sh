@@ -70,10 +70,12 @@ need=10000
 if [ "$dump_wanted" = yes ] && [ -f "$database" ]; then need=$(stat -c %s "$database" "$database-wal" 2>/dev/null | awk '{ size += $1 } END { print int(size * 2 / 1024) + 50000 }'); fi
 [ "$free" -gt "$need" ] || give_up "no room for the window and its dump: $((free / 1024)) MB free, $((need / 1024)) MB needed in $root"
 [ -z "$migrate$restore" ] || announce
-other_server=no
-if [ -n "$old" ] && ! cmp -s "$releases/$old/.deploy/server" "$releases/$new/.deploy/server"; then
-    other_server=yes
-    stage "another WSGI server: visitors get the maintenance page (503), as what waits in the socket was not written for it"
+# What waits in the socket is written for the old server, and what waits inside Apache ends with a reload of it.
+shut=no
+if [ -n "$old" ] && { ! cmp -s "$releases/$old/.deploy/server" "$releases/$new/.deploy/server" ||
+    { [ "$(server_of_current)" = mod_wsgi ] && site_differs "$old" "$new"; }; }; then
+    shut=yes
+    stage "another WSGI server, or other settings of mod_wsgi: visitors get the maintenance page (503), as their requests cannot wait for it"
     shut_door
 fi
 
@@ -134,7 +136,7 @@ stage start
 flock -u 9
 start_service yes
 [ $site_changed = no ] || reload_proxy
-[ $other_server = no ] || sleep 1 # a reload returns before the new workers serve
+[ $shut = no ] || sleep 1 # a reload returns before the new workers serve
 open_door
 
 # The question waits in the same queue as everybody who came during the window.
@@ -153,7 +155,7 @@ if [ -n "$migrate$restore" ] || [ -z "$old" ]; then
     exit 1
 fi
 write_durably "$root/log/$id.back" "" # recover.sh goes on from here
-[ $other_server = no ] || shut_door
+[ $shut = no ] || shut_door
 flock 9
 stop_service
 switch_to "$old" || {
@@ -166,7 +168,7 @@ switch_to "$old" || {
 flock -u 9
 start_service yes
 [ $site_changed = no ] || reload_proxy
-[ $other_server = no ] || sleep 1
+[ $shut = no ] || sleep 1
 open_door
 finish "$id" failed "not well through the proxy: $said; the old release serves again"
 exit 1

@@ -47,7 +47,7 @@ def test_the_rows_are_in_the_final_dump_and_nothing_else_is_left(booth: Booth, s
     script = "import sqlite3, sys; print(*[row[0] for row in sqlite3.connect(sys.argv[1]).execute('select text from entry order by id')])"
     assert server.ssh(f'python3 -c "{script}" {dump}').split() == rows
     left = server.ssh(
-        "find /etc /srv /run /var/lib/decant -xdev -iname '*guestbook*' -not -path '/var/lib/decant/backups/*' -not -path '/var/lib/decant/kept/*'"
+        "find /etc /srv /run /var/lib/decant /var/log -xdev -iname '*guestbook*' -not -path '/var/lib/decant/backups/*' -not -path '/var/lib/decant/kept/*'"
     )
     assert [path for path in left.split() if "/run/decant/" not in path] == []
     server.ssh("! getent passwd guestbook && ! getent group guestbook")

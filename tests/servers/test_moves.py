@@ -112,6 +112,60 @@ def test_a_proxy_that_does_not_take_the_site_leaves_the_old_one_serving(booth: B
     assert server.ssh("systemctl is-active apache2; true") == "inactive"
 
 
+def test_a_proxy_that_does_not_start_leaves_the_old_one_serving_also_after_a_reboot(booth: Booth) -> None:
+    server = booth.deployed()
+    server.ssh("apt-get -qq update && apt-get -qq install -y --no-install-recommends apache2 >/dev/null 2>&1; echo 'Listen 22' >> /etc/apache2/ports.conf")
+    server.configure(more=APACHE)
+    assert "apache2 does not start" in server.fab("deploy", code=1).stderr
+    assert server.get("/version") == (200, "v1")
+    server.fab("system.reboot")
+    server.wait_until(lambda: server.get("/version") == (200, "v1"), what="the site is back after a reboot")
+    server.ssh("sed -i '/^Listen 22$/d' /etc/apache2/ports.conf")
+    server.fab("deploy")
+    assert server.get("/version") == (200, "v1")
+    assert server.ssh("systemctl is-active apache2") == "active"
+
+
+def test_a_page_that_somebody_put_there_by_hand_is_not_taken_away(booth: Booth) -> None:
+    server = booth.boot()
+    server.ssh("apt-get -qq update && apt-get -qq install -y --no-install-recommends apache2 >/dev/null 2>&1; echo mine > /var/www/html/mine.html")
+    before = server.fingerprint()
+    assert "apache2 on this server serves others, too" in server.fab("deploy", code=1).stderr
+    assert server.fingerprint() == before
+    assert server.get("/mine.html") == (200, "mine\n")
+    server.ssh("rm /var/www/html/mine.html")
+    server.fab("deploy")
+    assert server.get("/version") == (200, "v1")
+
+
+def test_a_move_that_was_cut_off_before_it_took_effect_goes_on_with_the_next_deploy(booth: Booth) -> None:
+    server = booth.deployed()
+    rows = server.rows()
+    server.configure(wsgi='manager = "supervisor"')
+    server.fab("deploy")
+    # As a cut between the last file and restart.sh leaves it: the program is written, supervisor does not know it, and the check is still to be made.
+    server.ssh("mv /etc/supervisor/conf.d/guestbook.conf /tmp/ && supervisorctl update guestbook && mv /tmp/guestbook.conf /etc/supervisor/conf.d/")
+    check = server.ssh("printf '%s\\n' 'sh /srv/guestbook/procedures/restart.sh /srv/guestbook changed' | cksum | cut -d' ' -f1")
+    server.ssh(f"touch /var/lib/decant/pending/guestbook/check-{check}")
+    assert server.get("/version")[0] == 502
+    moved(server, rows, 'manager = "supervisor"')
+    assert server.ssh("ls /var/lib/decant/pending/guestbook") == ""
+
+
+def test_an_application_with_a_long_name_changes_its_version_inside_apache(booth: Booth) -> None:
+    server = booth.boot("trixie")
+    name, wsgi = 'name = "guestbook-on-staging"', 'server = "mod_wsgi"'
+    server.configure(name, wsgi, APACHE)
+    server.fab("deploy")
+    server.get("/version")
+    server.configure(f'{name}\nref = "better"\nstatic = {{ "/static" = "guestbook/static", "/more" = "guestbook" }}', wsgi, APACHE)
+    with Load(server.address) as load:
+        server.fab("update")
+    # Its static folders changed, so Apache had to be reloaded: some visitors met the maintenance page, and no one else was turned away.
+    assert [lost for lost in load.lost if ": 503 " not in lost] == []
+    assert server.get("/version") == (200, "better")
+
+
 def test_members_of_the_group_supervisor_need_no_sudo(booth: Booth) -> None:
     server = booth.deployed()
     login = server.login("passwordless")

@@ -51,6 +51,7 @@ def test_a_stack_serves_updates_and_comes_back(booth: Booth, row: tuple[tuple[st
         "X-Forwarded-Host": "evil",
         "Forwarded": "for=6.6.6.6",
     }
+    forged |= {"Connection": "close, X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host, X-Real-IP"}
     forged |= {"X-Forwarded-Port": "1", "X-Forwarded-Prefix": "/evil", "Script_Name": "/evil", "SCRIPT-NAME": "/evil"}
     seen = json.loads(server.get("/seen", headers={"Host": "Shop.test:8080", **forged})[1])
     headers = {key.title(): value for key, value in seen.pop("headers").items() if value}

@@ -47,7 +47,7 @@ def test_a_move_is_what_changes_who_runs_the_processes(server: str, sections: di
 @pytest.mark.parametrize(
     ("kind", "facts", "said"),
     [
-        ("apache", {"proxies": ("nginx",), "sites": ("/etc/nginx/sites-enabled/shop", "/etc/nginx/sites-enabled/default")}, ""),
+        ("apache", {"proxies": ("nginx",), "sites": ("/etc/nginx/sites-enabled/shop", "/etc/apache2/conf-enabled/security.conf")}, ""),
         (
             "apache",
             {"proxies": ("nginx",), "sites": ("/etc/nginx/sites-enabled/shop", "/etc/nginx/sites-enabled/blog")},
@@ -55,6 +55,7 @@ def test_a_move_is_what_changes_who_runs_the_processes(server: str, sections: di
         ),
         ("nginx", {"proxies": ("apache2",), "sites": ("/etc/apache2/conf-enabled/phpmyadmin.conf",)}, "apache2 on this server serves others.*phpmyadmin"),
         ("nginx", {"proxies": ("apache2",), "sites": ("/etc/apache2/sites-enabled/000-shop.conf",)}, ""),
+        ("nginx", {"proxies": ("apache2",), "sites": ("/etc/apache2/sites-enabled/000-default.conf",)}, "serves others.*000-default"),
         ("nginx", {"proxies": ("apache2", "nginx"), "sites": ("/etc/apache2/sites-enabled/blog.conf",)}, ""),
         ("nginx", {"listeners": ("0.0.0.0:80/tcp",)}, "something that is neither nginx nor Apache listens on port 80"),
         ("nginx", {"listeners": ("127.0.0.1:8080/tcp",)}, ""),

@@ -23,9 +23,8 @@ def test_a_holder_keeps_the_socket_open() -> None:
     assert found["command"] == "/bin/sh /srv/shop/procedures/serve.sh /srv/shop %(process_num)d"
 
 
-def test_only_gunicorn_gets_the_stop_signal_as_a_group() -> None:
-    assert program()["stopasgroup"] == "true"
-    assert program(server="uwsgi")["stopasgroup"] == "false"
+def test_the_stop_signal_goes_to_the_master_alone_and_leaves_time_to_finish() -> None:
+    assert program()["stopasgroup"] == "false"
     assert program(timeout=100)["stopwaitsecs"] == "115"
     assert program(bind="127.0.0.1:5000")["socket"] == "tcp://127.0.0.1:5000"
 

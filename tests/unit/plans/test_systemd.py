@@ -15,7 +15,8 @@ def unit(plan: Plan, ending: str) -> str:
 def test_the_units_hold_only_if_the_application_is_well_under_them() -> None:
     together = systemd.install(settings(), FACTS)[0]
     assert isinstance(together, Together)
-    assert together.validate == together.undo == ("sh", "/srv/shop/procedures/restart.sh", "/srv/shop")
+    assert together.undo == ("sh", "/srv/shop/procedures/restart.sh", "/srv/shop")
+    assert together.validate == (*together.undo, "changed")
     assert Absent("/etc/supervisor/conf.d/shop.conf") in together.steps
 
 

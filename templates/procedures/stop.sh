@@ -1,0 +1,11 @@
+# shellcheck shell=sh
+# End every process of the application when it has answered; visitors get the maintenance page. Argument: the application's folder.
+set -u
+root=$1
+# shellcheck source=lib.sh
+. "$root/procedures/lib.sh"
+
+shut_door
+exec 9>>"$gate" # what Apache starts anew waits there
+flock 9
+stop_service
