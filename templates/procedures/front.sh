@@ -18,7 +18,7 @@ if [ -e "$root/current" ] && ask_health proxy 5 >/dev/null 2>&1; then before=wel
 if systemctl -q is-active "$wanted"; then
     systemctl reload "$wanted"
     ! systemctl -q is-active "$other" || systemctl reload "$other"
-    sleep 1 # they return before the new workers serve
+    [ $before != well ] || sleep 1 # they return before the new workers serve
 else
     ! systemctl -q is-active "$other" || systemctl disable -q --now "$other"
     if ! { systemctl enable -q "$wanted" && systemctl restart "$wanted"; }; then fail "$wanted does not start: journalctl -u $wanted"; fi
