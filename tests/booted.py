@@ -263,8 +263,13 @@ def installers(repository: Path) -> Path:
     """The guestbook's repository with a branch for each way to install it."""
     with (repository.parent / "installers.lock").open("a+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (repository / ".git/refs/heads/by-uv-migrates").exists():
-            guestbook.by_installer(repository)
+        finished = repository.parent / "installers"
+        if not finished.exists():
+            # Beside it, as other workers copy the repository at any time; a branch arrives whole.
+            shutil.copytree(repository, repository.parent / "locked", symlinks=True)
+            guestbook.by_installer(repository.parent / "locked")
+            guestbook.git(repository, "fetch", "-q", str(repository.parent / "locked"), "refs/heads/by-*:refs/heads/by-*")
+            finished.touch()
     return repository
 
 

@@ -58,18 +58,9 @@ def refuse_unreachable(settings: "Settings", facts: "Facts") -> None:
 
 
 def environment(settings: "Settings", commit: str) -> tuple[str, ...]:
-    """Return the command that makes the current release's environment."""
+    """Return the command that makes the environment anew that the current release is linked to."""
     paths, python = settings.paths, settings.python
     folder = f"{paths.current}/{settings.app.subdir}".rstrip("/")
-    words = (
-        "build",
-        folder,
-        paths.environments,
-        python.installer,
-        "\n".join(python.packages),
-        str(python.refresh),
-        commit,
-        settings.wsgi.server,
-        python.version,
-    )
-    return ("python3", "-I", f"{paths.procedures}/environment.py", *words)
+    words = (folder, paths.environments, python.installer, "\n".join(python.packages), str(python.refresh), commit, settings.wsgi.server, python.version)
+    linked = 'exec python3 -I "$0" build "$@" "$(basename "$(readlink "$LINK")")"'
+    return ("env", f"LINK={paths.current}/.deploy/venv", "sh", "-c", linked, f"{paths.procedures}/environment.py", *words)

@@ -1,14 +1,17 @@
 """Make the Python environment of a release, named by a digest of everything that decides what is in it.
 
 Arguments: `digest` or `build`, the application's folder, the folder of the environments, installer (auto, pip, uv, pipenv, poetry), packages
-(a line each), refresh (days), commit, WSGI server, Python version (nothing: the distribution's). Prints the environment's folder name. Or
-`python` and a version: provide that Python. An environment holds dependencies only; where the project itself or a local path has to be
+(a line each), refresh (days), commit, WSGI server, Python version (nothing: the distribution's), and where a certain environment is to be made anew its name. Prints the
+environment's folder name. Or `python` and a version: provide that Python. An environment holds dependencies only; where the project itself or a local path has to be
 installed, the commit is part of the digest, else a release would import another one's code. It is made at its final path and counts only
 with its mark, a file written last. Standard library only.
 """
 
+import contextlib
 import ensurepip
+import fcntl
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -17,7 +20,7 @@ import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -28,20 +31,21 @@ SERVERS = {"gunicorn": "gunicorn>=23,<28", "uwsgi": "pyuwsgi>=2.0.28,<2.1", "mod
 TRUST = {"REQUESTS_CA_BUNDLE": "/etc/ssl/certs/ca-certificates.crt", "UV_SYSTEM_CERTS": "1"} if Path("/etc/ssl/certs/ca-certificates.crt").exists() else {}
 HOME = Path("/opt/decant")
 MARK = ".decant-complete"
-LOCAL = re.compile(r"^\s*(-e|--editable|\.|/|file:)|@\s*file:")
-PINNED = re.compile(r"==|===|@\s")
+ARCHIVE = re.compile(r"\.(whl|zip|tar\.\w+)$")
 
 # What the installers say of a package that has no wheel for this server and could not be built, and what Debian calls the headers it wants.
 UNBUILT = (
-    re.compile(r"Failed to build `?'?([A-Za-z0-9][\w.-]*?)(?:==|`|'|\s|$)"),
+    re.compile(r"based projects \(([\w.-]+)"),
+    re.compile(r"Failed to build (?!installable wheels)`?'?([A-Za-z0-9][\w.-]*?)(?:==|`|'|\s|$)"),
     re.compile(r"Failed building wheel for ([\w.-]+)"),
     re.compile(r"Cannot install ([\w.-]+)\."),
     re.compile(r"not a problem with poetry but .*?([A-Za-z0-9][\w.-]*) \("),
     re.compile(r"╰─> ([A-Za-z0-9][\w.-]*)$", re.MULTILINE),
-    re.compile(r"(?:Collecting|Processing) (?:\S*/)?([A-Za-z0-9][\w.-]*)"),
 )
+# Where none of them names it: the package that pip was at when one's own build ended it.
+AT_WORK = re.compile(r"(?:Collecting|Processing) (?:\S*/)?([A-Za-z0-9][\w.-]*)")
 # Signs that compilers or headers are what is missing; another cause is not mended by them.
-UNCOMPILED = re.compile(r"(?i)\b(gcc|g\+\+|cc|clang|compiler|compilation|make|cmake|pkg-config|\w+_config|python\.h|fatal error: \S+\.h)\b")
+UNCOMPILED = re.compile(r"(?i)(?<!\w)(gcc|g\+\+|cc|clang|compiler|compilation|make|cmake|pkg-config|[\w-]+[-_]config|python\.h|fatal error: \S+\.h)(?!\w)")
 COMPILERS = ("gcc", "g++", "libc6-dev", "make", "pkg-config")
 HEADERS = {
     "mysqlclient": ("default-libmysqlclient-dev",),
@@ -65,8 +69,9 @@ class Recipe:
     tool: str
     source: Path
     files: tuple[Path, ...]
-    installs_project: bool
+    installs_project: bool  # itself or a local path: then the commit decides, too
     pinned: bool
+    packaged: bool = False  # the project itself has to be installed
 
 
 class InstallError(Exception):
@@ -93,6 +98,12 @@ def recipe(folder: Path, installer: str) -> Recipe:
     for tool, (lock, read_project) in locked.items():
         if (folder / lock).exists() and installer in ("auto", tool):
             return read_project(folder)
+    release = next((path for path in (folder, *folder.parents) if (path / ".deploy").is_dir()), folder)
+    above = next((path for path in folder.parents if path.is_relative_to(release) and (path / "uv.lock").exists()), None)
+    if above and installer in ("auto", "uv"):
+        fail(
+            'uv.lock lies above app.subdir: members of a uv workspace are not built; export a requirements.txt beside the application, and set installer = "pip"'
+        )
     if installer in ("pipenv", "poetry"):
         fail(f"python.installer: {installer} installs from {locked[installer][0]}, and there is none in the repository; run: {installer} lock, and commit it")
     tool = "uv" if installer == "uv" else "pip"
@@ -102,10 +113,14 @@ def recipe(folder: Path, installer: str) -> Recipe:
         editable = next((line for line in lines if re.match(r"(-e|--editable)\b", line)), "")
         if editable:
             fail(f"requirements.txt: {editable}: an editable install is a link into a folder that moves; write the path without -e")
-        local = any(LOCAL.search(line) for line in lines)
-        return Recipe(tool, files[0], files, local, all(PINNED.search(line) for line in lines if not line.startswith("-")))
+        local = any(is_local(line) for line in lines)
+        named = [line for line in lines if not line.startswith("-")]
+        elsewhere = any(re.match(r"(-r|--requirement|-c|--constraint)[\s=]*\w+://", line) for line in lines)
+        settings = tuple(path for path in (folder / "pyproject.toml", folder / "uv.toml") if tool == "uv" and path.exists())
+        pinned = not elsewhere and all(is_local(line) or is_pinned(line) for line in named)
+        return Recipe(tool, files[0], (*files, *settings), local, pinned)
     if (folder / "pyproject.toml").exists():
-        return Recipe(tool, folder / "pyproject.toml", (folder / "pyproject.toml",), True, False)
+        return Recipe(tool, folder / "pyproject.toml", (folder / "pyproject.toml",), True, False, True)
     fail(
         f"found no uv.lock, poetry.lock, Pipfile.lock, requirements.txt or pyproject.toml in {folder.name}: add one, or set app.subdir to the application's folder"
     )
@@ -128,7 +143,7 @@ def uv_project(folder: Path) -> Recipe:
     sources = [package.get("source", {}) for package in lock.get("package", []) if package.get("name") != name]
     local = any(key in source for source in sources for key in ("editable", "directory", "path"))
     packaged = "build-system" in project or project.get("tool", {}).get("uv", {}).get("package", False)
-    return Recipe("uv-lock", folder / "uv.lock", (folder / "uv.lock", folder / "pyproject.toml"), bool(packaged or local), True)
+    return Recipe("uv-lock", folder / "uv.lock", (folder / "uv.lock", folder / "pyproject.toml"), bool(packaged or local), True, bool(packaged))
 
 
 def poetry_project(folder: Path) -> Recipe:
@@ -138,8 +153,8 @@ def poetry_project(folder: Path) -> Recipe:
     linked = next((package["name"] for package in local if package.get("develop")), "")
     if linked:
         fail(f"poetry.lock: {linked} is a path with develop = true, a link into a folder that moves; remove develop, and run: poetry lock")
-    packaged = "build-system" in project and project.get("tool", {}).get("poetry", {}).get("package-mode", True)
-    return Recipe("poetry", folder / "poetry.lock", (folder / "poetry.lock", folder / "pyproject.toml"), bool(packaged or local), True)
+    packaged = project.get("tool", {}).get("poetry", {}).get("package-mode", True)
+    return Recipe("poetry", folder / "poetry.lock", (folder / "poetry.lock", folder / "pyproject.toml"), bool(packaged or local), True, bool(packaged))
 
 
 def pipenv_project(folder: Path) -> Recipe:
@@ -154,6 +169,24 @@ def requirement_lines(file: Path) -> list[str]:
     text = file.read_text(encoding="utf-8").replace("\\\n", " ")
     lines = (re.sub(r"(^|\s)#.*", "", line).strip() for line in text.splitlines())
     return [line for line in lines if line]
+
+
+def is_local(line: str) -> bool:
+    """Tell a requirement that is a path, or names a folder of archives: what is in it changes without the line."""
+    option = re.match(r"(-f|--find-links|-e|--editable)[\s=]+(\S+)", line)
+    if line.startswith("-"):
+        return bool(option and "://" not in option[2])
+    requirement = line.split(";", maxsplit=1)[0].split(" --hash", maxsplit=1)[0]
+    target = (requirement.partition("@")[2] if re.match(r"[\w.-]+\s*(\[[^]]*\])?\s*@", requirement) else requirement).strip()
+    if "://" in target:
+        return target.startswith("file:")
+    return target.startswith((".", "/", "file:")) or "/" in target or bool(ARCHIVE.search(target))
+
+
+def is_pinned(line: str) -> bool:
+    """Tell a requirement that means the same code for ever."""
+    requirement = line.split(";", maxsplit=1)[0].split(" --hash", maxsplit=1)[0].strip()
+    return bool(re.search(r"===?\s*[^*,\s]+$|@\s*\S+@[0-9a-f]{40}$|@\s*(?!git\+|hg\+|svn\+)\S+://\S+$", requirement))
 
 
 def included(file: Path, seen: frozenset[Path] = frozenset()) -> list[Path]:
@@ -200,14 +233,16 @@ def digest(made_from: Recipe, folder: Path, packages: list[str], commit: str, se
     version = TOOLS.get(made_from.tool.removesuffix("-lock")) or ensurepip.version()
     full = run(python, "-I", "-c", "import platform; print(platform.python_version())", folder=Path("/")).strip()
     parts = [os.path.realpath(python), full, made_from.tool, version, SERVERS[server], *packages]
-    parts += [os.environ.get("PIP_INDEX_URL", ""), read("/etc/pip.conf"), read("/etc/uv/uv.toml")]
+    parts += [f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith(("PIP_", "UV_", "PIPENV_", "POETRY_"))]
+    own = Path(os.environ.get("HOME", "/root"))
+    parts += [read(path) for path in ("/etc/pip.conf", "/etc/uv/uv.toml", own / ".config/pip/pip.conf", own / ".pip/pip.conf", own / ".config/uv/uv.toml")]
     for file in made_from.files:
         parts += [str(file.relative_to(folder)) if file.is_relative_to(folder) else file.name, file.read_text(encoding="utf-8")]
     parts.append(commit if made_from.installs_project else "")
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
-def read(path: str) -> str:
+def read(path: str | Path) -> str:
     """Return a file's text, or nothing."""
     return Path(path).read_text(encoding="utf-8") if Path(path).is_file() else ""
 
@@ -235,14 +270,27 @@ def run(*command: str, folder: Path, **variables: str) -> str:
 
 
 def last_line(error: InstallError) -> str:
-    """Return the line of an installer's output that names the cause, as far as one does."""
+    """Return the line of an installer's output that names the cause, as far as one does: the first of the most telling kind."""
     lines = [line.strip(" |\t") for line in str(error).splitlines() if line.strip(" |\t") and "run your poetry command" not in line]
-    return next((line for line in lines if re.match(r"(error|ERROR|\u00d7|E:|All attempts)", line)), lines[-1])
+    for kind in (r"Current Python version|\S+ changed significantly|All attempts|THESE PACKAGES|No matching distribution", r"error|ERROR|Error|\u00d7|E:"):
+        for line in lines:
+            if re.match(kind, line):
+                return line
+    return lines[-1]
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Keep other applications' environments out of what all of them share."""
+    HOME.mkdir(parents=True, exist_ok=True)
+    with (HOME / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def tool(name: str) -> str:
     """Return our own uv, pipenv or poetry, installed beside everything else once."""
-    home = HOME / f"{name}-{TOOLS[name]}"
+    home = HOME / f"{name}-{TOOLS[name]}-py{sys.version_info[0]}.{sys.version_info[1]}"
     if not (home / MARK).exists():
         shutil.rmtree(home, ignore_errors=True)
         if name == "uv":
@@ -268,19 +316,30 @@ def installed(install: Callable[[], None], python: str) -> None:
             if not wanted:
                 fail(f"{package} could not be built; the lines above say why: {last_line(error)}" if package else last_line(error))
             say(f"{package} has no wheel for this server and must be built: installing {' '.join(sorted(wanted))}")
-            apt = ("apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=300", "install", "--no-install-recommends", "--no-remove", *sorted(wanted))
             try:
-                run(*apt, folder=Path("/"), DEBIAN_FRONTEND="noninteractive")
+                debian(*sorted(wanted))
             except InstallError as refusal:
                 fail(f"{package} must be built, and what that needs cannot be installed: {last_line(refusal)}")
             added |= wanted
+
+
+def debian(*packages: str) -> None:
+    """Install Debian packages; where that fails, once more with fresh package lists."""
+    apt = ("apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=300", "-o", "Dpkg::Options::=--force-confold")
+    install = (*apt, "install", "--no-install-recommends", "--no-remove", *packages)
+    try:
+        run(*install, folder=Path("/"), DEBIAN_FRONTEND="noninteractive")
+    except InstallError:
+        run(*apt, "update", folder=Path("/"))
+        run(*install, folder=Path("/"), DEBIAN_FRONTEND="noninteractive")
 
 
 def unbuilt(output: str) -> str:
     """Return the package that an installer could not build, in PEP 503's spelling, or nothing where something else failed."""
     if not re.search(r"(?i)\b(build|building|subprocess-exited|metadata-generation|setup\.py|PEP ?517)", output):
         return ""
-    for pattern in UNBUILT:
+    at_work = (AT_WORK,) if re.search(r"subprocess-exited-with-error|metadata-generation-failed", output) else ()
+    for pattern in (*UNBUILT, *at_work):
         found = pattern.findall(output)
         if found:
             return re.sub(r"[-_.]+", "-", str(found[-1])).lower()
@@ -298,6 +357,9 @@ def build(made_from: Recipe, folder: Path, packages: list[str], target: Path, se
     """Make the environment at its final path, mark last."""
     shutil.rmtree(target, ignore_errors=True)
     target.parent.mkdir(exist_ok=True)
+    with alone():  # what is shared is made before it is used
+        for name in {"pip": (), "pipenv": ("uv", "pipenv"), "poetry": ("uv", "poetry")}.get(made_from.tool, ("uv",)):
+            tool(name)
     with_pip = [f"{target}/bin/pip", "install", "--disable-pip-version-check", "--no-input"]
     if made_from.tool == "pip":
         run(python, "-m", "venv", str(target), folder=folder)
@@ -320,40 +382,54 @@ def dependencies(made_from: Recipe, folder: Path, target: Path, install: list[st
     """Install what the repository asks for: from a lock what stands in it, and a lock that is out of date is refused."""
     if made_from.tool == "uv-lock":
         flags = ["--no-editable"] if made_from.installs_project else ["--no-install-project"]
-        command = [tool("uv"), "sync", "--locked", "--no-dev", "--inexact", "--python", f"{target}/bin/python", *flags]
+        command = [tool("uv"), "sync", "--locked", "--no-default-groups", "--inexact", "--python", f"{target}/bin/python", *flags]
         run(*command, folder=folder, UV_PROJECT_ENVIRONMENT=str(target), UV_LINK_MODE="copy")
     elif made_from.tool == "poetry":
         quiet = {"VIRTUAL_ENV": str(target), "POETRY_VIRTUALENVS_CREATE": "false", "POETRY_NO_INTERACTION": "1"}
-        check(made_from, run_check=(tool("poetry"), "check", "--lock"), folder=folder, fresh="poetry lock", **quiet)
-        run(tool("poetry"), "install", "--only", "main", "--no-root", folder=folder, **quiet)
-        if made_from.installs_project:
+        poetry = tool("poetry")
+        checked("poetry.lock", "poetry lock", "changed significantly", lambda: run(poetry, "install", "--only", "main", "--no-root", folder=folder, **quiet))
+        if made_from.packaged:
             run(*install, "--no-deps", str(folder), folder=folder)
     elif made_from.tool == "pipenv":
         quiet = {"VIRTUAL_ENV": str(target), "PIPENV_VERBOSITY": "-1", "PIPENV_NOSPIN": "1", "PIPENV_YES": "1"}
-        check(made_from, run_check=(tool("pipenv"), "verify"), folder=folder, fresh="pipenv lock", **quiet)
-        locked(run(tool("pipenv"), "requirements", "--hash", folder=folder, **quiet), folder, install)
+        pipenv = tool("pipenv")
+        refuse_other_python(folder, target)
+        checked("Pipfile.lock", "pipenv lock", "out-of-date", lambda: run(pipenv, "verify", folder=folder, **quiet))
+        locked(run(pipenv, "requirements", "--hash", folder=folder, **quiet), folder, install)
     elif made_from.source.name == "requirements.txt":
         run(*install, "-r", str(made_from.source), folder=folder)
     else:
         run(*install, str(folder), folder=folder)
 
 
-def check(made_from: Recipe, run_check: tuple[str, ...], folder: Path, fresh: str, **variables: str) -> None:
-    """Refuse a lock that does not belong to the file beside it."""
+def checked(lock: str, fresh: str, stale: str, command: Callable[[], str]) -> None:
+    """Run what refuses a lock that does not belong to the file beside it, and say so in our own words."""
     try:
-        run(*run_check, folder=folder, **variables)
+        command()
     except InstallError as error:
-        fail(f"{made_from.source.name} is out of date ({last_line(error)}); run: {fresh}, and commit it")
+        if stale in str(error):
+            fail(f"{lock} is out of date; run: {fresh}, and commit it")
+        raise
+
+
+def refuse_other_python(folder: Path, target: Path) -> None:
+    """Refuse a Pipfile.lock that was made for another Python, which pipenv would install without a word."""
+    requires = json.loads((folder / "Pipfile.lock").read_text(encoding="utf-8")).get("_meta", {}).get("requires", {})
+    wanted = requires.get("python_full_version") or requires.get("python_version", "")
+    found = run(f"{target}/bin/python", "-I", "-c", "import platform; print(platform.python_version())", folder=Path("/")).strip()
+    if wanted and not f"{found}.".startswith(f"{wanted}."):
+        fail(f"Pipfile.lock is for Python {wanted}, and this is {found}; set python.version, or lock it anew")
 
 
 def locked(exported: str, folder: Path, install: list[str]) -> None:
     """Install the requirements that pipenv exported from its lock: those of an index with their hashes, paths as they are."""
     lines = [line for line in exported.splitlines() if re.match(r"(-i |--|-e |\.|[A-Za-z0-9])", line) and not line.startswith(("Courtesy", "Loading"))]
-    paths = [line.removeprefix("-e ").split(";")[0].strip() for line in lines if LOCAL.match(line)]
+    paths = [line.removeprefix("-e ").split(";")[0].strip() for line in lines if is_local(line)]
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
-        file.write("".join(f"{line}\n" for line in lines if not LOCAL.match(line)))
+        file.write("".join(f"{line}\n" for line in lines if not is_local(line)))
         file.flush()
-        run(*install, "--no-deps", "-r", file.name, folder=folder)
+        # An index that has an older version of the same package must not hide the locked one; the hashes decide what is taken.
+        run(*install, "--index-strategy", "unsafe-best-match", "--no-deps", "-r", file.name, folder=folder)
     for path in paths:
         run(*install, "--no-deps", path, folder=folder)
 
@@ -361,12 +437,13 @@ def locked(exported: str, folder: Path, install: list[str]) -> None:
 def main() -> None:
     """Print the environment's name; build it where it is asked for and missing."""
     if sys.argv[1] == "python":
-        return provide(sys.argv[2])
-    action, folder, environments, installer, packages, refresh, commit, server, version = sys.argv[1:10]
+        with alone():
+            return provide(sys.argv[2])
+    action, folder, environments, installer, packages, refresh, commit, server, version, *given = sys.argv[1:]
     wanted = [line for line in packages.splitlines() if line]
     home, python = Path(folder).resolve(), interpreter(version)
     made_from = recipe(home, installer)
-    name = choose(made_from, digest(made_from, home, wanted, commit, server, python), Path(environments), int(refresh))
+    name = given[0] if given else choose(made_from, digest(made_from, home, wanted, commit, server, python), Path(environments), int(refresh))
     if action == "build" and not (Path(environments) / name / MARK).exists():
         try:
             build(made_from, home, wanted, Path(environments) / name, server, python)

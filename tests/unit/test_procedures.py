@@ -1,6 +1,7 @@
 """The static procedures and scripts, run in a folder: what they do without a server."""
 
 import http.server
+import importlib.util
 import os
 import pwd
 import socketserver
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -296,3 +298,79 @@ def test_the_callable_is_looked_up_as_servers_do(tmp_path: Path, spec: str, said
     done = subprocess.run([sys.executable, PROCEDURES / "look.py", spec, "no"], cwd=tmp_path, capture_output=True, text=True)
     assert said in (done.stdout or done.stderr.splitlines()[-1])
     assert not (tmp_path / "owned").exists()
+
+
+def environment() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("environment", PROCEDURES / "environment.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["environment"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("line", "local", "pinned"),
+    [
+        ("flask==3.1.3", False, True),
+        ('flask==3.1.3 ; python_version < "3.13" --hash=sha256:00', False, True),
+        ("flask==3.*", False, False),
+        ('flask; sys_platform == "linux"', False, False),
+        ("flask>=3", False, False),
+        ("flask[async]===3.1.3", False, True),
+        ("app @ git+https://example.org/app@main", False, False),
+        ("app @ git+ssh://git@example.org/app.git@" + "a" * 40, False, True),
+        ("app @ https://example.org/app-1.0.tar.gz", False, True),
+        ("libs/common", True, False),
+        ("./libs/common", True, False),
+        ("common @ ./libs/common", True, False),
+        ("common @ file:///opt/common", True, False),
+        ("vendor/app-1.0-py3-none-any.whl", True, False),
+        ("app-1.0.tar.gz", True, False),
+        ("--find-links vendor", True, False),
+        ("--find-links https://example.org/wheels", False, False),
+        ("-r base.txt", False, False),
+    ],
+)
+def test_a_requirement_is_a_path_or_pinned_or_neither(line: str, local: bool, pinned: bool) -> None:
+    found = environment()
+    assert found.is_local(line) is local
+    assert local or line.startswith("-") or found.is_pinned(line) is pinned
+
+
+@pytest.mark.parametrize(
+    ("output", "package"),
+    [
+        ("ERROR: Failed to build installable wheels for some pyproject.toml based projects (python-ldap)", "python-ldap"),
+        ("ERROR: Failed building wheel for uWSGI\nFailed to build uWSGI", "uwsgi"),
+        ("  x Failed to build `mysqlclient==2.2.7`\n  |- The build backend returned an error", "mysqlclient"),
+        ("Cannot install psycopg2.\nPEP517 build of a dependency failed", "psycopg2"),
+        ("Collecting mysqlclient==2.2.7\nerror: subprocess-exited-with-error\nGetting requirements to build wheel did not run", "mysqlclient"),
+        ("Collecting click\nERROR: THESE PACKAGES DO NOT MATCH THE HASHES\nbuild", ""),
+        ("ERROR: No matching distribution found for nothing", ""),
+    ],
+)
+def test_the_package_that_must_be_built_is_found_in_what_the_installers_print(output: str, package: str) -> None:
+    assert environment().unbuilt(output) == package
+
+
+@pytest.mark.parametrize(
+    ("text", "missing"),
+    [
+        ("error: [Errno 2] No such file or directory: 'g++'", True),
+        ("could not run curl-config", True),
+        ("fatal error: lber.h: No such file", True),
+        ("error: command 'gcc' failed", True),
+        ("this cannot be built", False),
+    ],
+)
+def test_missing_compilers_and_headers_are_told_from_other_causes(text: str, missing: bool) -> None:
+    assert bool(environment().UNCOMPILED.search(text)) is missing
+
+
+def test_a_member_of_a_uv_workspace_is_refused_instead_of_resolved_anew(tmp_path: Path) -> None:
+    (tmp_path / ".deploy").mkdir()
+    (tmp_path / "web").mkdir()
+    (tmp_path / "uv.lock").touch()
+    (tmp_path / "web/pyproject.toml").write_text("[project]\nname = 'web'\n")
+    assert "uv.lock lies above app.subdir" in digest(tmp_path / "web", "auto", "", "7", "c")
