@@ -17,6 +17,8 @@ class Load:
     slow_seconds: float = 2.0
     patience: float = 120
     host: str = ""
+    # Where a proxy reloads meanwhile: it closes idle connections, and a client opens another one for a GET (RFC 9112, 9.3.1).
+    reopens: bool = False
     sent: int = 0
     posts: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
@@ -81,7 +83,7 @@ class Load:
         connection.close()
 
     def _ask(self, connection: http.client.HTTPConnection, method: str, path: str, good: tuple[int, ...], body: str | None = None) -> str | None:
-        began, said, answer = time.monotonic(), "", None
+        began, said, answer, idle = time.monotonic(), "", None, self.reopens and method == "GET" and connection.sock is not None
         try:
             headers = {"Content-Type": "application/x-www-form-urlencoded"} if body else {}
             connection.request(method, path, body, {**headers, **({"Host": self.host} if self.host else {})})
@@ -92,6 +94,8 @@ class Load:
         except (OSError, http.client.HTTPException) as error:
             said = repr(error)
             connection.close()
+            if idle and isinstance(error, http.client.RemoteDisconnected | ConnectionResetError | BrokenPipeError):
+                return self._ask(connection, method, path, good, body)
         with self._lock:
             self.sent += 1
             self.longest = max(self.longest, time.monotonic() - began)

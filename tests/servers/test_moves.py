@@ -159,7 +159,7 @@ def test_an_application_with_a_long_name_changes_its_version_inside_apache(booth
     server.fab("deploy")
     server.get("/version")
     server.configure(f'{name}\nref = "better"\nstatic = {{ "/static" = "guestbook/static", "/more" = "guestbook" }}', wsgi, APACHE)
-    with Load(server.address) as load:
+    with Load(server.address, reopens=True) as load:
         server.fab("update")
     # Its static folders changed, so Apache had to be reloaded: some visitors met the maintenance page, and no one else was turned away.
     assert [lost for lost in load.lost if ": 503 " not in lost] == []

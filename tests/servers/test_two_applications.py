@@ -53,7 +53,7 @@ def test_what_is_done_to_one_never_touches_the_other(booth: Booth) -> None:
 
     configure(server, SHOP)
     before = files(server, "shop-admin")
-    with Load(server.address, host="admin.test") as load:
+    with Load(server.address, host="admin.test", reopens=True) as load:
         said = server.fab("destroy", "--yes").stdout
     assert "final dump" in said
     assert load.lost == []
