@@ -136,7 +136,7 @@ BRANCHES: dict[str, Callable[[Path], object]] = {
 
 PYPROJECT = """
 [project]
-name = "guestbook"
+name = "{name}"
 version = "1.0"
 requires-python = ">=3.11"
 dependencies = [{dependencies}]
@@ -176,7 +176,7 @@ def _by_pip(folder: Path, lines: list[str]) -> None:
 
 
 def _pyproject(folder: Path, lines: list[str], more: str = "") -> None:
-    text = PYPROJECT.format(dependencies=", ".join(f'"{line}"' for line in lines))
+    text = PYPROJECT.format(name="guestbook", dependencies=", ".join(f'"{line}"' for line in lines))
     (folder / "pyproject.toml").write_text(text + more)
 
 
@@ -222,13 +222,7 @@ INSTALLERS: dict[str, Callable[[Path, list[str]], None]] = {
 }
 
 
-SOURCE_LAYOUT = """
-[project]
-name = "shop"
-version = "1.0"
-requires-python = ">=3.11"
-dependencies = [{dependencies}]
-
+UV_BUILD = """
 [build-system]
 requires = ["uv_build>=0.9"]
 build-backend = "uv_build"
@@ -241,7 +235,7 @@ def source_layout(folder: Path, version: str) -> None:
         (folder / "src/shop").mkdir(parents=True)
         _repository(folder)
         lines = [line for line in (EXAMPLE / "requirements.txt").read_text().splitlines() if line.startswith("flask==")]
-        (folder / "pyproject.toml").write_text(SOURCE_LAYOUT.format(dependencies=", ".join(f'"{line}"' for line in lines)))
+        (folder / "pyproject.toml").write_text(PYPROJECT.format(name="shop", dependencies=", ".join(f'"{line}"' for line in lines)) + UV_BUILD)
         tool(folder, "uv", "lock")
     text = f'from flask import Flask\n\ndef make(greeting="hello"):\n    app = Flask(__name__)\n    app.add_url_rule("/up", "up", lambda: greeting)\n    app.add_url_rule("/version", "version", lambda: "{version}")\n    return app\n\nsite = make()\n'
     (folder / "src/shop/__init__.py").write_text(text)

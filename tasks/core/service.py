@@ -53,14 +53,6 @@ def need_server(host: Host, server: str) -> Host:
     return host
 
 
-def need_proxy(host: Host, kind: str) -> Host:
-    """Return the host; raise DeployError where hosts.toml has another proxy."""
-    chosen = host.settings.proxy.kind
-    if chosen != kind:
-        raise DeployError(f'proxy.kind is "{chosen}"; its tasks are {chosen}.*')
-    return host
-
-
 def need_supervisor(host: Host) -> Host:
     """Return the host; raise DeployError where the application does not run under supervisor."""
     if host.settings.wsgi.server == "mod_wsgi" or host.settings.wsgi.manager != "supervisor":

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 PACKAGES = ("apache2",)
 PORTS = ("80/tcp",)
+NAME = "Apache"
 UNIT = "apache2.service"
 RELOAD = f"{UNIT}.reload"
 MODULES = ("headers", "proxy", "proxy_http", "proxy_uwsgi", "rewrite")

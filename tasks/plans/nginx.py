@@ -11,9 +11,10 @@ if TYPE_CHECKING:
 
 PACKAGES = ("nginx",)
 PORTS = ("80/tcp",)
+NAME = "nginx"
 UNIT = "nginx.service"
 RELOAD = f"{UNIT}.reload"
-CHECK = ("nginx", "-q", "-t")
+CHECK = ("nginx", "-t")
 
 
 def install(settings: "Settings") -> Plan:
@@ -51,3 +52,8 @@ def remove(settings: "Settings") -> Plan:
     name = settings.app.name
     gone = tuple(Absent(f"/etc/nginx/sites-{place}/{name}", notify=(RELOAD,)) for place in ("enabled", "available"))
     return (Together(gone, validate=CHECK), Notify(RELOAD))
+
+
+def logs(settings: "Settings") -> tuple[str, str]:
+    """Return nginx's log files, which all its sites share."""
+    return ("/var/log/nginx/access.log", "/var/log/nginx/error.log")

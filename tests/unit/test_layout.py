@@ -14,7 +14,7 @@ FLOORS = [
     ("rules", "settings", "inventory", "schema", "facts", "templates", "steps", "variables", "source", "trust", "bridge", "lab"),
     ("plans",),
     ("connection", "host", "executor"),
-    ("flow", "service"),
+    ("flow", "service", "front"),
     ("tasks",),
 ]
 # Inside a floor, these may build on those named behind them.
