@@ -51,8 +51,9 @@ def env_set(c: Any, assignment: str) -> None:
     name, equals, value = assignment.partition("=")
     if not NAME.fullmatch(name):
         raise DeployError(f"{name!r} is no variable name: letters, digits and _ only; write NAME=value")
-    if host.settings.database_file and name == host.settings.db.variable:
-        raise DeployError(f'{name} is set by db.kind = "sqlite"; change [db] in hosts.toml instead')
+    if host.settings.has_dumps and name == host.settings.db.variable:
+        other = f"; for another password, edit {host.paths.secrets} and run db.create" if host.settings.has_server else ""
+        raise DeployError(f'{name} is set by db.kind = "{host.settings.db.kind}"; change [db] in hosts.toml instead{other}')
     if not equals:
         value = getpass.getpass(f"{name}: ")
     with host.lock("app.env-set"):

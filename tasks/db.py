@@ -1,5 +1,8 @@
-"""The application's database."""
+"""The application's database: its server, its migrations, its dumps."""
 
+import json as json_module
+import time
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from fabric import task
@@ -7,6 +10,30 @@ from fabric import task
 from tasks.core import flow
 from tasks.core.errors import DeployError
 from tasks.core.host import Host
+from tasks.core.steps import Packages
+from tasks.plans import app, release
+from tasks.plans import db as plans
+
+
+@task
+def install(c: Any) -> None:
+    """Install and enable the distribution's database server (sqlite: its shell, which db.shell opens)."""
+    host = Host(c)
+    _need_own(host)
+    host.need_room()
+    with host.lock("db.install"):
+        host.changes(plans.install(host.settings) or (Packages(("sqlite3",)),))
+
+
+@task
+def create(c: Any) -> None:
+    """Make the database, its account and its password; a password that was changed in shared/secrets.env is taken over."""
+    host = Host(c)
+    if not host.settings.has_server:
+        raise DeployError(f'db.kind is "{host.settings.db.kind}": there is nothing to create; mariadb and postgresql have accounts')
+    app.refuse_conflicts(host.settings, host.facts)
+    with host.lock("db.create"):
+        host.changes((*app.claim(host.settings), *app.home(host.settings), *plans.install(host.settings), *plans.create(host.settings)))
 
 
 @task
@@ -15,11 +42,103 @@ def migrate(c: Any) -> None:
     host = Host(c)
     if not host.settings.app.migrate:
         raise DeployError('app.migrate is empty; set it to "auto" or to the command that migrates')
-    if not host.facts.current:
-        raise DeployError(f"{host.name}: nothing is deployed here yet; run: fab -H {host.name} deploy")
+    _need_release(host)
     with flow.locked(host, "db.migrate"):
         if host.dry:
             return host.output.line("would migrate what is pending, with a dump before it; nothing was changed (--dry)")
         outcome = flow.migrate(host)
     if outcome.result == "failed":
         raise DeployError(f"{host.name}: {outcome.cause}")
+
+
+@task(help={"to": "also fetch the dump into this local file"})
+def dump(c: Any, to: str = "") -> None:
+    """Dump the database into backups/ on the server, named by time and release; the application goes on serving."""
+    host = Host(c)
+    _need_own(host)
+    _need_release(host)
+    if to and Path(to).exists():
+        raise DeployError(f"{to} is there already; name a new file")
+    id = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+    path = f"{host.paths.backups}/{id}-{host.facts.current}{plans.SUFFIXES[host.settings.db.kind]}"
+    with flow.locked(host, "db.dump"):
+        if host.dry:
+            return host.output.line(f"would dump to {path}; nothing was changed (--dry)")
+        host.changes((*app.scripts(host.settings), *plans.dump(host.settings, path)))
+        if to:
+            host.fetch(path, Path(to))
+    host.output.line(f"dumped to {path}" + (f" and {to}" if to else ""))
+
+
+@task(positional=["file"], help={"file": "a dump: a local file, or one in backups/ on the server", "yes": "do not ask; needed where there is no terminal"})
+def restore(c: Any, file: str, yes: bool = False) -> None:
+    """Put a dump in the place of the database: it is tried out first, what is there is dumped, and comes back if the release is not well with it."""
+    host = Host(c)
+    _need_own(host)
+    _need_release(host)
+    local = Path(file).expanduser()
+    name = PurePosixPath(file).name
+    sent = f"{host.paths.backups}/.restore-{name}"
+    path = sent if local.is_file() else f"{host.paths.backups}/{name}"
+    host.output.line(f"restore puts {f'your file {local}' if local.is_file() else path} in the place of the database; what is there is dumped first")
+    host.confirm("restore", yes)
+    with flow.locked(host, "db.restore"):
+        if host.dry:
+            return host.output.line("nothing was changed (--dry)")
+        if local.is_file():
+            host.send(local, sent)
+        try:
+            host.apply((*app.scripts(host.settings), *plans.prove(host.settings, path)))
+            outcome = flow.restore(host, path)
+        finally:
+            if local.is_file():
+                host.apply(plans.forget(sent))
+    if outcome.result == "failed":
+        raise DeployError(f"{host.name}: {outcome.cause}")
+
+
+@task
+def shell(c: Any) -> None:
+    """Open the database's own shell, as the application's account."""
+    host = Host(c)
+    _need_own(host)
+    _need_release(host)
+    if host.interact(*plans.action(host.settings, "shell")):
+        raise DeployError(f"{host.name}: the shell ended with an error")
+
+
+@task(help={"json": "print one JSON document on standard output"})
+def status(c: Any, json: bool = False) -> None:
+    """Show the database's size, its tables, and which migration it is at."""
+    host = Host(c)
+    _need_release(host)
+    settings = host.settings
+    # Asked for in one program, which writes nothing but the procedures.
+    report = host.apply((*app.scripts(settings), *release.heads(settings, host.facts, host.facts.current)))
+    found = json_module.loads(host.read(*plans.action(settings, "status"))) if settings.has_dumps else {"size": 0, "tables": []}
+    at, wanted = report.values.get("database_head", ""), report.values.get("target_head", "")
+    found |= {"kind": settings.db.kind, "name": settings.database_file or settings.database_name, "head": at, "pending": wanted if wanted != at else ""}
+    if json:
+        return print(json_module.dumps(found, indent=1))
+    host.output.table(("", host.name), _rows(found))
+
+
+def _rows(found: dict[str, Any]) -> list[tuple[str, str]]:
+    return [
+        ("database", f"{found['kind']} {found['name']}"),
+        ("size", f"{found['size'] / 1e6:.1f} MB"),
+        ("tables", "\n".join(f"{name} ({rows} rows)" for name, rows in found["tables"]) or "none"),
+        ("migration", found["head"] or "none"),
+        ("pending", f"{found['pending']}: fab db.migrate, or the next update" if found["pending"] else "nothing"),
+    ]
+
+
+def _need_own(host: Host) -> None:
+    kind = host.settings.db.kind
+    if not host.settings.has_dumps:
+        raise DeployError(f'db.kind is "{kind}": ' + ("its owner dumps and restores it" if kind == "external" else "there is no database"))
+
+
+def _need_release(host: Host) -> None:
+    if not host.facts.current:
+        raise DeployError(f"{host.name}: nothing is deployed here yet; run: fab -H {host.name} deploy")

@@ -16,7 +16,7 @@ from tasks.core.errors import DeployError
 from tasks.core.host import Host
 from tasks.core.output import Output
 from tasks.core.steps import Plan
-from tasks.plans import app, python, release, stack, system
+from tasks.plans import app, db, python, release, stack, system
 from tasks.plans import destroy as plans
 
 if TYPE_CHECKING:
@@ -101,22 +101,15 @@ def destroy(c: Any, yes: bool = False, backup: bool = True) -> None:
     manifest = next((found for found in host.facts.manifests if found.get("name") == name), None)
     if manifest is None:
         raise DeployError(f"{host.name}: there is nothing of {name} on this server")
-    dump = f"{plans.BACKUPS}/{name}-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}.sqlite3" if backup and manifest.get("database") else ""
+    database = manifest.get("database") or {}
+    dump = f"{plans.BACKUPS}/{name}-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}{db.SUFFIXES[database['kind']]}" if backup and database else ""
     host.output.line(
         f"destroy removes {name} from {host.name}: its site, its processes, its account, and {manifest['root']} with every release, dump and shared folder"
     )
     host.output.line(f"its database is dumped to {dump} first" if dump else "no dump of its database is kept")
-    if not (yes or host.dry):
-        _confirm(host, name)
+    host.confirm("destroy", yes)
     with flow.locked(host, "destroy"):
         host.changes(plans.everything(host.settings, host.facts, manifest, dump))
-
-
-def _confirm(host: Host, name: str) -> None:
-    if not sys.stdin.isatty():
-        raise DeployError(f"{host.name}: destroy asks before it removes anything, and there is no terminal to ask on; give --yes")
-    if input(f"Type the application's name to destroy it on {host.name}: ").strip() != name:
-        raise DeployError(f"{host.name}: not confirmed; nothing was changed")
 
 
 def provision(settings: "Settings", facts: "Facts") -> Plan:
@@ -130,6 +123,8 @@ def provision(settings: "Settings", facts: "Facts") -> Plan:
         *system.firewall(settings, facts),
         *system.harden(settings),
         *app.home(settings),
+        *db.install(settings),
+        *db.create(settings),
         *python.managed(settings, facts),
         *stack.before(settings, facts),
     )

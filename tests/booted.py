@@ -52,10 +52,12 @@ class Server:
     suite: str
     target: str = ""
     environment: dict[str, str] = field(default_factory=dict)
+    database: str = "sqlite"
 
-    def configure(self, app: str = "", wsgi: str = "", more: str = "") -> None:
+    def configure(self, app: str = "", wsgi: str = "", more: str = "", db: str = "") -> None:
         """Write hosts.toml; later lines of `app` and `wsgi` replace the ones above."""
-        text = HOSTS.format(app=app, wsgi=wsgi, more=more)
+        kind = f'[db]\nkind = "{self.database}"\n{db}\n' if self.database != "sqlite" or db else ""
+        text = HOSTS.format(app=app, wsgi=wsgi, more=kind + more)
         for line in f"{app}\n{wsgi}".splitlines():
             key = line.split("=")[0].strip()
             if key:
@@ -87,10 +89,14 @@ class Server:
         return done.stdout.strip()
 
     def sql(self, query: str) -> list[str]:
-        """Return the first column of a query on the guestbook's database, read beside the application."""
-        script = "import json, sqlite3, sys; print(json.dumps([row[0] for row in sqlite3.connect(sys.argv[1]).execute(sys.argv[2])]))"
-        found = self.ssh(shlex.join(["python3", "-c", script, "/srv/guestbook/shared/instance/guestbook.db", query]))
-        return [str(value) for value in json.loads(found)]
+        """Return the rows of a query on the guestbook's database, read beside the application; columns are separated by tabs."""
+        script = "import sqlite3, sys\nfor row in sqlite3.connect(sys.argv[1]).execute(sys.argv[2]): print(*row, sep='\\t')"
+        command = {
+            "sqlite": ["python3", "-c", script, "/srv/guestbook/shared/instance/guestbook.db", query],
+            "mariadb": ["mariadb", "--batch", "--skip-column-names", "guestbook", "-e", query],
+            "postgresql": ["runuser", "-u", "postgres", "--", "psql", "-X", "-A", "-t", "-F", "\t", "-d", "guestbook", "-c", query],
+        }
+        return self.ssh(shlex.join(command[self.database])).splitlines()
 
     def inside(self, command: str) -> str:
         """Run a command on the server without its network: from its host, in its namespaces."""
@@ -104,7 +110,19 @@ class Server:
 
     def columns(self) -> list[str]:
         """Return the columns of the guestbook's table."""
-        return self.sql("select name from pragma_table_info('entry')")
+        if self.database == "sqlite":
+            return self.sql("select name from pragma_table_info('entry')")
+        schema = {"mariadb": "guestbook", "postgresql": "public"}[self.database]
+        return self.sql(f"select column_name from information_schema.columns where table_name = 'entry' and table_schema = '{schema}'")
+
+    def everything(self) -> list[str]:
+        """Return every column of every row of every table, and what the tables are: equal before and after means that nothing was lost."""
+        return [*sorted(self.columns()), *self.sql("select * from alembic_version"), *self.sql("select * from entry order by id")]
+
+    def write(self, *texts: str) -> None:
+        """Write entries, as a visitor does."""
+        for text in texts:
+            self.ssh(f"python3 -c \"import urllib.request as u; u.urlopen('http://127.0.0.1/', b'text={text}')\"")
 
     def get(self, path: str = "/", timeout: float = 60, headers: dict[str, str] | None = None) -> tuple[int, str]:
         """Ask the proxy from outside."""
@@ -207,7 +225,7 @@ class Booth:
         self.folder, self.repository, self.label = folder, repository, label
         self.names: list[str] = []
 
-    def boot(self, suite: str = "bookworm", layer: str = "") -> Server:
+    def boot(self, suite: str = "bookworm", layer: str = "", database: str = "sqlite") -> Server:
         """Boot a fresh server with a project folder of its own."""
         name = f"test-{run_id()}-{os.environ.get('PYTEST_XDIST_WORKER', 'gw')}-{self.label}-{len(self.names)}"
         self.names.append(name)
@@ -216,29 +234,31 @@ class Booth:
         folder.mkdir()
         shutil.copytree(self.repository, folder / "guestbook", symlinks=True)
         lab_tasks.add(folder / ".lab/hosts.toml", booted)
-        server = Server(name, booted["address"], folder, suite)
+        server = Server(name, booted["address"], folder, suite, database=database)
         server.configure()
         return server
 
-    def deployed(self, suite: str = "bookworm") -> Server:
+    def deployed(self, suite: str = "bookworm", database: str = "sqlite") -> Server:
         """Boot a server on which version v1 serves, with ten rows."""
-        return self.boot(suite, self._layer(suite))
+        server = self.boot(suite, self._layer(suite, database), database)
+        if database != "sqlite":
+            server.wait_until(lambda: server.get("/up")[0] == 200, what="the database is up after the boot")
+        return server
 
     def close(self) -> None:
         """Take the servers down."""
         for name in self.names:
             lab.down(name)
 
-    def _layer(self, suite: str) -> str:
+    def _layer(self, suite: str, database: str) -> str:
         """Deploy once a run, keep the disk, and let every later server start from it."""
-        layer = f"test-{run_id()}-{suite}"
+        layer = f"test-{run_id()}-{suite}-{database}"
         with (self.repository.parent / f"{layer}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not (lab.STATE / "layers" / layer / "lower.json").exists():
-                server = self.boot(suite)
+                server = self.boot(suite, database=database)
                 server.fab("deploy")
-                for number in range(10):
-                    server.ssh(f"python3 -c \"import urllib.request as u; u.urlopen('http://127.0.0.1/', b'text=row{number}')\"")
+                server.write(*(f"row{number}" for number in range(10)))
                 lab.snapshot(server.name, layer)
                 self.names.remove(server.name)
                 shutil.rmtree(server.folder)

@@ -52,10 +52,12 @@ def downgrade():
         batch.drop_column("mood")
 """
 
-ADD = 'op.add_column("entry", sa.Column("mood", sa.String, nullable=False, server_default=""))'
+ADD = 'op.add_column("entry", sa.Column("mood", sa.String(20), nullable=False, server_default=""))'
 DAMAGE = "with op.get_context().autocommit_block():\n    op.execute(\"UPDATE entry SET text = 'damaged'\")"
+# A statement that goes on when its client is dead.
+SLEEP = 'op.execute("SELECT SLEEP(600)" if op.get_bind().dialect.name == "mysql" else "SELECT pg_sleep(600)")'
 HEALTH = 'return {"entries": db.session.scalar(select(func.count(Entry.id)))}'
-MIGRATED = 'abort(500) if "mood" in str(db.session.execute(text("SELECT sql FROM sqlite_master WHERE name = \'entry\'")).scalar()) else None'
+MIGRATED = 'import sqlalchemy; abort(500) if "mood" in {column["name"] for column in sqlalchemy.inspect(db.engine).get_columns("entry")} else None'
 
 
 def make(folder: Path) -> Path:
@@ -100,6 +102,12 @@ def _migration(folder: Path, upgrade: str) -> None:
     (folder / "migrations/versions/0003_mood.py").write_text(MIGRATION.format(upgrade=textwrap.indent(upgrade, "    ")))
 
 
+def _second_head(folder: Path) -> None:
+    _migration(folder, ADD)
+    first = (folder / "migrations/versions/0003_mood.py").read_text()
+    (folder / "migrations/versions/0003_other.py").write_text(first.replace('revision = "0003"', 'revision = "0003b"').replace("mood", "other"))
+
+
 def _health(folder: Path, line: str) -> None:
     views = folder / "guestbook/views.py"
     text = views.read_text().replace("import func, select", "import func, select, text")
@@ -123,10 +131,12 @@ def _sick_in_public(folder: Path) -> None:
 BRANCHES: dict[str, Callable[[Path], object]] = {
     "better": lambda folder: (folder / "NEWS").write_text("better\n"),
     "migrates": lambda folder: _migration(folder, ADD),
+    "two-heads": lambda folder: _second_head(folder),
     "migrates-slowly": _slow,
     "does-not-import": lambda folder: (folder / "wsgi.py").write_text("import nowhere_to_be_found\n"),
     "has-no-app": lambda folder: (folder / "wsgi.py").write_text("application = None\n"),
     "fails-to-migrate": lambda folder: _migration(folder, f'{DAMAGE}\nraise RuntimeError("half of the rows are done")'),
+    "hangs-in-the-server": lambda folder: _migration(folder, f"{DAMAGE}\n{SLEEP}"),
     "hangs-in-migration": lambda folder: _migration(folder, f"{DAMAGE}\ntime.sleep(600)"),
     "sick": lambda folder: _health(folder, "abort(500)"),
     "sick-after-migration": _sick_after_migration,

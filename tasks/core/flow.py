@@ -157,6 +157,13 @@ def migrate(host: Host) -> Outcome:
     return _judge(host, report, Outcome(host.name, "", current), counts, current)
 
 
+def restore(host: Host, path: str) -> Outcome:
+    """Put a dump in the place of the database, in a window of its own; what is there is dumped, and comes back if the release is not well with it."""
+    current = host.facts.current
+    report, counts = switch(host, "restore", current, current, restore=path, dump_wanted="yes")
+    return _judge(host, report, Outcome(host.name, "", current), counts, current)
+
+
 def preview(host: Host, compare: Plan = ()) -> None:
     """Show what a release would change in the files of the one that serves, and what `compare` would change (--dry)."""
     settings = host.settings
@@ -245,7 +252,7 @@ def _database_change(host: Host, target: str, values: dict[str, str], downgrade:
 
 def _dump_wanted(host: Host, pending: bool) -> str:
     snapshot = host.settings.db.snapshot
-    wanted = bool(host.settings.database_file) and (snapshot == "always" or (pending and snapshot == "auto"))
+    wanted = host.settings.has_dumps and (snapshot == "always" or (pending and snapshot == "auto"))
     return "yes" if wanted else "no"
 
 

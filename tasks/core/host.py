@@ -2,14 +2,17 @@
 
 import contextlib
 import getpass
+import os
 import secrets
 import shutil
 import socket
+import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from invoke.exceptions import UnexpectedExit
@@ -150,6 +153,55 @@ class Host:
                 return ""
         return target
 
+    def fetch(self, path: str, target: Path) -> None:
+        """Copy a file of the server into a new local file that only you can read.
+
+        Raises DeployError where the local file is there already, or the server's cannot be read.
+        """
+        try:
+            out = os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+        except OSError as error:
+            raise DeployError(f"{target}: {error.strerror}; name a new file") from error
+        channel = self._start(self._elevated(shell.join(("cat", path))), self._password())
+        channel.shutdown_write()
+        with out:
+            while data := self._received(channel):
+                out.write(data)
+        if channel.recv_exit_status():
+            target.unlink()
+            raise DeployError(f"{self.name}: {path} could not be read: {channel.makefile_stderr('rb').read().decode('utf-8', 'replace').strip()}")
+
+    def send(self, source: Path, path: str) -> None:
+        """Copy a local file to the server, where only root can read it.
+
+        Raises DeployError where the server cannot write it.
+        """
+        channel = self._start(self._elevated(shell.join(("sh", "-c", 'umask 077 && cat >"$1"', "send", path))), self._password())
+        try:
+            with source.open("rb") as data, contextlib.suppress(OSError):  # why it takes no more, the exit code says
+                while piece := data.read(1 << 20):
+                    channel.sendall(piece)
+            channel.shutdown_write()
+            errors = channel.makefile_stderr("rb").read().decode("utf-8", "replace").strip()
+            status = channel.recv_exit_status()
+        except (SSHException, EOFError) as error:
+            raise self.connection.lost() from error
+        if status:
+            raise DeployError(f"{self.name}: {path} could not be written: {errors or f'exit code {status}'}")
+
+    def confirm(self, what: str, yes: bool) -> None:
+        """Let the person type the application's name before something is lost; `yes` says that it was confirmed on the command line.
+
+        Raises DeployError without a terminal to ask on, or when something else is typed.
+        """
+        if yes or self.dry:
+            return
+        if not sys.stdin.isatty():
+            raise DeployError(f"{self.name}: {what} asks first, and there is no terminal to ask on; give --yes")
+        name = self.settings.app.name
+        if input(f"Type the application's name ({name}) to {what} it on {self.name}: ").strip() != name:
+            raise DeployError(f"{self.name}: not confirmed; nothing was changed")
+
     def interact(self, *words: str) -> int:
         """Run a command as root with this terminal attached, and return its exit code."""
         if self.dry:
@@ -271,6 +323,12 @@ class Host:
         except (SSHException, EOFError, OSError) as error:
             raise self.connection.lost() from error
         return line.decode("utf-8", "replace").rstrip("\n"), errors.decode("utf-8", "replace")
+
+    def _received(self, channel: Channel) -> bytes:
+        try:
+            return bytes(channel.recv(1 << 16))
+        except (SSHException, EOFError, OSError) as error:
+            raise self.connection.lost() from error
 
     def _exec(self, command: str, stdin: bytes, on_line: Callable[[str], None]) -> tuple[int, str]:
         channel = self._start(command, stdin)

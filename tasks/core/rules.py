@@ -72,13 +72,30 @@ OURS = {
 # Names that the proxies' own packages use for their sites.
 RESERVED = ("default", "default-ssl")
 
+# Databases and accounts that MariaDB and PostgreSQL have themselves.
+SERVERS_OWN = frozenset(
+    ["mysql", "sys", "information_schema", "performance_schema", "root", "mariadb", "postgres", "template0", "template1", "public", "none", "user"]
+)
+
+# The name of a driver in a URL -> the module that it is, and the package that brings it. The first one is the default. SQLAlchemy's "Engine Configuration".
+DRIVERS = {
+    "mariadb": {
+        "pymysql": ("pymysql", "pymysql>=1.1,<2"),
+        "mysqldb": ("MySQLdb", "mysqlclient>=2.2,<3"),
+        "mysqlconnector": ("mysql.connector", "mysql-connector-python>=9"),
+    },
+    "postgresql": {
+        "psycopg2": ("psycopg2", "psycopg2-binary>=2.9,<3"),
+        "psycopg": ("psycopg", "psycopg[binary]>=3.2,<4"),
+        "pg8000": ("pg8000", "pg8000>=1.31"),
+    },
+}
+
 
 def unbuilt(settings: "Settings") -> Iterator[str]:
     """Yield what the format has and no plan serves yet."""
     chosen = {
         "proxy.kind": (settings.proxy.kind, ("nginx", "apache"), "nginx and apache"),
-        "tls.kind": (settings.tls.kind, ("none",), '"none"'),
-        "db.kind": (settings.db.kind, ("sqlite", "none"), "sqlite and none"),
         "hosts.roles": (",".join(sorted(settings.host.roles)), ("app,db,web",), "all three roles on one host"),
     }
     for path, (value, built, instead) in chosen.items():
@@ -146,10 +163,21 @@ def _is_line(value: Any, lists: bool) -> bool:
 
 
 def _database(settings: "Settings") -> Iterator[str]:
-    if settings.db.kind != "sqlite":
+    db = settings.db
+    if settings.has_dumps and db.variable in settings.app.env:
+        yield f'app.env.{db.variable}: db.kind = "{db.kind}" sets this variable; remove it, or set db.kind = "none"'
+    if db.kind == "external" and db.snapshot == "always":
+        yield 'db.snapshot: an external database is dumped by its owner; set db.kind to what this tool installs, or db.snapshot = "auto"'
+    if settings.has_server:
+        for key, value in (("name", settings.database_name), ("user", settings.database_user)):
+            if value in SERVERS_OWN or value.startswith("pg_"):
+                yield f"db.{key}: {value} is the database server's own; choose another"
+            elif len(value) > 40:
+                yield f"db.{key}: should be at most 40 characters"
+    if settings.has_server and db.driver and db.driver not in DRIVERS[db.kind] and not db.package:
+        yield f"db.package: name the package that brings the driver {db.driver}; this tool knows {', '.join(DRIVERS[db.kind])}"
+    if db.kind != "sqlite":
         return
-    if settings.db.variable in settings.app.env:
-        yield f'app.env.{settings.db.variable}: db.kind = "sqlite" sets this variable; remove it, or set db.kind = "none"'
     if settings.db.path and not settings.db.path.startswith(f"{settings.paths.shared}/"):
         yield f"db.path: should be inside {settings.paths.shared}/, which the application may write to and which lives across releases"
     if not settings.db.path and "instance" not in _shared(settings):

@@ -84,6 +84,10 @@ def _without_empty(folders: dict[str, str]) -> dict[str, str]:
     return {prefix: folder for prefix, folder in folders.items() if folder}
 
 
+def _one_name(kind: str) -> str:
+    return "mariadb" if kind == "mysql" else kind
+
+
 class Model(BaseModel):
     """One table of hosts.toml: frozen, strict, without unknown keys."""
 
@@ -179,13 +183,13 @@ class Tls(Model):
 class Db(Model):
     """The database of the application."""
 
-    kind: Literal["none", "sqlite", "mariadb", "mysql", "postgresql", "external"] = "sqlite"
+    kind: Annotated[Literal["none", "sqlite", "mariadb", "mysql", "postgresql", "external"], AfterValidator(_one_name)] = "sqlite"
     name: SqlName = ""
     user: SqlName = ""
     path: AbsolutePath = ""
     variable: VariableName = "DATABASE_URL"
-    driver: Text = ""
-    package: Text = ""
+    driver: Annotated[str, _or_empty(r"[a-z][a-z0-9_]*", "the name of a driver such as pymysql")] = ""
+    package: Annotated[str, _or_empty(r"[A-Za-z0-9][ -~]*", "a requirement such as pymysql>=1.1")] = ""
     snapshot: Literal["auto", "always", "never"] = "auto"
     keep_dumps: Annotated[int, Field(ge=1)] = 10
     migrate_timeout: Annotated[int, Field(ge=1)] = 600
@@ -252,10 +256,27 @@ class Settings(Model):
     @property
     def database_file(self) -> str:
         """The SQLite file on the server, or an empty string."""
-        if self.db.kind != "sqlite":
-            return ""
-        name = self.db.name or self.app.name.replace("-", "_")
-        return self.db.path or f"{self.paths.shared}/instance/{name}.db"
+        return "" if self.db.kind != "sqlite" else self.db.path or f"{self.paths.shared}/instance/{self.database_name}.db"
+
+    @property
+    def database_name(self) -> str:
+        """The name of the database."""
+        return self.db.name or self.app.name.replace("-", "_")
+
+    @property
+    def database_user(self) -> str:
+        """The account that the application has on its database server."""
+        return self.db.user or self.database_name
+
+    @property
+    def has_server(self) -> bool:
+        """Tell whether the database is one of a server that we install and administer."""
+        return self.db.kind in ("mariadb", "postgresql")
+
+    @property
+    def has_dumps(self) -> bool:
+        """Tell whether the database is ours to dump and restore; an external one is its owner's."""
+        return self.db.kind == "sqlite" or self.has_server
 
     @property
     def longest_wait(self) -> int:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from tasks.core.settings import Settings
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+PASSWORD = "{db.password}"  # noqa: S105  # the place where one is filled in
 OURS = ("PATH", "VIRTUAL_ENV", "HOME", "LISTEN_FDS", "LISTEN_PID", "NOTIFY_SOCKET", "LD_PRELOAD")
 
 
@@ -26,11 +27,20 @@ def variables(settings: "Settings") -> dict[str, str]:
             raise SettingsError(f"{name} belongs to the process itself; remove it from app.env or {settings.app.env_file}")
         if "\0" in value:
             raise SettingsError(f"{name}: a variable cannot hold a NUL character")
+    if settings.has_dumps and settings.db.variable in given:
+        raise SettingsError(
+            f'{settings.app.env_file}: {settings.db.variable} is set by db.kind = "{settings.db.kind}"; remove it there, or set db.kind = "external"'
+        )
+    if settings.db.kind == "external" and not re.match(r"[a-z][a-z0-9+.]*://", given.get(settings.db.variable, "")):
+        raise SettingsError(f'app.env_file: db.kind = "external" needs {settings.db.variable} there, a URL such as postgresql://user:password@host/name')
     if settings.database_file:
-        if settings.db.variable in given:
-            raise SettingsError(f'{settings.app.env_file}: {settings.db.variable} is set by db.kind = "sqlite"; remove it there, or set db.kind = "none"')
         given[settings.db.variable] = f"sqlite:///{settings.database_file}"
     return given
+
+
+def with_password(settings: "Settings") -> tuple[str, ...]:
+    """Return the variables of [app.env] into which the database's password is filled on the server, the only place that knows it."""
+    return tuple(name for name, value in settings.app.env.items() if PASSWORD in value)
 
 
 def dialect(values: Mapping[str, str]) -> str:
@@ -73,9 +83,8 @@ def _env_file(settings: "Settings") -> dict[str, str]:
 
 
 def _filled(value: str, settings: "Settings") -> str:
-    name = settings.db.name or settings.app.name.replace("-", "_")
-    if "{db.password}" in value:
-        raise SettingsError("app.env: {db.password} belongs to a database server, and db.kind has none yet")
-    for token, text in {"{db.host}": "localhost", "{db.name}": name, "{db.user}": settings.db.user or name}.items():
+    if PASSWORD in value and not settings.has_server:
+        raise SettingsError(f'app.env: {PASSWORD} belongs to a database server that this tool installs, and db.kind is "{settings.db.kind}"')
+    for token, text in {"{db.host}": "localhost", "{db.name}": settings.database_name, "{db.user}": settings.database_user}.items():
         value = value.replace(token, text)
     return value

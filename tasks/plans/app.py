@@ -9,7 +9,7 @@ from tasks.core.paths import MANIFESTS, Paths
 from tasks.core.steps import Directory, File, Generated, Notify, Plan
 from tasks.core.templates import procedures, render
 from tasks.core.variables import variables
-from tasks.plans import apache, mod_wsgi, stack, systemd
+from tasks.plans import apache, db, mod_wsgi, stack, systemd
 
 if TYPE_CHECKING:
     from tasks.core.facts import Facts
@@ -62,7 +62,12 @@ def parameters(settings: "Settings") -> dict[str, str]:
         "user": settings.app.name,
         "run": settings.paths.run,
         "lock": settings.paths.lock,
-        "database": settings.database_file,
+        "db_kind": settings.db.kind,
+        "db_name": settings.database_name,
+        "db_user": settings.database_user,
+        "db_path": settings.database_file,
+        "db_variable": settings.db.variable,
+        "db_driver": db.driver_name(settings),
         "patience": str(settings.wsgi.timeout),
         "health_path": health.path,
         "health_host": settings.health_host,
@@ -82,7 +87,7 @@ def manifest(settings: "Settings") -> dict[str, object]:
         "manager": settings.wsgi.manager if settings.wsgi.server != "mod_wsgi" else "",
         "proxy": settings.proxy.kind,
         "units": [f"{name}.socket", f"{name}.service"],
-        "database": settings.database_file,
+        "database": {"kind": settings.db.kind, "name": settings.database_name, "user": settings.database_user} if settings.has_dumps else {},
         "sockets": [] if settings.wsgi.bind else [paths.socket],
         "binds": [settings.wsgi.bind] if settings.wsgi.bind else [],
         "ports": list(stack.proxy(settings).PORTS),
@@ -128,6 +133,13 @@ def refuse_conflicts(settings: "Settings", facts: "Facts") -> None:
         both = set(map(str, other.get("domains", ()))) & set(map(str, ours["domains"] if isinstance(ours["domains"], list) else ()))
         if both:
             raise DeployError(f"proxy.domains: {', '.join(sorted(both))} is served by {other['name']} on this server; remove it on one side")
+        theirs = other.get("database") or {}
+        if (
+            settings.has_server
+            and theirs.get("kind") == settings.db.kind
+            and {settings.database_name, settings.database_user} & {theirs["name"], theirs["user"]}
+        ):
+            raise DeployError(f"db.name: {other['name']} on this server has the database {theirs['name']}; choose another db.name and db.user")
         taken_binds = set(map(str, other.get("binds", ()))) & {settings.wsgi.bind}
         if taken_binds:
             raise DeployError(f"wsgi.bind: {settings.wsgi.bind} is where {other['name']} listens on this server; choose another port")

@@ -28,10 +28,11 @@ def everything(settings: "Settings", facts: "Facts", manifest: dict[str, Any], d
         Run(("supervisorctl", "stop", f"{name}:*"), unless=_missing(settings.paths.program), label=f"stop of program {name}"),
     ]
     stopped += [Unit(str(unit), enabled=False, running=False) for unit in manifest["units"]]
-    database = str(manifest.get("database", ""))
-    if dump and database:
-        script = f"{root}/procedures/sqlite.py"
-        stopped.append(Run(("python3", "-I", script, "dump", database, dump), unless=_missing(database), label=f"final dump {dump}"))
+    database = ("python3", "-I", f"{root}/procedures/database.py", root)
+    # Where the procedures are gone, a destroy that was cut off has got that far already.
+    gone = ("sh", "-c", 'test ! -e "$3" || ! "$@"', "sh", *database, "exists")
+    if dump and manifest.get("database"):
+        stopped.append(Run((*database, "dump", dump), unless=gone, label=f"final dump {dump}"))
     others = [other for other in facts.manifests if other.get("name") != name]
     return (
         Directory(BACKUPS, mode=0o700),
@@ -39,6 +40,7 @@ def everything(settings: "Settings", facts: "Facts", manifest: dict[str, Any], d
         *(Absent(path, notify=_notify(path)) for path in files if path not in sites),
         *(Notify(action) for action in ("daemon-reload", "supervisor-update", nginx.RELOAD, apache.RELOAD)),
         *_firewall(facts, others, manifest, files),
+        *_database(database, manifest),
         Run(("sh", "-c", USERDEL, "sh", name), unless=("sh", "-c", '! getent passwd "$1"', "sh", name), label=f"account {name}"),
         *(Run(("rm", "-rf", path), unless=_missing(path), label=f"remove {path}") for path in (root, f"/run/{name}")),
         *(
@@ -48,6 +50,14 @@ def everything(settings: "Settings", facts: "Facts", manifest: dict[str, Any], d
         Absent(f"{MANIFESTS}/{name}.json"),
         Run(("rm", "-rf", f"{MANIFESTS}/{name}.files", f"{PENDING}/{name}"), label="remove the record"),
     )
+
+
+def _database(command: tuple[str, ...], manifest: dict[str, Any]) -> Plan:
+    """Remove the database and its account from their server; a SQLite file goes with its folder."""
+    kind = (manifest.get("database") or {}).get("kind", "sqlite")
+    if kind == "sqlite":
+        return ()
+    return (Run((*command, "drop"), unless=("test", "!", "-e", command[2]), label=f"remove the database from {kind}"),)
 
 
 def _firewall(facts: "Facts", others: list[Any], manifest: dict[str, Any], files: list[str]) -> Plan:

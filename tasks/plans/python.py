@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from tasks.core.errors import DeployError
 from tasks.core.steps import Packages, Plan, Run
+from tasks.plans import db
 
 if TYPE_CHECKING:
     from tasks.core.facts import Facts
@@ -61,6 +62,16 @@ def environment(settings: "Settings", commit: str) -> tuple[str, ...]:
     """Return the command that makes the environment anew that the current release is linked to."""
     paths, python = settings.paths, settings.python
     folder = f"{paths.current}/{settings.app.subdir}".rstrip("/")
-    words = (folder, paths.environments, python.installer, "\n".join(python.packages), str(python.refresh), commit, settings.wsgi.server, python.version)
+    words = (
+        folder,
+        paths.environments,
+        python.installer,
+        "\n".join(python.packages),
+        str(python.refresh),
+        commit,
+        settings.wsgi.server,
+        python.version,
+        db.driver(settings),
+    )
     linked = 'exec python3 -I "$0" build "$@" "$(basename "$(readlink "$LINK")")"'
     return ("env", f"LINK={paths.current}/.deploy/venv", "sh", "-c", linked, f"{paths.procedures}/environment.py", *words)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from tasks.core.shell import Secret
 from tasks.core.steps import File, Plan, Procedure
 from tasks.core.templates import procedure, render
-from tasks.core.variables import dialect, dotenv, variables
-from tasks.plans import stack
+from tasks.core.variables import dialect, dotenv, variables, with_password
+from tasks.plans import db, stack
 
 if TYPE_CHECKING:
     from tasks.core.facts import Facts
@@ -29,6 +29,8 @@ def contents(settings: "Settings", facts: "Facts") -> dict[str, tuple[bytes, int
         "env": (dialect(given).encode(), 0o640),
         "with-env": (procedure("with-env"), 0o755),
     }
+    if with_password(settings):
+        found["password"] = (" ".join((settings.db.variable, *with_password(settings))).encode() + b"\n", 0o644)
     if settings.app.dotenv:
         found["dotenv"] = (dotenv(given).encode(), 0o600)
     return found
@@ -77,6 +79,7 @@ def prepare(settings: "Settings", id: str, rendered: bytes, kind: str = "git", s
         "python": python.version,
         "installer": python.installer,
         "packages": "\n".join(python.packages),
+        "driver": db.driver(settings),
         "refresh": str(python.refresh),
         "wsgi_app": settings.wsgi.app,
         "migrate": app.migrate,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tasks.core.errors import SettingsError
 from tasks.core.steps import Directory, File, Firewall, Notify, Packages, Plan, Run, Step, Together, User
 from tasks.core.templates import render
-from tasks.plans import python, stack
+from tasks.plans import db, python, stack
 
 if TYPE_CHECKING:
     from tasks.core.facts import Facts
@@ -27,7 +27,7 @@ def setup(settings: "Settings", facts: "Facts") -> Plan:
 
 def packages(settings: "Settings", facts: "Facts") -> Plan:
     """Every Debian package of the chosen stack, in one step: one run of apt."""
-    names = [*python.packages(settings, facts), *stack.packages(settings), "ca-certificates", *settings.system.packages]
+    names = [*python.packages(settings, facts), *stack.packages(settings), *db.packages(settings), "ca-certificates", *settings.system.packages]
     names += ["git"] if settings.app.is_git else ["rsync"]
     names += ["ufw"] if firewall(settings, facts) else []
     return (Packages(tuple(dict.fromkeys(names))),)

@@ -1,7 +1,7 @@
 """Make the Python environment of a release, named by a digest of everything that decides what is in it.
 
 Arguments: `digest` or `build`, the application's folder, the folder of the environments, installer (auto, pip, uv, pipenv, poetry), packages
-(a line each), refresh (days), commit, WSGI server, Python version (nothing: the distribution's), and where a certain environment is to be made anew its name. Prints the
+(a line each), refresh (days), commit, WSGI server, Python version (nothing: the distribution's), driver (module and requirement, or nothing), and where a certain environment is to be made anew its name. Prints the
 environment's folder name. Or `python` and a version: provide that Python. An environment holds dependencies only; where the project itself or a local path has to be
 installed, the commit is part of the digest, else a release would import another one's code. It is made at its final path and counts only
 with its mark, a file written last. Standard library only.
@@ -228,11 +228,11 @@ def provide(version: str) -> None:
     link.with_suffix(".new").replace(link)
 
 
-def digest(made_from: Recipe, folder: Path, packages: list[str], commit: str, server: str, python: str) -> str:
+def digest(made_from: Recipe, folder: Path, packages: list[str], commit: str, server: str, python: str, driver: str) -> str:
     """Return the digest of what decides an environment's content."""
     version = TOOLS.get(made_from.tool.removesuffix("-lock")) or ensurepip.version()
     full = run(python, "-I", "-c", "import platform; print(platform.python_version())", folder=Path("/")).strip()
-    parts = [os.path.realpath(python), full, made_from.tool, version, SERVERS[server], *packages]
+    parts = [os.path.realpath(python), full, made_from.tool, version, SERVERS[server], *packages, *([driver] if driver else [])]
     parts += [f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith(("PIP_", "UV_", "PIPENV_", "POETRY_"))]
     own = Path(os.environ.get("HOME", "/root"))
     parts += [read(path) for path in ("/etc/pip.conf", "/etc/uv/uv.toml", own / ".config/pip/pip.conf", own / ".pip/pip.conf", own / ".config/uv/uv.toml")]
@@ -353,7 +353,7 @@ def development(python: str) -> tuple[str, ...]:
     return (f"{Path(python).name}-dev",) if python.startswith("/usr/bin/") else ()
 
 
-def build(made_from: Recipe, folder: Path, packages: list[str], target: Path, server: str, python: str) -> None:
+def build(made_from: Recipe, folder: Path, packages: list[str], target: Path, server: str, python: str, driver: str) -> None:
     """Make the environment at its final path, mark last."""
     shutil.rmtree(target, ignore_errors=True)
     target.parent.mkdir(exist_ok=True)
@@ -372,10 +372,20 @@ def build(made_from: Recipe, folder: Path, packages: list[str], target: Path, se
         installed(lambda: print(run(*install, *packages, folder=folder), file=sys.stderr), python)
     if SERVERS[server] and not (target / "bin" / server).exists():
         installed(lambda: print(run(*install, SERVERS[server], folder=folder), file=sys.stderr), python)
+    module, _, requirement = driver.partition(" ")
+    if module and not has_module(target, module):
+        say(f"the application brings no {module}; adding {requirement}")
+        installed(lambda: print(run(*install, requirement, folder=folder), file=sys.stderr), python)
     if made_from.tool != "pip":  # pip compiles what it installs
         run(f"{target}/bin/python", "-m", "compileall", "-q", "-j", "0", str(target / "lib"), folder=folder)
     os.sync()
     (target / MARK).write_text(f"{made_from.tool} {made_from.source.name}\n")
+
+
+def has_module(target: Path, module: str) -> bool:
+    """Tell whether an environment has a module."""
+    look = "import importlib.util, sys; sys.exit(not importlib.util.find_spec(sys.argv[1]))"
+    return not subprocess.run([f"{target}/bin/python", "-I", "-c", look, module], stderr=subprocess.DEVNULL).returncode
 
 
 def dependencies(made_from: Recipe, folder: Path, target: Path, install: list[str]) -> None:
@@ -439,14 +449,14 @@ def main() -> None:
     if sys.argv[1] == "python":
         with alone():
             return provide(sys.argv[2])
-    action, folder, environments, installer, packages, refresh, commit, server, version, *given = sys.argv[1:]
+    action, folder, environments, installer, packages, refresh, commit, server, version, driver, *given = sys.argv[1:]
     wanted = [line for line in packages.splitlines() if line]
     home, python = Path(folder).resolve(), interpreter(version)
     made_from = recipe(home, installer)
-    name = given[0] if given else choose(made_from, digest(made_from, home, wanted, commit, server, python), Path(environments), int(refresh))
+    name = given[0] if given else choose(made_from, digest(made_from, home, wanted, commit, server, python, driver), Path(environments), int(refresh))
     if action == "build" and not (Path(environments) / name / MARK).exists():
         try:
-            build(made_from, home, wanted, Path(environments) / name, server, python)
+            build(made_from, home, wanted, Path(environments) / name, server, python, driver)
         except InstallError as error:
             fail(last_line(error))
         finally:

@@ -31,7 +31,7 @@ for release in $(newest_first "$releases"/2*); do
     say "removed release $release ($state)"
     rm -rf "${releases:?}/$release"
 done
-rm -rf "$releases"/.part-*
+rm -rf "$releases"/.part-* "$root"/backups/.restore-*
 
 for environment in "$root"/venvs/*/; do
     environment=$(basename "$environment")
@@ -42,5 +42,5 @@ for environment in "$root"/venvs/*/; do
     [ $used = yes ] || [ "$environment" = '*' ] || rm -rf "$root/venvs/${environment:?}"
 done
 
-newest_first "$root"/backups/*.sqlite3 | tail -n "+$((keep_dumps + 1))" | while IFS= read -r dump; do rm -f "$root/backups/$dump"; done
+newest_first "$root"/backups/2*.sqlite3.gz "$root"/backups/2*.sql.gz "$root"/backups/2*.dump | tail -n "+$((keep_dumps + 1))" | while IFS= read -r dump; do rm -f "$root/backups/$dump"; done
 newest_first "$root"/log/*.params | tail -n +51 | while IFS= read -r window; do rm -f "$root/log/${window%.params}".*; done

@@ -17,7 +17,7 @@ if [ "$migrate" = auto ] && [ -d "$releases/$current/$folder/migrations" ]; then
     code_head=$(cat "$releases/$target/.deploy/heads" 2>/dev/null)
 fi
 dump=''
-for candidate in "$root"/backups/*-"$target".sqlite3; do [ ! -e "$candidate" ] || dump=$candidate; done
+for candidate in "$root"/backups/*-"$target"."$(database suffix | cut -c 2-)"; do [ ! -e "$candidate" ] || dump=$candidate; done
 value target_head "$code_head"
 value database_head "$database_head"
 value dump "$dump"

@@ -1,6 +1,6 @@
 # shellcheck shell=sh disable=SC2034
 # What the procedures share. A procedure sets `root` (the application's folder) and reads this file, which reads `root`/procedures/app.conf:
-# name, user, run, lock, database, patience (seconds a request may take), and how to ask for health. Which manager and which proxy serve the
+# name, user, run, lock, db_* (see engine.py), patience (seconds a request may take), and how to ask for health. Which manager and which proxy serve the
 # application is seen on the server itself, never in settings that may be newer than what stands there.
 set -u
 umask 022
@@ -8,7 +8,7 @@ export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sb
 : "${root:?}"
 # shellcheck source=/dev/null
 . "$root/procedures/app.conf"
-: "${name:?}" "${user:?}" "${run:?}" "${lock:?}" "${database?}" "${patience:?}" "${health_path:?}" "${health_host:?}" "${health_status:?}" "${health_timeout:?}" "${scheme:?}"
+: "${name:?}" "${user:?}" "${run:?}" "${lock:?}" "${db_kind:?}" "${patience:?}" "${health_path:?}" "${health_host:?}" "${health_status:?}" "${health_timeout:?}" "${scheme:?}"
 
 procedures=$root/procedures
 releases=$root/releases
@@ -33,6 +33,10 @@ as_app() { # as_app COMMAND...: run as the application's user, without root's en
         env -i PATH="$PATH" HOME="$root" LANG=C.UTF-8 DECANT_SMOKE="${DECANT_SMOKE:-}" "$@"
 }
 
+database() { # database ACTION WORD...: database.py on the application's database
+    python3 -I "$procedures/database.py" "$root" "$@"
+}
+
 in_release() { # in_release RELEASE COMMAND...: run with a release's environment and variables, in its folder
     release=$1
     shift
@@ -40,11 +44,17 @@ in_release() { # in_release RELEASE COMMAND...: run with a release's environment
 }
 
 look() { # look RELEASE yes|no: import its callable; with yes find code_heads and database_heads, comma-separated. Ends the procedure if it cannot
-    found=$(in_release "$1" timeout 120 "$releases/$1/.deploy/venv/bin/python" "$procedures/look.py" "${wsgi_app:?}" "$2" 2>"${here:?}/errors")
+    external=
+    [ "$db_kind" != external ] || external=${db_variable:?}
+    found=$(in_release "$1" timeout 120 "$releases/$1/.deploy/venv/bin/python" "$procedures/look.py" "${wsgi_app:?}" "$2" "$external" 2>"${here:?}/errors")
     code=$?
     cat "$here/errors"
     cause=$(tail -n 1 "$here/errors")
-    [ $code -eq 0 ] || fail "the release cannot be imported: ${cause:-it did not end within 120 s}"
+    case $code in
+    0) ;;
+    3) fail "$cause" ;;
+    *) fail "the release cannot be imported: ${cause:-it did not end within 120 s}" ;;
+    esac
     found=$(printf '%s\n' "$found" | tail -n 1)
     [ "$2" = no ] || case $found in '{"code"'*) ;; *) fail "the migration heads could not be read" ;; esac
     code_heads=$(printf '%s' "$found" | sed -n 's/.*"code": \[\([^]]*\)\].*/\1/p' | tr -d '" ')
@@ -201,12 +211,9 @@ put_back() ( # put_back: undo the window that the transition record tells of; ma
     : "${id:?}" "${old?}" "${new:?}" "${dump?}" "${fresh:?}" "${was:?}"
     systemctl stop "$name-smoke@*.service" 2>/dev/null
     if [ -n "$dump" ]; then
-        timeout 1800 python3 -I "$procedures/sqlite.py" restore "$dump" "$database" "$user" || return 1
+        database restore "$dump" || return 1
     elif [ "$fresh" = yes ]; then
-        # There was no database before: what the failed migration left is put aside, not deleted.
-        for file in "$database" "$database-wal" "$database-shm" "$database-journal"; do
-            [ ! -e "$file" ] || mv -f "$file" "$root/backups/$id-failed-${file##*/}" || return 1
-        done
+        database aside "$id" || return 1
     fi
     switch_to "$old" || return 1
     # A release that served before (the target of a rollback) is as good as it was.

@@ -1,14 +1,16 @@
 """Import the application in a release's own environment, and say which migrations wait: one JSON document on standard output.
 
-Argument: `module:callable` or `module:factory(literals)`, then `yes` when migrations are to be looked at. Exit code 1 with one line on
-standard error when the callable is not there. Runs under with-env.
+Arguments: `module:callable` or `module:factory(literals)`, `yes` when migrations are to be looked at, and the variable whose URL must let us log in (an
+external database), or nothing. Exit code 3 when it does not, 1 when the callable is not there, each with one line on standard error. Runs under with-env.
 """
 
 import json
 import os
+import socket
 import sys
 import traceback
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from decant_load import load
 
@@ -28,14 +30,48 @@ def heads() -> dict[str, list[str]]:
     return {"code": sorted(script.get_heads()), "database": sorted(current)}
 
 
+class LoginError(Exception):
+    """The external database does not let the application in."""
+
+
+def log_in(variable: str) -> None:
+    """Log in to an external database with the driver that the application has; no message shows the password."""
+    url = os.environ.get(variable, "")
+    parts = urlsplit(url)
+    where = f"{variable}: {parts.scheme}://{parts.username or ''}@{parts.hostname}{parts.path}"
+    try:
+        from sqlalchemy import create_engine
+        from sqlalchemy.pool import NullPool
+    except ImportError:
+        port = parts.port or (3306 if parts.scheme.startswith(("mysql", "mariadb")) else 5432)
+        try:
+            socket.create_connection((parts.hostname or "localhost", port), timeout=15).close()
+        except OSError as error:
+            raise LoginError(f"{where} cannot be reached from the server: {error}") from None
+        return
+    try:
+        create_engine(url, poolclass=NullPool).connect().close()
+    except Exception as error:
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        for secret in {parts.password or "", unquote(parts.password or "")} - {""}:
+            said = said.replace(secret, "[REDACTED]")
+        hint = "; add the driver to the application's requirements, or to python.packages" if isinstance(error, ModuleNotFoundError) else ""
+        raise LoginError(f"{where} does not let the application log in: {said}{hint}") from None
+
+
 def main() -> int:
     """Print what was found."""
     sys.path[0] = str(Path.cwd())  # not this script's folder: the release's, where it is started
     result: dict[str, object] = {}
     try:
+        if sys.argv[3]:
+            log_in(sys.argv[3])
         load(sys.argv[1])
         if sys.argv[2] == "yes":
             result = dict(heads())
+    except LoginError as error:
+        print(error, file=sys.stderr)
+        return 3
     except BaseException as error:
         if not isinstance(error, LookupError) or isinstance(error, KeyError):
             traceback.print_exc()

@@ -2,14 +2,14 @@
 # Make a release ready while the old one serves: fetch, export, environment, import, pending migrations and, where none wait, a smoke test.
 # Parameters: root, id (TIME part of the release's name), kind (git, tar, folder; known: nothing was sent, as a release of this commit may be there), source, ref, commit and label (known for what was sent),
 # subdir, rendered (a digest of the files below), shared (a path a line), public (those of them that the proxy serves), server, python, installer,
-# packages, refresh, wsgi_app, migrate (auto, a command, or nothing), dotenv.
+# packages, driver (of the database: its module, and what brings it), refresh, wsgi_app, migrate (auto, a command, or nothing), dotenv.
 # The release's rendered files are beside the parameters, in deploy.tar; a source that was sent is source.tar, or the folder itself.
 # Tells: result (current, prepared, absent), release, old, commit, pending, heads.
 set -u
 here_files=$(dirname "$1")
 # shellcheck source=/dev/null
 . "$1"
-: "${here:?}" "${root:?}" "${id:?}" "${kind:?}" "${source?}" "${ref?}" "${commit?}" "${label?}" "${subdir?}" "${rendered:?}" "${shared?}" "${public?}" "${server:?}" "${python?}" "${installer:?}" "${packages?}" "${refresh:?}" "${wsgi_app:?}" "${migrate?}"
+: "${here:?}" "${root:?}" "${id:?}" "${kind:?}" "${source?}" "${ref?}" "${commit?}" "${label?}" "${subdir?}" "${rendered:?}" "${shared?}" "${public?}" "${server:?}" "${python?}" "${installer:?}" "${packages?}" "${driver?}" "${refresh:?}" "${wsgi_app:?}" "${migrate?}"
 # shellcheck source=lib.sh
 . "$root/procedures/lib.sh"
 export DECANT_SMOKE=1 GIT_TERMINAL_PROMPT=0 HOME="${HOME:-/root}" GIT_CONFIG_NOSYSTEM=1
@@ -48,7 +48,7 @@ resolve() { # resolve: the commit that ref names: a branch, a tag, tag:PATTERN (
 }
 
 environment() { # environment digest|build TREE: the digest of the tree's environment; build makes it where it is missing
-    python3 -I "$procedures/environment.py" "$1" "$2/$subdir" "$root/venvs" "$installer" "$packages" "$refresh" "$commit" "$server" "$python"
+    python3 -I "$procedures/environment.py" "$1" "$2/$subdir" "$root/venvs" "$installer" "$packages" "$refresh" "$commit" "$server" "$python" "$driver"
 }
 
 already_current() { # the serving release has the same code, files and environment
@@ -142,7 +142,7 @@ case $kind in git)
     fetch
     resolve ;;
 esac
-identity=$(printf '%s %s %s %s %s' "$commit" "$rendered" "$installer" "$packages" "$subdir$python" | sha256sum | cut -d' ' -f1)
+identity=$(printf '%s %s %s %s %s' "$commit" "$rendered" "$installer" "$packages" "$subdir$python${driver:+ $driver}" | sha256sum | cut -d' ' -f1)
 value commit "$commit"
 value label "$label"
 value old "$old"

@@ -38,10 +38,12 @@ cause_in() { # cause_in LOG: the last line that names an error, or the last line
 }
 
 announce() { # announce: a window that would outlast the queue's patience puts up the maintenance page instead
-    size=0
-    [ ! -f "$database" ] || size=$(stat -c %s "$database")
+    size=$(database size)
     last=$(cat "$root/log/last-migration" 2>/dev/null || echo 1)
-    estimate=$((size / 30000000 + last))
+    # The dump of before tells how fast this server writes one; until there is one, 30 MB/s.
+    { read -r before took <"$root/log/last-dump"; } 2>/dev/null || { before=30000000 took=1; }
+    if [ "$dump_wanted" = yes ]; then estimate=$((size * took / before + last)); else estimate=$last; fi
+    [ -z "$restore" ] || estimate=$((estimate + size * took * 3 / before))
     [ "$estimate" -le "$hold" ] || {
         stage "this window is estimated at $estimate s, longer than wsgi.hold ($hold s): visitors get the maintenance page (503) until it is over"
         shut_door
@@ -64,11 +66,12 @@ open_door
 
 can_serve "$new" || give_up "this server is not set up for $(cat "$releases/$new/.deploy/server"), which $new wants; run: fab deploy, with hosts.toml as that release needs it"
 
-# Room for the dump, and as much again for the journal of putting it back.
-free=$(df -Pk "$root/backups" | awk 'NR == 2 { print $4 }')
-need=10000
-if [ "$dump_wanted" = yes ] && [ -f "$database" ]; then need=$(stat -c %s "$database" "$database-wal" 2>/dev/null | awk '{ size += $1 } END { print int(size * 2 / 1024) + 50000 }'); fi
-[ "$free" -gt "$need" ] || give_up "no room for the window and its dump: $((free / 1024)) MB free, $((need / 1024)) MB needed in $root"
+# Room for the dump, and for putting it back beside what is there.
+if [ "$dump_wanted" = yes ]; then
+    said=$(database room "$root/backups" 2>&1) || give_up "no room for the window and its dump: ${said#*: }"
+fi
+free=$(df -Pk "$root" | awk 'NR == 2 { print $4 }')
+[ "$free" -gt 10000 ] || give_up "no room for the window: $((free / 1024)) MB free, 10 MB needed in $root"
 [ -z "$migrate$restore" ] || announce
 # What waits in the socket is written for the old server, and what waits inside Apache ends with a reload of it.
 shut=no
@@ -81,11 +84,15 @@ fi
 
 stage stop
 stop_service || give_up "the application could not be stopped"
-if [ -n "$database" ] && [ -n "$migrate$restore" ] && [ ! -e "$database" ]; then fresh=yes; fi
-if [ "$dump_wanted" = yes ] && [ -f "$database" ]; then
-    target=$root/backups/$id-${old:-empty}.sqlite3
+if [ "$dump_wanted" = yes ] && ! database exists; then fresh=yes; fi
+if [ "$dump_wanted" = yes ] && [ $fresh = no ]; then
+    target=$root/backups/$id-${old:-empty}$(database suffix)
     stage "dump to backups/${target##*/}"
-    timeout "$migrate_timeout" python3 -I "$procedures/sqlite.py" dump "$database" "$target" || give_up "the dump failed: $(cause_in "$root/log/$id.log")"
+    began=$(date +%s)
+    # No limit of its own: with the requests behind the maintenance page, a long dump is better than none.
+    database dump "$target" || give_up "the dump failed: $(cause_in "$root/log/$id.log")"
+    took=$(($(date +%s) - began))
+    [ $took -lt 3 ] || echo "$(database size) $took" >"$root/log/last-dump"
     dump=$target
 fi
 { write_durably "$transition" "id='$id' old='$old' new='$new' dump='$dump' fresh='$fresh' was='$was'" &&
@@ -111,7 +118,7 @@ if [ -n "$migrate" ]; then
 fi
 if [ -n "$restore" ]; then
     stage "restore $restore"
-    timeout "$migrate_timeout" python3 -I "$procedures/sqlite.py" restore "$restore" "$database" "$user" || give_up "the dump could not be restored"
+    database restore "$restore" || give_up "the dump could not be restored: $(cause_in "$root/log/$id.log")"
 fi
 
 if [ "$smoked" = no ]; then

@@ -11,24 +11,7 @@ import time
 import pytest
 
 from tests.booted import FAB, Booth, Server
-
-WATCH = """
-import glob, os, pwd, time
-try: own = pwd.getpwnam("guestbook").pw_uid
-except KeyError: own = -1
-end = time.time() + 60
-with open("/tmp/watched", "ab") as out:
-    while time.time() < end and not os.path.exists("/tmp/stop-watching"):
-        for folder in glob.glob("/proc/[0-9]*"):
-            try:
-                out.write(open(folder + "/cmdline", "rb").read() + b"\\n")
-                if own == -1:
-                    try: own = pwd.getpwnam("guestbook").pw_uid
-                    except KeyError: pass
-                if os.stat(folder).st_uid != own: out.write(open(folder + "/environ", "rb").read() + b"\\n")
-            except OSError: pass
-        time.sleep(0.01)
-"""
+from tests.watch import Watch
 
 
 @pytest.mark.parametrize(("suite", "sudo"), [("trixie", "ALL=(ALL) ALL"), ("bookworm", "ALL=(ALL) NOPASSWD: ALL")])
@@ -39,37 +22,21 @@ def test_an_account_with_sudo_deploys_and_no_secret_is_seen(booth: Booth, suite:
     (server.folder / ".env.deploy").write_text("SUDO_PASSWORD='pass word\\'$(id)\"'\n")
     (server.folder / "env").write_text("TOKEN=token-4711\n")
     server.configure('env_file = "env"', more=server.entry("admin", user="deployer"))
-    server.ssh("apt-get -qq update && apt-get -qq install -y --no-install-recommends python3 >/dev/null 2>&1")
-    (server.folder / "watch.py").write_text(WATCH)
-    options = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-i", str(server.folder / ".lab/key")]
-    with (server.folder / "watch.py").open() as script:
-        watcher = subprocess.Popen(["ssh", *options, f"root@{server.address}", "python3 -"], stdin=script, stderr=subprocess.DEVNULL)
-    said = server.fab("deploy", host="admin").stdout
-    said += server.fab("deploy", host="admin").stdout
-    assert "0 changed in all" in said
-    server.configure('env_file = "env"\nref = "migrates"', more=server.entry("admin", user="deployer"))
-    said += server.fab("update", "app.run", "echo $TOKEN | wc -c", "gunicorn.restart", host="admin").stdout
-    server.ssh("touch /tmp/stop-watching")
-    watcher.wait(timeout=30)
+    with Watch(server) as watch:
+        said = server.fab("deploy", host="admin").stdout
+        said += server.fab("deploy", host="admin").stdout
+        assert "0 changed in all" in said
+        server.configure('env_file = "env"\nref = "migrates"', more=server.entry("admin", user="deployer"))
+        said += server.fab("update", "app.run", "echo $TOKEN | wc -c", "gunicorn.restart", host="admin").stdout
     assert server.get("/version") == (200, "migrates")
     assert server.get("/variable/TOKEN") == (200, "token-4711")
 
     secret = server.ssh("sed -n 's/^SECRET_KEY=\"\\(.*\\)\"/\\1/p' /srv/guestbook/shared/secrets.env")
     assert len(secret) > 60
-    assert server.ssh("wc -c < /tmp/watched").isdigit()
-    assert "prepare.sh" in server.ssh("strings /tmp/watched | grep prepare.sh || grep -a prepare.sh /tmp/watched | tr '\\0' ' ' | head -n 1")
+    assert b"prepare.sh" in watch.saw("prepare.sh")
     for hidden in (secret, "token-4711", password):
         assert hidden not in said
-        (server.folder / "pattern").write_text(hidden + "\n")
-        words = [
-            "ssh",
-            *options,
-            f"root@{server.address}",
-            "cat > /tmp/pattern; grep -aFf /tmp/pattern /tmp/watched; journalctl | grep -aFf /tmp/pattern; grep -aFf /tmp/pattern -r /srv/guestbook/log /tmp/decant* 2>/dev/null; true",
-        ]
-        with (server.folder / "pattern").open() as pattern:
-            found = subprocess.run(words, stdin=pattern, capture_output=True)
-        assert found.stdout == b""
+        assert watch.saw(hidden) == b""
     assert server.ssh("stat -c '%a %U:%G' /srv/guestbook/shared/secrets.env /srv/guestbook/current/.deploy/env").split() == ["640", "root:guestbook"] * 2
     assert server.ssh("ls /tmp | grep decant || true") == ""
 

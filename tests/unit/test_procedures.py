@@ -2,6 +2,7 @@
 
 import http.server
 import importlib.util
+import json
 import os
 import pwd
 import socketserver
@@ -32,13 +33,13 @@ def root(tmp_path: Path) -> Path:
             (root / "procedures" / path.name).write_bytes(path.read_bytes())
     for folder in ("run", "log", "backups", "shared", "venvs"):
         (root / folder).mkdir()
-    values = dict.fromkeys(("database",), "") | {
+    values = {"db_kind": "sqlite", "db_name": "shop", "db_user": "shop", "db_path": f"{root}/shared/shop.db", "db_variable": "DATABASE_URL", "db_driver": ""}
+    values |= {
         "name": "shop",
         "user": ME,
         "run": f"{root}/run",
         "patience": "5",
         "lock": f"{root}/run/lock",
-        "database": f"{root}/shared/shop.db",
     }
     values |= {"health_path": "/up", "health_host": "localhost", "health_status": "200-399", "health_timeout": "2", "scheme": "http"}
     (root / "procedures/app.conf").write_text(shell.assignments(values))
@@ -72,6 +73,12 @@ def database(path: Path, *texts: str) -> None:
     connection.close()
 
 
+def work(root: Path, *words: str) -> tuple[int, str]:
+    """Run database.py, and return its exit code and what it says."""
+    done = subprocess.run([sys.executable, "-I", root / "procedures/database.py", str(root), *words], capture_output=True, text=True)
+    return done.returncode, (done.stdout + done.stderr).strip()
+
+
 def texts(path: Path) -> list[str]:
     connection = sqlite3.connect(path)
     found = [row[0] for row in connection.execute("select text from entry")]
@@ -84,10 +91,11 @@ def test_the_gate_puts_back_code_and_database_of_a_window_that_was_cut_off(root:
     release(root, "20260102T000000-new", "prepared")
     (root / "current").symlink_to("releases/20260102T000000-new")
     database(root / "shared/shop.db", "kept", "also kept")
-    subprocess.run([sys.executable, "-I", root / "procedures/sqlite.py", "dump", root / "shared/shop.db", root / "backups/dump"], check=True)
-    assert (root / "backups/dump").stat().st_mode & 0o777 == 0o600
+    dump = root / "backups/w-old.sqlite3.gz"
+    assert work(root, "dump", str(dump)) == (0, "")
+    assert dump.stat().st_mode & 0o777 == 0o600
     database(root / "shared/shop.db", "damaged")
-    (root / "transition").write_text(f"id='w' old='20260101T000000-old' new='20260102T000000-new' dump='{root}/backups/dump' fresh='no' was='prepared'\n")
+    (root / "transition").write_text(f"id='w' old='20260101T000000-old' new='20260102T000000-new' dump='{dump}' fresh='no' was='prepared'\n")
     (root / "log/w.params").write_text(shell.assignments({"about": '"who": "me"'}))
 
     procedure(root, "gate.sh", str(root))
@@ -100,6 +108,49 @@ def test_the_gate_puts_back_code_and_database_of_a_window_that_was_cut_off(root:
     assert '{"who": "me", "result": "failed"' in (root / "deploys.jsonl").read_text()
     procedure(root, "gate.sh", str(root))
     assert len((root / "deploys.jsonl").read_text().splitlines()) == 1
+
+
+def test_a_dump_of_sqlite_is_compressed_proved_and_restored_into_the_same_file(root: Path) -> None:
+    file, dump = root / "shared/shop.db", root / "backups/d.sqlite3.gz"
+    assert work(root, "exists")[0] == 1
+    database(file, *(["a row that compresses well"] * 5000))
+    assert work(root, "exists") == (0, "")
+    assert work(root, "size") == (0, str(file.stat().st_size))
+    assert json.loads(work(root, "status")[1])["tables"] == [["entry", 5000]]
+    assert work(root, "dump", str(dump)) == (0, "")
+    assert dump.stat().st_size < file.stat().st_size / 10
+    assert work(root, "prove", str(dump)) == (0, "")
+    inode = file.stat().st_ino
+    database(file, "damaged")
+    assert work(root, "restore", str(dump)) == (0, "")
+    assert len(texts(file)) == 5000
+    assert file.stat().st_ino == inode
+    assert [path.name for path in (root / "backups").iterdir()] == ["d.sqlite3.gz"]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("cut.sqlite3.gz", None, "end-of-stream"),
+        ("no.sqlite3.gz", b"no dump", "Not a gzipped file"),
+        ("other.sql.gz", b"", "is no dump of sqlite: its name should end in .sqlite3.gz"),
+        ("plain.sqlite3", b"", "is empty"),
+        ("text.sqlite3", b"text" * 2000, "not a database"),
+    ],
+)
+def test_a_bad_dump_is_refused_before_it_touches_anything(root: Path, name: str, data: bytes | None, said: str) -> None:
+    database(root / "shared/shop.db", *(["kept"] * 2000))
+    bad = root / "backups" / name
+    if data is None:
+        assert work(root, "dump", str(bad)) == (0, "")
+        data = bad.read_bytes()[:-200]
+    bad.write_bytes(data)
+    for action in ("prove", "restore"):
+        code, why = work(root, action, str(bad))
+        assert code == 1
+        assert said in why
+    assert texts(root / "shared/shop.db") == ["kept"] * 2000
+    assert work(root, "restore", "/nowhere.sqlite3.gz")[1].endswith("there is no dump /nowhere.sqlite3.gz")
 
 
 def test_the_gate_puts_aside_what_a_first_migration_left_and_takes_the_link_away(root: Path) -> None:
@@ -154,7 +205,7 @@ def test_finishing_keeps_good_releases_the_current_and_the_previous_one(root: Pa
         release(root, f"2026010{day}T000000-x", "failed" if day in (2, 7) else "good", f"env{day}")
     (root / "current").symlink_to("releases/20260108T000000-x")
     for number in range(4):
-        (root / f"backups/2026010{number}T000000-x.sqlite3").touch()
+        (root / f"backups/2026010{number}T000000-x.sqlite3.gz").touch()
     procedure(root, "finish.sh", seen="w1 w2", keep="3", keep_dumps="2")
     assert sorted(path.name[6:8] for path in (root / "releases").iterdir()) == ["05", "06", "07", "08"]
     assert sorted(path.name for path in (root / "venvs").iterdir()) == ["env5", "env6", "env7", "env8"]
@@ -229,10 +280,12 @@ def test_health_says_when_nobody_answers(tmp_path: Path) -> None:
     assert "no answer" in done.stdout
 
 
-def digest(folder: Path, *words: str) -> str:
+def digest(folder: Path, *words: str, driver: str = "") -> str:
     """Return the environment's name, or why there is none. `words`: installer, packages, refresh, commit."""
     script = str(PROCEDURES / "environment.py")
-    done = subprocess.run([sys.executable, "-I", script, "digest", str(folder), f"{folder}/venvs", *words, "gunicorn", ""], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-I", script, "digest", str(folder), f"{folder}/venvs", *words, "gunicorn", "", driver], capture_output=True, text=True
+    )
     return str(done.stdout.strip() or done.stderr.strip())
 
 
@@ -244,6 +297,7 @@ def test_an_environment_is_named_by_everything_that_decides_it(tmp_path: Path) -
     assert digest(tmp_path, "auto", "", "7", "commit2") == first
     assert digest(tmp_path, "uv", "", "7", "commit1") != first
     assert digest(tmp_path, "auto", "gevent", "7", "commit1") != first
+    assert digest(tmp_path, "auto", "", "7", "commit1", driver="pymysql pymysql>=1.1") != first
     (tmp_path / "limits.txt").write_text("markupsafe==3.0.3\n")
     assert digest(tmp_path, "auto", "", "7", "commit1") != first
 
@@ -295,7 +349,7 @@ def test_a_repository_without_a_usable_list_is_refused(tmp_path: Path, file: str
 )
 def test_the_callable_is_looked_up_as_servers_do(tmp_path: Path, spec: str, said: str) -> None:
     (tmp_path / "here.py").write_text("app = lambda: 0\nnumber = 3\ndef make(*a, **k): return app\n")
-    done = subprocess.run([sys.executable, PROCEDURES / "look.py", spec, "no"], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, PROCEDURES / "look.py", spec, "no", ""], cwd=tmp_path, capture_output=True, text=True)
     assert said in (done.stdout or done.stderr.splitlines()[-1])
     assert not (tmp_path / "owned").exists()
 

@@ -74,8 +74,6 @@ def test_all_mistakes_are_shown_together_each_once(tmp_path: Path) -> None:
     ("text", "named"),
     [
         ('[proxy]\nkind = "none"', "proxy.kind: 'none' is not built yet"),
-        ('[tls]\nkind = "letsencrypt"', "tls.kind: 'letsencrypt' is not built yet"),
-        ('[db]\nkind = "mariadb"', "db.kind: 'mariadb' is not built yet"),
         ('[hosts.a]\nroles = ["web"]', "hosts.roles: 'web' is not built yet"),
     ],
 )

@@ -15,7 +15,7 @@ def commands(plan: Plan) -> list[str]:
 
 
 def test_the_dump_comes_first_and_a_failed_one_brings_the_site_back() -> None:
-    plan = destroy.everything(settings(), FACTS, MANIFEST, "/var/lib/decant/backups/shop.sqlite3")
+    plan = destroy.everything(settings(), FACTS, MANIFEST, "/var/lib/decant/backups/shop.sqlite3.gz")
     together = plan[1]
     assert isinstance(together, Together)
     assert any("final dump" in str(step) for step in together.steps)
@@ -24,7 +24,7 @@ def test_the_dump_comes_first_and_a_failed_one_brings_the_site_back() -> None:
 
 
 def test_without_a_backup_nothing_is_dumped() -> None:
-    assert not any("sqlite.py" in command for command in commands(destroy.everything(settings(), FACTS, MANIFEST, "")))
+    assert not any(" dump " in command for command in commands(destroy.everything(settings(), FACTS, MANIFEST, "")))
 
 
 def test_every_file_that_is_this_applications_alone_goes_and_no_other() -> None:

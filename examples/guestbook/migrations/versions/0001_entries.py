@@ -11,7 +11,7 @@ def upgrade():
     op.create_table(
         "entry",
         sa.Column("id", sa.Integer, primary_key=True),
-        sa.Column("text", sa.String, nullable=False),
+        sa.Column("text", sa.Text, nullable=False),
         sa.Column("written", sa.DateTime, nullable=False),
     )
 

@@ -8,7 +8,7 @@ down_revision = "0001"
 
 
 def upgrade():
-    op.add_column("entry", sa.Column("author", sa.String, nullable=False, server_default=""))
+    op.add_column("entry", sa.Column("author", sa.String(2000), nullable=False, server_default=""))
 
 
 def downgrade():

@@ -1,0 +1,67 @@
+"""The database: its server, and the application's own database and account on it. What works on the data is templates/procedures/database.py."""
+
+from typing import TYPE_CHECKING
+
+from tasks.core.rules import DRIVERS
+from tasks.core.steps import Packages, Plan, Run, Unit
+
+if TYPE_CHECKING:
+    from tasks.core.settings import Settings
+
+PACKAGES = {"sqlite": (), "mariadb": ("mariadb-server",), "postgresql": ("postgresql",)}
+UNITS = {"mariadb": "mariadb.service", "postgresql": "postgresql.service"}
+# What the dumps are called: the engines of templates/procedures say so, too.
+SUFFIXES = {"sqlite": ".sqlite3.gz", "mariadb": ".sql.gz", "postgresql": ".dump"}
+
+
+def packages(settings: "Settings") -> tuple[str, ...]:
+    """Return the Debian packages of the database's server."""
+    return PACKAGES.get(settings.db.kind, ())
+
+
+def install(settings: "Settings") -> Plan:
+    """The distribution's server, enabled and running."""
+    if not settings.has_server:
+        return ()
+    return (Packages(packages(settings)), Unit(UNITS[settings.db.kind], enabled=True, running=True))
+
+
+def create(settings: "Settings") -> Plan:
+    """The application's database and account; the password is made on the server and stands in shared/secrets.env alone."""
+    if not settings.has_server:
+        return ()
+    return (Run(action(settings, "create"), unless=action(settings, "created"), label=f"database {settings.database_name} and its account"),)
+
+
+def dump(settings: "Settings", path: str) -> Plan:
+    """A dump in this file of the server."""
+    return (Run(action(settings, "room", settings.paths.backups), label="room for the dump"), Run(action(settings, "dump", path), label="dump"))
+
+
+def prove(settings: "Settings", path: str) -> Plan:
+    """The dump in this file of the server can be restored: it was, into a database of its own."""
+    return (Run(action(settings, "prove", path), label=f"trial restore of {path.rpartition('/')[2].removeprefix('.restore-')}"),)
+
+
+def forget(path: str) -> Plan:
+    """What was sent for a restore is gone."""
+    return (Run(("rm", "-f", path), label="remove what was sent"),)
+
+
+def action(settings: "Settings", *words: str) -> tuple[str, ...]:
+    """Return the command that works on the application's database."""
+    return ("python3", "-I", f"{settings.paths.procedures}/database.py", settings.paths.root, *words)
+
+
+def driver_name(settings: "Settings") -> str:
+    """Return the driver that the URL names, or an empty string."""
+    return settings.db.driver or next(iter(DRIVERS.get(settings.db.kind, {})), "")
+
+
+def driver(settings: "Settings") -> str:
+    """Return the driver's module and the requirement that brings it, for an application that lacks it; an empty string where it needs none from us."""
+    if not settings.has_server:
+        return ""
+    name = driver_name(settings)
+    module, requirement = DRIVERS[settings.db.kind].get(name, (name, name))
+    return f"{module} {settings.db.package or requirement}"

@@ -1,0 +1,82 @@
+"""Work on the application's database as its server's administrator: dump, restore, create ...; no action takes or shows a password.
+
+Arguments: the application's folder, the action, its words. What the database is, procedures/app.conf says. Standard library only.
+
+`exists`, `created` answer by their exit code. `size` prints bytes, `suffix` what its dumps are called, `status` a JSON document. `room FOLDER` fails where a dump has
+no room. `dump FILE`, `restore FILE`, `prove FILE` (is it one that could be restored?), `aside ID`, `create`, `drop`, `shell`.
+"""
+
+import json
+import sqlite3
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from engine import Engine, Failure, read_conf
+from mariadb import MariaDB
+from postgresql import PostgreSQL
+from sqlite import Sqlite
+
+ENGINES: dict[str, type[Engine]] = {"sqlite": Sqlite, "mariadb": MariaDB, "postgresql": PostgreSQL}
+
+
+def kind_of(file: str) -> str:
+    """Tell by a dump's name which database it is of, or nothing."""
+    plain = file.removesuffix(".gz")
+    return next((kind for kind, engine in ENGINES.items() if plain.endswith(engine.suffix.removesuffix(".gz"))), "")
+
+
+def readable(engine: Engine, file: str) -> Path:
+    """Return a dump's path; raise Failure for one that is not there or is another database's."""
+    if not Path(file).is_file():
+        raise Failure(f"there is no dump {file}")
+    if kind_of(file) != engine.conf["db_kind"]:
+        raise Failure(f"{Path(file).name} is no dump of {engine.conf['db_kind']}: its name should end in {engine.suffix}")
+    return Path(file)
+
+
+def act(engine: Engine, action: str, words: list[str]) -> int:
+    """Do it, and return the exit code."""
+    match action:
+        case "exists" | "created":
+            return 0 if getattr(engine, action)() else 1
+        case "size":
+            print(engine.size() if engine.exists() else 0)
+        case "suffix":
+            print(engine.suffix)
+        case "status":
+            there = engine.exists()
+            print(json.dumps({"size": engine.size() if there else 0, "tables": engine.tables() if there else []}))
+        case "restore":
+            engine.load(readable(engine, words[0]))
+        case "prove":
+            engine.prove(readable(engine, words[0]))
+        case "shell":
+            return engine.shell()
+        case "aside":
+            if isinstance(engine, Sqlite):
+                engine.aside(words[0])
+        case "create" | "drop" | "dump" | "room":
+            getattr(engine, action)(*words)
+        case _:
+            raise Failure(f"no action {action}")
+    return 0
+
+
+def main() -> int:
+    """Do what the words say."""
+    root, action, *words = Path(sys.argv[1]), *sys.argv[2:]
+    conf = read_conf(root)
+    if conf["db_kind"] not in ENGINES:
+        if action == "size":
+            print(0)
+        return 1 if action == "exists" else 0  # an external database is not ours to dump
+    try:
+        return act(ENGINES[conf["db_kind"]](root, conf), action, words)
+    except (Failure, sqlite3.Error, OSError) as error:
+        print(f"{conf['db_kind']}: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
