@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from fabric import task
 
 import tasks.system
-from tasks.core import flow
+from tasks.core import certificate, flow
 from tasks.core.connection import UNEXPECTED
 from tasks.core.errors import DeployError
 from tasks.core.host import Host
 from tasks.core.output import Output
 from tasks.core.steps import Plan
-from tasks.plans import app, db, python, release, stack, system
+from tasks.plans import app, certbot, db, python, release, stack, system
 from tasks.plans import destroy as plans
 
 if TYPE_CHECKING:
@@ -37,10 +37,15 @@ def deploy(c: Any, json: bool = False) -> None:
             changed = host.changes(provision(host.settings, host.facts))
             if host.dry:
                 flow.preview(host)
+                if certificate.missing(host):
+                    host.output.line(f"would ask for a certificate for {', '.join(certbot.wanted(host.settings))}")
                 return host.summary(host.apply(stack.after(host.settings, host.facts))) if stack.moves(host.settings, host.facts) else None
             facts, outcome = host.facts, flow.run(host, "deploy")
             if outcome.result != "failed" and stack.moves(host.settings, facts):
                 changed += host.changes(stack.after(host.settings, facts))
+            if outcome.result != "failed" and certificate.missing(host):
+                outcome = replace(outcome, tls=certificate.obtain(host))
+                changed += not outcome.tls
             outcomes.append(replace(outcome, changed=changed + outcome.changed))
             host.output.line(f"{outcomes[-1].changed} changed in all ({outcome.seconds:.1f} s for the release)")
 
@@ -57,6 +62,8 @@ def update(c: Any, json: bool = False) -> None:
             if host.dry:
                 return flow.preview(host, compare=provision(host.settings, host.facts))
             outcomes.append(flow.run(host, "update", compare=provision(host.settings, host.facts)))
+            if certificate.missing(host):
+                host.output.line(f"there is no certificate for {', '.join(certbot.wanted(host.settings))} yet: fab -H {host.name} certbot.obtain")
 
 
 @task(
@@ -82,6 +89,8 @@ def status(c: Any, json: bool = False) -> None:
     """Show what serves, whether it is well, and what was deployed last."""
     host = _host(c, json)
     report = flow.status(host)
+    if host.settings.tls.kind != "none":
+        report["certificate"] = certificate.line(host)
     if json:
         print(flow.to_json(report))
     else:
@@ -152,6 +161,8 @@ def _told(host: Host, json: bool) -> Iterator[list[flow.Outcome]]:
         print(flow.document(outcomes[-1] if outcomes else flow.Outcome(host.name, "dry", "")))
     if outcomes and outcomes[-1].result == "failed":
         raise DeployError(f"{host.name}: {outcomes[-1].cause}")
+    if outcomes and outcomes[-1].tls:
+        raise DeployError(f"{host.name}: the release is served, but {outcomes[-1].tls}")
 
 
 def _shown(value: object) -> str:

@@ -125,6 +125,10 @@ def prepare(host: Host) -> None:
         host.output.line(
             f"{gives_way} serves nothing but {host.settings.app.name} here and gives way to {host.settings.proxy.kind}: it is stopped and disabled"
         )
+    if host.facts.certificate and host.settings.tls.kind == "none":
+        host.output.line(
+            f"tls.kind: browsers that have seen {', '.join(host.facts.certificate['names'])} by HTTPS insist on it for two years (HSTS); by HTTP they will not show it"
+        )
     found = plans.strangers(host.settings, host.facts)
     if found and host.settings.system.firewall == "auto":
         host.output.line(f"no firewall: {', '.join(found)} listen publicly and would be cut off; add them to system.allow, or set system.firewall = true")

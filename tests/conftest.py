@@ -5,9 +5,10 @@ import os
 import pytest
 
 from tests import booted
+from tests.authority import authority
 from tests.booted import booth, deployed, installers, repository
 
-__all__ = ["booth", "deployed", "installers", "repository"]
+__all__ = ["authority", "booth", "deployed", "installers", "repository"]
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -215,12 +215,13 @@ def index() -> str:
     return subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def tool(folder: Path, *words: str) -> None:
-    """Run uv, or a tool that it fetches, in the repository."""
+def tool(folder: Path, *words: str) -> str:
+    """Run uv, or a tool that it fetches, in a folder, and return what it prints."""
     trust = {"UV_SYSTEM_CERTS": "1", "REQUESTS_CA_BUNDLE": "/etc/ssl/certs/ca-certificates.crt"}
     environment = {**os.environ, **trust, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PIPENV_IGNORE_VIRTUALENVS": "1"}
     done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, f"{' '.join(words)}: {done.stdout} {done.stderr}"
+    return done.stdout
 
 
 INSTALLERS: dict[str, Callable[[Path, list[str]], None]] = {

@@ -4,6 +4,7 @@ import http.client
 import threading
 import time
 import urllib.parse
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 
@@ -19,6 +20,8 @@ class Load:
     host: str = ""
     # Where a proxy reloads meanwhile: it closes idle connections, and a client opens another one for a GET (RFC 9112, 9.3.1).
     reopens: bool = False
+    # Makes a connection; for a site behind HTTPS.
+    connect: Callable[[], http.client.HTTPConnection] | None = None
     sent: int = 0
     posts: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
@@ -57,7 +60,7 @@ class Load:
             self._stop.wait(max(0.0, began + number / self.rate - time.monotonic()))
 
     def _keep_alive(self) -> None:
-        connection = http.client.HTTPConnection(self.address, timeout=self.patience)
+        connection = self._connection()
         while not self._stop.wait(0.1):
             self._ask(connection, "GET", "/up", (200,))
         connection.close()
@@ -66,8 +69,11 @@ class Load:
         while not self._stop.is_set():
             self._get(f"/slow?seconds={self.slow_seconds}")
 
+    def _connection(self) -> http.client.HTTPConnection:
+        return self.connect() if self.connect else http.client.HTTPConnection(self.address, timeout=self.patience)
+
     def _get(self, path: str) -> None:
-        connection = http.client.HTTPConnection(self.address, timeout=self.patience)
+        connection = self._connection()
         body = self._ask(connection, "GET", path, (200,))
         connection.close()
         if body is not None and path != "/":
@@ -75,7 +81,7 @@ class Load:
                 self.versions[body] = self.versions.get(body, 0) + 1
 
     def _post(self, text: str) -> None:
-        connection = http.client.HTTPConnection(self.address, timeout=self.patience)
+        connection = self._connection()
         body = urllib.parse.urlencode({"text": text, "author": "x" * 2000})
         if self._ask(connection, "POST", "/", (303,), body) is not None:
             with self._lock:

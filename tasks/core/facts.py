@@ -24,7 +24,10 @@ class Window:
 
 @dataclass(frozen=True)
 class Facts:
-    """What facts.sh found. Sizes are in MB, `listeners` are ADDRESS:PORT/PROTOCOL, `proxies` the units that run, `sites` paths of what is enabled in them."""
+    """What facts.sh found. Sizes are in MB, `listeners` are ADDRESS:PORT/PROTOCOL, `proxies` the units that run, `sites` paths of what is enabled in them.
+
+    `certificate` is what certbot obtained for the application: its names, and the ACME server.
+    """
 
     user: str = ""
     sudo: str = "none"
@@ -50,6 +53,8 @@ class Facts:
     managed_python: str = ""
     pythons: tuple[str, ...] = ()
     server: str = ""
+    nginx: str = ""
+    certificate: Any = None
     service: str = ""
     socket: str = ""
     proxies: tuple[str, ...] = ()
@@ -90,6 +95,7 @@ TEXTS = (
     "distro_python",
     "managed_python",
     "server",
+    "nginx",
     "service",
     "socket",
 )
@@ -107,6 +113,7 @@ def parse(output: str) -> Facts:
     plain |= {name: int(single[name]) for name in NUMBERS if single.get(name, "").isdigit()}
     return Facts(
         **plain,
+        certificate=next(iter(_documents(every("certificate"))), None),
         ssh_ports=tuple(dict.fromkeys(int(port) for port in every("ssh_port"))),
         pythons=tuple(every("pythons")),
         proxies=tuple(every("proxy")),

@@ -30,7 +30,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a command for one host ended, as --json shows it."""
+    """How a command for one host ended, as --json shows it. `tls` says why the site is not, or not under all its names, served by HTTPS."""
 
     host: str
     result: str
@@ -41,6 +41,7 @@ class Outcome:
     differs: tuple[str, ...] = ()
     prober: dict[str, Any] | None = None
     seconds: float = 0.0
+    tls: str = ""
 
 
 @contextlib.contextmanager
@@ -94,9 +95,8 @@ def switch(host: Host, what: str, new: str, old: str, **change: str) -> tuple[Re
         report = host.apply(plan)
         counts = None
     else:
-        parameters = app.parameters(settings)
-        words = ("python3", "-I", f"{settings.paths.procedures}/probe.py", parameters["health_path"], parameters["health_host"], parameters["scheme"])
-        with host.background(shell.join((*words, str(settings.longest_wait)))) as lines:
+        probe = ("sh", f"{settings.paths.procedures}/ask.sh", settings.paths.root, "probe", str(settings.longest_wait))
+        with host.background(shell.join(probe)) as lines:
             report = host.apply(plan)
         counts = _counts(lines)
     host.apply(release.finish(settings, (id,)))
@@ -268,12 +268,9 @@ def status(host: Host) -> dict[str, Any]:
     """Return what a person wants to know about the application on a host, by name."""
     facts, settings = host.facts, host.settings
     current = facts.release(facts.current)
-    words = app.parameters(settings)
     health = "nothing is deployed"
     if current:
-        asked = ("python3", "-I", f"{settings.paths.procedures}/health.py", "proxy")
-        command = (*asked, words["health_path"], words["health_host"], words["health_status"], "5", words["scheme"], "http")
-        health = host.read("sh", "-c", '"$@" && echo well || true', "health", *command)
+        health = host.read("sh", "-c", 'sh "$1/ask.sh" "$2" health 5 || true', "health", settings.paths.procedures, settings.paths.root)
     return {
         "host": host.name,
         "application": settings.app.name,

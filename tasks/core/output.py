@@ -29,4 +29,6 @@ class Output:
         table = Table(*columns, box=None, pad_edge=False, header_style="bold")
         for row in rows:
             table.add_row(*(Text(cell) for cell in row))
-        Console(file=self.stream, highlight=False, soft_wrap=not self.stream.isatty()).print(table)
+        # Into a file or a pipe goes every line whole.
+        width = None if self.stream.isatty() else 1000
+        Console(file=self.stream, highlight=False, width=width).print(table)

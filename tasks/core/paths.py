@@ -6,6 +6,12 @@ LOCKS = "/run/decant"
 PROGRAM_LOGS = "/var/log/decant"
 MANIFESTS = "/var/lib/decant/apps"
 PENDING = "/var/lib/decant/pending"
+# What the certificates of certbot are for, where everybody may read it; the challenges that the proxies serve; certificates and keys that are not certbot's;
+# and the authorities of private ACME servers.
+CERTIFICATES = "/var/lib/decant/certificates"
+CHALLENGES = "/var/lib/decant/challenges"
+TLS = "/etc/decant/tls"
+ACME_CAS = "/etc/decant/acme-ca.d"
 
 
 @dataclass(frozen=True)

@@ -108,6 +108,7 @@ def misfits(settings: "Settings") -> Iterator[str]:
     yield from _database(settings)
     yield from _folders(settings)
     yield from _names(settings)
+    yield from _tls(settings)
     yield from _server(settings)
     yield from _options(settings)
 
@@ -210,6 +211,25 @@ def _names(settings: "Settings") -> Iterator[str]:
     low, _, high = settings.app.health.status.partition("-")
     if high and int(low) > int(high):
         yield "app.health.status: should be from low to high"
+
+
+def _tls(settings: "Settings") -> Iterator[str]:
+    tls, every = settings.tls, (*settings.proxy.domains, *settings.proxy.redirect)
+    if tls.kind == "letsencrypt" and not every:
+        yield 'tls.kind: "letsencrypt" needs proxy.domains, the names that the certificate is for'
+    if tls.kind == "letsencrypt":
+        for name in every:
+            if name.startswith("*.") or "." not in name or re.fullmatch(r"[0-9.]+", name):
+                yield f"proxy.domains: {name} cannot be shown to be yours by HTTP, so Let's Encrypt gives no certificate for it"
+    for key in ("certificate", "key"):
+        given = getattr(tls, key)
+        if tls.kind == "files" and not given:
+            yield f'tls.{key}: is required with tls.kind = "files": the path of a local PEM file'
+        elif given and tls.kind != "files":
+            yield f'tls.{key}: goes with tls.kind = "files", and it is "{tls.kind}"; remove one of the two'
+    for key in ("acme_server", "acme_ca"):
+        if getattr(tls, key) and tls.kind != "letsencrypt":
+            yield f'tls.{key}: goes with tls.kind = "letsencrypt", and it is "{tls.kind}"; remove one of the two'
 
 
 def _shared(settings: "Settings") -> list[str]:

@@ -173,10 +173,10 @@ class Tls(Model):
     """Where the certificate comes from."""
 
     kind: Literal["none", "letsencrypt", "self-signed", "files"] = "none"
-    email: Text = ""
+    email: Annotated[str, _or_empty(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+", "an e-mail address")] = ""
     certificate: Text = ""
     key: Text = ""
-    acme_server: Text = ""
+    acme_server: Annotated[str, _or_empty(r"https://[A-Za-z0-9.:-]+(/[A-Za-z0-9._~/-]*)?", "the https URL of an ACME directory")] = ""
     acme_ca: Text = ""
 
 

@@ -2,18 +2,21 @@
 
 from typing import TYPE_CHECKING
 
+from tasks.core.paths import CHALLENGES
 from tasks.core.steps import Absent, File, Link, Notify, Packages, Plan, Run, Step, Together, Unit
 from tasks.core.templates import render
+from tasks.plans import tls
 
 if TYPE_CHECKING:
+    from tasks.core.facts import Facts
     from tasks.core.settings import Settings
 
 PACKAGES = ("apache2",)
-PORTS = ("80/tcp",)
 NAME = "Apache"
 UNIT = "apache2.service"
 RELOAD = f"{UNIT}.reload"
 MODULES = ("headers", "proxy", "proxy_http", "proxy_uwsgi", "rewrite")
+TLS_MODULES = ("ssl", "http2")
 CHECK = ("apache2ctl", "-t")
 
 
@@ -32,10 +35,10 @@ def install(settings: "Settings") -> Plan:
         File(conf, render("apache/main.conf.j2", settings), notify=(RELOAD,)),
         Link("/etc/apache2/conf-enabled/decant.conf", "../conf-available/decant.conf", notify=(RELOAD,)),
     )
-    return (Packages(PACKAGES), *modules(*MODULES), Together(main, validate=CHECK))
+    return (Packages(PACKAGES), *modules(*MODULES, *(TLS_MODULES if settings.tls.kind != "none" else ())), Together(main, validate=CHECK))
 
 
-def site(settings: "Settings", ipv6: bool = True) -> Plan:
+def site(settings: "Settings", facts: "Facts") -> Plan:
     """Serve the application at its domains, or at any name where it has none; what stood at Apache's place gives way."""
     name, paths = settings.app.name, settings.paths
     vhost = f"/etc/apache2/sites-available/{name}.conf"
@@ -43,7 +46,7 @@ def site(settings: "Settings", ipv6: bool = True) -> Plan:
     first, named = f"/etc/apache2/sites-enabled/000-{name}.conf", f"/etc/apache2/sites-enabled/{name}.conf"
     wanted, other = (named, first) if settings.proxy.domains else (first, named)
     steps: list[Step] = [
-        File(vhost, render("apache/site.j2", settings, ipv6=ipv6), notify=(RELOAD,)),
+        File(vhost, render("apache/site.j2", settings, webroot=CHALLENGES, ciphers=":".join(tls.CIPHERS), **tls.values(settings, facts)), notify=(RELOAD,)),
         Absent(other, notify=(RELOAD,)),
         Link(wanted, f"../sites-available/{name}.conf", notify=(RELOAD,)),
     ]
@@ -53,7 +56,7 @@ def site(settings: "Settings", ipv6: bool = True) -> Plan:
     steps += [Absent(f"/etc/nginx/sites-{place}/{name}", notify=("nginx.service.reload",)) for place in ("enabled", "available")]
     front = ("sh", f"{paths.procedures}/front.sh", paths.root)
     return (
-        Together(tuple(steps), validate=front, undo=front, label="check of the site"),
+        Together((*tls.install(settings, (RELOAD,)), *steps), validate=front, undo=front, label="check of the site"),
         Unit(UNIT, enabled=True, running=True),
         Notify(RELOAD),
         Notify("nginx.service.reload"),

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 
 from tasks.core import shell
 from tasks.core.errors import DeployError
-from tasks.core.paths import MANIFESTS, Paths
+from tasks.core.paths import ACME_CAS, MANIFESTS, Paths
 from tasks.core.steps import Directory, File, Generated, Notify, Plan
 from tasks.core.templates import procedures, render
 from tasks.core.variables import variables
-from tasks.plans import apache, db, mod_wsgi, stack, systemd
+from tasks.plans import apache, certbot, db, mod_wsgi, stack, systemd
 
 if TYPE_CHECKING:
     from tasks.core.facts import Facts
@@ -73,7 +73,6 @@ def parameters(settings: "Settings") -> dict[str, str]:
         "health_host": settings.health_host,
         "health_status": health.status,
         "health_timeout": str(health.timeout),
-        "scheme": "http",
     }
 
 
@@ -90,7 +89,7 @@ def manifest(settings: "Settings") -> dict[str, object]:
         "database": {"kind": settings.db.kind, "name": settings.database_name, "user": settings.database_user} if settings.has_dumps else {},
         "sockets": [] if settings.wsgi.bind else [paths.socket],
         "binds": [settings.wsgi.bind] if settings.wsgi.bind else [],
-        "ports": list(stack.proxy(settings).PORTS),
+        "ports": list(stack.ports(settings)),
         "domains": [*settings.proxy.domains, *settings.proxy.redirect],
         "packages": list(stack.packages(settings)),
         "files": list(own_files(settings)),
@@ -109,6 +108,8 @@ def own_files(settings: "Settings") -> tuple[str, ...]:
         *(f"/etc/nginx/sites-{place}/{name}" for place in ("enabled", "available")),
         *apache.sites(name),
         f"/etc/tmpfiles.d/decant-{name}.conf",
+        certbot.marker(settings),
+        f"{ACME_CAS}/{name}.pem",
     )
 
 

@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING, Any
 
-from tasks.core.paths import MANIFESTS, PENDING
+from tasks.core.paths import MANIFESTS, PENDING, TLS
 from tasks.core.steps import Absent, Directory, Notify, Plan, Run, Step, Together, Unit
-from tasks.plans import apache, app, nginx, stack
+from tasks.plans import apache, app, certbot, nginx, stack
 
 if TYPE_CHECKING:
     from tasks.core.facts import Facts
@@ -41,6 +41,8 @@ def everything(settings: "Settings", facts: "Facts", manifest: dict[str, Any], d
         *(Notify(action) for action in ("daemon-reload", "supervisor-update", nginx.RELOAD, apache.RELOAD)),
         *_firewall(facts, others, manifest, files),
         *_database(database, manifest),
+        *certbot.remove(name),
+        Run(("rm", "-rf", f"{TLS}/{name}"), unless=_missing(f"{TLS}/{name}"), label=f"remove {TLS}/{name}"),
         Run(("sh", "-c", USERDEL, "sh", name), unless=("sh", "-c", '! getent passwd "$1"', "sh", name), label=f"account {name}"),
         *(Run(("rm", "-rf", path), unless=_missing(path), label=f"remove {path}") for path in (root, f"/run/{name}")),
         *(

@@ -2,19 +2,23 @@
 
 from typing import TYPE_CHECKING
 
+from tasks.core.paths import CHALLENGES
 from tasks.core.steps import Absent, File, Line, Link, Notify, Packages, Plan, Step, Together, Unit
 from tasks.core.templates import render
-from tasks.plans import apache
+from tasks.plans import apache, tls
 
 if TYPE_CHECKING:
+    from tasks.core.facts import Facts
     from tasks.core.settings import Settings
 
 PACKAGES = ("nginx",)
-PORTS = ("80/tcp",)
 NAME = "nginx"
 UNIT = "nginx.service"
 RELOAD = f"{UNIT}.reload"
 CHECK = ("nginx", "-t")
+HTTP2_SINCE = (1, 25, 1)  # the version that made `http2` a directive of its own, nginx.org/en/docs/http/ngx_http_v2_module.html
+# What nginx is in each release, for servers that have none yet: packages.debian.org, packages.ubuntu.com.
+DISTRIBUTION = {"bullseye": "1.18", "bookworm": "1.22", "trixie": "1.26", "jammy": "1.18", "noble": "1.24"}
 
 
 def install(settings: "Settings") -> Plan:
@@ -26,12 +30,12 @@ def install(settings: "Settings") -> Plan:
     return (Packages(PACKAGES), Together(main, validate=CHECK))
 
 
-def site(settings: "Settings", ipv6: bool = True) -> Plan:
+def site(settings: "Settings", facts: "Facts") -> Plan:
     """Serve the application at its domains, or at any name where it has none; what stood at nginx's place gives way."""
     name, paths = settings.app.name, settings.paths
     vhost = f"/etc/nginx/sites-available/{name}"
     steps: list[Step] = [
-        File(vhost, render("nginx/site.j2", settings, ipv6=ipv6), notify=(RELOAD,)),
+        File(vhost, _site_text(settings, facts), notify=(RELOAD,)),
         Link(f"/etc/nginx/sites-enabled/{name}", vhost, notify=(RELOAD,)),
     ]
     if not settings.proxy.domains:
@@ -40,11 +44,19 @@ def site(settings: "Settings", ipv6: bool = True) -> Plan:
     steps += [Absent(path, notify=(apache.RELOAD,)) for path in apache.sites(name)]
     front = ("sh", f"{paths.procedures}/front.sh", paths.root)
     return (
-        Together(tuple(steps), validate=front, undo=front, label="check of the site"),
+        Together((*tls.install(settings, (RELOAD,)), *steps), validate=front, undo=front, label="check of the site"),
         Unit(UNIT, enabled=True, running=True),
         Notify(RELOAD),
         Notify(apache.RELOAD),
     )
+
+
+def _site_text(settings: "Settings", facts: "Facts") -> str:
+    version = facts.nginx or DISTRIBUTION.get(facts.codename, "1.26")
+    directive = tuple(int(part) for part in version.split(".")[:3]) >= HTTP2_SINCE
+    ciphers = ":".join(tls.CIPHERS)
+    values = {"webroot": CHALLENGES, "ciphers": ciphers, "http2_directive": directive, "http2_word": "" if directive else " http2"}
+    return render("nginx/site.j2", settings, **tls.values(settings, facts), **values)
 
 
 def remove(settings: "Settings") -> Plan:

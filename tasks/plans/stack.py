@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from tasks.core.errors import DeployError
 from tasks.core.steps import Plan, Unit
-from tasks.plans import apache, gunicorn, mod_wsgi, nginx, supervisor, systemd, uwsgi
+from tasks.plans import apache, certbot, gunicorn, mod_wsgi, nginx, supervisor, systemd, uwsgi
 
 if TYPE_CHECKING:
     from tasks.core.facts import Facts
@@ -33,7 +33,12 @@ def proxy(settings: "Settings") -> ModuleType:
 def packages(settings: "Settings") -> tuple[str, ...]:
     """Return the Debian packages of the stack."""
     server = mod_wsgi.PACKAGES if settings.wsgi.server == "mod_wsgi" else manager(settings).PACKAGES
-    return (*proxy(settings).PACKAGES, *server)
+    return (*proxy(settings).PACKAGES, *server, *certbot.packages(settings))
+
+
+def ports(settings: "Settings") -> tuple[str, ...]:
+    """Return the ports that visitors come in by."""
+    return ("80/tcp",) if settings.tls.kind == "none" else ("80/tcp", "443/tcp")
 
 
 def release_files(settings: "Settings", cores: int) -> dict[str, tuple[str, int]]:
@@ -48,10 +53,10 @@ def before(settings: "Settings", facts: "Facts") -> Plan:
     processes = mod_wsgi.install(settings) if settings.wsgi.server == "mod_wsgi" else manager(settings).install(settings, facts)
     # Two proxies that are both enabled would race for the port at the next boot; the new one is, when its site is there.
     waits = (Unit(proxy(settings).UNIT, enabled=False),) if displaced(settings, facts) else ()
-    front = (*proxy(settings).install(settings), *waits)
+    front = (*proxy(settings).install(settings), *certbot.install(settings), *waits)
     if moves(settings, facts):
         return (*front, *processes) if facts.server == "mod_wsgi" else (*front, *site(settings, facts), *processes)
-    return (*front, *processes, *site(settings, facts), *_leave(settings))
+    return (*front, *processes, *site(settings, facts), *_leave(settings), *certbot.leave(settings, facts))
 
 
 def after(settings: "Settings", facts: "Facts") -> Plan:
@@ -73,7 +78,7 @@ def _leave(settings: "Settings") -> Plan:
 
 def site(settings: "Settings", facts: "Facts") -> Plan:
     """The site in the chosen proxy."""
-    plan: Plan = proxy(settings).site(settings, ipv6=facts.ipv6 == "yes")
+    plan: Plan = proxy(settings).site(settings, facts)
     return plan
 
 

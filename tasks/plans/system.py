@@ -79,7 +79,7 @@ def admins(settings: "Settings") -> Plan:
 
 def ports(settings: "Settings", facts: "Facts") -> tuple[str, ...]:
     """What the firewall lets in: the ports that sshd really uses, the proxy's, and what hosts.toml adds."""
-    return tuple(dict.fromkeys((*(f"{port}/tcp" for port in facts.ssh_ports), *stack.proxy(settings).PORTS, *settings.system.allow)))
+    return tuple(dict.fromkeys((*(f"{port}/tcp" for port in facts.ssh_ports), *stack.ports(settings), *settings.system.allow)))
 
 
 def strangers(settings: "Settings", facts: "Facts") -> tuple[str, ...]:

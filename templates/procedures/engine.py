@@ -142,12 +142,13 @@ class Engine:
         return found is not None and (parts.scheme, found.user, found.name) == (f"{self.scheme}+{self.conf['db_driver']}", self.user, self.name)
 
     def keep_url(self) -> Login:
-        """Write the URL where it is missing or another one, with the password that is there or a new one; return how to log in."""
+        """Write the URL where it is missing or another one; what it says of password, host and options stays. Return how to log in."""
         if not self.url_fits():
-            found = self.login()
-            password = found.password if found else secrets.token_hex(24)
-            made = f"{self.scheme}+{self.conf['db_driver']}://{self.user}:{quote(password, safe='')}@localhost/{self.name}{self.query}"
-            self._write_variable(self.conf["db_variable"], made)
+            found, parts = self.login(), urlsplit(self.url())
+            password = quote(found.password if found else secrets.token_hex(24), safe="")
+            host = parts.netloc.rpartition("@")[2] if found else "localhost"
+            query = f"?{parts.query}" if found and parts.query else self.query if not found else ""
+            self._write_variable(self.conf["db_variable"], f"{self.scheme}+{self.conf['db_driver']}://{self.user}:{password}@{host}/{self.name}{query}")
         login = self.login()
         if login is None:
             raise Failure(f"{self.secrets}: {self.conf['db_variable']} is no database URL")

@@ -67,6 +67,8 @@ for parameters in "$root"/log/*.params; do
     window=${parameters%.params}
     [ -e "$window.seen" ] || fact window "$(basename "$window") $(head -n 1 "$window.result" 2>/dev/null)"
 done
+[ ! -r "/var/lib/decant/certificates/$name.json" ] || fact certificate "$(tr -d '\n' <"/var/lib/decant/certificates/$name.json")"
+fact nginx "$(nginx -v 2>&1 | sed -n 's|.*nginx/\([0-9.]*\).*|\1|p')"
 fact server "$(cat "$root/current/.deploy/server" 2>/dev/null)"
 if [ -d /run/systemd/system ]; then
     if [ -e "/etc/supervisor/conf.d/$name.conf" ]; then

@@ -14,7 +14,10 @@ apache2) other=nginx ;;
 esac
 check_proxy || exit 1
 before=unwell
-if [ -e "$root/current" ] && ask_health proxy 5 >/dev/null 2>&1; then before=well; fi
+# By either scheme: what runs is not yet what stands in the site.
+for over in http https; do
+    if [ -e "$root/current" ] && ask_health proxy 5 http $over >/dev/null 2>&1; then before=well; fi
+done
 if systemctl -q is-active "$wanted"; then
     systemctl reload "$wanted"
     ! systemctl -q is-active "$other" || systemctl reload "$other"

@@ -8,7 +8,7 @@ export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sb
 : "${root:?}"
 # shellcheck source=/dev/null
 . "$root/procedures/app.conf"
-: "${name:?}" "${user:?}" "${run:?}" "${lock:?}" "${db_kind:?}" "${patience:?}" "${health_path:?}" "${health_host:?}" "${health_status:?}" "${health_timeout:?}" "${scheme:?}"
+: "${name:?}" "${user:?}" "${run:?}" "${lock:?}" "${db_kind:?}" "${patience:?}" "${health_path:?}" "${health_host:?}" "${health_status:?}" "${health_timeout:?}"
 
 procedures=$root/procedures
 releases=$root/releases
@@ -81,8 +81,8 @@ state_of() { # state_of RELEASE
     cat "$releases/$1/.deploy/state" 2>/dev/null
 }
 
-ask_health() { # ask_health WHERE TIMEOUT [PROTOCOL]: ask a socket, an address or the proxy; prints why it is not well
-    python3 -I "$procedures/health.py" "$1" "$health_path" "$health_host" "$health_status" "$2" "$scheme" "${3:-http}"
+ask_health() { # ask_health WHERE TIMEOUT [PROTOCOL [SCHEME]]: ask a socket, an address or the proxy; prints why it is not well
+    python3 -I "$procedures/health.py" "$1" "$health_path" "$health_host" "$health_status" "$2" "${4:-$(scheme)}" "${3:-http}"
 }
 
 ask_service() { # ask_service TIMEOUT: ask the application itself, without a proxy where it has a socket of its own
@@ -109,6 +109,24 @@ proxy() { # who faces the visitors: nginx, apache2, or none
     if [ -e "/etc/nginx/sites-enabled/$name" ]; then echo nginx
     elif [ -e "/etc/apache2/sites-enabled/$name.conf" ] || [ -e "/etc/apache2/sites-enabled/000-$name.conf" ]; then echo apache2
     else echo none; fi
+}
+
+scheme() { # https where the site serves the name by it that health is asked for, else http: the site itself says so in its first lines
+    for site in "/etc/nginx/sites-enabled/$name" "/etc/apache2/sites-enabled/$name.conf" "/etc/apache2/sites-enabled/000-$name.conf"; do
+        [ -e "$site" ] || continue
+        grep -q '^# https: ' "$site" || break
+        sed -n 's/^# http: //p' "$site" | tr ' ' '\n' | grep -qxF -e "$health_host" || { echo https; return; }
+        break
+    done
+    echo http
+}
+
+trust() { # trust FOLDER: let certbot believe the authorities of private ACME servers, beside the server's own
+    set -- "$1"/*.pem
+    [ -e "$1" ] || return 0
+    mkdir -p /run/decant
+    cat /etc/ssl/certs/ca-certificates.crt "$@" >/run/decant/acme-ca.pem
+    export REQUESTS_CA_BUNDLE=/run/decant/acme-ca.pem
 }
 
 can_serve() { # can_serve RELEASE: is this server set up for the WSGI server that the release wants?

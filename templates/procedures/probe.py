@@ -30,10 +30,10 @@ def ask(count: Count, path: str, host: str, scheme: str, patience: float) -> Non
     """Send one request and count its fate."""
     began, status = time.monotonic(), 0
     try:
+        made = http.client.HTTPConnection("127.0.0.1", 443 if scheme == "https" else 80, timeout=patience)
+        made.connect()
         if scheme == "https":
-            made: http.client.HTTPConnection = http.client.HTTPSConnection("127.0.0.1", timeout=patience, context=ssl._create_unverified_context())
-        else:
-            made = http.client.HTTPConnection("127.0.0.1", timeout=patience)
+            made.sock = ssl._create_unverified_context().wrap_socket(made.sock, server_hostname=host.partition(":")[0])
         made.request("GET", path, headers={"Host": host, "User-Agent": "decant-probe", "Connection": "close"})
         answer = made.getresponse()
         answer.read()

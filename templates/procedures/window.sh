@@ -84,7 +84,7 @@ fi
 
 stage stop
 stop_service || give_up "the application could not be stopped"
-if [ "$dump_wanted" = yes ] && ! database exists; then fresh=yes; fi
+if [ -n "$migrate$restore" ] && ! database exists; then fresh=yes; fi
 if [ "$dump_wanted" = yes ] && [ $fresh = no ]; then
     target=$root/backups/$id-${old:-empty}$(database suffix)
     stage "dump to backups/${target##*/}"

@@ -9,16 +9,16 @@ from tests.load import Load
 pytestmark = pytest.mark.matrix
 
 STACKS = {
-    "uwsgi-supervisor-nginx": ('server = "uwsgi"\nmanager = "supervisor"', "nginx"),
-    "gunicorn-supervisor-apache": ('manager = "supervisor"', "apache"),
-    "mod_wsgi-apache": ('server = "mod_wsgi"', "apache"),
+    "uwsgi-supervisor-nginx": ('server = "uwsgi"\nmanager = "supervisor"', "nginx", "mariadb"),
+    "gunicorn-supervisor-apache": ('manager = "supervisor"', "apache", "sqlite"),
+    "mod_wsgi-apache": ('server = "mod_wsgi"', "apache", "postgresql"),
 }
 
 
 @pytest.mark.parametrize("stack", STACKS)
 def test_a_bad_release_a_killed_window_and_a_power_cut_leave_the_old_pair(booth: Booth, stack: str) -> None:
-    wsgi, proxy = STACKS[stack]
-    server = booth.deployed()
+    wsgi, proxy, database = STACKS[stack]
+    server = booth.deployed(database=database)
     more = f'[proxy]\nkind = "{proxy}"'
     server.configure(wsgi=wsgi, more=more)
     server.fab("deploy")

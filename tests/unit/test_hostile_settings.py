@@ -53,7 +53,9 @@ def put(path: tuple[Any, ...], value: str) -> dict[str, Any]:
 
 def line_counts(made: Any) -> list[int]:
     """Count the lines of the files that the managers and the proxies read line by line."""
-    plan = flat((*systemd.install(made, FACTS), *systemd.procedures(made), *supervisor.install(made, FACTS), *nginx.site(made), *apache.site(made)))
+    plan = flat(
+        (*systemd.install(made, FACTS), *systemd.procedures(made), *supervisor.install(made, FACTS), *nginx.site(made, FACTS), *apache.site(made, FACTS))
+    )
     texts = [str(step.content) for step in plan if isinstance(step, File)]
     texts += [render(f"{proxy}/release.conf.j2", made) for proxy in ("nginx", "apache")]
     return [text.count("\n") + text.count("\r") for text in texts]

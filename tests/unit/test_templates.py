@@ -18,7 +18,7 @@ def own(folder: Path, text: str) -> Path:
 def test_a_template_beside_hosts_toml_wins(tmp_path: Path) -> None:
     made = settings(own(tmp_path, "# {{ app.name }}\n"))
     assert render("nginx/main.conf.j2", made) == "# shop\n"
-    assert "server_name _;" in render("nginx/site.j2", made, ipv6=True)
+    assert "X-Real-IP" in render("nginx/release.conf.j2", made)
 
 
 @pytest.mark.parametrize(("text", "said"), [("{{ app.nmae }}", "no attribute 'nmae'"), ("{% if %}", "line 1: Expected an expression")])

@@ -5,24 +5,24 @@ from typing import Any
 from tasks.core.steps import Absent, File, Link, Run
 from tasks.core.templates import render
 from tasks.plans import apache
-from tests.unit.values import flat, settings
+from tests.unit.values import FACTS, flat, settings
 
 
 def site(**sections: Any) -> str:
-    return str(next(step for step in flat(apache.site(settings(**sections))) if isinstance(step, File)).content)
+    return str(next(step for step in flat(apache.site(settings(**sections), FACTS)) if isinstance(step, File)).content)
 
 
 def test_a_site_without_a_domain_is_read_first_and_answers_to_any_name() -> None:
-    steps = flat(apache.site(settings()))
+    steps = flat(apache.site(settings(), FACTS))
     assert Link("/etc/apache2/sites-enabled/000-shop.conf", "../sites-available/shop.conf", notify=(apache.RELOAD,)) in steps
     assert Absent("/etc/apache2/sites-enabled/000-default.conf", notify=(apache.RELOAD,)) in steps
-    named = flat(apache.site(settings(proxy={"domains": ["shop.test"]})))
+    named = flat(apache.site(settings(proxy={"domains": ["shop.test"]}), FACTS))
     assert Link("/etc/apache2/sites-enabled/shop.conf", "../sites-available/shop.conf", notify=(apache.RELOAD,)) in named
     assert not any(isinstance(step, Absent) and "default" in step.path for step in named)
 
 
 def test_nginxs_site_of_this_application_gives_way() -> None:
-    assert Absent("/etc/nginx/sites-enabled/shop", notify=("nginx.service.reload",)) in flat(apache.site(settings()))
+    assert Absent("/etc/nginx/sites-enabled/shop", notify=("nginx.service.reload",)) in flat(apache.site(settings(), FACTS))
 
 
 def test_what_a_client_claims_is_not_passed_on() -> None:
@@ -34,7 +34,8 @@ def test_what_a_client_claims_is_not_passed_on() -> None:
 
 def test_redirected_names_lead_to_the_first_domain_and_bodies_have_a_limit() -> None:
     text = site(proxy={"domains": ["shop.test", "b.test"], "redirect": ["www.shop.test"], "max_body": "2k"})
-    assert 'ServerName www.shop.test\n    Redirect permanent "/" "http://shop.test/"' in text
+    assert "ServerName www.shop.test\n" in text
+    assert 'RewriteRule "^/(.*)" "http://shop.test/$1" [R=301,L]' in text
     assert "ServerName shop.test\n    ServerAlias b.test\n" in text
     assert "LimitRequestBody 2048" in text
 

@@ -1,5 +1,6 @@
 """nginx's plans as values."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,11 +9,11 @@ from pydantic import ValidationError
 from tasks.core.steps import Absent, File, Link, Notify, Together, Unit
 from tasks.core.templates import render
 from tasks.plans import nginx
-from tests.unit.values import flat, settings
+from tests.unit.values import FACTS, flat, settings
 
 
 def site_text(**sections: Any) -> str:
-    together = nginx.site(settings(**sections), ipv6=True)[0]
+    together = nginx.site(settings(**sections), FACTS)[0]
     assert isinstance(together, Together)
     file = together.steps[0]
     assert isinstance(file, File)
@@ -25,7 +26,7 @@ def release_text(**wsgi: Any) -> str:
 
 
 def test_a_site_holds_together_with_nginxs_own_check_and_reloads() -> None:
-    together, running, notify, _ = nginx.site(settings(proxy={"domains": ["shop.test"]}))
+    together, running, notify, _ = nginx.site(settings(proxy={"domains": ["shop.test"]}), FACTS)
     assert isinstance(together, Together)
     assert [type(step) for step in together.steps[:2]] == [File, Link]
     assert together.validate == together.undo == ("sh", "/srv/shop/procedures/front.sh", "/srv/shop")
@@ -34,11 +35,11 @@ def test_a_site_holds_together_with_nginxs_own_check_and_reloads() -> None:
 
 
 def test_apaches_site_of_this_application_gives_way() -> None:
-    assert Absent("/etc/apache2/sites-enabled/000-shop.conf", notify=("apache2.service.reload",)) in flat(nginx.site(settings()))
+    assert Absent("/etc/apache2/sites-enabled/000-shop.conf", notify=("apache2.service.reload",)) in flat(nginx.site(settings(), FACTS))
 
 
 def test_without_a_domain_it_answers_to_any_name_and_debians_default_goes() -> None:
-    together = nginx.site(settings())[0]
+    together = nginx.site(settings(), FACTS)[0]
     assert isinstance(together, Together)
     assert Absent("/etc/nginx/sites-enabled/default", notify=("nginx.service.reload",)) in together.steps
     assert "listen 80 default_server;" in site_text()
@@ -47,7 +48,7 @@ def test_without_a_domain_it_answers_to_any_name_and_debians_default_goes() -> N
 
 def test_redirected_names_lead_to_the_first_domain() -> None:
     text = site_text(proxy={"domains": ["shop.test", "other.test"], "redirect": ["www.shop.test"]})
-    assert "server_name www.shop.test;\n    return 301 http://shop.test$request_uri;" in text
+    assert "server_name www.shop.test;\n    server_tokens off;\n\n    location / {\n        return 301 http://shop.test$request_uri;" in text
     with pytest.raises(ValidationError, match=r"needs proxy\.domains"):
         settings(proxy={"redirect": ["www.shop.test"]})
 
@@ -70,7 +71,7 @@ def test_the_upstream_is_where_the_application_listens() -> None:
 
 
 def test_without_ipv6_nothing_listens_on_it() -> None:
-    together = nginx.site(settings(), ipv6=False)[0]
+    together = nginx.site(settings(), replace(FACTS, ipv6=""))[0]
     assert isinstance(together, Together)
     assert "[::]" not in str(together.steps[0])
     assert isinstance(together.steps[0], File)

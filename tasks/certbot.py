@@ -1,0 +1,91 @@
+"""Certificates of Let's Encrypt, or of another ACME server."""
+
+import json as json_module
+from typing import Any
+
+from fabric import task
+
+from tasks.core import certificate
+from tasks.core.errors import DeployError
+from tasks.core.host import Host
+from tasks.plans import app, stack
+from tasks.plans import certbot as plans
+
+
+@task
+def install(c: Any) -> None:
+    """Install certbot with its timer, and the folder in which the proxy answers challenges."""
+    host = _host(c)
+    host.need_room()
+    with host.lock("certbot.install"):
+        host.changes((*app.claim(host.settings), *plans.install(host.settings)))
+
+
+@task(help={"skip_test": "do not ask for each name's challenge from the server first; for servers that cannot reach themselves by their public address"})
+def obtain(c: Any, skip_test: bool = False) -> None:
+    """Obtain one certificate for all domains, and serve the site by HTTPS; nothing is asked of the CA where it is there already."""
+    host = _host(c)
+    app.refuse_conflicts(host.settings, host.facts)
+    with host.lock("certbot.obtain"):
+        site = stack.site(host.settings, host.facts)
+        host.changes(
+            (*app.claim(host.settings), *app.scripts(host.settings), *stack.proxy(host.settings).install(host.settings), *plans.install(host.settings), *site)
+        )
+        if not certificate.missing(host):
+            return host.output.line("the certificate for these names is there already")
+        if host.dry:
+            return host.output.line(f"would ask for a certificate for {', '.join(plans.wanted(host.settings))}; nothing was changed (--dry)")
+        cause = certificate.obtain(host, not skip_test)
+    if cause:
+        raise DeployError(f"{host.name}: {cause}")
+
+
+@task(help={"dry_run": "rehearse it with the CA and keep the certificate", "force": "also when it is not due yet"})
+def renew(c: Any, dry_run: bool = False, force: bool = False) -> None:
+    """Renew the certificate if it is due, as certbot's timer does twice a day; the proxy is reloaded."""
+    host = _host(c)
+    if host.dry:
+        return host.output.line("would renew the certificate if it is due; nothing was changed (--dry)")
+    if certificate.missing(host):
+        raise DeployError(f"{host.name}: there is no certificate for these names yet; run: fab -H {host.name} certbot.obtain")
+    with host.lock("certbot.renew"):
+        report = host.apply((*app.scripts(host.settings), *plans.renew(host.settings, dry_run, force)))
+    host.output.line(f"the certificate {report.values.get('said', '')}")
+
+
+@task(help={"json": "print one JSON document on standard output"})
+def status(c: Any, json: bool = False) -> None:
+    """Show which names the certificate has and how many days are left, of whichever kind it is."""
+    host = Host(c)
+    kind = host.settings.tls.kind
+    if kind == "none":
+        raise DeployError('tls.kind is "none": the site is served by HTTP')
+    found = certificate.read(host)
+    wanted = plans.wanted(host.settings)
+    rows = [(name, bool(found and name in found.names)) for name in dict.fromkeys((*wanted, *(found.names if found else ())))]
+    if json:
+        document = {"kind": kind, "issuer": found.issuer if found else "", "days": found.days if found else None}
+        return print(
+            json_module.dumps({**document, "names": [name for name, there in rows if there], "missing": [name for name, there in rows if not there]}, indent=1)
+        )
+    left = f"{found.days} days ({found.ends:%Y-%m-%d})" if found else ""
+    issuer = found.issuer if found else ""
+    host.output.table(
+        ("domain", "certificate", "left", "from"),
+        [
+            (
+                name,
+                kind if there else "missing: fab certbot.obtain" if kind == "letsencrypt" else "missing: fab deploy",
+                left if there else "",
+                issuer if there else "",
+            )
+            for name, there in rows
+        ],
+    )
+
+
+def _host(c: Any) -> Host:
+    host = Host(c)
+    if host.settings.tls.kind != "letsencrypt":
+        raise DeployError(f'tls.kind is "{host.settings.tls.kind}"; certbot is for "letsencrypt" (also at another ACME server: tls.acme_server)')
+    return host

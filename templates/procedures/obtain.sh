@@ -1,0 +1,44 @@
+# shellcheck shell=sh
+# Obtain one certificate for all names of the site: first each name must show that its challenge would be answered, then certbot asks the CA.
+# Parameters: root, lineage (certbot's name for it), names, email, server (the ACME directory), other_server (yes: the one there is from another),
+# challenges (the folder that the proxy serves), authorities (of private ACME servers), marker, test (no: ask without the self-test).
+# Tells: result (obtained, failed), cause.
+set -u
+# shellcheck source=/dev/null
+. "$1"
+: "${here:?}" "${root:?}" "${lineage:?}" "${names:?}" "${email?}" "${server:?}" "${other_server:?}" "${challenges:?}" "${authorities:?}" "${marker:?}" "${test:?}"
+# shellcheck source=lib.sh
+. "$root/procedures/lib.sh"
+
+failed() { # failed CAUSE
+    value result failed
+    value cause "$1"
+    exit 0
+}
+
+trust "$authorities"
+if [ "$test" = yes ]; then
+    # shellcheck disable=SC2086
+    problems=$(python3 -I "$procedures/challenge.py" "$challenges" $names) || {
+        printf '%s\n' "$problems" | while IFS= read -r line; do say "$line"; done
+        failed "$(printf '%s\n' "$problems" | paste -sd '|' | sed 's/|/; /g')"
+    }
+fi
+
+if [ -n "$email" ]; then set -- --email "$email"; else set -- --register-unsafely-without-email; fi
+for domain in $names; do set -- "$@" --domain "$domain"; done
+[ "$other_server" = no ] || set -- "$@" --force-renewal
+say "asking $server for a certificate for $names"
+if certbot certonly --non-interactive --agree-tos --webroot --webroot-path "$challenges" --cert-name "$lineage" --server "$server" \
+    --renew-with-new-domains --keep-until-expiring --deploy-hook "sh $procedures/renewed.sh $root" "$@" >"$here/certbot" 2>&1; then
+    list=$(printf '%s\n' "$names" | sed 's/ /", "/g; s/.*/"&"/')
+    write_durably "$marker" "{\"names\": [$list], \"server\": \"$server\"}" || failed "$marker could not be written"
+    value result obtained
+    exit 0
+fi
+cat "$here/certbot"
+# What the CA says of each name, else certbot's last word.
+cause=$(awk '$1 == "Domain:" { name = $2 } $1 == "Detail:" { sub(/^ *Detail: */, ""); print name ": " $0 }' "$here/certbot")
+[ -n "$cause" ] || cause=$(grep -v -e '^$' -e '^Ask for help' -e '^See the logfile' -e '^- - -' "$here/certbot" | tail -n 1)
+printf '%s\n' "$cause" | while IFS= read -r line; do say "$line"; done
+failed "$(printf '%s\n' "$cause" | paste -sd '|' | sed 's/|/; /g')"
