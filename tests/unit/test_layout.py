@@ -1,9 +1,12 @@
 """The architecture holds: each module imports only lower floors, and listing tasks imports nothing heavy."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from tests.servers.test_stacks import MATRIX
 
@@ -96,6 +99,14 @@ def test_every_namespace_lists_its_tasks() -> None:
         "lab.": "up down list",
     }
     assert {prefix + name for prefix, names in wanted.items() for name in names.split()} <= listed
+
+
+@pytest.mark.parametrize("document", ["databases", "https"])
+def test_what_a_document_says_is_tested_is_a_test(document: str) -> None:
+    written = set(re.findall(r"\b(test_\w+) \|", (ROOT / f"docs/{document}.md").read_text()))
+    tests = {name for path in (ROOT / "tests").rglob("test_*.py") for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)}
+    assert written
+    assert written <= tests
 
 
 def test_the_table_of_tested_stacks_is_the_matrix_itself() -> None:
