@@ -197,9 +197,9 @@ class Host:
         if yes or self.dry:
             return
         if not sys.stdin.isatty():
-            raise DeployError(f"{self.name}: {what} asks first, and there is no terminal to ask on; give --yes")
+            raise DeployError(f"{self.name}: the {what} has to be confirmed, and there is no terminal to ask on; give --yes")
         name = self.settings.app.name
-        if input(f"Type the application's name ({name}) to {what} it on {self.name}: ").strip() != name:
+        if input(f"Type the application's name ({name}) to confirm the {what} on {self.name}: ").strip() != name:
             raise DeployError(f"{self.name}: not confirmed; nothing was changed")
 
     def interact(self, *words: str) -> int:

@@ -29,7 +29,7 @@ def test_on_a_terminal_it_asks_for_the_name(booth: Booth, typed: str, code: int)
     )
     os.write(ours, typed.encode())
     said, _ = client.communicate(timeout=120)
-    assert "Type the application's name to destroy it" in said
+    assert "Type the application's name (guestbook) to confirm the destroy" in said
     assert client.returncode == code, said
     server.ssh("test ! -e /srv/guestbook" if code == 0 else "test -e /srv/guestbook/current")
 
@@ -42,10 +42,10 @@ def test_the_rows_are_in_the_final_dump_and_nothing_else_is_left(booth: Booth, s
         server.configure(wsgi='server = "mod_wsgi"', more='[proxy]\nkind = "apache"')
         server.fab("deploy")
     server.fab("destroy", "--yes")
-    dump = server.ssh("ls /var/lib/decant/backups/guestbook-*.sqlite3")
+    dump = server.ssh("ls /var/lib/decant/backups/guestbook-*.sqlite3.gz")
     assert server.ssh(f"stat -c %a {dump}") == "600"
     script = "import sqlite3, sys; print(*[row[0] for row in sqlite3.connect(sys.argv[1]).execute('select text from entry order by id')])"
-    assert server.ssh(f'python3 -c "{script}" {dump}').split() == rows
+    assert server.ssh(f'gunzip -k {dump} && python3 -c "{script}" {dump.removesuffix(".gz")}').split() == rows
     left = server.ssh(
         "find /etc /srv /run /var/lib/decant /var/log -xdev -iname '*guestbook*' -not -path '/var/lib/decant/backups/*' -not -path '/var/lib/decant/kept/*'"
     )
