@@ -8,7 +8,7 @@ from fabric import task
 from tasks.core import certificate
 from tasks.core.errors import DeployError
 from tasks.core.host import Host
-from tasks.plans import app, stack
+from tasks.plans import app, stack, system
 from tasks.plans import certbot as plans
 
 
@@ -16,6 +16,7 @@ from tasks.plans import certbot as plans
 def install(c: Any) -> None:
     """Install certbot with its timer, and the folder in which the proxy answers challenges."""
     host = _host(c)
+    app.refuse_conflicts(host.settings, host.facts)
     host.need_room()
     with host.lock("certbot.install"):
         host.changes((*app.claim(host.settings), *plans.install(host.settings)))
@@ -27,10 +28,16 @@ def obtain(c: Any, skip_test: bool = False) -> None:
     host = _host(c)
     app.refuse_conflicts(host.settings, host.facts)
     with host.lock("certbot.obtain"):
-        site = stack.site(host.settings, host.facts)
-        host.changes(
-            (*app.claim(host.settings), *app.scripts(host.settings), *stack.proxy(host.settings).install(host.settings), *plans.install(host.settings), *site)
+        certificate.believe(host)
+        settings, facts = host.settings, host.facts
+        before = (
+            *app.claim(settings),
+            *app.scripts(settings),
+            *system.firewall(settings, facts),
+            *stack.proxy(settings).install(settings),
+            *plans.install(settings),
         )
+        host.changes((*before, *stack.site(settings, facts)))
         if not certificate.missing(host):
             return host.output.line("the certificate for these names is there already")
         if host.dry:
@@ -62,7 +69,7 @@ def status(c: Any, json: bool = False) -> None:
         raise DeployError('tls.kind is "none": the site is served by HTTP')
     found = certificate.read(host)
     wanted = plans.wanted(host.settings)
-    rows = [(name, bool(found and name in found.names)) for name in dict.fromkeys((*wanted, *(found.names if found else ())))]
+    rows = [(name, bool(found and found.has(name))) for name in wanted or (found.names if found else ())]
     if json:
         document = {"kind": kind, "issuer": found.issuer if found else "", "days": found.days if found else None}
         return print(

@@ -8,10 +8,10 @@ from typing import Any
 from fabric import task
 
 from tasks.core import flow
-from tasks.core.errors import DeployError
+from tasks.core.errors import DeployError, StepError
 from tasks.core.host import Host
 from tasks.core.steps import Packages
-from tasks.plans import app, release
+from tasks.plans import app, release, system
 from tasks.plans import db as plans
 
 
@@ -33,7 +33,8 @@ def create(c: Any) -> None:
         raise DeployError(f'db.kind is "{host.settings.db.kind}": there is nothing to create; mariadb and postgresql have accounts')
     app.refuse_conflicts(host.settings, host.facts)
     with host.lock("db.create"):
-        host.changes((*app.claim(host.settings), *app.home(host.settings), *plans.install(host.settings), *plans.create(host.settings)))
+        account = (*app.claim(host.settings), *system.packages(host.settings, host.facts), *system.user(host.settings), *app.home(host.settings))
+        host.changes((*account, *plans.install(host.settings), *plans.create(host.settings)))
 
 
 @task
@@ -85,14 +86,14 @@ def restore(c: Any, file: str, yes: bool = False) -> None:
     with flow.locked(host, "db.restore"):
         if host.dry:
             return host.output.line("nothing was changed (--dry)")
-        if local.is_file():
-            host.send(local, sent)
         try:
-            host.apply((*app.scripts(host.settings), *plans.prove(host.settings, path)))
-            outcome = flow.restore(host, path)
-        finally:
             if local.is_file():
-                host.apply(plans.forget(sent))
+                host.send(local, sent)
+            host.apply((*app.scripts(host.settings), *plans.prove(host.settings, path)))
+        except StepError:
+            host.apply(plans.forget(sent))
+            raise
+        outcome = flow.restore(host, path)
     if outcome.result == "failed":
         raise DeployError(f"{host.name}: {outcome.cause}")
 
@@ -113,8 +114,7 @@ def status(c: Any, json: bool = False) -> None:
     host = Host(c)
     _need_release(host)
     settings = host.settings
-    # Asked for in one program, which writes nothing but the procedures.
-    report = host.apply((*app.scripts(settings), *release.heads(settings, host.facts, host.facts.current)))
+    report = host.apply(release.heads(settings, host.facts, host.facts.current))
     found = json_module.loads(host.read(*plans.action(settings, "status"))) if settings.has_dumps else {"size": 0, "tables": []}
     at, wanted = report.values.get("database_head", ""), report.values.get("target_head", "")
     found |= {"kind": settings.db.kind, "name": settings.database_file or settings.database_name, "head": at, "pending": wanted if wanted != at else ""}
@@ -124,16 +124,17 @@ def status(c: Any, json: bool = False) -> None:
 
 
 def _rows(found: dict[str, Any]) -> list[tuple[str, str]]:
+    tables = [f"{name} ({rows} rows)" for name, rows in found["tables"]]
     return [
         ("database", f"{found['kind']} {found['name']}"),
-        ("size", f"{found['size'] / 1e6:.1f} MB"),
-        ("tables", "\n".join(f"{name} ({rows} rows)" for name, rows in found["tables"]) or "none"),
+        *([("size", f"{found['size'] / 1e6:.1f} MB"), ("tables", "\n".join(tables) or "none")] if found["kind"] not in ("external", "none") else []),
         ("migration", found["head"] or "none"),
         ("pending", f"{found['pending']}: fab db.migrate, or the next update" if found["pending"] else "nothing"),
     ]
 
 
 def _need_own(host: Host) -> None:
+    app.refuse_another_database(host.settings, host.facts)
     kind = host.settings.db.kind
     if not host.settings.has_dumps:
         raise DeployError(f'db.kind is "{kind}": ' + ("its owner dumps and restores it" if kind == "external" else "there is no database"))

@@ -34,6 +34,7 @@ def deploy(c: Any, json: bool = False) -> None:
         tasks.system.prepare(host)
         release.files(host.settings, host.facts)  # a template that is not valid fails here, before anything changes
         with flow.locked(host, "deploy"):
+            certificate.believe(host)
             changed = host.changes(provision(host.settings, host.facts))
             if host.dry:
                 flow.preview(host)
@@ -46,6 +47,8 @@ def deploy(c: Any, json: bool = False) -> None:
             if outcome.result != "failed" and certificate.missing(host):
                 outcome = replace(outcome, tls=certificate.obtain(host))
                 changed += not outcome.tls
+            for doubt in certificate.doubts(host):
+                host.output.line(doubt)
             outcomes.append(replace(outcome, changed=changed + outcome.changed))
             host.output.line(f"{outcomes[-1].changed} changed in all ({outcome.seconds:.1f} s for the release)")
 
@@ -57,6 +60,7 @@ def update(c: Any, json: bool = False) -> None:
     with _told(host, json) as outcomes:
         if not host.facts.current:
             raise DeployError(f"{host.name}: nothing is deployed here yet; run: fab -H {host.name} deploy")
+        app.refuse_another_database(host.settings, host.facts)
         host.need_room()
         with flow.locked(host, "update"):
             if host.dry:
@@ -77,6 +81,7 @@ def update(c: Any, json: bool = False) -> None:
 def rollback(c: Any, to: str = "", downgrade: bool = False, restore: bool = False, json: bool = False) -> None:
     """Go back to an older good release: code, environment, variables and rendered files."""
     host = _host(c, json)
+    app.refuse_another_database(host.settings, host.facts)
     with _told(host, json) as outcomes, flow.locked(host, "rollback"):
         target = flow.rollback_target(host, to)
         if host.dry:
@@ -110,8 +115,8 @@ def destroy(c: Any, yes: bool = False, backup: bool = True) -> None:
     manifest = next((found for found in host.facts.manifests if found.get("name") == name), None)
     if manifest is None:
         raise DeployError(f"{host.name}: there is nothing of {name} on this server")
-    database = manifest.get("database") or {}
-    dump = f"{plans.BACKUPS}/{name}-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}{db.SUFFIXES[database['kind']]}" if backup and database else ""
+    suffix = db.SUFFIXES.get(manifest["database"]["kind"], "")
+    dump = f"{plans.BACKUPS}/{name}-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}{suffix}" if backup and suffix else ""
     host.output.line(
         f"destroy removes {name} from {host.name}: its site, its processes, its account, and {manifest['root']} with every release, dump and shared folder"
     )

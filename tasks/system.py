@@ -9,7 +9,7 @@ from tasks.core.errors import ConnectError, DeployError
 from tasks.core.host import Host
 from tasks.core.steps import Run
 from tasks.plans import app as app_plans
-from tasks.plans import python, stack
+from tasks.plans import python, stack, tls
 from tasks.plans import system as plans
 
 
@@ -125,10 +125,13 @@ def prepare(host: Host) -> None:
         host.output.line(
             f"{gives_way} serves nothing but {host.settings.app.name} here and gives way to {host.settings.proxy.kind}: it is stopped and disabled"
         )
-    if host.facts.certificate and host.settings.tls.kind == "none":
+    if host.facts.hsts and host.settings.tls.kind not in ("letsencrypt", "files"):
         host.output.line(
-            f"tls.kind: browsers that have seen {', '.join(host.facts.certificate['names'])} by HTTPS insist on it for two years (HSTS); by HTTP they will not show it"
+            "tls.kind: browsers that have seen this site were told to insist on HTTPS with a certificate that they believe, for two years (HSTS); they will not show it otherwise"
         )
+    kept = tls.kept(host.settings, host.facts)
+    if kept:
+        host.output.line(f"tls.{kept}: there is no such file here; the certificate and key on the server stay as they are")
     found = plans.strangers(host.settings, host.facts)
     if found and host.settings.system.firewall == "auto":
         host.output.line(f"no firewall: {', '.join(found)} listen publicly and would be cut off; add them to system.allow, or set system.firewall = true")

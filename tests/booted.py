@@ -116,8 +116,15 @@ class Server:
         return self.sql(f"select column_name from information_schema.columns where table_name = 'entry' and table_schema = '{schema}'")
 
     def everything(self) -> list[str]:
-        """Return every column of every row of every table, and what the tables are: equal before and after means that nothing was lost."""
-        return [*sorted(self.columns()), *self.sql("select * from alembic_version"), *self.sql("select * from entry order by id")]
+        """Return the whole database as a text, rows and everything beside them: equal before and after means that nothing was lost."""
+        if self.database == "sqlite":
+            dump = "python3 -c \"import sqlite3; print(*sqlite3.connect('/srv/guestbook/shared/instance/guestbook.db').iterdump(), sep='\\n')\""
+        elif self.database == "mariadb":
+            dump = "mariadb-dump --skip-comments --skip-extended-insert --routines --triggers --events --dump-history guestbook"
+        else:
+            # With what no dump of one database has: grants on it, and its settings.
+            dump = 'runuser -u postgres -- sh -c \'pg_dump guestbook; psql -X -A -t -d guestbook -c "\\drds" -c "select datacl from pg_database where datname = current_database()"\''
+        return [line for line in self.ssh(dump).splitlines() if not line.startswith(("--", "\\restrict", "\\unrestrict"))]
 
     def write(self, *texts: str) -> None:
         """Write entries, as a visitor does."""

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from tasks.core.errors import DeployError
 from tasks.core.host import Host
+from tasks.core.steps import Absent
 from tasks.plans import app, certbot, stack, tls
 
 
@@ -16,6 +17,10 @@ class Certificate:
     names: tuple[str, ...]
     issuer: str
     ends: datetime
+
+    def has(self, name: str) -> bool:
+        """Tell whether it is good for a name, by itself or by a wildcard for its first label (RFC 6125, 6.4.3)."""
+        return name in self.names or f"*.{name.partition('.')[2]}" in self.names
 
     @property
     def days(self) -> int:
@@ -28,6 +33,30 @@ def missing(host: Host) -> bool:
     return host.settings.tls.kind == "letsencrypt" and not certbot.is_there(host.settings, host.facts)
 
 
+def believe(host: Host) -> None:
+    """Look whether the certificate that the server says it has is there; where it was taken away beside us, the site goes back to HTTP first."""
+    noted = (host.facts.certificate or {}).get("names", ())
+    if host.settings.tls.kind != "letsencrypt" or not noted or host.dry:
+        return
+    found = read(host)
+    if found is None or not all(found.has(name) for name in noted):
+        host.output.line(f"the certificate for {', '.join(noted)} is not there any more; asking for another one")
+        host.apply((Absent(certbot.marker(host.settings)),))
+        host.forget_facts()
+
+
+def doubts(host: Host) -> list[str]:
+    """Return what is wrong with a certificate that the user brought, a line each."""
+    found = read(host) if host.settings.tls.kind == "files" and not host.dry else None
+    if found is None:
+        return []
+    lacking = [name for name in certbot.wanted(host.settings) if not found.has(name)]
+    return [
+        *([f"tls.certificate is not for {', '.join(lacking)}: browsers will refuse it there"] if lacking else []),
+        *([f"tls.certificate {'has ended' if found.days < 0 else f'ends in {found.days} days'}: bring another one"] if found.days < 30 else []),
+    ]
+
+
 def obtain(host: Host, test: bool = True) -> str:
     """Obtain the certificate that hosts.toml asks for, and serve the site with it; return why it could not be, or an empty string."""
     report = host.apply((*app.scripts(host.settings), *certbot.obtain(host.settings, host.facts, test)))
@@ -35,9 +64,10 @@ def obtain(host: Host, test: bool = True) -> str:
         host.forget_facts()
         host.changes(stack.site(host.settings, host.facts))
         return ""
-    left = tls.names(host.settings, host.facts).plain
-    served = f"{', '.join(left)} by HTTP only" if left else "with the certificate of before"
-    return f"{served}, because there is no certificate for it yet: {report.values.get('cause', 'the server did not say why')}; mend that and run: fab -H {host.name} certbot.obtain"
+    names = tls.names(host.settings, host.facts)
+    lacking = (*names.plain, *names.plain_redirect)
+    served = f"{', '.join(lacking)} by HTTP only" if lacking else "with the certificate of before"
+    return f"{served}, because there is no other certificate yet: {report.values.get('cause', 'the server did not say why')}; mend that and run: fab -H {host.name} certbot.obtain (--skip-test asks the CA all the same)"
 
 
 def line(host: Host) -> str:

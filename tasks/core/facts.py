@@ -26,7 +26,7 @@ class Window:
 class Facts:
     """What facts.sh found. Sizes are in MB, `listeners` are ADDRESS:PORT/PROTOCOL, `proxies` the units that run, `sites` paths of what is enabled in them.
 
-    `certificate` is what certbot obtained for the application: its names, and the ACME server.
+    `certificate` is what certbot obtained for the application: its names, and the ACME server. `secure` are the proxies that are set up for HTTPS.
     """
 
     user: str = ""
@@ -55,6 +55,9 @@ class Facts:
     server: str = ""
     nginx: str = ""
     certificate: Any = None
+    secure: tuple[str, ...] = ()
+    hsts: str = ""
+    tls_files: str = ""
     service: str = ""
     socket: str = ""
     proxies: tuple[str, ...] = ()
@@ -96,6 +99,8 @@ TEXTS = (
     "managed_python",
     "server",
     "nginx",
+    "hsts",
+    "tls_files",
     "service",
     "socket",
 )
@@ -116,6 +121,7 @@ def parse(output: str) -> Facts:
         certificate=next(iter(_documents(every("certificate"))), None),
         ssh_ports=tuple(dict.fromkeys(int(port) for port in every("ssh_port"))),
         pythons=tuple(every("pythons")),
+        secure=tuple(every("secure")),
         proxies=tuple(every("proxy")),
         sites=tuple(every("site")),
         listeners=tuple(every("listener")),

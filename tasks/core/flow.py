@@ -161,7 +161,14 @@ def restore(host: Host, path: str) -> Outcome:
     """Put a dump in the place of the database, in a window of its own; what is there is dumped, and comes back if the release is not well with it."""
     current = host.facts.current
     report, counts = switch(host, "restore", current, current, restore=path, dump_wanted="yes")
-    return _judge(host, report, Outcome(host.name, "", current), counts, current)
+    outcome = _judge(host, report, Outcome(host.name, "", current), counts, current)
+    if outcome.result == "good":
+        at = host.apply(release.heads(host.settings, host.facts, current)).values
+        if at.get("database_head") != at.get("target_head"):
+            host.output.line(
+                f"the database is now at {at.get('database_head') or 'its beginning'}, and the release wants {at.get('target_head')}: fab -H {host.name} db.migrate"
+            )
+    return outcome
 
 
 def preview(host: Host, compare: Plan = ()) -> None:
@@ -198,10 +205,6 @@ def _prepared(report: Report) -> Prepared:
 def _switched(host: Host, what: str, prepared: Prepared, outcome: Outcome) -> Outcome:
     migrate = release.migrate_command(host.settings) if prepared.pending else ""
     dump = _dump_wanted(host, prepared.pending)
-    if prepared.pending and dump == "no":
-        host.output.line(
-            f'no dump (db.kind = "{host.settings.db.kind}", db.snapshot = "{host.settings.db.snapshot}"): a migration that fails will not be undone'
-        )
     smoked = "no" if prepared.pending else "yes"
     report, counts = switch(host, what, prepared.release, prepared.old, migrate=migrate, dump_wanted=dump, smoked=smoked)
     return _judge(host, report, replace(outcome, changed=outcome.changed + 1), counts, prepared.old)
@@ -229,8 +232,11 @@ def _database_change(host: Host, target: str, values: dict[str, str], downgrade:
     if restore and downgrade:
         raise DeployError("--downgrade keeps the rows and --restore loses the newer ones: choose one")
     if restore:
+        if head and head == database:
+            raise DeployError(f"{host.name}: the database fits {target} as it is, and --restore would lose rows for nothing; run rollback without it")
         if not dump:
             raise DeployError(f"{host.name}: there is no dump from the time of {target} in {host.paths.backups}; use --downgrade")
+        host.output.line(f"restoring {dump.rpartition('/')[2]}: what was written since then is lost, and is in the dump that is made now")
         return {"restore": dump, "dump_wanted": "yes"}
     if host.settings.app.migrate not in ("", "auto"):
         raise DeployError(
@@ -253,6 +259,8 @@ def _database_change(host: Host, target: str, values: dict[str, str], downgrade:
 def _dump_wanted(host: Host, pending: bool) -> str:
     snapshot = host.settings.db.snapshot
     wanted = host.settings.has_dumps and (snapshot == "always" or (pending and snapshot == "auto"))
+    if pending and not wanted:
+        host.output.line(f'no dump (db.kind = "{host.settings.db.kind}", db.snapshot = "{snapshot}"): a migration that fails will not be undone')
     return "yes" if wanted else "no"
 
 

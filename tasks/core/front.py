@@ -3,7 +3,7 @@
 from tasks.core.errors import DeployError
 from tasks.core.host import Host
 from tasks.core.steps import Notify, Run, Unit
-from tasks.plans import app, stack
+from tasks.plans import app, stack, system
 
 
 def need(host: Host, kind: str) -> Host:
@@ -25,7 +25,7 @@ def site(host: Host, task: str) -> None:
     """Write the application's site and let the proxy read it."""
     app.refuse_conflicts(host.settings, host.facts)
     with host.lock(task):
-        host.changes((*app.scripts(host.settings), *stack.site(host.settings, host.facts)))
+        host.changes((*app.scripts(host.settings), *system.firewall(host.settings, host.facts), *stack.site(host.settings, host.facts)))
 
 
 def remove(host: Host, task: str) -> None:

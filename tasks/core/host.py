@@ -156,20 +156,22 @@ class Host:
     def fetch(self, path: str, target: Path) -> None:
         """Copy a file of the server into a new local file that only you can read.
 
-        Raises DeployError where the local file is there already, or the server's cannot be read.
+        Raises DeployError where the local file cannot be written, or the server's cannot be read.
         """
+        unfinished = target.with_name(f"{target.name}.part")
         try:
-            out = os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+            out = os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
         except OSError as error:
-            raise DeployError(f"{target}: {error.strerror}; name a new file") from error
+            raise DeployError(f"{target}: {error.strerror}; name another file") from error
         channel = self._start(self._elevated(shell.join(("cat", path))), self._password())
         channel.shutdown_write()
         with out:
             while data := self._received(channel):
                 out.write(data)
         if channel.recv_exit_status():
-            target.unlink()
+            unfinished.unlink()
             raise DeployError(f"{self.name}: {path} could not be read: {channel.makefile_stderr('rb').read().decode('utf-8', 'replace').strip()}")
+        unfinished.rename(target)
 
     def send(self, source: Path, path: str) -> None:
         """Copy a local file to the server, where only root can read it.
@@ -352,8 +354,8 @@ class Host:
         return channel
 
     def _elevated(self, command: str) -> str:
-        """Return a simple command (a shell text) as root."""
-        return {"root": "", "passwordless": "LC_ALL=C sudo -n -- ", "password": "LC_ALL=C sudo -S -p '' -- "}[self.facts.sudo] + command
+        """Return a simple command (a shell text) as root. With -k sudo reads the password also where it remembers one, and what follows it is the command's."""
+        return {"root": "", "passwordless": "LC_ALL=C sudo -n -- ", "password": "LC_ALL=C sudo -k -S -p '' -- "}[self.facts.sudo] + command
 
     def _password(self) -> bytes:
         """Return what sudo reads from its standard input: the password's line, alone."""

@@ -54,6 +54,8 @@ def dotenv(values: Mapping[str, str]) -> str:
     Raises SettingsError for a value that python-dotenv would change.
     """
     for name, value in values.items():
+        if PASSWORD in value:
+            raise SettingsError(f"{name}: {PASSWORD} is filled in on the server, where no .env knows it; set app.dotenv = false")
         if "${" in value:
             raise SettingsError(f"{name}: python-dotenv would expand the ${{...}} in it; read it from the process's environment and set app.dotenv = false")
     escaped = {name: value.replace("\\", "\\\\").replace("'", "\\'") for name, value in values.items()}

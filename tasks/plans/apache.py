@@ -16,7 +16,8 @@ NAME = "Apache"
 UNIT = "apache2.service"
 RELOAD = f"{UNIT}.reload"
 MODULES = ("headers", "proxy", "proxy_http", "proxy_uwsgi", "rewrite")
-TLS_MODULES = ("ssl", "http2")
+# Not http2.conf, which would speak HTTP/2 on everybody's sites.
+TLS_MODULES = ("socache_shmcb.load", "ssl.load", "ssl.conf", "http2.load")
 CHECK = ("apache2ctl", "-t")
 
 
@@ -31,11 +32,13 @@ def modules(*names: str) -> Plan:
 def install(settings: "Settings") -> Plan:
     """Apache with its modules, and room for the requests that wait while versions change."""
     conf = "/etc/apache2/conf-available/decant.conf"
-    main = (
+    main: tuple[Step, ...] = (
         File(conf, render("apache/main.conf.j2", settings), notify=(RELOAD,)),
         Link("/etc/apache2/conf-enabled/decant.conf", "../conf-available/decant.conf", notify=(RELOAD,)),
     )
-    return (Packages(PACKAGES), *modules(*MODULES, *(TLS_MODULES if settings.tls.kind != "none" else ())), Together(main, validate=CHECK))
+    if settings.tls.kind != "none":
+        main += tuple(Link(f"/etc/apache2/mods-enabled/{name}", f"../mods-available/{name}", notify=(RELOAD,)) for name in TLS_MODULES)
+    return (Packages(PACKAGES), *modules(*MODULES), Together(main, validate=CHECK))
 
 
 def site(settings: "Settings", facts: "Facts") -> Plan:
@@ -56,7 +59,7 @@ def site(settings: "Settings", facts: "Facts") -> Plan:
     steps += [Absent(f"/etc/nginx/sites-{place}/{name}", notify=("nginx.service.reload",)) for place in ("enabled", "available")]
     front = ("sh", f"{paths.procedures}/front.sh", paths.root)
     return (
-        Together((*tls.install(settings, (RELOAD,)), *steps), validate=front, undo=front, label="check of the site"),
+        Together((*tls.install(settings, facts, (RELOAD,)), *steps), validate=front, undo=front, label="check of the site"),
         Unit(UNIT, enabled=True, running=True),
         Notify(RELOAD),
         Notify("nginx.service.reload"),

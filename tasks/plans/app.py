@@ -86,7 +86,7 @@ def manifest(settings: "Settings") -> dict[str, object]:
         "manager": settings.wsgi.manager if settings.wsgi.server != "mod_wsgi" else "",
         "proxy": settings.proxy.kind,
         "units": [f"{name}.socket", f"{name}.service"],
-        "database": {"kind": settings.db.kind, "name": settings.database_name, "user": settings.database_user} if settings.has_dumps else {},
+        "database": _database(settings),
         "sockets": [] if settings.wsgi.bind else [paths.socket],
         "binds": [settings.wsgi.bind] if settings.wsgi.bind else [],
         "ports": list(stack.ports(settings)),
@@ -94,6 +94,11 @@ def manifest(settings: "Settings") -> dict[str, object]:
         "packages": list(stack.packages(settings)),
         "files": list(own_files(settings)),
     }
+
+
+def _database(settings: "Settings") -> dict[str, str]:
+    named = {"name": settings.database_name, "user": settings.database_user} if settings.has_server else {}
+    return {"kind": settings.db.kind, "path": settings.database_file, **named}
 
 
 def own_files(settings: "Settings") -> tuple[str, ...]:
@@ -113,9 +118,21 @@ def own_files(settings: "Settings") -> tuple[str, ...]:
     )
 
 
+def refuse_another_database(settings: "Settings", facts: "Facts") -> None:
+    """Raise DeployError where hosts.toml names another database than the one that the release that serves has its rows in."""
+    used = next((found.get("database") for found in facts.manifests if found.get("name") == settings.app.name), None)
+    if facts.current and isinstance(used, dict) and used != _database(settings):
+        words = [" ".join(filter(None, (table["kind"], table.get("name", ""), table.get("path", "")))) for table in (used, _database(settings))]
+        raise DeployError(
+            f"[db]: the rows of {settings.app.name} are in {words[0]}, and hosts.toml names {words[1]}, where there are none: rows do not move by themselves. "
+            "Put [db] back; or begin anew: fab destroy keeps a last dump, then fab deploy"
+        )
+
+
 def refuse_conflicts(settings: "Settings", facts: "Facts") -> None:
     """Raise DeployError where our name, our folder, our domain, or the site without a domain is somebody else's."""
     ours = manifest(settings)
+    refuse_another_database(settings, facts)
     if not any(other.get("name") == settings.app.name for other in facts.manifests):
         taken = facts.unit or (f"an account {settings.app.name}" if facts.account else "")
         if taken:

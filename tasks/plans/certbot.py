@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-from tasks.core.errors import SettingsError
 from tasks.core.paths import ACME_CAS, CERTIFICATES, CHALLENGES
 from tasks.core.steps import Absent, Directory, File, Notify, Packages, Plan, Procedure, Run, Step, Unit
 from tasks.core.templates import render
@@ -31,7 +30,7 @@ def install(settings: "Settings") -> Plan:
         drop_in = "/etc/systemd/system/certbot.service.d"
         steps += [
             Directory(ACME_CAS),
-            File(own, _authority(settings)),
+            File(own, tls.pem(settings, "acme_ca", "CERTIFICATE")),
             Directory(drop_in),
             File(f"{drop_in}/decant.conf", render("certbot/trust.conf.j2", settings, folder=ACME_CAS), notify=("daemon-reload",)),
             Notify("daemon-reload"),
@@ -45,7 +44,7 @@ def leave(settings: "Settings", facts: "Facts") -> Plan:
     """Where the site has left Let's Encrypt: its certificate goes, as nobody would answer for its renewal any more."""
     if settings.tls.kind == "letsencrypt" or not facts.certificate:
         return ()
-    return (*remove(settings.app.name), Absent(marker(settings)))
+    return (*remove(settings.app.name), Absent(marker(settings)), Absent(f"{ACME_CAS}/{settings.app.name}.pem"))
 
 
 def remove(name: str) -> Plan:
@@ -95,14 +94,3 @@ def renew(settings: "Settings", dry_run: bool, force: bool) -> Plan:
 def marker(settings: "Settings") -> str:
     """Return the file that tells everybody, also without root, which names the certificate has."""
     return f"{CERTIFICATES}/{settings.app.name}.json"
-
-
-def _authority(settings: "Settings") -> str:
-    path = settings.folder / settings.tls.acme_ca
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"tls.acme_ca: {path} cannot be read: {getattr(error, 'strerror', '') or 'it is no text'}") from error
-    if "-----BEGIN CERTIFICATE-----" not in text:
-        raise SettingsError(f"tls.acme_ca: {path} is no PEM file with certificates")
-    return text

@@ -10,8 +10,13 @@ if TYPE_CHECKING:
 
 PACKAGES = {"sqlite": (), "mariadb": ("mariadb-server",), "postgresql": ("postgresql",)}
 UNITS = {"mariadb": "mariadb.service", "postgresql": "postgresql.service"}
+SCHEMES = {"mariadb": "mysql", "postgresql": "postgresql"}
 # What the dumps are called: the engines of templates/procedures say so, too.
 SUFFIXES = {"sqlite": ".sqlite3.gz", "mariadb": ".sql.gz", "postgresql": ".dump"}
+
+
+# With another password, what runs must log in anew.
+CREATE = 'root=$1; shift; "$@" && { [ ! -e "$root/current" ] || sh "$root/procedures/restart.sh" "$root"; }'
 
 
 def packages(settings: "Settings") -> tuple[str, ...]:
@@ -30,7 +35,8 @@ def create(settings: "Settings") -> Plan:
     """The application's database and account; the password is made on the server and stands in shared/secrets.env alone."""
     if not settings.has_server:
         return ()
-    return (Run(action(settings, "create"), unless=action(settings, "created"), label=f"database {settings.database_name} and its account"),)
+    command = ("sh", "-c", CREATE, "create", settings.paths.root, *action(settings, "create"))
+    return (Run(command, unless=action(settings, "created"), label=f"database {settings.database_name} and its account"),)
 
 
 def dump(settings: "Settings", path: str) -> Plan:
@@ -40,11 +46,15 @@ def dump(settings: "Settings", path: str) -> Plan:
 
 def prove(settings: "Settings", path: str) -> Plan:
     """The dump in this file of the server can be restored: it was, into a database of its own."""
-    return (Run(action(settings, "prove", path), label=f"trial restore of {path.rpartition('/')[2].removeprefix('.restore-')}"),)
+    room = Run(action(settings, "room", settings.paths.backups), label="room for a trial restore")
+    return (
+        room,
+        Run(action(settings, "prove", path), label=f"trial restore of {path.rpartition('/')[2].removeprefix('.restore-')}"),
+    )
 
 
 def forget(path: str) -> Plan:
-    """What was sent for a restore is gone."""
+    """What was sent for a restore that is not to be is gone."""
     return (Run(("rm", "-f", path), label="remove what was sent"),)
 
 
@@ -56,6 +66,11 @@ def action(settings: "Settings", *words: str) -> tuple[str, ...]:
 def driver_name(settings: "Settings") -> str:
     """Return the driver that the URL names, or an empty string."""
     return settings.db.driver or next(iter(DRIVERS.get(settings.db.kind, {})), "")
+
+
+def scheme(settings: "Settings") -> str:
+    """Return the scheme of the URL as a release of these settings sees it."""
+    return f"{SCHEMES[settings.db.kind]}+{driver_name(settings)}"
 
 
 def driver(settings: "Settings") -> str:

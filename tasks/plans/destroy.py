@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.core.paths import MANIFESTS, PENDING, TLS
 from tasks.core.steps import Absent, Directory, Notify, Plan, Run, Step, Together, Unit
-from tasks.plans import apache, app, certbot, nginx, stack
+from tasks.plans import apache, app, certbot, db, nginx, stack
 
 if TYPE_CHECKING:
     from tasks.core.facts import Facts
@@ -30,8 +30,8 @@ def everything(settings: "Settings", facts: "Facts", manifest: dict[str, Any], d
     stopped += [Unit(str(unit), enabled=False, running=False) for unit in manifest["units"]]
     database = ("python3", "-I", f"{root}/procedures/database.py", root)
     # Where the procedures are gone, a destroy that was cut off has got that far already.
-    gone = ("sh", "-c", 'test ! -e "$3" || ! "$@"', "sh", *database, "exists")
-    if dump and manifest.get("database"):
+    gone = ("sh", "-c", 'test -e "$3" || exit 0; "$@"; test $? = 1', "sh", *database, "exists")
+    if dump:
         stopped.append(Run((*database, "dump", dump), unless=gone, label=f"final dump {dump}"))
     others = [other for other in facts.manifests if other.get("name") != name]
     return (
@@ -56,8 +56,8 @@ def everything(settings: "Settings", facts: "Facts", manifest: dict[str, Any], d
 
 def _database(command: tuple[str, ...], manifest: dict[str, Any]) -> Plan:
     """Remove the database and its account from their server; a SQLite file goes with its folder."""
-    kind = (manifest.get("database") or {}).get("kind", "sqlite")
-    if kind == "sqlite":
+    kind = manifest["database"]["kind"]
+    if kind not in db.PACKAGES or not db.PACKAGES[kind]:
         return ()
     return (Run((*command, "drop"), unless=("test", "!", "-e", command[2]), label=f"remove the database from {kind}"),)
 

@@ -44,7 +44,7 @@ def site(settings: "Settings", facts: "Facts") -> Plan:
     steps += [Absent(path, notify=(apache.RELOAD,)) for path in apache.sites(name)]
     front = ("sh", f"{paths.procedures}/front.sh", paths.root)
     return (
-        Together((*tls.install(settings, (RELOAD,)), *steps), validate=front, undo=front, label="check of the site"),
+        Together((*tls.install(settings, facts, (RELOAD,)), *steps), validate=front, undo=front, label="check of the site"),
         Unit(UNIT, enabled=True, running=True),
         Notify(RELOAD),
         Notify(apache.RELOAD),

@@ -29,8 +29,8 @@ def contents(settings: "Settings", facts: "Facts") -> dict[str, tuple[bytes, int
         "env": (dialect(given).encode(), 0o640),
         "with-env": (procedure("with-env"), 0o755),
     }
-    if with_password(settings):
-        found["password"] = (" ".join((settings.db.variable, *with_password(settings))).encode() + b"\n", 0o644)
+    if settings.has_server:
+        found["database"] = (" ".join((settings.db.variable, db.scheme(settings), *with_password(settings))).encode() + b"\n", 0o644)
     if settings.app.dotenv:
         found["dotenv"] = (dotenv(given).encode(), 0o600)
     return found

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from tasks.core.errors import DeployError
 from tasks.core.steps import Plan, Unit
-from tasks.plans import apache, certbot, gunicorn, mod_wsgi, nginx, supervisor, systemd, uwsgi
+from tasks.plans import apache, certbot, gunicorn, mod_wsgi, nginx, supervisor, systemd, tls, uwsgi
 
 if TYPE_CHECKING:
     from tasks.core.facts import Facts
@@ -56,12 +56,12 @@ def before(settings: "Settings", facts: "Facts") -> Plan:
     front = (*proxy(settings).install(settings), *certbot.install(settings), *waits)
     if moves(settings, facts):
         return (*front, *processes) if facts.server == "mod_wsgi" else (*front, *site(settings, facts), *processes)
-    return (*front, *processes, *site(settings, facts), *_leave(settings), *certbot.leave(settings, facts))
+    return (*front, *processes, *site(settings, facts), *_leave(settings), *_leave_tls(settings, facts))
 
 
 def after(settings: "Settings", facts: "Facts") -> Plan:
     """What a move has to leave until a release of the new stack serves. nginx cannot serve what mod_wsgi serves: it comes last."""
-    return (*(site(settings, facts) if facts.server == "mod_wsgi" else ()), *_leave(settings))
+    return (*(site(settings, facts) if facts.server == "mod_wsgi" else ()), *_leave(settings), *_leave_tls(settings, facts))
 
 
 def moves(settings: "Settings", facts: "Facts") -> bool:
@@ -74,6 +74,11 @@ def _leave(settings: "Settings") -> Plan:
     if settings.wsgi.server == "mod_wsgi":
         return (*supervisor.remove(settings), *systemd.remove(settings))
     return mod_wsgi.remove(settings)
+
+
+def _leave_tls(settings: "Settings", facts: "Facts") -> Plan:
+    """The certificates and keys of another tls.kind go, when nothing serves them any more."""
+    return (*certbot.leave(settings, facts), *tls.leave(settings))
 
 
 def site(settings: "Settings", facts: "Facts") -> Plan:
@@ -92,6 +97,9 @@ def refuse_displacement(settings: "Settings", facts: "Facts") -> None:
     """Raise DeployError where the chosen proxy cannot have its port: the other one serves more than this application, or a stranger holds it."""
     kind = settings.proxy.kind
     ours, other, folder = ("nginx", "apache2", "/etc/apache2/") if kind == "nginx" else ("apache2", "nginx", "/etc/nginx/")
+    secure = settings.tls.kind != "none" and any(listener.endswith(":443/tcp") for listener in facts.listeners)
+    if secure and ours not in facts.secure and not (other in facts.secure and displaced(settings, facts)):
+        raise DeployError(f"tls.kind: something that is not {ours} listens on port 443 of this server, so {ours} cannot; stop it first")
     if ours in facts.proxies:
         return
     own = settings.app.name

@@ -3,6 +3,7 @@
 Arguments: the folder that the proxy serves challenges from, names. Standard library only.
 """
 
+import errno
 import http.client
 import secrets
 import socket
@@ -11,6 +12,7 @@ from pathlib import Path
 
 WELL_KNOWN = ".well-known/acme-challenge"
 SECONDS = 10
+UNREACHABLE = "this server has no way to that address"
 
 
 def problem(name: str, path: str, wanted: str) -> str:
@@ -19,11 +21,10 @@ def problem(name: str, path: str, wanted: str) -> str:
         found = socket.getaddrinfo(name, 80, proto=socket.IPPROTO_TCP)
     except OSError as error:
         return f"{name}: has no address ({error.strerror or error}): make an A (or AAAA) record that leads to this server"
-    for address in dict.fromkeys(str(info[4][0]) for info in found):
-        said = asked(address, name, path, wanted)
-        if said:
-            return f"{name} ({address}): {said}"
-    return ""
+    answers = {address: asked(address, name, path, wanted) for address in dict.fromkeys(str(info[4][0]) for info in found)}
+    # A server without IPv6 cannot ask by it; others can.
+    asked_ones = {address: said for address, said in answers.items() if said != UNREACHABLE} or answers
+    return next((f"{name} ({address}): {said}" for address, said in asked_ones.items() if said), "")
 
 
 def asked(address: str, name: str, path: str, wanted: str) -> str:
@@ -34,6 +35,8 @@ def asked(address: str, name: str, path: str, wanted: str) -> str:
         answer = made.getresponse()
         body = answer.read(1000).decode("utf-8", "replace")
     except (OSError, http.client.HTTPException) as error:
+        if getattr(error, "errno", 0) in (errno.ENETUNREACH, errno.EADDRNOTAVAIL):
+            return UNREACHABLE
         return (
             f"port 80 does not answer ({error or type(error).__name__}): does the name lead to this server, and does every firewall before it let port 80 in?"
         )

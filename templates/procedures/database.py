@@ -2,7 +2,7 @@
 
 Arguments: the application's folder, the action, its words. What the database is, procedures/app.conf says. Standard library only.
 
-`exists`, `created` answer by their exit code. `size` prints bytes, `suffix` what its dumps are called, `status` a JSON document. `room FOLDER` fails where a dump has
+`exists`, `created` answer by their exit code: 0 yes, 1 no, 2 it could not be told. `size` prints bytes, `suffix` what its dumps are called, `status` a JSON document. `room FOLDER` fails where a dump has
 no room. `dump FILE`, `restore FILE`, `prove FILE` (is it one that could be restored?), `aside ID`, `create`, `drop`, `shell`.
 """
 
@@ -37,6 +37,8 @@ def readable(engine: Engine, file: str) -> Path:
 
 def act(engine: Engine, action: str, words: list[str]) -> int:
     """Do it, and return the exit code."""
+    if action not in ("create", "created", "drop", "suffix", "aside"):
+        engine.same()
     match action:
         case "exists" | "created":
             return 0 if getattr(engine, action)() else 1
@@ -52,7 +54,7 @@ def act(engine: Engine, action: str, words: list[str]) -> int:
         case "prove":
             engine.prove(readable(engine, words[0]))
         case "shell":
-            return engine.shell()
+            engine.shell()
         case "aside":
             if isinstance(engine, Sqlite):
                 engine.aside(words[0])
@@ -75,7 +77,7 @@ def main() -> int:
         return act(ENGINES[conf["db_kind"]](root, conf), action, words)
     except (Failure, sqlite3.Error, OSError) as error:
         print(f"{conf['db_kind']}: {error}", file=sys.stderr)
-        return 1
+        return 2
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 COUNTED = 100_000_000  # bytes; the rows of a smaller table are counted, as the servers know the numbers of others only about
 PATIENCE = 60  # seconds to wait for a database server that is starting, as at boot
@@ -69,7 +69,7 @@ class Engine:
         raise NotImplementedError
 
     def load(self, file: Path) -> None:
-        """Replace the database by a dump."""
+        """Replace the database by a dump. One of our own is put back as it was, with owners and grants; another one becomes the application's."""
         raise NotImplementedError
 
     def prove(self, file: Path) -> None:
@@ -86,11 +86,15 @@ class Engine:
     def drop(self) -> None:
         """Remove the database and its user."""
 
-    def shell(self) -> int:
-        """Open the database's own shell as the application's user, and return its exit code."""
+    def shell(self) -> None:
+        """Become the database's own shell, as the application's user."""
         raise NotImplementedError
 
     # --- dumps ---
+
+    def is_own(self, file: Path) -> bool:
+        """Tell a dump that was made here from one that was sent."""
+        return not file.name.startswith(".restore-")
 
     def dump(self, file: str) -> None:
         """Write a dump, mode 0600, durable before it has its name."""
@@ -126,41 +130,54 @@ class Engine:
         return self.root / "shared" / "secrets.env"
 
     def url(self) -> str:
-        """Return the URL in secrets.env, or an empty string."""
-        return self._variables().get(self.conf["db_variable"], "")
+        """Return the URL in secrets.env, or an empty string; raise Failure for one that stands there and cannot be read."""
+        return self._variable(self.conf["db_variable"])
 
     def login(self) -> Login | None:
-        """Return what the URL says, or nothing where there is none that can be read."""
-        parts = urlsplit(self.url())
-        if not parts.scheme or not parts.password:
+        """Return what the URL says, or nothing where there is none; raise Failure for one that cannot be read."""
+        url = self.url()
+        if not url:
             return None
-        return Login(unquote(parts.username or ""), unquote(parts.password), parts.hostname or "localhost", parts.port, parts.path.lstrip("/"))
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:
+            parts, port = urlsplit(""), None
+        if not parts.scheme or not parts.password or not parts.path.strip("/"):
+            name = self.conf["db_variable"]
+            raise Failure(
+                f"{self.secrets}: {name} is no URL such as {self.scheme}://user:password@host/name; special characters of a password are written as %2F and the like"
+            )
+        return Login(unquote(parts.username or ""), unquote(parts.password), parts.hostname or "localhost", port, parts.path.lstrip("/"))
 
     def url_fits(self) -> bool:
-        """Tell whether the URL is the one that hosts.toml asks for, whatever its password, its host and what stands behind the name."""
-        parts, found = urlsplit(self.url()), self.login()
-        return found is not None and (parts.scheme, found.user, found.name) == (f"{self.scheme}+{self.conf['db_driver']}", self.user, self.name)
+        """Tell whether the URL is the one that hosts.toml asks for, whatever its password, its host, its driver (a release's own) and what stands behind the name."""
+        found = self.login()
+        return found is not None and (urlsplit(self.url()).scheme.partition("+")[0], found.user, found.name) == (self.scheme, self.user, self.name)
+
+    def same(self) -> None:
+        """Raise Failure where the application uses another database than hosts.toml names: what is asked of one would be done to the other."""
+        if not self.url_fits():
+            raise Failure(
+                f"{self.secrets}: {self.conf['db_variable']} is not the URL of the database {self.name} and its account {self.user} that hosts.toml names; run: fab deploy"
+            )
 
     def keep_url(self) -> Login:
-        """Write the URL where it is missing or another one; what it says of password, host and options stays. Return how to log in."""
+        """Write a URL with a new password where there is none for this database; return how to log in."""
         if not self.url_fits():
-            found, parts = self.login(), urlsplit(self.url())
-            password = quote(found.password if found else secrets.token_hex(24), safe="")
-            host = parts.netloc.rpartition("@")[2] if found else "localhost"
-            query = f"?{parts.query}" if found and parts.query else self.query if not found else ""
-            self._write_variable(self.conf["db_variable"], f"{self.scheme}+{self.conf['db_driver']}://{self.user}:{password}@{host}/{self.name}{query}")
-        login = self.login()
-        if login is None:
-            raise Failure(f"{self.secrets}: {self.conf['db_variable']} is no database URL")
-        return login
+            made = f"{self.scheme}+{self.conf['db_driver']}://{self.user}:{secrets.token_hex(24)}@localhost/{self.name}{self.query}"
+            self._write_variable(self.conf["db_variable"], made)
+        return cast("Login", self.login())
 
-    def _variables(self) -> dict[str, str]:
-        found = {}
+    def _variable(self, wanted: str) -> str:
+        found = ""
         for line in self.secrets.read_text(encoding="utf-8").split("\n") if self.secrets.exists() else ():
-            name, equals, value = line.strip().partition("=")
-            if equals and not name.startswith("#"):
-                with contextlib.suppress(ValueError):
-                    found[name] = str(json.loads(value))
+            name, _, value = line.strip().partition("=")
+            if name == wanted:
+                try:
+                    found = str(json.loads(value))
+                except ValueError:
+                    raise Failure(f'{self.secrets}: {wanted} should be written as {wanted}="value"') from None
         return found
 
     def _write_variable(self, name: str, value: str) -> None:
@@ -228,6 +245,14 @@ def private_file(text: str) -> Iterator[str]:
         file.write(text)
         file.flush()
         yield file.name
+
+
+def held(text: str) -> str:
+    """Keep a text in memory as a file that ends with this process, also after it has become another program; return its path."""
+    descriptor = os.memfd_create("decant", 0)
+    os.fchmod(descriptor, 0o600)
+    os.write(descriptor, text.encode())
+    return f"/proc/self/fd/{descriptor}"
 
 
 def as_user(user: str) -> None:

@@ -68,6 +68,11 @@ for parameters in "$root"/log/*.params; do
     [ -e "$window.seen" ] || fact window "$(basename "$window") $(head -n 1 "$window.result" 2>/dev/null)"
 done
 [ ! -r "/var/lib/decant/certificates/$name.json" ] || fact certificate "$(tr -d '\n' <"/var/lib/decant/certificates/$name.json")"
+# Which proxies are set up for HTTPS, and whether browsers were told to insist on it.
+! grep -qsE '^[[:space:]]*listen[[:space:]][^;]*443' /etc/nginx/sites-enabled/* /etc/nginx/conf.d/*.conf || fact secure nginx
+[ ! -e /etc/apache2/mods-enabled/ssl.load ] || fact secure apache2
+! grep -qs Strict-Transport-Security "/etc/nginx/sites-enabled/$name" "/etc/apache2/sites-enabled/$name.conf" "/etc/apache2/sites-enabled/000-$name.conf" || fact hsts yes
+[ ! -d "/etc/decant/tls/$name/files" ] || fact tls_files yes
 fact nginx "$(nginx -v 2>&1 | sed -n 's|.*nginx/\([0-9.]*\).*|\1|p')"
 fact server "$(cat "$root/current/.deploy/server" 2>/dev/null)"
 if [ -d /run/systemd/system ]; then

@@ -14,10 +14,11 @@ apache2) other=nginx ;;
 esac
 check_proxy || exit 1
 before=unwell
-# By either scheme: what runs is not yet what stands in the site.
-for over in http https; do
-    if [ -e "$root/current" ] && ask_health proxy 5 http $over >/dev/null 2>&1; then before=well; fi
-done
+# By either scheme, as what runs is not yet what stands in the site. Where there is HTTPS, a redirect to it is no sign of life.
+if [ ! -e "$root/current" ]; then :
+elif ! grep -qs ':01BB 0*:0000 0A' /proc/net/tcp /proc/net/tcp6; then
+    if ask_health proxy 5 http http >/dev/null 2>&1; then before=well; fi
+elif ask_health proxy 5 http https >/dev/null 2>&1 || (health_status=200-299 && ask_health proxy 5 http http >/dev/null 2>&1); then before=well; fi
 if systemctl -q is-active "$wanted"; then
     systemctl reload "$wanted"
     ! systemctl -q is-active "$other" || systemctl reload "$other"

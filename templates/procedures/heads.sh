@@ -1,6 +1,5 @@
 # shellcheck shell=sh
-# Tell the migration head of a release's code (target_head) and of the database (database_head), and the newest dump made when the database
-# left that release (dump). Parameters: root, current, target, wsgi_app, migrate.
+# Tell the migration head of a release's code (target_head) and of the database (database_head), and the dump that fits that release (dump). Parameters: root, current, target, wsgi_app, migrate.
 set -u
 # shellcheck source=/dev/null
 . "$1"
@@ -16,8 +15,14 @@ if [ "$migrate" = auto ] && [ -d "$releases/$current/$folder/migrations" ]; then
     database_head=$database_heads
     code_head=$(cat "$releases/$target/.deploy/heads" 2>/dev/null)
 fi
+# The newest dump of a database that was where the target's code wants it: of the target itself, or of a release after it that came without a migration.
 dump=''
-for candidate in "$root"/backups/*-"$target"."$(database suffix | cut -c 2-)"; do [ ! -e "$candidate" ] || dump=$candidate; done
+for candidate in "$root"/backups/2*"$(database suffix)"; do
+    [ -e "$candidate" ] || continue
+    of=$(basename "$candidate" "$(database suffix)")
+    of=${of#*-}
+    if [ "$of" = "$target" ] || { [ -n "$code_head" ] && [ "$(cat "$releases/$of/.deploy/heads" 2>/dev/null)" = "$code_head" ]; }; then dump=$candidate; fi
+done
 value target_head "$code_head"
 value database_head "$database_head"
 value dump "$dump"

@@ -241,12 +241,14 @@ put_back() ( # put_back: undo the window that the transition record tells of; ma
 
 heal() { # heal: with the gate's lock held, put back what a window that was cut off left, and give its verdict
     [ -e "$transition" ] || return 0
+    put="the old release was put back"
+    grep -q " dump='' " "$transition" || put="the old release and its database were put back"
     healed=$(sed -n "s/^id='\([^']*\)'.*/\1/p" "$transition")
     put_back || return 1
     (
         # shellcheck source=/dev/null
         [ ! -e "$root/log/$healed.params" ] || . "$root/log/$healed.params"
-        finish "$healed" failed "the window was cut off (killed, or a power cut); the old release and its database were put back"
+        finish "$healed" failed "the window was cut off (killed, or a power cut); $put"
     )
 }
 

@@ -38,9 +38,9 @@ def log_in(variable: str) -> None:
     """Log in to an external database with the driver that the application has; no message shows the password."""
     url = os.environ.get(variable, "")
     parts = urlsplit(url)
-    where = f"{variable}: {parts.scheme}://{parts.username or ''}@{parts.hostname}{parts.path}"
+    where = f"{variable}: {parts.scheme}://{parts.hostname or ''}"
     try:
-        from sqlalchemy import create_engine
+        from sqlalchemy import create_engine, make_url
         from sqlalchemy.pool import NullPool
     except ImportError:
         port = parts.port or (3306 if parts.scheme.startswith(("mysql", "mariadb")) else 5432)
@@ -50,6 +50,7 @@ def log_in(variable: str) -> None:
             raise LoginError(f"{where} cannot be reached from the server: {error}") from None
         return
     try:
+        where = f"{variable}: {make_url(url).set(password=None, query={})}"
         create_engine(url, poolclass=NullPool).connect().close()
     except Exception as error:
         said = (str(error).strip().splitlines() or [type(error).__name__])[0]

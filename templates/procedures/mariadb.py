@@ -1,10 +1,11 @@
-"""MariaDB (and MySQL, where Debian's default-mysql-server is it): administered as root through its socket, without a password.
+"""MariaDB: administered as root through its socket, without a password.
 
 DDL is not transactional: a migration that fails half-way leaves what it did, so the dump is what undoes it. mariadb-dump(1), mariadb.com/kb.
 """
 
 import contextlib
 import hashlib
+import os
 import re
 import subprocess
 import tempfile
@@ -12,10 +13,13 @@ import time
 from pathlib import Path
 from typing import IO, cast
 
-from engine import COUNTED, Engine, Failure, Login, packed, private_file, run, unpacked, wait_for
+from engine import COUNTED, Engine, Failure, Login, held, packed, private_file, run, unpacked, wait_for
 
-ADMIN = ("mariadb", "--protocol=socket", "--batch", "--skip-column-names", "--default-character-set=utf8mb4")
-DUMP = ("mariadb-dump", "--protocol=socket", "--single-transaction", "--quick", "--routines", "--triggers", "--events", "--hex-blob", "--no-tablespaces")
+ADMIN = ("mariadb", "--protocol=socket", "--batch", "--skip-column-names", "--default-character-set=utf8mb4", "--max-allowed-packet=1G")
+DUMP = (
+    *("mariadb-dump", "--protocol=socket", "--single-transaction", "--quick", "--routines", "--triggers", "--events", "--hex-blob", "--no-tablespaces"),
+    *("--default-character-set=utf8mb4", "--max-allowed-packet=1G"),
+)
 # Statements that lead out of the one database that a dump is loaded into.
 ELSEWHERE = re.compile(rb"\s*(/\*!\d+ )?(USE\s|CREATE\s+DATABASE|DROP\s+DATABASE)", re.IGNORECASE)
 
@@ -46,8 +50,10 @@ class MariaDB(Engine):
         return [(name, int(next(counts)) if size < COUNTED else rows) for name, rows, size in found]
 
     def write(self, file: Path) -> None:
-        """Write one consistent view of all tables."""
-        packed((*DUMP, "--default-character-set=utf8mb4", self.name), file)
+        """Write one consistent view of all tables (of InnoDB; others are locked by nobody, which only matters while the application writes)."""
+        # The history of versioned tables: since 10.11, mariadb.com/kb/en/mariadb-dump.
+        history = ("--dump-history",) if "--dump-history" in run("mariadb-dump", "--help") else ()
+        packed((*DUMP, *history, self.name), file)
 
     def load(self, file: Path) -> None:
         """Replace the database: end who is in it, wait until what they ran has ended, drop, create, load."""
@@ -64,7 +70,7 @@ class MariaDB(Engine):
         scratch = f"{self.name}_decant_new"
         try:
             _recreate(scratch)
-            _load(scratch, file)
+            _load(scratch, file, own=self.is_own(file))
         finally:
             _sql(f"DROP DATABASE IF EXISTS `{scratch}`")
 
@@ -78,7 +84,8 @@ class MariaDB(Engine):
         wait_for(lambda: _sql("SELECT 1"))
         account = f"'{self.user}'@'localhost'"
         there = bool(_sql(f"SELECT 1 FROM mysql.user WHERE user = '{self.user}' AND host = 'localhost'"))
-        if not self.url() and (there or self.exists()):
+        _sql(f"DROP DATABASE IF EXISTS `{self.name}_decant_new`")  # what a trial restore left that was cut off
+        if not self.url_fits() and (there or self.exists()):
             what = f"an account {self.user}" if there else f"a database {self.name}"
             raise Failure(
                 f"MariaDB has {what} already, and {self.secrets} has no {self.conf['db_variable']} for it: choose another db.name and db.user, or put the URL there"
@@ -99,18 +106,15 @@ class MariaDB(Engine):
 
     def drop(self) -> None:
         """Remove database and user."""
-        _sql(f"DROP DATABASE IF EXISTS `{self.name}`", f"DROP USER IF EXISTS '{self.user}'@'localhost'")
+        _sql(f"DROP DATABASE IF EXISTS `{self.name}`", f"DROP DATABASE IF EXISTS `{self.name}_decant_new`", f"DROP USER IF EXISTS '{self.user}'@'localhost'")
 
-    def shell(self) -> int:
-        """Open mariadb as the application's user."""
-        login = self.login()
-        if login is None:
-            raise Failure(f"{self.secrets} has no {self.conf['db_variable']}; run: fab db.create")
-        with private_file(_options(login)) as options:
-            return subprocess.call(["mariadb", f"--defaults-extra-file={options}", "--default-character-set=utf8mb4", login.name])
+    def shell(self) -> None:
+        """Become mariadb, as the application's user."""
+        login = cast("Login", self.login())
+        os.execvp("mariadb", ["mariadb", f"--defaults-extra-file={held(_options(login))}", "--default-character-set=utf8mb4", login.name])
 
     def _granted(self) -> bool:
-        grants = _sql(f"SHOW GRANTS FOR '{self.user}'@'localhost'")
+        grants = run(*ADMIN, "--raw", text=f"SHOW GRANTS FOR '{self.user}'@'localhost';\n").splitlines()
         return any(line.startswith(f"GRANT ALL PRIVILEGES ON `{_like(self.name)}`.*") for line in grants)
 
     def _empty_of_others(self) -> None:
@@ -139,13 +143,23 @@ def _recreate(name: str, charset: str = "utf8mb4", collation: str = "utf8mb4_uni
     _sql(f"DROP DATABASE IF EXISTS `{name}`", f"CREATE DATABASE `{name}` CHARACTER SET {charset} COLLATE {collation}")
 
 
-def _load(name: str, file: Path) -> None:
-    """Load a dump; one that is cut off, or leads into other databases, ends with a Failure."""
+def _load(name: str, file: Path, own: bool = True) -> None:
+    """Load a dump; one that is cut off, or is not ours and leads into other databases, ends with a Failure."""
+    # A row may be larger than the server takes by default, and larger still as the text of a dump.
+    (packet,) = _sql("SELECT @@GLOBAL.max_allowed_packet")
+    _sql("SET GLOBAL max_allowed_packet = 1073741824")
+    try:
+        _pour(name, file, own)
+    finally:
+        _sql(f"SET GLOBAL max_allowed_packet = {packet}")
+
+
+def _pour(name: str, file: Path, own: bool) -> None:
     with unpacked(file) as dump, tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen([*ADMIN, name], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors, cwd="/", close_fds=False)
+        process = subprocess.Popen([*ADMIN, "--binary-mode", name], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors, cwd="/", close_fds=False)
         stdin = cast("IO[bytes]", process.stdin)
         try:
-            whole = _feed(dump, stdin)
+            whole = _feed(dump, stdin, own)
         except BrokenPipeError:
             whole = True  # it says why on its standard error
         except BaseException:
@@ -164,11 +178,13 @@ def _load(name: str, file: Path) -> None:
         raise Failure(f"{file.name} is cut off: its last line does not say that the dump is complete")
 
 
-def _feed(dump: IO[bytes], out: IO[bytes]) -> bool:
+def _feed(dump: IO[bytes], out: IO[bytes], own: bool) -> bool:
     """Hand a dump on line by line, and tell whether it has an end."""
-    last = b""
+    last, in_body = b"", False
     for line in dump:
-        if ELSEWHERE.match(line):
+        if line.startswith(b"DELIMITER "):
+            in_body = line.strip() != b"DELIMITER ;"  # of a routine, a trigger or an event
+        elif not own and not in_body and ELSEWHERE.match(line):
             raise Failure("the dump names databases itself; make it without --databases")
         out.write(line)
         last = line if line.strip() else last

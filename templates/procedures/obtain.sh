@@ -21,7 +21,7 @@ if [ "$test" = yes ]; then
     # shellcheck disable=SC2086
     problems=$(python3 -I "$procedures/challenge.py" "$challenges" $names) || {
         printf '%s\n' "$problems" | while IFS= read -r line; do say "$line"; done
-        failed "$(printf '%s\n' "$problems" | paste -sd '|' | sed 's/|/; /g')"
+        failed "$(printf '%s\n' "${problems:-the self-test could not be run}" | paste -sd '|' | sed 's/|/; /g')"
     }
 fi
 
@@ -29,6 +29,7 @@ if [ -n "$email" ]; then set -- --email "$email"; else set -- --register-unsafel
 for domain in $names; do set -- "$@" --domain "$domain"; done
 [ "$other_server" = no ] || set -- "$@" --force-renewal
 say "asking $server for a certificate for $names"
+export DECANT_OBTAINS=yes
 if certbot certonly --non-interactive --agree-tos --webroot --webroot-path "$challenges" --cert-name "$lineage" --server "$server" \
     --renew-with-new-domains --keep-until-expiring --deploy-hook "sh $procedures/renewed.sh $root" "$@" >"$here/certbot" 2>&1; then
     list=$(printf '%s\n' "$names" | sed 's/ /", "/g; s/.*/"&"/')

@@ -1,16 +1,17 @@
 """PostgreSQL: administered as the account postgres through its socket, without a password. A restore goes into a fresh database, which is then renamed."""
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import os
 import re
 import secrets
 import shutil
-import subprocess
 from pathlib import Path
+from typing import cast
 
-from engine import COUNTED, Engine, Failure, Login, private_file, run, wait_for
+from engine import COUNTED, Engine, Failure, Login, held, private_file, run, wait_for
 
 AS_ADMIN = ("runuser", "-u", "postgres", "--")
 PSQL = (*AS_ADMIN, "psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1")
@@ -62,7 +63,8 @@ class PostgreSQL(Engine):
             f'ALTER DATABASE "{fresh}" RENAME TO "{self.name}"',
             "COMMIT",
         )
-        _sql(f'DROP DATABASE "{old}"')
+        with contextlib.suppress(Failure):  # a replication slot in it, for one; the next restore tries again
+            _sql(f'DROP DATABASE "{old}"')
 
     def prove(self, file: Path) -> None:
         """Restore it into a database of its own."""
@@ -82,7 +84,8 @@ class PostgreSQL(Engine):
         """Make user and database; the password in secrets.env is the one that counts, also when it was changed there by hand."""
         wait_for(lambda: _sql("SELECT 1"))
         there = bool(_sql(f"SELECT 1 FROM pg_roles WHERE rolname = '{self.user}'"))
-        if not self.url() and (there or self.exists()):
+        _sql(f'DROP DATABASE IF EXISTS "{self.name}_decant_new"')  # what a trial restore left that was cut off
+        if not self.url_fits() and (there or self.exists()):
             what = f"an account {self.user}" if there else f"a database {self.name}"
             raise Failure(
                 f"PostgreSQL has {what} already, and {self.secrets} has no {self.conf['db_variable']} for it: choose another db.name and db.user, or put the URL there"
@@ -100,23 +103,29 @@ class PostgreSQL(Engine):
         if self.exists():
             _sql(f'ALTER DATABASE "{self.name}" ALLOW_CONNECTIONS false')
             _end_connections(self.name)
-        _sql(f'DROP DATABASE IF EXISTS "{self.name}"', f'DROP ROLE IF EXISTS "{self.user}"')
+        leftovers = (f'DROP DATABASE IF EXISTS "{self.name}_decant_{which}"' for which in ("new", "old"))
+        _sql(f'DROP DATABASE IF EXISTS "{self.name}"', *leftovers, f'DROP ROLE IF EXISTS "{self.user}"')
 
-    def shell(self) -> int:
-        """Open psql as the application's user."""
-        login = self.login()
-        if login is None:
-            raise Failure(f"{self.secrets} has no {self.conf['db_variable']}; run: fab db.create")
-        with private_file(_passfile(login)) as passfile:
-            return subprocess.call(["psql", *_connection(login)], env={**os.environ, "PGPASSFILE": passfile})
+    def shell(self) -> None:
+        """Become psql, as the application's user."""
+        login = cast("Login", self.login())
+        os.execvpe("psql", ["psql", *_connection(login)], {**os.environ, "PGPASSFILE": held(_passfile(login))})
 
     def _fill(self, name: str, file: Path) -> None:
-        """Restore a dump into a new database: the extensions as administrator, everything else as the application's user."""
+        """Restore a dump into a new database.
+
+        One of our own comes back as it was, with its owners and grants. Of another one the extensions are the administrator's and everything else becomes
+        the application's, as the accounts of the other server are not known here.
+        """
         _end_connections(name)
         _sql(f'DROP DATABASE IF EXISTS "{name}"')
+        _create(name, self.user)
+        if self.is_own(file):
+            with file.open("rb") as dump:
+                run(*AS_ADMIN, "pg_restore", "--exit-on-error", "-d", name, stdin=dump)
+            return
         with file.open("rb") as dump:
             contents = run(*AS_ADMIN, "pg_restore", "--list", stdin=dump).splitlines()
-        _create(name, self.user)
         for line in contents:
             found = EXTENSION.match(line)
             if found and found["name"]:
@@ -124,19 +133,19 @@ class PostgreSQL(Engine):
         wanted = "".join(f"{line}\n" for line in contents if not EXTENSION.match(line))
         with private_file(wanted) as listed, file.open("rb") as dump:
             shutil.chown(listed, "postgres")
-            run(*AS_ADMIN, "pg_restore", "--exit-on-error", "--no-owner", f"--role={self.user}", f"--use-list={listed}", "-d", name, stdin=dump)
+            run(*AS_ADMIN, "pg_restore", "--exit-on-error", "--no-owner", "--no-acl", f"--role={self.user}", f"--use-list={listed}", "-d", name, stdin=dump)
 
     def _carried(self, fresh: str) -> list[str]:
         """Return the statements that give the fresh database the grants and settings of the one that it replaces: no dump of one database has them."""
         settings = _sql(
             f"SELECT format('ALTER %s SET %I = %s', CASE WHEN setrole = 0 THEN format('DATABASE %I', '{fresh}') "
-            f"ELSE format('ROLE %I IN DATABASE %I', setrole::regrole::text, '{fresh}') END, split_part(item, '=', 1), "
+            f"ELSE format('ROLE %I IN DATABASE %I', pg_get_userbyid(setrole), '{fresh}') END, split_part(item, '=', 1), "
             f"CASE WHEN split_part(item, '=', 1) IN ({LISTS}) THEN substr(item, strpos(item, '=') + 1) "
             "ELSE quote_literal(substr(item, strpos(item, '=') + 1)) END) "
             f"FROM pg_db_role_setting, unnest(setconfig) AS item WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = '{self.name}')"
         )
         grants = _sql(
-            f"SELECT format('GRANT %s ON DATABASE %I TO %s', privilege_type, '{fresh}', CASE WHEN grantee = 0 THEN 'PUBLIC' ELSE quote_ident(grantee::regrole::text) END) "
+            f"SELECT format('GRANT %s ON DATABASE %I TO %s', privilege_type, '{fresh}', CASE WHEN grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END) "
             f"FROM pg_database, aclexplode(datacl) WHERE datname = '{self.name}' AND grantee <> datdba"
         )
         return [f'REVOKE ALL ON DATABASE "{fresh}" FROM PUBLIC', *grants, *settings]

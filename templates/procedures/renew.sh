@@ -13,6 +13,7 @@ certbot renew --non-interactive --no-random-sleep-on-renew --cert-name "$lineage
 code=$?
 cat "$here/certbot"
 [ $code -eq 0 ] || fail "certbot renew: $(grep -E 'Detail:|rror' "$here/certbot" | head -n 1 | sed 's/^ *//')"
+! grep -q 'reported error code' "$here/certbot" || fail "the certificate was renewed, but the proxy does not serve it: $(grep -A 2 'reported error code' "$here/certbot" | tail -n 1)"
 if grep -q 'not due for renewal' "$here/certbot"; then
     value said "is not due for renewal yet; --force renews it all the same"
 elif [ "${mode#--dry-run}" != "$mode" ]; then

@@ -1,15 +1,23 @@
 # shellcheck shell=sh
-# certbot's deploy hook: the proxy reads the new certificate. A reload finishes the requests under way. Argument: the application's folder.
+# certbot's deploy hook: the proxy reads the new certificate. A reload finishes the requests under way, but for those of mod_wsgi, whose daemon
+# processes it ends with what waits in them: of whichever application here they are, they finish first. Argument: the application's folder.
 set -u
+# The first certificate is served when the site is written for it.
+[ -z "${DECANT_OBTAINS:-}" ] || exit 0
 root=$1
 # shellcheck source=lib.sh
 . "$root/procedures/lib.sh"
 
-check_proxy || fail "$(proxy) does not take its own configuration: the new certificate is not served"
-# A reload of Apache ends mod_wsgi's daemon processes with what waits in them: better a second of "try again" than lost requests.
-if [ "$(server_of_current)" = mod_wsgi ]; then shut_door; fi
-reload_proxy
-if [ "$(server_of_current)" = mod_wsgi ]; then
-    sleep 1
-    open_door
+check_proxy || {
+    # The next deploy reloads it.
+    : >"/var/lib/decant/pending/$name/$(proxy).service.reload"
+    fail "$(proxy) does not take its own configuration, so the new certificate is not served: mend that, and run: fab deploy"
+}
+set -- systemctl reload "$(proxy).service"
+if [ "$(proxy)" = apache2 ]; then
+    for manifest in /var/lib/decant/apps/*.json; do
+        other=$(sed -n 's/^ "root": "\(.*\)",*$/\1/p' "$manifest")
+        [ "$(cat "$other/current/.deploy/server" 2>/dev/null)" != mod_wsgi ] || set -- sh "$other/procedures/quiet.sh" "$other" "$@"
+    done
 fi
+"$@"

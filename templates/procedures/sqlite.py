@@ -4,7 +4,6 @@ import gzip
 import os
 import shutil
 import sqlite3
-import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +21,9 @@ class Sqlite(Engine):
         super().__init__(root, conf)
         self.file = Path(conf["db_path"])
         self.folder = str(next(path for path in self.file.parents if path.is_dir()))
+
+    def same(self) -> None:
+        """Agree: the path of the file is in the release."""
 
     def exists(self) -> bool:
         """Tell whether the file is there."""
@@ -88,12 +90,12 @@ class Sqlite(Engine):
             if path.exists():
                 path.rename(self.root / "backups" / f"{id}-failed-{path.name}")
 
-    def shell(self) -> int:
-        """Open sqlite3 on the file, as the application's user."""
+    def shell(self) -> None:
+        """Become sqlite3 on the file, as the application's user."""
         if not shutil.which("sqlite3"):
             raise Failure("there is no sqlite3 on this server; run: fab db.install")
         as_user(self.conf["user"])
-        return subprocess.call(["sqlite3", "-header", "-box", str(self.file)], env={**os.environ, "HOME": "/nonexistent"})
+        os.execvpe("sqlite3", ["sqlite3", "-header", "-box", str(self.file)], {**os.environ, "HOME": "/nonexistent"})
 
 
 def _opened(file: Path, plain: str) -> sqlite3.Connection:

@@ -38,7 +38,7 @@ cause_in() { # cause_in LOG: the last line that names an error, or the last line
 }
 
 announce() { # announce: a window that would outlast the queue's patience puts up the maintenance page instead
-    size=$(database size)
+    size=$(database size) || size=0
     last=$(cat "$root/log/last-migration" 2>/dev/null || echo 1)
     # The dump of before tells how fast this server writes one; until there is one, 30 MB/s.
     { read -r before took <"$root/log/last-dump"; } 2>/dev/null || { before=30000000 took=1; }
@@ -84,7 +84,14 @@ fi
 
 stage stop
 stop_service || give_up "the application could not be stopped"
-if [ -n "$migrate$restore" ] && ! database exists; then fresh=yes; fi
+if [ -n "$migrate$restore" ]; then
+    database exists
+    case $? in
+    0) ;;
+    1) fresh=yes ;;
+    *) give_up "the database could not be asked: $(cause_in "$root/log/$id.log")" ;;
+    esac
+fi
 if [ "$dump_wanted" = yes ] && [ $fresh = no ]; then
     target=$root/backups/$id-${old:-empty}$(database suffix)
     stage "dump to backups/${target##*/}"
@@ -157,6 +164,7 @@ stage "the new release is not well through the proxy: $said"
 [ "$was" != prepared ] || set_state "$new" failed
 if [ -n "$migrate$restore" ] || [ -z "$old" ]; then
     ways="go back with: rollback --downgrade (keeps rows), or rollback --restore (the dump before this window)"
+    [ "$old" != "$new" ] || ways="go back with: db.restore ${dump##*/} (loses what was written since)"
     [ -n "$old" ] || ways="there is no older release"
     finish "$id" failed "not well through the proxy after the commit point: $said; the new release stays, because the database is its own now. Mend it with an update; $ways"
     exit 1

@@ -70,9 +70,15 @@ def test_a_certificate_is_obtained_verified_and_renewed_without_a_lost_request(b
     assert isinstance(two.sock, ssl.SSLSocket)
     assert two.sock.selected_alpn_protocol() == "h2"
     two.close()
-    for host, path, target in ((name, "/a%20b?c=d", f"https://{name}/a%20b?c=d"), (www, "/x", f"https://{name}/x")):
+    for host, path, target in (
+        (name, "/a%20b%3Fc?c=%64", f"https://{name}/a%20b%3Fc?c=%64"),
+        (www, "/x?y", f"https://{name}/x?y"),
+        (name, "/", f"https://{name}/"),
+    ):
         assert redirected(server, host, path) == (301, target)
     assert get(server.address, www, "/x", root)[0] == 301
+    assert get(server.address, "stranger.test")[0] in (301, 421)
+    assert "443" in server.ssh("grep '^### tuple ### allow tcp 443' /etc/ufw/user.rules")
     again = server.fab("deploy").stdout
     assert "0 changed in all" in again and "already current" in again
     assert authority.issued() == before + 1
@@ -156,6 +162,7 @@ def test_a_domain_more_or_less_gets_another_certificate_and_a_refused_one_change
     assert "is there already" in server.fab("certbot.obtain").stdout
     assert authority.issued() == issued
     server.fab("destroy", "--yes")
+    server.ssh("systemctl start certbot.service")  # somebody else's certificates are renewed as before
     assert server.ssh("ls /etc/letsencrypt/live /etc/letsencrypt/renewal /var/lib/decant/certificates /etc/decant/acme-ca.d | grep guestbook || true") == ""
 
 
@@ -192,7 +199,7 @@ def test_certificates_of_our_own_making_and_files_are_served_and_exchanged(booth
     assert (server.folder / "k1").read_text().splitlines()[3] not in dry
     server.fab("deploy")
     assert get(server.address, "own.test", root=(server.folder / "c1").read_text())[0] == 200
-    assert server.ssh("stat -c '%a %U' /etc/decant/tls/guestbook/privkey.pem") == "600 root"
+    assert server.ssh("stat -c '%a %U' /etc/decant/tls/guestbook/files/privkey.pem") == "600 root"
     # A key that does not belong to the certificate never stays.
     server.configure(wsgi=wsgi, more=names + '[tls]\nkind = "files"\ncertificate = "c2"\nkey = "k1"')
     server.fab("deploy", code=1)
@@ -200,8 +207,12 @@ def test_certificates_of_our_own_making_and_files_are_served_and_exchanged(booth
     server.configure(wsgi=wsgi, more=names + '[tls]\nkind = "files"\ncertificate = "c2"\nkey = "k2"')
     server.fab("deploy")
     server.wait_until(lambda: Secure.certificate(server.address, "own.test") == (server.folder / "c2").read_text(), what="the new certificate is served")
+    # Who has not the key leaves what is there.
     server.configure(wsgi=wsgi, more=names + '[tls]\nkind = "files"\ncertificate = "nowhere"\nkey = "k2"')
-    assert "tls.certificate" in server.fab("deploy", code=1).stderr
+    assert "tls.certificate: there is no such file here" in server.fab("deploy").stdout
+    server.fab("update")
+    assert Secure.certificate(server.address, "own.test") == (server.folder / "c2").read_text()
+    assert get(server.address, "stranger.test")[0] == 421
     server.configure(wsgi=wsgi, more=names)
     server.fab("deploy")
     assert server.get("/version", headers={"Host": "own.test"}) == (200, "v1")

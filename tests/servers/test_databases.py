@@ -43,7 +43,6 @@ def test_an_empty_server_gets_a_database_whose_password_nobody_sees(booth: Booth
     server.ssh(f"sed -i s/{first}/by%2Fhand4711/ /srv/guestbook/shared/secrets.env")
     with watch:
         said += server.fab("db.create").stdout
-        server.fab("gunicorn.restart")
     assert load.lost == []
     assert document(done.stdout)["prober"]["lost"] == 0
     assert load.versions.keys() == {"v1", "migrates"}
@@ -170,13 +169,22 @@ def test_what_is_not_ours_is_refused_and_left_alone(booth: Booth, kind: str) -> 
     }[kind]
     server.ssh(f"apt-get -qq update && apt-get -qq install -y --no-install-recommends {package} >/dev/null 2>&1; {make}")
     assert "has an account guestbook already" in server.fab("deploy", code=1).stderr
-    server.configure(db='name = "book"\nuser = "book"')
+    server.configure(db='name = "my_book"\nuser = "my_book"')
     server.fab("deploy")
     assert server.get("/up")[0] == 200
+    assert "0 changed in all" in server.fab("deploy").stdout
+    # Rows do not move by themselves: another database under the same application is refused, by whichever task.
+    server.configure(db='name = "book"\nuser = "my_book"')
+    for task in ("deploy", "update", "db.dump"):
+        assert f"are in {kind} my_book, and hosts.toml names {kind} book" in server.fab(task, code=1).stderr
+    text = (server.folder / "hosts.toml").read_text()
+    (server.folder / "hosts.toml").write_text(text.replace(f'kind = "{kind}"', 'kind = "sqlite"'))
+    assert f"are in {kind} my_book" in server.fab("deploy", code=1).stderr
+    server.configure(db='name = "my_book"\nuser = "my_book"')
     # A second application may not have the same database.
     text = (server.folder / "hosts.toml").read_text().replace('name   = "guestbook"', 'name = "other"')
     (server.folder / "hosts.toml").write_text(text)
-    assert "guestbook on this server has the database book" in server.fab("deploy", code=1).stderr
+    assert "guestbook on this server has the database my_book" in server.fab("deploy", code=1).stderr
 
 
 @pytest.mark.parametrize("kind", ["postgresql"])

@@ -147,7 +147,7 @@ def test_a_bad_dump_is_refused_before_it_touches_anything(root: Path, name: str,
     bad.write_bytes(data)
     for action in ("prove", "restore"):
         code, why = work(root, action, str(bad))
-        assert code == 1
+        assert code == 2
         assert said in why
     assert texts(root / "shared/shop.db") == ["kept"] * 2000
     assert work(root, "restore", "/nowhere.sqlite3.gz")[1].endswith("there is no dump /nowhere.sqlite3.gz")

@@ -49,9 +49,9 @@ def test_every_value_reaches_the_process_as_it_was(tmp_path: Path, values: dict[
 def test_the_databases_password_is_filled_in_where_it_is_asked_for_and_nowhere_else(tmp_path: Path) -> None:
     deploy = release(tmp_path / "root")
     (deploy / "env").write_text(variables.dialect({"X_DSN": "u:{db.password}@h", "X_OTHER": "{db.password}"}), encoding="utf-8")
-    (deploy / "password").write_text("X_URL X_DSN\n")
+    (deploy / "database").write_text("X_URL mysql+other X_DSN\n")
     (deploy.parents[2] / "shared/secrets.env").write_text(variables.dialect({"X_URL": "mysql://u:p%40%2F@h/n"}), encoding="utf-8")
-    assert shown(deploy) == {"X_URL": "mysql://u:p%40%2F@h/n", "X_DSN": "u:p@/@h", "X_OTHER": "{db.password}"}
+    assert shown(deploy) == {"X_URL": "mysql+other://u:p%40%2F@h/n", "X_DSN": "u:p@/@h", "X_OTHER": "{db.password}"}
 
 
 @given(st.dictionaries(st.from_regex(r"X_[A-Z0-9_]{1,8}", fullmatch=True), HOSTILE.filter(lambda text: "${" not in text and "\r" not in text), max_size=8))

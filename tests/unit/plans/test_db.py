@@ -22,7 +22,7 @@ def test_a_server_is_installed_runs_and_gets_a_database_once() -> None:
     assert packages == Packages(("postgresql",))
     assert unit == Unit("postgresql.service", enabled=True, running=True)
     assert isinstance(create, Run)
-    assert create.command[2:] == ("/srv/shop/procedures/database.py", "/srv/shop", "create")
+    assert create.command[-3:] == ("/srv/shop/procedures/database.py", "/srv/shop", "create")
     assert create.unless[-1] == "created"
     assert Packages(("mariadb-server",)) in plan(kind="mysql")
 
@@ -60,7 +60,7 @@ def test_the_password_is_filled_in_on_the_server_and_is_in_no_file_of_a_release(
     made = settings(app={"name": "shop", "source": ".", "env": {"DSN": "{db.user}:{db.password}@{db.host}/{db.name}"}}, db={"kind": "mariadb", "user": "u"})
     contents = release.contents(made, FACTS)
     assert contents["env"][0] == b'DSN="u:{db.password}@localhost/shop"\n'
-    assert contents["password"][0] == b"DATABASE_URL DSN\n"
+    assert contents["database"][0] == b"DATABASE_URL mysql+pymysql DSN\n"
     with pytest.raises(SettingsError, match="belongs to a database server that this tool installs"):
         variables(settings(app={"name": "shop", "source": ".", "env": {"DSN": "{db.password}"}}))
 

@@ -84,7 +84,7 @@ def test_files_hold_together_with_the_site_and_the_key_is_a_secret(tmp_path: Pat
     (tmp_path / "c.pem").write_text("-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n")
     (tmp_path / "k.pem").write_text("-----BEGIN PRIVATE KEY-----\nx\n-----END PRIVATE KEY-----\n")
     files = settings(tmp_path, tls={"kind": "files", "certificate": "c.pem", "key": "k.pem"})
-    key = next(step for step in flat(nginx.site(files, FACTS)) if isinstance(step, File) and step.path == "/etc/decant/tls/shop/privkey.pem")
+    key = next(step for step in flat(nginx.site(files, FACTS)) if isinstance(step, File) and step.path == "/etc/decant/tls/shop/files/privkey.pem")
     assert isinstance(key.content, Secret)
     assert key.mode == 0o600
     for name, content, said in (
