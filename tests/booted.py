@@ -120,7 +120,9 @@ class Server:
         if self.database == "sqlite":
             dump = "python3 -c \"import sqlite3; print(*sqlite3.connect('/srv/guestbook/shared/instance/guestbook.db').iterdump(), sep='\\n')\""
         elif self.database == "mariadb":
-            dump = "mariadb-dump --skip-comments --skip-extended-insert --routines --triggers --events --dump-history guestbook"
+            dump = (
+                "mariadb-dump --skip-comments --skip-extended-insert --hex-blob --max-allowed-packet=1G --routines --triggers --events --dump-history guestbook"
+            )
         else:
             # With what no dump of one database has: grants on it, and its settings.
             dump = 'runuser -u postgres -- sh -c \'pg_dump guestbook; psql -X -A -t -d guestbook -c "\\drds" -c "select datacl from pg_database where datname = current_database()"\''

@@ -121,8 +121,12 @@ def own_files(settings: "Settings") -> tuple[str, ...]:
 def refuse_another_database(settings: "Settings", facts: "Facts") -> None:
     """Raise DeployError where hosts.toml names another database than the one that the release that serves has its rows in."""
     used = next((found.get("database") for found in facts.manifests if found.get("name") == settings.app.name), None)
-    if facts.current and isinstance(used, dict) and used != _database(settings):
-        words = [" ".join(filter(None, (table["kind"], table.get("name", ""), table.get("path", "")))) for table in (used, _database(settings))]
+    if not facts.current or not isinstance(used, dict):
+        return
+    keys = ("kind", "name", "user", "path")
+    theirs, ours = ([table.get(key, "") for key in keys] for table in (used, _database(settings)))
+    if theirs != ours:
+        words = [" ".join(dict.fromkeys(filter(None, table))) for table in (theirs, ours)]
         raise DeployError(
             f"[db]: the rows of {settings.app.name} are in {words[0]}, and hosts.toml names {words[1]}, where there are none: rows do not move by themselves. "
             "Put [db] back; or begin anew: fab destroy keeps a last dump, then fab deploy"

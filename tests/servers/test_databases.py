@@ -128,6 +128,7 @@ def test_a_dump_moves_to_a_second_server_and_a_bad_one_destroys_nothing(booth: B
     assert server.ssh(f"stat -c %a /srv/guestbook/backups/{name}") == "600"
     assert "is there already" in server.fab("db.dump", "--to", str(local), code=1).stderr
 
+    second.configure(more=second.login("password"))
     second.fab("deploy")
     second.write("other")
     assert "give --yes" in second.fab("db.restore", str(local), code=1).stderr
@@ -176,7 +177,7 @@ def test_what_is_not_ours_is_refused_and_left_alone(booth: Booth, kind: str) -> 
     # Rows do not move by themselves: another database under the same application is refused, by whichever task.
     server.configure(db='name = "book"\nuser = "my_book"')
     for task in ("deploy", "update", "db.dump"):
-        assert f"are in {kind} my_book, and hosts.toml names {kind} book" in server.fab(task, code=1).stderr
+        assert f"are in {kind} my_book, and hosts.toml names {kind} book my_book" in server.fab(task, code=1).stderr
     text = (server.folder / "hosts.toml").read_text()
     (server.folder / "hosts.toml").write_text(text.replace(f'kind = "{kind}"', 'kind = "sqlite"'))
     assert f"are in {kind} my_book" in server.fab("deploy", code=1).stderr

@@ -129,6 +129,26 @@ def test_a_dump_of_sqlite_is_compressed_proved_and_restored_into_the_same_file(r
 
 
 @pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('DATABASE_URL="mysql://shop:a/b@localhost/shop"', "special characters of a password are written as %2F"),
+        ('DATABASE_URL="mysql://shop:a[b@localhost/shop"', "is no URL such as mysql://"),
+        ("DATABASE_URL=mysql://shop:ab@localhost/shop", 'should be written as DATABASE_URL="value"'),
+        ('DATABASE_URL="mysql+pymysql://shop:ab@localhost/other"', "is not the URL of the database shop"),
+        ("", "is not the URL of the database shop"),
+    ],
+)
+def test_a_url_that_cannot_be_read_or_is_anothers_is_said_and_never_replaced(root: Path, line: str, said: str) -> None:
+    conf = root / "procedures/app.conf"
+    conf.write_text(conf.read_text().replace("db_kind=sqlite", "db_kind=mariadb"))
+    (root / "shared/secrets.env").write_text(f'SECRET_KEY="x"\n{line}\n')
+    code, why = work(root, "dump", str(root / "backups/d.sql.gz"))
+    assert code == 2
+    assert said in why
+    assert (root / "shared/secrets.env").read_text() == f'SECRET_KEY="x"\n{line}\n'
+
+
+@pytest.mark.parametrize(
     ("name", "data", "said"),
     [
         ("cut.sqlite3.gz", None, "end-of-stream"),

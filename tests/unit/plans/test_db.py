@@ -1,11 +1,12 @@
 """What each kind of database wants from the server, and which mistakes are refused."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from tasks.core.errors import SettingsError
+from tasks.core.errors import DeployError, SettingsError
 from tasks.core.steps import Packages, Plan, Run, Unit
 from tasks.core.variables import variables
 from tasks.plans import app, db, release, system
@@ -70,3 +71,13 @@ def test_an_external_database_needs_its_url() -> None:
         variables(settings(db={"kind": "external"}))
     made = settings(app={"name": "shop", "source": ".", "env": {"DATABASE_URL": "mysql://u:p@h/n"}}, db={"kind": "external"})
     assert variables(made)["DATABASE_URL"] == "mysql://u:p@h/n"
+
+
+def test_another_database_under_a_release_that_serves_is_refused() -> None:
+    used = {"name": "shop", "root": "/srv/shop", "database": {"kind": "mariadb", "name": "shop", "user": "shop", "path": ""}}
+    serving = replace(FACTS, current="20260101T000000-abc", manifests=(used,))
+    app.refuse_another_database(settings(db={"kind": "mysql", "driver": "mysqldb"}), serving)
+    for given in ({"kind": "mariadb", "name": "other"}, {"kind": "postgresql"}, {"kind": "sqlite"}, {"kind": "external"}):
+        with pytest.raises(DeployError, match="rows do not move by themselves"):
+            app.refuse_another_database(settings(db=given), serving)
+        app.refuse_another_database(settings(db=given), replace(serving, current=""))

@@ -1,13 +1,15 @@
 """Which names are secure, which certificate serves them, and which mistakes are refused."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from tasks.core.errors import SettingsError
+from tasks.core.certificate import Certificate
+from tasks.core.errors import DeployError, SettingsError
 from tasks.core.facts import Facts
 from tasks.core.settings import Settings
 from tasks.core.shell import Secret
@@ -113,3 +115,26 @@ def test_files_hold_together_with_the_site_and_the_key_is_a_secret(tmp_path: Pat
 def test_what_cannot_work_is_refused_with_its_path(proxy: dict[str, Any], given: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         settings(proxy=proxy, tls=given)
+
+
+def test_who_has_not_the_key_leaves_the_one_on_the_server(tmp_path: Path) -> None:
+    files = settings(tmp_path, tls={"kind": "files", "certificate": "c.pem", "key": "k.pem"})
+    with pytest.raises(SettingsError, match="cannot be read"):
+        nginx.site(files, FACTS)
+    there = replace(FACTS, tls_files="yes")
+    assert tls.kept(files, there) == "certificate"
+    assert not any(isinstance(step, File) and "/etc/decant/tls" in step.path for step in flat(nginx.site(files, there)))
+
+
+def test_a_wildcard_is_good_for_one_label() -> None:
+    found = Certificate(("*.a.test", "b.test"), "", datetime.now(UTC))
+    assert [found.has(name) for name in ("www.a.test", "b.test", "a.test", "x.www.a.test")] == [True, True, False, False]
+
+
+def test_a_port_that_a_stranger_has_is_refused_before_anything_changes() -> None:
+    secure = settings(tls={"kind": "self-signed"})
+    taken = replace(FACTS, listeners=("0.0.0.0:443/tcp",), proxies=("nginx",))
+    with pytest.raises(DeployError, match="listens on port 443"):
+        stack.refuse_displacement(secure, taken)
+    stack.refuse_displacement(secure, replace(taken, secure=("nginx",)))
+    stack.refuse_displacement(settings(), taken)
