@@ -35,7 +35,7 @@ def test_what_a_client_claims_is_not_passed_on() -> None:
 def test_redirected_names_lead_to_the_first_domain_and_bodies_have_a_limit() -> None:
     text = site(proxy={"domains": ["shop.test", "b.test"], "redirect": ["www.shop.test"], "max_body": "2k"})
     assert "ServerName www.shop.test\n" in text
-    assert 'RewriteRule "^" "http://shop.test%1" [R=301,L,NE,QSD]' in text
+    assert 'RewriteRule "^" "http://shop.test%1" [R=301,L,NE]' in text
     assert "ServerName shop.test\n    ServerAlias b.test\n" in text
     assert "LimitRequestBody 2048" in text
 
