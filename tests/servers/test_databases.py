@@ -7,6 +7,7 @@ import pytest
 
 from tests.booted import Booth, Server, document
 from tests.load import Load
+from tests.servers.test_accounts import at_a_terminal
 from tests.watch import Watch
 
 KINDS = ("mariadb", "postgresql")
@@ -249,3 +250,31 @@ def test_destroy_keeps_a_final_dump_and_removes_the_database(booth: Booth, kind:
     server.ssh(f"cp /var/lib/decant/backups/{dump} /srv/guestbook/backups/")
     server.fab("db.restore", dump, "--yes")
     assert server.everything() == before
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("kind", ALL)
+def test_the_tasks_of_db_run_alone_and_its_shell_opens(booth: Booth, kind: str) -> None:
+    server = booth.boot(database=kind)
+    if kind != "sqlite":
+        server.fab("db.install")
+        server.fab("db.create")
+        assert "0 changed" in server.fab("db.create").stdout
+    assert "nothing is deployed here yet" in server.fab("db.status", code=1).stderr
+    server.fab("deploy")
+    server.write("one", "two")
+    server.fab("db.install")
+    prompt, leave = {"sqlite": ("sqlite>", ".quit"), "mariadb": ("MariaDB [guestbook]>", "quit"), "postgresql": ("guestbook=>", "\\q")}[kind]
+    code, shown = at_a_terminal(server, ["-H", server.name, "db.shell"], prompt, f"select count(*) + 40 from entry;\n{leave}")
+    assert code == 0, shown
+    assert "42" in shown
+
+
+def test_a_disk_without_room_for_the_dump_ends_the_window_before_the_stop(booth: Booth) -> None:
+    server = booth.deployed()
+    server.ssh("mount -t tmpfs -o size=30m,mode=0700 tmpfs /srv/guestbook/backups")
+    server.configure('ref = "migrates"')
+    with Load(server.address) as load:
+        said = server.fab("update", code=1).stderr
+    assert "no room for the window and its dump" in said and "MB needed in /srv/guestbook/backups" in said
+    assert load.lost == [] and load.versions.keys() == {"v1"}
