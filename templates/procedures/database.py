@@ -2,8 +2,9 @@
 
 Arguments: the application's folder, the action, its words. What the database is, procedures/app.conf says. Standard library only.
 
-`exists`, `created` answer by their exit code: 0 yes, 1 no, 2 it could not be told. `size` prints bytes, `suffix` what its dumps are called, `status` a JSON document. `room FOLDER` fails where a dump has
-no room. `dump FILE`, `restore FILE`, `prove FILE` (is it one that could be restored?), `aside ID`, `create`, `drop`, `shell`.
+`exists` and `created` answer by their exit code: 0 yes, 1 no, 2 it could not be told. `size` prints bytes, `suffix` what its dumps are called,
+`status` a JSON document. `room FOLDER` fails where a dump has no room. `dump FILE`, `restore FILE`, `prove FILE` (is it one that could be restored?),
+`aside ID`, `create`, `drop`, `shell`.
 """
 
 import json
