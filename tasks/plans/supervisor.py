@@ -16,7 +16,9 @@ SOCKET = "/run/supervisor.sock"
 
 def control(settings: "Settings", facts: "Facts") -> Plan:
     """supervisor, and a group whose members run supervisorctl without sudo; the login that deploys is in it."""
-    own = ("sh", "-c", f"chown root:supervisor {SOCKET} && chmod 0770 {SOCKET}")
+    # supervisord opens its socket a moment after systemd calls it started.
+    wait = f"for _ in $(seq 100); do test -S {SOCKET} && break; sleep 0.1; done"
+    own = ("sh", "-c", f"{wait}; chown root:supervisor {SOCKET} && chmod 0770 {SOCKET}")
     owned = ("sh", "-c", f'test "$(stat -c %U:%G:%a {SOCKET})" = root:supervisor:770')
     member = ("sh", "-c", 'id -nG "$1" | tr " " "\\n" | grep -qx supervisor', "sh", facts.user)
     join = () if facts.sudo == "root" else (Run(("usermod", "-aG", "supervisor", facts.user), unless=member, label=f"{facts.user} in the group supervisor"),)

@@ -1,6 +1,7 @@
 """A live server moves from one stack to another when hosts.toml says so: the site answers again, with its rows and its variables."""
 
 import http.client
+import shlex
 
 import pytest
 
@@ -46,6 +47,14 @@ def test_from_systemd_to_supervisor_and_back(booth: Booth) -> None:
     assert server.ssh("supervisorctl status").count("RUNNING") == 2
     moved(server, rows)
     assert server.ssh("test ! -e /etc/supervisor/conf.d/guestbook.conf && supervisorctl status") == ""
+
+
+def test_a_supervisor_that_opens_its_socket_late_is_waited_for(booth: Booth) -> None:
+    server = booth.deployed()
+    late = "[Service]\nExecStart=\nExecStart=/bin/sh -c 'sleep 3; exec /usr/bin/supervisord -n -c /etc/supervisor/supervisord.conf'\n"
+    folder = "/etc/systemd/system/supervisor.service.d"
+    server.ssh(f"mkdir {folder} && printf %s {shlex.quote(late)} > {folder}/late.conf && systemctl daemon-reload")
+    moved(server, server.rows(), 'manager = "supervisor"')
 
 
 def test_from_gunicorn_to_uwsgi_loses_no_row_and_rollback_leads_back(booth: Booth) -> None:
