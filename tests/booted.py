@@ -78,7 +78,16 @@ class Server:
         """Start fab on this server, its output in fab.out, and do not wait."""
         command = [*FAB, "-H", self.target or self.name, *words]
         with (self.folder / "fab.out").open("w") as out:
-            return subprocess.Popen(command, cwd=self.folder, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True, start_new_session=True)
+            return subprocess.Popen(
+                command,
+                cwd=self.folder,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                text=True,
+                start_new_session=True,
+                preexec_fn=_hears_ctrl_c,
+            )
 
     def ssh(self, command: str, user: str = "root", check: bool = True) -> str:
         """Run a shell command by OpenSSH, beside the product, and return what it prints."""
@@ -210,6 +219,11 @@ class Server:
         finally:
             for rule in rules:
                 subprocess.run(["iptables", "-D", *rule], check=True)
+
+
+def _hears_ctrl_c() -> None:
+    """Take SIGINT as a program at a terminal does: tests that run in a shell's background were started with it ignored, and would pass that on."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def why_not() -> str:
