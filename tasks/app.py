@@ -1,16 +1,12 @@
 """The application: its releases, its variables, and commands in its environment."""
 
 import getpass
-import json as json_module
-import sys
 from typing import Any
-
-from fabric import task
 
 from tasks.core import flow
 from tasks.core.errors import DeployError
 from tasks.core.host import Host
-from tasks.core.output import Output
+from tasks.core.kinds import task
 from tasks.core.shell import Secret
 from tasks.core.steps import File, Together
 from tasks.core.variables import NAME, dialect
@@ -25,7 +21,7 @@ def pull(c: Any) -> None:
     with flow.locked(host, "app.pull"):
         if host.dry:
             return host.output.line("would fetch, export and build the environment")
-        prepared, _ = flow.prepare(host)
+        prepared, _ = flow.prepare(host, flow.new_id())
     host.output.line(f"release {prepared.release} is {'already current' if prepared.current else 'ready: fab update switches to it'}: {prepared.label}")
 
 
@@ -68,11 +64,11 @@ def env_set(c: Any, assignment: str) -> None:
 @task(help={"json": "print one JSON document on standard output"})
 def releases(c: Any, json: bool = False) -> None:
     """List the releases on the server."""
-    host = Host(c, Output(c.server_name, sys.stderr) if json and hasattr(c, "server_name") else None)
+    host = Host(c, json)
     facts = host.facts
     if json:
         found = [{"release": item.name, "state": item.state, "commit": item.commit, "current": item.name == facts.current} for item in facts.releases]
-        return print(json_module.dumps(found, indent=1))
+        return host.output.document(found if host.output.alone else {"host": host.name, "releases": found})
     rows = [(item.name, item.state, item.commit[:10], "current" if item.name == facts.current else "") for item in facts.releases]
     host.output.table(("release", "state", "commit", ""), rows)
 
@@ -92,7 +88,7 @@ def shell(c: Any) -> None:
     """Open flask's interactive shell in the current release."""
     host = Host(c)
     _need_release(host)
-    host.interact(*plans.in_current(host.settings, "flask", "shell"))
+    host.interact(*plans.in_current(host.settings, "flask", "shell"), shell_only=True)
 
 
 def _need_release(host: Host) -> None:

@@ -1,13 +1,11 @@
 """Certificates of Let's Encrypt, or of another ACME server."""
 
-import json as json_module
 from typing import Any
-
-from fabric import task
 
 from tasks.core import certificate
 from tasks.core.errors import DeployError
 from tasks.core.host import Host
+from tasks.core.kinds import task
 from tasks.plans import app, stack, system
 from tasks.plans import certbot as plans
 
@@ -63,7 +61,7 @@ def renew(c: Any, dry_run: bool = False, force: bool = False) -> None:
 @task(help={"json": "print one JSON document on standard output"})
 def status(c: Any, json: bool = False) -> None:
     """Show which names the certificate has and how many days are left, of whichever kind it is."""
-    host = Host(c)
+    host = Host(c, json)
     kind = host.settings.tls.kind
     if kind == "none":
         raise DeployError('tls.kind is "none": the site is served by HTTP')
@@ -72,8 +70,8 @@ def status(c: Any, json: bool = False) -> None:
     rows = [(name, bool(found and found.has(name))) for name in wanted or (found.names if found else ())]
     if json:
         document = {"kind": kind, "issuer": found.issuer if found else "", "days": found.days if found else None}
-        return print(
-            json_module.dumps({**document, "names": [name for name, there in rows if there], "missing": [name for name, there in rows if not there]}, indent=1)
+        return host.output.document(
+            {**document, "names": [name for name, there in rows if there], "missing": [name for name, there in rows if not there]},
         )
     left = f"{found.days} days ({found.ends:%Y-%m-%d})" if found else ""
     issuer = found.issuer if found else ""

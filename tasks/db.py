@@ -5,11 +5,10 @@ import time
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from fabric import task
-
 from tasks.core import flow
 from tasks.core.errors import DeployError, StepError
 from tasks.core.host import Host
+from tasks.core.kinds import task
 from tasks.core.steps import Packages
 from tasks.plans import app, release, system
 from tasks.plans import db as plans
@@ -104,14 +103,14 @@ def shell(c: Any) -> None:
     host = Host(c)
     _need_own(host)
     _need_release(host)
-    if host.interact(*plans.action(host.settings, "shell")):
+    if host.interact(*plans.action(host.settings, "shell"), shell_only=True):
         raise DeployError(f"{host.name}: the shell ended with an error")
 
 
 @task(help={"json": "print one JSON document on standard output"})
 def status(c: Any, json: bool = False) -> None:
     """Show the database's size, its tables, and which migration it is at."""
-    host = Host(c)
+    host = Host(c, json)
     _need_release(host)
     settings = host.settings
     report = host.apply(release.heads(settings, host.facts, host.facts.current))
@@ -119,7 +118,7 @@ def status(c: Any, json: bool = False) -> None:
     at, wanted = report.values.get("database_head", ""), report.values.get("target_head", "")
     found |= {"kind": settings.db.kind, "name": settings.database_file or settings.database_name, "head": at, "pending": wanted if wanted != at else ""}
     if json:
-        return print(json_module.dumps(found, indent=1))
+        return host.output.document({"host": host.name, **found})
     host.output.table(("", host.name), _rows(found))
 
 

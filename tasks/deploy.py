@@ -1,20 +1,20 @@
 """The whole way: deploy, update, rollback, status. Each is a visible list of steps."""
 
 import contextlib
-import sys
 import time
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from fabric import task
-
 import tasks.system
-from tasks.core import certificate, flow
+from tasks.core import certificate, flow, rollout
 from tasks.core.connection import UNEXPECTED
 from tasks.core.errors import DeployError
+from tasks.core.fleet import Fleet
 from tasks.core.host import Host
-from tasks.core.output import Output
+from tasks.core.kinds import fleet_task, task
+from tasks.core.rollout import Rollout
+from tasks.core.shell import Secret
 from tasks.core.steps import Plan
 from tasks.plans import app, certbot, db, python, release, stack, system
 from tasks.plans import destroy as plans
@@ -24,53 +24,48 @@ if TYPE_CHECKING:
     from tasks.core.settings import Settings
 
 JSON = {"json": "print one JSON document on standard output, everything else on standard error"}
+ROLLOUT = {
+    "batch": 'of several hosts, how many switch at a time: "2" or "25%"; default: 1 of up to 4, 25% of more',
+    "keep_going": "go on with the others when one fails; default: stop, and put back those that had switched",
+    "rolling": "the pending migration of a database that the hosts share is safe for the old release, too",
+}
 
 
-@task(help=JSON)
-def deploy(c: Any, json: bool = False) -> None:
+@fleet_task(help={**ROLLOUT, **JSON})
+def deploy(fleet: Fleet, batch: str = "", keep_going: bool = False, rolling: bool = False, json: bool = False) -> None:
     """Make the server what hosts.toml says, then release the application."""
-    host = _host(c, json)
-    with _told(host, json) as outcomes:
-        tasks.system.prepare(host)
-        release.files(host.settings, host.facts)  # a template that is not valid fails here, before anything changes
-        with flow.locked(host, "deploy"):
-            certificate.believe(host)
-            changed = host.changes(provision(host.settings, host.facts))
-            if host.dry:
-                flow.preview(host)
-                if certificate.missing(host):
-                    host.output.line(f"would ask for a certificate for {', '.join(certbot.wanted(host.settings))}")
-                return host.summary(host.apply(stack.after(host.settings, host.facts))) if stack.moves(host.settings, host.facts) else None
-            facts, outcome = host.facts, flow.run(host, "deploy")
-            if outcome.result != "failed" and stack.moves(host.settings, facts):
-                changed += host.changes(stack.after(host.settings, facts))
-            if outcome.result != "failed" and certificate.missing(host):
-                outcome = replace(outcome, tls=certificate.obtain(host))
-                changed += not outcome.tls
-            for doubt in certificate.doubts(host):
-                host.output.line(doubt)
-            outcomes.append(replace(outcome, changed=changed + outcome.changed))
-            host.output.line(f"{outcomes[-1].changed} changed in all ({outcome.seconds:.1f} s for the release)")
+    hosts, plan = _hosts(fleet, json), Rollout(batch, keep_going, rolling)
+    with _told(fleet, hosts, json) as outcomes:
+        fleet.each(_can_begin, hosts)
+        fleet.need_all(rollout.NOTHING, keep_going)
+        with rollout.locked(fleet, hosts, "deploy", keep_going):
+            key = rollout.secret_key(fleet, hosts, keep_going)
+            provisioned = fleet.each(lambda host: _provision(host, key), hosts)
+            fleet.need_all(rollout.NOT_SWITCHED, keep_going)
+            if not fleet.dry:
+                found = {name: hosts[name].facts for name in provisioned}
+                outcomes.update(rollout.run(fleet, hosts, "deploy", plan))
+                outcomes.update(fleet.each(lambda host: _finish(host, found[host.name], outcomes[host.name], provisioned[host.name]), hosts))
 
 
-@task(help=JSON)
-def update(c: Any, json: bool = False) -> None:
+@fleet_task(help={**ROLLOUT, **JSON})
+def update(fleet: Fleet, batch: str = "", keep_going: bool = False, rolling: bool = False, json: bool = False) -> None:
     """Release the application's newest version: stop, pull, migrate, start, without losing a request."""
-    host = _host(c, json)
-    with _told(host, json) as outcomes:
-        if not host.facts.current:
-            raise DeployError(f"{host.name}: nothing is deployed here yet; run: fab -H {host.name} deploy")
-        app.refuse_another_database(host.settings, host.facts)
-        host.need_room()
-        with flow.locked(host, "update"):
-            if host.dry:
-                return flow.preview(host, compare=provision(host.settings, host.facts))
-            outcomes.append(flow.run(host, "update", compare=provision(host.settings, host.facts)))
-            if certificate.missing(host):
-                host.output.line(f"there is no certificate for {', '.join(certbot.wanted(host.settings))} yet: fab -H {host.name} certbot.obtain")
+    hosts, plan = _hosts(fleet, json), Rollout(batch, keep_going, rolling)
+    with _told(fleet, hosts, json) as outcomes:
+        fleet.each(_can_update, hosts)
+        fleet.need_all(rollout.NOTHING, keep_going)
+        with rollout.locked(fleet, hosts, "update", keep_going):
+            if fleet.dry:
+                fleet.each(lambda host: flow.preview(host, compare=provision(host.settings, host.facts)), hosts)
+                return
+            outcomes.update(rollout.run(fleet, hosts, "update", plan, compare=lambda host: provision(host.settings, host.facts)))
+            for host in (hosts[name] for name in outcomes):
+                if certificate.missing(host):
+                    host.output.line(f"there is no certificate for {', '.join(certbot.wanted(host.settings))} yet: fab -H {host.name} certbot.obtain")
 
 
-@task(
+@fleet_task(
     help={
         "to": "the release to go back to; default: the good one before the current",
         "downgrade": "migrate the database down to that release's head; keeps the rows",
@@ -78,26 +73,30 @@ def update(c: Any, json: bool = False) -> None:
         **JSON,
     }
 )
-def rollback(c: Any, to: str = "", downgrade: bool = False, restore: bool = False, json: bool = False) -> None:
+def rollback(fleet: Fleet, to: str = "", downgrade: bool = False, restore: bool = False, json: bool = False) -> None:
     """Go back to an older good release: code, environment, variables and rendered files."""
-    host = _host(c, json)
-    app.refuse_another_database(host.settings, host.facts)
-    with _told(host, json) as outcomes, flow.locked(host, "rollback"):
-        target = flow.rollback_target(host, to)
-        if host.dry:
-            return host.output.line(f"would go back from {host.facts.current} to {target}; nothing was changed (--dry)")
-        outcomes.append(flow.rollback(host, target, downgrade, restore))
+    hosts = _hosts(fleet, json)
+    for host in hosts.values():
+        app.refuse_another_database(host.settings, host.facts)
+    with _told(fleet, hosts, json) as outcomes, rollout.locked(fleet, hosts, "rollback"):
+        targets = fleet.each(lambda host: flow.rollback_target(host, to), hosts)
+        fleet.need_all("no host has switched")
+        if fleet.dry:
+            for name, host in hosts.items():
+                host.output.line(f"would go back from {host.facts.current} to {targets[name]}; nothing was changed (--dry)")
+            return
+        outcomes.update(rollout.back(fleet, hosts, targets, downgrade, restore))
 
 
 @task(help=JSON)
 def status(c: Any, json: bool = False) -> None:
     """Show what serves, whether it is well, and what was deployed last."""
-    host = _host(c, json)
+    host = Host(c, json)
     report = flow.status(host)
     if host.settings.tls.kind != "none":
         report["certificate"] = certificate.line(host)
     if json:
-        print(flow.to_json(report))
+        host.output.document(report)
     else:
         host.output.table(("", ""), [(name, _shown(value)) for name, value in report.items()])
 
@@ -126,8 +125,8 @@ def destroy(c: Any, yes: bool = False, backup: bool = True) -> None:
         host.changes(plans.everything(host.settings, host.facts, manifest, dump))
 
 
-def provision(settings: "Settings", facts: "Facts") -> Plan:
-    """Return everything that stands on the server before a release: the chosen stack."""
+def provision(settings: "Settings", facts: "Facts", key: Secret | None = None) -> Plan:
+    """Return everything that stands on the server before a release: the chosen stack. `key` is a SECRET_KEY that several hosts share."""
     return (
         *app.claim(settings),
         *system.packages(settings, facts),
@@ -136,7 +135,7 @@ def provision(settings: "Settings", facts: "Facts") -> Plan:
         *system.admins(settings),
         *system.firewall(settings, facts),
         *system.harden(settings),
-        *app.home(settings),
+        *app.home(settings, key),
         *db.install(settings),
         *db.create(settings),
         *python.managed(settings, facts),
@@ -144,30 +143,72 @@ def provision(settings: "Settings", facts: "Facts") -> Plan:
     )
 
 
-def _host(c: Any, json: bool) -> Host:
-    host = Host(c)
-    if json:
-        host.output = Output(host.name, sys.stderr, host.output.verbose)
-    return host
+def _hosts(fleet: Fleet, json: bool) -> dict[str, Host]:
+    return {name: Host(connection, json) for name, connection in fleet.connections.items()}
+
+
+def _can_begin(host: Host) -> None:
+    tasks.system.prepare(host)
+    release.files(host.settings, host.facts)  # a template that is not valid fails here, before anything changes
+
+
+def _can_update(host: Host) -> None:
+    if not host.facts.current:
+        raise DeployError(f"{host.name}: nothing is deployed here yet; run: fab -H {host.name} deploy")
+    app.refuse_another_database(host.settings, host.facts)
+    host.need_room()
+
+
+def _provision(host: Host, key: Secret | None) -> int:
+    """Bring the server to what stands on it before a release, and return how much changed; with --dry, show what the whole deploy would change."""
+    certificate.believe(host)
+    changed = host.changes(provision(host.settings, host.facts, key))
+    if host.dry:
+        flow.preview(host)
+        if certificate.missing(host):
+            host.output.line(f"would ask for a certificate for {', '.join(certbot.wanted(host.settings))}")
+        if stack.moves(host.settings, host.facts):
+            host.summary(host.apply(stack.after(host.settings, host.facts)))
+    return changed
+
+
+def _finish(host: Host, before: "Facts", outcome: flow.Outcome, changed: int) -> flow.Outcome:
+    """Take away what the application moved away from, and obtain its certificate, once the release serves."""
+    if outcome.result != "failed" and stack.moves(host.settings, before):
+        changed += host.changes(stack.after(host.settings, before))
+    if outcome.result != "failed" and certificate.missing(host):
+        outcome = replace(outcome, tls=certificate.obtain(host))
+        changed += not outcome.tls
+    for doubt in certificate.doubts(host):
+        host.output.line(doubt)
+    outcome = replace(outcome, changed=changed + outcome.changed)
+    host.output.line(f"{outcome.changed} changed in all ({outcome.seconds:.1f} s for the release)")
+    return outcome
 
 
 @contextlib.contextmanager
-def _told(host: Host, json: bool) -> Iterator[list[flow.Outcome]]:
-    """Tell the outcome that the block leaves in the list, as JSON where that is asked for; a failed one ends in one line and exit code 1."""
-    outcomes: list[flow.Outcome] = []
+def _told(fleet: Fleet, hosts: Mapping[str, Host], json: bool) -> Iterator[dict[str, flow.Outcome]]:
+    """Tell the outcomes that the block leaves, as JSON where that is asked for; a failed one ends in one line and exit code 1."""
+    outcomes: dict[str, flow.Outcome] = {}
     try:
         yield outcomes
     except (DeployError, KeyboardInterrupt, *UNEXPECTED) as error:
-        if json:
-            print(flow.document(flow.Outcome(host.name, "failed", "", cause=str(error) or "interrupted")))
+        for name, host in hosts.items() if json else ():
+            cause = str(fleet.ended[name].error or error) or "interrupted"
+            host.output.document(asdict(outcomes.get(name) or flow.Outcome(name, "failed", "", cause=cause)))
         raise
-    host.forget_facts()
-    if json:
-        print(flow.document(outcomes[-1] if outcomes else flow.Outcome(host.name, "dry", "")))
-    if outcomes and outcomes[-1].result == "failed":
-        raise DeployError(f"{host.name}: {outcomes[-1].cause}")
-    if outcomes and outcomes[-1].tls:
-        raise DeployError(f"{host.name}: the release is served, but {outcomes[-1].tls}")
+    for name, host in hosts.items():
+        host.forget_facts()
+        outcome = outcomes.get(name) or flow.Outcome(name, "dry", "")
+        if name in fleet.failed:
+            outcome = replace(outcome, result="failed", cause=str(fleet.ended[name].error))
+        if json:
+            host.output.document(asdict(outcome))
+        tls = f"the release is served, but {outcome.tls}" if outcome.tls else ""
+        fleet.ended[name].result = f"{outcome.result}: {outcome.cause}" if outcome.cause else outcome.result
+        host.output.changed = outcome.changed
+        if name not in fleet.failed and (outcome.result == "failed" or tls):
+            fleet.fail(name, outcome.cause if outcome.result == "failed" else tls)
 
 
 def _shown(value: object) -> str:

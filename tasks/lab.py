@@ -4,16 +4,14 @@ import os
 from pathlib import Path
 from typing import Any
 
-from fabric import task
-
 from tasks.core import lab as machine
-from tasks.core.kinds import LocalTask
+from tasks.core.kinds import local_task
 from tasks.core.output import Output
 
 ROOT = Path(__file__).parents[1]
 
 
-@task(klass=LocalTask, positional=["name"], help={"name": "what -H calls it", "suite": "bookworm or trixie"})
+@local_task(positional=["name"], help={"name": "what -H calls it", "suite": "bookworm or trixie"})
 def up(c: Any, name: str, suite: str = "bookworm") -> None:
     """Boot an empty Debian server here and add it to the hosts that -H knows."""
     if c.config.run.dry:
@@ -24,7 +22,7 @@ def up(c: Any, name: str, suite: str = "bookworm") -> None:
     Output(name).line(f"{suite} is up at {server['address']}; try: fab -H {name} system.info")
 
 
-@task(klass=LocalTask, positional=["name"])
+@local_task(positional=["name"])
 def down(c: Any, name: str) -> None:
     """Take a lab server away, with everything on it."""
     if c.config.run.dry:
@@ -34,7 +32,7 @@ def down(c: Any, name: str) -> None:
     Output(name).line("is gone")
 
 
-@task(klass=LocalTask, name="list")
+@local_task(name="list")
 def list_(c: Any) -> None:
     """List the lab servers of this machine."""
     rows = [(s["name"], s["suite"], s["address"], "running" if s["running"] else "off") for s in machine.call("list")]

@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from fabric import task
-
 from tasks.core import service
 from tasks.core.host import Host
+from tasks.core.kinds import task
 from tasks.plans import app as app_plans
 from tasks.plans import mod_wsgi as plans
 from tasks.plans import python, system

@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from fabric import task
-
 from tasks.core import front
 from tasks.core.host import Host
+from tasks.core.kinds import task
 
 
 @task

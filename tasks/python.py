@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from fabric import task
-
 from tasks.core.errors import DeployError
 from tasks.core.host import Host
+from tasks.core.kinds import task
 from tasks.core.steps import Run
 from tasks.plans import app as app_plans
 from tasks.plans import python as plans

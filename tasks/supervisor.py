@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from fabric import task
-
 from tasks.core import service
 from tasks.core.host import Host
+from tasks.core.kinds import task
 from tasks.core.steps import Run
 from tasks.plans import supervisor as plans
 

@@ -3,10 +3,9 @@
 import time
 from typing import Any
 
-from fabric import task
-
 from tasks.core.errors import ConnectError, DeployError
 from tasks.core.host import Host
+from tasks.core.kinds import task
 from tasks.core.steps import Run
 from tasks.plans import app as app_plans
 from tasks.plans import python, stack, tls

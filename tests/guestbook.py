@@ -141,6 +141,7 @@ BRANCHES: dict[str, Callable[[Path], object]] = {
     "sick": lambda folder: _health(folder, "abort(500)"),
     "sick-after-migration": _sick_after_migration,
     "sick-in-public": _sick_in_public,
+    "sick-where-told": lambda folder: _health(folder, 'import os; "SICK" in os.environ and not os.environ.get("DECANT_SMOKE") and abort(500)'),
     "sick-in-public-only": lambda folder: _health(folder, 'import os; os.environ.get("DECANT_SMOKE") or abort(500)'),
 }
 

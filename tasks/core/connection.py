@@ -12,6 +12,7 @@ from paramiko.hostkeys import InvalidHostKey
 
 from tasks.core import trust
 from tasks.core.errors import ConnectError
+from tasks.core.output import Output
 
 if TYPE_CHECKING:
     from tasks.core.settings import Settings
@@ -30,21 +31,25 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
     server_name: str = ""
     settings: "Settings | None" = None
     pinned: str = ""
+    output = Output("")
+    opening: Any = contextlib.nullcontext()
 
     def open(self) -> Any:
-        """Connect, unless that is done.
+        """Connect, unless that is done; several threads may ask, as those of all hosts behind one gateway do.
 
         Raises ConnectError: no answer, key refused, host key unknown or changed.
         """
-        if self.is_connected:
-            return None
+        with self.opening:
+            return None if self.is_connected else self._open()
+
+    def _open(self) -> Any:
         self._trust()
         name = self.server_name
         where = f"{name} ({self.user}@{self.host}:{self.port})"
         if not self.gateway:
             self.connect_kwargs["sock"] = self._socket(where)
         try:
-            result = super().open()
+            result = Connection.open(self)
         except BadHostKeyException as error:
             raise ConnectError(
                 f"{name}: the host key of {self.host} has CHANGED to {trust.fingerprint(error.key)}; if the server was set up anew, "

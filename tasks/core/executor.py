@@ -1,16 +1,18 @@
-"""Turn -H names into servers: hosts.toml, groups, ssh aliases and addresses; one connection per host for the whole command line."""
+"""Turn -H names into servers: hosts.toml, groups, ssh aliases and addresses; one connection per host, which every task of the command line shares."""
 
+import threading
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import fabric
-from fabric.tasks import ConnectionCall
 from invoke.config import Config
-from invoke.tasks import Call
+from invoke.tasks import Call, Task
 
 from tasks.core.connection import UNEXPECTED, ServerConnection
 from tasks.core.errors import DeployError, SettingsError
+from tasks.core.fleet import Fleet
+from tasks.core.output import Output
 
 if TYPE_CHECKING:
     from tasks.core.inventory import Inventory
@@ -19,53 +21,75 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 
 
-class ServerCall(ConnectionCall):  # type: ignore[misc]  # fabric has no types
-    """A task's call on one server; every call on the same server gets the same connection."""
-
-    def make_context(self, config: Config) -> ServerConnection:
-        """Return the server's connection, made at the first call."""
-        connection: ServerConnection = self.init_kwargs["executor"].connection(self.init_kwargs["host"], config)
-        return connection
-
-    def __repr__(self) -> str:
-        return f"<ServerCall {self.called_as} on {self.init_kwargs['host']}>"
-
-
 class Executor(fabric.Executor):  # type: ignore[misc]  # fabric has no types
     """Fabric's executor with hosts.toml as its inventory."""
 
     _inventory: "Inventory | None" = None
-    _connections: dict[str, ServerConnection]
+    _fleet: Fleet | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._connections: dict[str, ServerConnection] = {}
 
     def execute(self, *tasks: Any) -> Any:
-        """Run the tasks, and close every connection at the end."""
-        self._connections = {}
+        """Run the tasks, tell how each host ended, and close every connection.
+
+        Raises DeployError when something failed on one of several hosts, after the others have come to their end.
+        """
         try:
-            return super().execute(*tasks)
+            results = super().execute(*tasks)
         except UNEXPECTED as error:
+            self._tell()
             raise DeployError(f"{type(error).__name__}: {error}; with INVOKE_DEBUG=1 the log shows where") from error
         except KeyboardInterrupt:
+            self._tell()
             raise DeployError("interrupted; what had begun on a server ends in order there: run the same command again to see", code=130) from None
+        except DeployError:
+            self._tell()
+            raise
         finally:
             for connection in self._connections.values():
                 connection.close()
+        self._tell()
+        if self._fleet:
+            self._fleet.need_all("what failed there is above; run the same command again")
+        return results
 
     def expand_calls(self, calls: Iterable[Any], apply_hosts: bool = True) -> list[Any]:  # noqa: ARG002  # Fabric's signature
-        """Give each task for servers one call a host; a local task stays as it is."""
-        expanded: list[Any] = []
-        for call in calls:
-            made = call if isinstance(call, Call) else Call(task=call)
-            if getattr(made.task, "local", False):
-                expanded.append(made)
-            else:
-                expanded += [self.parameterize(made, {"host": name, "executor": self}) for name in self.chosen()]
+        """Give each task for servers one call that leads to all chosen hosts; a local task stays as it is."""
         if self.core.remainder:
             raise DeployError("a command after -- would run as you, outside the application; use: fab -H HOST app.run 'COMMAND'")
-        return expanded
+        made = [call if isinstance(call, Call) else Call(task=call) for call in calls]
+        return [call if getattr(call.task, "local", False) else self._everywhere(call) for call in made]
 
-    def parameterize(self, call: Call, connection_init_kwargs: dict[str, Any]) -> ServerCall:
-        """Return the call on one server."""
-        return cast("ServerCall", call.clone(into=ServerCall, with_={"init_kwargs": connection_init_kwargs}))
+    def _everywhere(self, call: Call) -> Call:
+        """Return a call that runs a task on every chosen host, or, if it is for all of them together, once."""
+        fleet = self.fleet
+
+        def everywhere(_: Any) -> None:
+            if getattr(call.task, "fleet", False):
+                fleet.need_all(f"{call.called_as} was not begun")
+                call.task.body(fleet, *call.args, **call.kwargs)
+            else:
+                own = {key: value for key, value in call.kwargs.items() if key != "parallel"}
+                fleet.each(lambda connection: call.task(connection, *call.args, **own), fleet.connections, call.kwargs["parallel"])
+
+        return Call(Task(body=everywhere), called_as=call.called_as)
+
+    def _tell(self) -> None:
+        if self._fleet:
+            self._fleet.tell()
+
+    @property
+    def fleet(self) -> Fleet:
+        """The chosen hosts, with the one connection to each."""
+        if self._fleet is None:
+            names = self.chosen()
+            self._fleet = Fleet({name: self.connection(name, self.config) for name in names})
+            for connection in self._fleet.connections.values():
+                connection.output.alone = len(names) == 1
+                connection.output.margin = max(map(len, names))
+        return self._fleet
 
     @property
     def inventory(self) -> "Inventory":
@@ -122,7 +146,9 @@ class Executor(fabric.Executor):  # type: ignore[misc]  # fabric has no types
         if entry.gateway:
             options["gateway"] = self.connection(entry.gateway, config.clone())
         made = ServerConnection(entry.address or name, **options)
-        made.server_name, made.settings, made.pinned = name, settings, entry.host_key
+        made.server_name, made.settings, made.pinned, made.opening = name, settings, entry.host_key, threading.RLock()
+        made.output = Output(name)
+        made.output.verbose = bool(config.run.echo)
         return made
 
 

@@ -1,12 +1,12 @@
-"""The release flow on one host: follow what is open, prepare, the window, finish."""
+"""The release flow on one host: follow what is open, prepare, the window, finish. Over several hosts: rollout.py."""
 
 import contextlib
 import getpass
 import json
 import socket
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tasks.core import shell, source
@@ -30,7 +30,11 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a command for one host ended, as --json shows it. `tls` says why the site is not, or not under all its names, served by HTTPS."""
+    """How a command for one host ended, as --json shows it.
+
+    `result` is good, current (nothing had to be done), failed, or, because of another host, put back or not switched. `tls` says
+    why the site is not, or not under all its names, served by HTTPS.
+    """
 
     host: str
     result: str
@@ -61,11 +65,15 @@ def locked(host: Host, what: str) -> Iterator[None]:
         yield
 
 
-def prepare(host: Host, compare: Plan = ()) -> tuple[Prepared, Report]:
-    """Make the release ready that hosts.toml asks for, while the old one serves."""
+def new_id() -> str:
+    """Return a name that sorts by time."""
+    return time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+
+
+def prepare(host: Host, id: str, compare: Plan = ()) -> tuple[Prepared, Report]:
+    """Make the release ready that hosts.toml asks for, while the old one serves; `id` is its name's beginning."""
     settings, facts = host.settings, host.facts
     rendered = release.files(settings, facts)
-    id = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
     scripts = app.scripts(settings)
     if settings.app.is_git:
         report = host.apply((*scripts, *release.prepare(settings, id, rendered)), compare, {"deploy.tar": rendered})
@@ -87,8 +95,7 @@ def prepare(host: Host, compare: Plan = ()) -> tuple[Prepared, Report]:
 
 def switch(host: Host, what: str, new: str, old: str, **change: str) -> tuple[Report, dict[str, Any] | None]:
     """Open the window, with a prober beside it that counts what visitors lose; return its report and the prober's counts."""
-    settings = host.settings
-    id = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+    settings, id = host.settings, new_id()
     who = f"{getpass.getuser()}@{socket.gethostname()}"
     plan = release.window(settings, id, what, who, old, new, **change)
     if not old:
@@ -103,33 +110,62 @@ def switch(host: Host, what: str, new: str, old: str, **change: str) -> tuple[Re
     return report, counts
 
 
-def run(host: Host, what: str, compare: Plan = ()) -> Outcome:
-    """Prepare, switch, finish: the whole release of what hosts.toml asks for.
-
-    Raises StepError when it could not be made ready; how a window ended is in the outcome.
-    """
-    began = time.monotonic()
-    prepared, report = prepare(host, compare)
+def ready(host: Host, prepared: Prepared, report: Report) -> Outcome:
+    """Return the outcome so far of a host that is made ready: nothing has switched, or nothing has to."""
     differs = tuple(str(step) for step in report.differs)
-    outcome = Outcome(host.name, "current", prepared.release, prepared.commit, changed=len(report.changed), differs=differs)
     if prepared.current:
         host.output.line(f"release {prepared.release} is already current: {prepared.label}")
-    else:
-        outcome = _switched(host, what, prepared, outcome)
     if differs:
         host.output.line(f"hosts.toml has changes that only deploy applies: {', '.join(differs)}")
-    return replace(outcome, seconds=round(time.monotonic() - began, 2))
+    return Outcome(host.name, "current" if prepared.current else "ready", prepared.release, prepared.commit, changed=len(report.changed), differs=differs)
 
 
-def rollback(host: Host, target: str, downgrade: bool, restore: bool) -> Outcome:
-    """Go back to an older good release; the database must fit it, or be made to."""
-    began, facts = time.monotonic(), host.facts
-    report = host.apply((*app.scripts(host.settings), *release.heads(host.settings, facts, target)))
-    change = _database_change(host, target, report.values, downgrade, restore)
-    report, counts = switch(host, "rollback", target, facts.current, rolled_back="yes", **change)
-    found = facts.release(target)
-    outcome = Outcome(host.name, "", target, found.commit if found else "")
-    return replace(_judge(host, report, outcome, counts, facts.current), seconds=round(time.monotonic() - began, 2))
+def switched(host: Host, what: str, prepared: Prepared, outcome: Outcome) -> Outcome:
+    """Switch a host to what is ready, with its migration; how the window ended is in the outcome."""
+    migrate = release.migrate_command(host.settings) if prepared.pending else ""
+    dump = _dump_wanted(host, prepared.pending)
+    smoked = "no" if prepared.pending else "yes"
+    report, counts = switch(host, what, prepared.release, prepared.old, migrate=migrate, dump_wanted=dump, smoked=smoked)
+    return _judge(host, report, replace(outcome, changed=outcome.changed + 1), counts, prepared.old)
+
+
+def untouched(host: Host, prepared: Prepared, why: str) -> Outcome:
+    """Return the outcome of a host that was ready and has not switched, because of another one."""
+    stays = f"{prepared.old} serves as before" if prepared.old else "nothing serves yet"
+    host.output.line(f"not switched, as {why}; {stays}")
+    return Outcome(host.name, "not switched", prepared.old, cause=f"{why}; {stays}")
+
+
+def back(host: Host, prepared: Prepared, outcome: Outcome, why: str) -> Outcome:
+    """Put a host that had switched back to what it served, because of what happened to others (`why`); it stays where a migration ran, or where nothing served."""
+    if prepared.pending or not prepared.old:
+        stays = f"{why}, and {prepared.release} stays: " + (
+            "its migration ran; go back with: rollback --downgrade, or rollback --restore" if prepared.pending else "nothing served before"
+        )
+        host.output.line(stays)
+        return replace(outcome, cause=stays)
+    host.output.line(f"{why}: going back to {prepared.old}")
+    report, counts = switch(host, "rollback", prepared.old, prepared.release, rolled_back="yes")
+    ended = _judge(host, report, Outcome(host.name, "", prepared.old), counts, prepared.release)
+    if ended.result == "good":
+        ended = replace(ended, result="put back", cause=f"to {prepared.old}, as {why}")
+    return ended
+
+
+def way_back(host: Host, target: str, downgrade: bool, restore: bool) -> dict[str, str]:
+    """Return what the window of a rollback does to the database.
+
+    Raises DeployError where it does not fit the release and nobody said what to do.
+    """
+    report = host.apply((*app.scripts(host.settings), *release.heads(host.settings, host.facts, target)))
+    return _database_change(host, target, report.values, downgrade, restore)
+
+
+def rollback(host: Host, target: str, change: Mapping[str, str]) -> Outcome:
+    """Go back to an older good release; `change` is the way back of its database."""
+    current, found = host.facts.current, host.facts.release(target)
+    report, counts = switch(host, "rollback", target, current, rolled_back="yes", **change)
+    return _judge(host, report, Outcome(host.name, "", target, found.commit if found else ""), counts, current)
 
 
 def rollback_target(host: Host, to: str) -> str:
@@ -182,11 +218,6 @@ def preview(host: Host, compare: Plan = ()) -> None:
     host.output.line(f"would release {ref} of {settings.app.source}: prepare; stop, pull, migrate (what is pending shows when the code is there), start")
 
 
-def document(outcome: Outcome) -> str:
-    """Return the outcome as one JSON document."""
-    return json.dumps(asdict(outcome), indent=1)
-
-
 def _settle(host: Host) -> None:
     for window in () if host.dry else host.facts.windows:
         result, cause = window.result.partition(" ")[::2]
@@ -200,14 +231,6 @@ def _prepared(report: Report) -> Prepared:
     values = report.values
     names = {name: values.get(name, "") for name in ("release", "old", "commit", "label")}
     return Prepared(**names, current=values.get("result") == "current", pending=values.get("pending") == "yes")
-
-
-def _switched(host: Host, what: str, prepared: Prepared, outcome: Outcome) -> Outcome:
-    migrate = release.migrate_command(host.settings) if prepared.pending else ""
-    dump = _dump_wanted(host, prepared.pending)
-    smoked = "no" if prepared.pending else "yes"
-    report, counts = switch(host, what, prepared.release, prepared.old, migrate=migrate, dump_wanted=dump, smoked=smoked)
-    return _judge(host, report, replace(outcome, changed=outcome.changed + 1), counts, prepared.old)
 
 
 def _judge(host: Host, report: Report, outcome: Outcome, counts: dict[str, Any] | None, old: str) -> Outcome:
@@ -295,8 +318,3 @@ def status(host: Host) -> dict[str, Any]:
             for item in facts.deploys
         ],
     }
-
-
-def to_json(value: dict[str, Any]) -> str:
-    """Return a report as one JSON document."""
-    return json.dumps(value, indent=1)

@@ -36,7 +36,7 @@ def remove(host: Host, task: str) -> None:
 
 def check(host: Host) -> None:
     """Let the proxy check its configuration, and show what it says."""
-    print(host.read("sh", "-c", '"$@" 2>&1', "check", *stack.proxy(host.settings).CHECK))
+    host.output.text(host.read("sh", "-c", '"$@" 2>&1', "check", *stack.proxy(host.settings).CHECK))
 
 
 def running(host: Host, wanted: bool) -> None:
@@ -52,7 +52,7 @@ def again(host: Host, verb: str) -> None:
 
 def status(host: Host) -> None:
     """Show what systemd says of the proxy."""
-    print(host.read("sh", "-c", 'systemctl --no-pager status "$1" || true', "status", stack.proxy(host.settings).UNIT))
+    host.output.text(host.read("sh", "-c", 'systemctl --no-pager status "$1" || true', "status", stack.proxy(host.settings).UNIT))
 
 
 def logs(host: Host, lines: int, follow: bool) -> None:

@@ -23,18 +23,19 @@ from tasks.core import shell
 from tasks.core.connection import ServerConnection, read_lines
 from tasks.core.errors import DeployError, StepError
 from tasks.core.facts import Facts
-from tasks.core.output import Output
 from tasks.core.shell import Secret
 from tasks.core.source import Source, stage, unsafe
 from tasks.core.steps import Mode, Plan, Program, Step, compile_plan
 from tasks.core.templates import procedure
 
 if TYPE_CHECKING:
+    from tasks.core.output import Output
     from tasks.core.settings import Settings
 
 HEARTBEAT = 4  # seconds; lock.sh lets go after 15 without one
 FREE_MB = 200  # below this much free disk nothing that writes is begun
 FREE_TMP_MB = 20
+_asking = threading.Lock()
 REFUSALS = (b"Sorry, try again", b"incorrect password", b"no password was provided", b"not in the sudoers", b"may not run sudo", b"not allowed to")
 
 
@@ -54,7 +55,8 @@ class Report:
 class Host:
     """One server with its settings, over the connection that Fabric gave the task."""
 
-    def __init__(self, c: Any, output: Output | None = None) -> None:
+    def __init__(self, c: Any, json: bool = False) -> None:
+        """Take the connection of a task; `json`: what is said goes to standard error, as standard output is the document's."""
         if not isinstance(c, ServerConnection) or c.settings is None:
             raise DeployError("this task works on a server: name one with -H, or set default_hosts in hosts.toml")
         self.connection = c
@@ -62,7 +64,9 @@ class Host:
         self.settings: Settings = c.settings
         self.paths = self.settings.paths
         self.dry = bool(c.config.run.dry)
-        self.output = output or Output(self.name, verbose=bool(c.config.run.echo))
+        self.output = c.output
+        if json:
+            self.output.stream = sys.stderr
         self._facts: Facts | None = None
         self._lock = ("", "")
 
@@ -201,14 +205,24 @@ class Host:
         if not sys.stdin.isatty():
             raise DeployError(f"{self.name}: the {what} has to be confirmed, and there is no terminal to ask on; give --yes")
         name = self.settings.app.name
-        if input(f"Type the application's name ({name}) to confirm the {what} on {self.name}: ").strip() != name:
-            raise DeployError(f"{self.name}: not confirmed; nothing was changed")
+        with _asking:  # one host after the other
+            if input(f"Type the application's name ({name}) to confirm the {what} on {self.name}: ").strip() != name:
+                raise DeployError(f"{self.name}: not confirmed; nothing was changed")
 
-    def interact(self, *words: str) -> int:
-        """Run a command as root with this terminal attached, and return its exit code."""
+    def interact(self, *words: str, shell_only: bool = False) -> int:
+        """Run a command as root with this terminal attached, and return its exit code.
+
+        With several hosts there is no terminal for each: their lines come under their names, and nothing can be typed. Raises DeployError
+        then for a command that is of no use so (`shell_only`).
+        """
         if self.dry:
             self.output.line(f"would run: {shell.join(words)}")
             return 0
+        if not self.output.alone:
+            if shell_only:
+                raise DeployError(f"{self.name}: a shell needs the terminal for itself; name one host with -H")
+            together = self._elevated(shell.join(("sh", "-c", 'exec "$@" 2>&1', "run", *words)))
+            return self._exec(together, self._password(), self.output.text)[0]
         command = shell.join(words)
         options: dict[str, Any] = {"pty": True, "warn": True, "hide": None, "echo": False}
         if self.facts.sudo == "root":
@@ -376,7 +390,7 @@ class Host:
 class _Reader:
     """Turn a program's report into a Report, printing as it comes."""
 
-    def __init__(self, program: Program, report: Report, output: Output) -> None:
+    def __init__(self, program: Program, report: Report, output: "Output") -> None:
         self.program, self.report, self.output = program, report, output
         self.since = time.monotonic()
 

@@ -1,9 +1,35 @@
-"""The task that needs no server."""
+"""Kinds of tasks: on this machine, on each server by itself, on all chosen servers together."""
+
+import functools
+from typing import Any
 
 import fabric
+from invoke.parser.argument import Argument
+
+AT_ONCE = 10  # servers that are worked on at the same time
 
 
 class LocalTask(fabric.tasks.Task):  # type: ignore[misc]  # fabric has no types
     """A task for this machine alone: the executor looks for no host and opens no connection."""
 
     local = True
+
+
+class ServerTask(fabric.tasks.Task):  # type: ignore[misc]
+    """A task that gets one server; the executor calls it for every chosen one, --parallel at a time."""
+
+    def get_arguments(self, *args: Any, **kwargs: Any) -> list[Argument]:
+        """Return the task's own arguments and --parallel, which is the executor's."""
+        arguments: list[Argument] = super().get_arguments(*args, **kwargs)
+        return [*arguments, Argument(name="parallel", kind=int, default=AT_ONCE, help="hosts at a time")]
+
+
+class FleetTask(fabric.tasks.Task):  # type: ignore[misc]
+    """A task that gets all chosen servers together (a `Fleet`), because what it does on one depends on the others."""
+
+    fleet = True
+
+
+task = functools.partial(fabric.task, klass=ServerTask)
+fleet_task = functools.partial(fabric.task, klass=FleetTask)
+local_task = functools.partial(fabric.task, klass=LocalTask)

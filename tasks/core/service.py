@@ -36,7 +36,7 @@ def restart(host: Host, task: str) -> None:
 
 def status(host: Host) -> None:
     """Show what the manager says."""
-    print(host.read("sh", "-c", '"$@" || true', "status", *stack.manager(host.settings).status(host.settings)))
+    host.output.text(host.read("sh", "-c", '"$@" || true', "status", *stack.manager(host.settings).status(host.settings)))
 
 
 def logs(host: Host, lines: int, follow: bool) -> None:

@@ -134,15 +134,16 @@ class Line(Step):
 
 @dataclass(frozen=True)
 class Generated(Step):
-    """A variable in a secrets file has a random value, made on the server once and never replaced."""
+    """A variable in a secrets file has a value that is set once and never replaced: the one given, or a random one, made on the server."""
 
     path: str
     name: str
     owner: str
+    value: Secret | None = None
 
-    def words(self) -> tuple[str, ...]:
-        """Return path, name and owner."""
-        return (self.path, self.name, self.owner)
+    def words(self) -> tuple[str | bytes, ...]:
+        """Return path, name, owner, and the value where it is given."""
+        return (self.path, self.name, self.owner, *((self.value.reveal().encode(),) if self.value else ()))
 
     def __str__(self) -> str:
         return f"secret {self.name}"

@@ -62,6 +62,15 @@ def dotenv(values: Mapping[str, str]) -> str:
     return "".join(f"{name}='{value}'\n" for name, value in sorted(escaped.items()))
 
 
+def generated(text: str, name: str) -> str:
+    """Return a variable's value out of shared/secrets.env; an empty string where it is not there, or not in its dialect."""
+    line = next((line for line in text.splitlines() if line.startswith(f"{name}=")), "")
+    try:
+        return str(json.loads(line.partition("=")[2] or '""'))
+    except json.JSONDecodeError:
+        return ""
+
+
 def _env_file(settings: "Settings") -> dict[str, str]:
     if not settings.app.env_file:
         return {}

@@ -14,15 +14,16 @@ from tasks.plans import apache, certbot, db, mod_wsgi, stack, systemd
 if TYPE_CHECKING:
     from tasks.core.facts import Facts
     from tasks.core.settings import Settings
+    from tasks.core.shell import Secret
 
 # Sent with each program and not left on the server.
 TRAVELLING = frozenset({"steps.sh", "facts.sh", "lock.sh"})
 
 
-def home(settings: "Settings") -> Plan:
-    """Folders, procedures and generated secrets."""
+def home(settings: "Settings", key: "Secret | None" = None) -> Plan:
+    """Folders, procedures and generated secrets; `key` is the SECRET_KEY that the hosts of an application share."""
     paths, name = settings.paths, settings.app.name
-    generated = () if "SECRET_KEY" in variables(settings) else (Generated(paths.secrets, "SECRET_KEY", f"root:{name}"),)
+    generated = () if "SECRET_KEY" in variables(settings) else (Generated(paths.secrets, "SECRET_KEY", f"root:{name}", key),)
     return (
         Directory(paths.root),
         Directory(paths.releases),

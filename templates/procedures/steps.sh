@@ -241,15 +241,15 @@ apply_line() {
     remember "$1"
 }
 
-check_generated() { # PATH NAME OWNER:GROUP: a variable with a random value, made once and never replaced
+check_generated() { # PATH NAME OWNER:GROUP [VALUE_FILE]: a variable with the given or a random value, set once and never replaced
     [ -f "$1" ] && grep -q "^$2=" "$1" && [ "$(stat -c '%U:%G %04a' "$1")" = "$3 0640" ]
 }
-show_generated() { tell diff "$1: $2 gets a random value (secret)"; }
+show_generated() { tell diff "$1: $2 gets a value of its own (secret)"; }
 apply_generated() {
     umask 077
     { [ ! -f "$1" ] || cat "$1"; } >"$1.decant-new"
     if ! grep -q "^$2=" "$1.decant-new"; then
-        value=$(head -c 32 /dev/urandom | od -An -v -tx1 | tr -d ' \n')
+        value=$(if [ -n "${4:-}" ]; then cat "$here/files/$4"; else head -c 32 /dev/urandom | od -An -v -tx1 | tr -d ' \n'; fi)
         printf '%s="%s"\n' "$2" "$value" >>"$1.decant-new"
     fi
     chown "$3" "$1.decant-new"

@@ -16,8 +16,8 @@ FLOORS = [
     ("errors", "shell", "paths", "compat", "kinds", "output"),
     ("rules", "settings", "inventory", "schema", "facts", "templates", "steps", "variables", "source", "trust", "bridge", "lab"),
     ("plans",),
-    ("connection", "host", "executor"),
-    ("flow", "service", "front", "certificate"),
+    ("connection", "host", "fleet", "executor"),
+    ("flow", "service", "front", "certificate", "rollout"),
     ("tasks",),
 ]
 # Inside a floor, these may build on those named behind them.
@@ -31,7 +31,9 @@ WITHIN = {
     "source": {"settings"},
     "templates": {"settings"},
     "host": {"connection"},
-    "executor": {"connection"},
+    "fleet": {"connection"},
+    "executor": {"connection", "fleet"},
+    "rollout": {"flow"},
 }
 
 
