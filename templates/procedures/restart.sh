@@ -16,6 +16,7 @@ if [ -n "$(server_of_current)" ] && ask_health proxy 5 >/dev/null 2>&1; then bef
 case $(manager) in
 supervisor)
     systemctl stop "$name.service" "$name.socket" 2>/dev/null
+    systemctl daemon-reload # it forgets units whose files are gone only then
     if ! { supervisorctl reread >/dev/null && supervisorctl update "$name" && supervisorctl start "$name:0" && supervisorctl restart "$name:1"; }; then
         fail "supervisor does not take $name: supervisorctl tail $name:1"
     fi ;;

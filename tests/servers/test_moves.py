@@ -43,7 +43,7 @@ def test_from_systemd_to_supervisor_and_back(booth: Booth) -> None:
     rows = server.rows()
     moved(server, rows, 'manager = "supervisor"')
     server.ssh("test ! -e /etc/systemd/system/guestbook.service && test ! -e /etc/systemd/system/guestbook.socket")
-    assert "guestbook.service" not in server.ssh("systemctl list-units --all --plain --no-legend 'guestbook*'")
+    assert "guestbook.service loaded" not in server.ssh("systemctl list-units --all --plain --no-legend 'guestbook*'")
     assert server.ssh("supervisorctl status").count("RUNNING") == 2
     moved(server, rows)
     assert server.ssh("test ! -e /etc/supervisor/conf.d/guestbook.conf && supervisorctl status") == ""

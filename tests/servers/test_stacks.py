@@ -59,7 +59,8 @@ def test_a_stack_serves_updates_and_comes_back(booth: Booth, row: tuple[tuple[st
     assert headers == {"X-Forwarded-For": server.gateway, "X-Real-Ip": server.gateway, "X-Forwarded-Proto": "http", "X-Forwarded-Host": "shop.test"}
 
     server.configure(f'ref = "by-{installer}-migrates"', wsgi, stack)
-    with Load(server.address) as load:
+    # Apache closes the idle connections of a process whose threads all hold a waiting request: on a busy machine that is within a window.
+    with Load(server.address, reopens=proxy == "apache") as load:
         done = server.fab("update", "--json")
     assert load.lost == []
     assert len(load.versions) == 2
