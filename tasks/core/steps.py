@@ -4,6 +4,7 @@ A step describes a wanted state. Its check and its deed are functions of `templa
 call of them, so a compiled plan reads like the plan. Nothing in this module talks to a server.
 """
 
+import hashlib
 import io
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -60,9 +61,17 @@ class File(Step):
 
     def words(self) -> tuple[str | bytes, ...]:
         """Return path, content, owner, mode and whether it is secret."""
+        return (self.path, self.data, self.owner, f"{self.mode:04o}", "secret" if isinstance(self.content, Secret) else "plain")
+
+    @property
+    def data(self) -> bytes:
+        """The content as it is written."""
         text = self.content.reveal() if isinstance(self.content, Secret) else self.content
-        data = text.encode() if isinstance(text, str) else text
-        return (self.path, data, self.owner, f"{self.mode:04o}", "secret" if isinstance(self.content, Secret) else "plain")
+        return text.encode() if isinstance(text, str) else text
+
+    def expected(self) -> str:
+        """Return what steps.sh compares for many at once: the content's sum, owner and mode."""
+        return f"{hashlib.sha256(self.data).hexdigest()} {self.owner} {self.mode:04o}"
 
     def __str__(self) -> str:
         return f"file {self.path}"
@@ -79,6 +88,10 @@ class Directory(Step):
     def words(self) -> tuple[str, ...]:
         """Return path, owner and mode."""
         return (self.path, self.owner, f"{self.mode:04o}")
+
+    def expected(self) -> str:
+        """Return what steps.sh compares for many at once: no content, owner and mode."""
+        return f"- {self.owner} {self.mode:04o}"
 
     def __str__(self) -> str:
         return f"folder {self.path}"
@@ -292,13 +305,17 @@ def compile_plan(sections: Iterable[tuple[Mode, Plan]], app: str, lock: tuple[st
     for mode, plan in sections:
         lines.append(f"mode={mode}")
         lines += _calls(plan, numbered, sent)
+    sent["expected"] = "".join(
+        f"{number} {step.expected()} {step.path}\n" for number, step in enumerate(numbered, 1) if isinstance(step, File | Directory)
+    ).encode()
     return Program("\n".join([*lines, "exit 0", ""]), sent, tuple(numbered))
 
 
 def _calls(plan: Iterable[Step], numbered: list[Step], sent: dict[str, bytes]) -> Iterator[str]:
     for step in plan:
         if isinstance(step, Together):
-            yield shell.join(("together", shell.join(step.validate), shell.join(step.undo)))
+            validate = shell.join(step.validate)
+            yield shell.join(("together", hashlib.sha256(validate.encode()).hexdigest()[:12], validate, shell.join(step.undo)))
             yield from _calls(step.steps, numbered, sent)
             numbered.append(step)
             yield shell.join(("agree", str(len(numbered))))

@@ -6,6 +6,34 @@ name=$1 root=$2 wanted_python=$3
 
 fact() { printf '%s\t%s\n' "$1" "$2"; }
 
+# What takes longest is asked beside what follows, until `wait`: these lines are short, so that each is written whole.
+{
+    fact distro_python "$(apt-cache policy python3 2>/dev/null | sed -n 's/^  Candidate: \([0-9]*\.[0-9]*\).*/\1/p')"
+    apt-cache pkgnames python3. 2>/dev/null | sed -n 's/^python\(3\.[0-9]*\)$/pythons\t\1/p'
+} &
+server=$(cat "$root/current/.deploy/server" 2>/dev/null)
+if [ -d /run/systemd/system ]; then
+    fact systemd "$(systemctl --version | awk 'NR == 1 { print $2 }')" &
+    systemctl is-active "$name.service" "$name.socket" nginx.service apache2.service 2>/dev/null | {
+        read -r service
+        read -r socket
+        read -r nginx
+        read -r apache
+        if [ -e "/etc/supervisor/conf.d/$name.conf" ]; then
+            supervisorctl status "$name:*" 2>/dev/null |
+                awk -v name="$name" '$1 == name ":1" { print "service\t" tolower($2) } $1 == name ":0" { print "socket\t" tolower($2) }'
+        elif [ "$server" = mod_wsgi ]; then
+            fact service "$apache"
+        else
+            fact service "$service"
+            fact socket "$socket"
+        fi
+        [ "$nginx" != active ] || fact proxy nginx
+        [ "$apache" != active ] || fact proxy apache2
+    } &
+fi
+fact nginx "$(nginx -v 2>&1 | sed -n 's|.*nginx/\([0-9.]*\).*|\1|p')" &
+
 fact uid "$(id -u)"
 fact user "$(id -un)"
 if [ "$(id -u)" = 0 ]; then
@@ -24,9 +52,7 @@ fact machine "$(uname -m)"
 fact cores "$(nproc)"
 fact memory_mb "$(awk '/^MemTotal/ { print int($2 / 1024) }' /proc/meminfo)"
 fact boot_id "$(cat /proc/sys/kernel/random/boot_id)"
-fact distro_python "$(apt-cache policy python3 2>/dev/null | sed -n 's/^  Candidate: \([0-9]*\.[0-9]*\).*/\1/p')"
-fact python "$(/usr/bin/python3 -c 'import platform; print(platform.python_version())' 2>/dev/null)"
-apt-cache pkgnames python3. 2>/dev/null | sed -n 's/^python\(3\.[0-9]*\)$/pythons\t\1/p'
+fact python "$(/usr/bin/python3 -V 2>/dev/null | sed 's/^Python //')"
 folder=$root
 while [ ! -d "$folder" ]; do folder=$(dirname "$folder"); done
 fact free_mb "$(df -Pk "$folder" | awk 'NR == 2 { print int($4 / 1024) }')"
@@ -44,7 +70,7 @@ else
 fi
 fact ipv6 "$([ -e /proc/net/if_inet6 ] && echo yes)"
 command -v ss >/dev/null && ss -Hltun 2>/dev/null | awk '{ print "listener\t" $5 "/" $1 }'
-[ ! -d /run/systemd/system ] || fact systemd "$(systemctl --version | awk 'NR == 1 { print $2 }')"
+wait
 for manifest in /var/lib/decant/apps/*.json; do
     [ -r "$manifest" ] && fact manifest "$(tr -d '\n' <"$manifest")"
 done
@@ -73,22 +99,7 @@ done
 [ ! -e /etc/apache2/mods-enabled/ssl.load ] || fact secure apache2
 ! grep -qs Strict-Transport-Security "/etc/nginx/sites-enabled/$name" "/etc/apache2/sites-enabled/$name.conf" "/etc/apache2/sites-enabled/000-$name.conf" || fact hsts yes
 [ ! -d "/etc/decant/tls/$name/files" ] || fact tls_files yes
-fact nginx "$(nginx -v 2>&1 | sed -n 's|.*nginx/\([0-9.]*\).*|\1|p')"
-fact server "$(cat "$root/current/.deploy/server" 2>/dev/null)"
-if [ -d /run/systemd/system ]; then
-    if [ -e "/etc/supervisor/conf.d/$name.conf" ]; then
-        supervisorctl status "$name:*" 2>/dev/null |
-            awk -v name="$name" '$1 == name ":1" { print "service\t" tolower($2) } $1 == name ":0" { print "socket\t" tolower($2) }'
-    elif [ "$(cat "$root/current/.deploy/server" 2>/dev/null)" = mod_wsgi ]; then
-        fact service "$(systemctl is-active apache2.service 2>/dev/null)"
-    else
-        fact service "$(systemctl is-active "$name.service" 2>/dev/null)"
-        fact socket "$(systemctl is-active "$name.socket" 2>/dev/null)"
-    fi
-    for proxy in nginx apache2; do
-        ! systemctl -q is-active "$proxy" || fact proxy "$proxy"
-    done
-fi
+fact server "$server"
 pristine() { # pristine SITE: is it a proxy's own first page, as its package brought it, and is there nothing else to see in it?
     case $1 in /etc/nginx/sites-enabled/default) file=/etc/nginx/sites-available/default ;; */000-default.conf) file=/etc/apache2/sites-available/000-default.conf ;; *) return 1 ;; esac
     sum=$(md5sum <"$file" 2>/dev/null) &&

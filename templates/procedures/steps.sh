@@ -17,7 +17,7 @@ unset CDPATH
 state=${DECANT_STATE:-/var/lib/decant}
 record=$state/apps/$app.files
 pending=$state/pending/$app
-number=0
+number=0 seen=
 export here app
 
 exec 3>&1 >>"$here/log" 2>&1 </dev/null
@@ -40,8 +40,17 @@ stop() { # stop: report the end of the log and end the program
 }
 
 begin() { # begin: what every program does before its first step
-    [ "$mode" != apply ] || mkdir -p "$state/apps" "$pending"
-    mkdir -p "$here/would"
+    [ "$mode" != apply ] || { [ -d "$state/apps" ] && [ -d "$pending" ]; } || mkdir -p "$state/apps" "$pending"
+    mkdir "$here/would"
+    # Which files and folders are as they should be, found out in a few commands instead of two or three for each. It is good for a yes
+    # only, and until the first change. A line of `expected`: step, content's sum (- for a folder), owner, mode, path.
+    seen=" $({ cut -d' ' -f5- "$here/expected" | xargs -d '\n' -r stat -c 'state %U:%G %04a %n' --
+        sed -n 's/^[0-9]* [^-][^ ]* [^ ]* [^ ]* //p' "$here/expected" | xargs -d '\n' -r sha256sum -- | sed 's/^/sum /'; } 2>/dev/null | awk '
+        NR == FNR { step[NR] = $1; sum[NR] = $2; state[NR] = $3 " " $4; path[NR] = substr($0, length($1 $2 $3 $4) + 5); next }
+        $1 == "state" { found[substr($0, length($1 $2 $3) + 4)] = $2 " " $3 }
+        $1 == "sum" { content[substr($0, 71)] = $2 }
+        END { for (n in step) if (found[path[n]] == state[n] && (sum[n] == "-" || sum[n] == content[path[n]])) printf "%s ", step[n] }
+        ' "$here/expected" -)"
     if [ "$lock" != - ]; then
         # The party of the command that holds the lock shares it, so that what outlives a dead client keeps others out.
         exec 8>>"$lock"
@@ -68,6 +77,7 @@ step() { # step NUMBER NOTIFY KIND ARGUMENT...
         return 0 ;;
     esac
     tell start
+    seen=
     : >"$here/log"
     [ ! -d "$here/together" ] || : >"$marker" || stop
     [ "$notify" = - ] || for action in $notify; do : >"$pending/$action" || stop; done
@@ -128,12 +138,12 @@ put_back() { # put_back: undo what the steps since `together` replaced, and run 
     rm -rf "$here/together" "$marker"
 }
 
-together() { # together VALIDATE UNDO: from here to `agree`, all changes or none; UNDO runs when they were put back
-    mkdir -p "$here/together"
-    printf '%s\n' "$1" >"$here/together/validate"
-    printf '%s\n' "$2" >"$here/together/undo"
+together() { # together KEY VALIDATE UNDO: from here to `agree`, all changes or none; UNDO runs when they were put back
+    mkdir "$here/together"
+    printf '%s\n' "$2" >"$here/together/validate"
+    printf '%s\n' "$3" >"$here/together/undo"
     # From before the first change until VALIDATE has run: what was cut off in between is validated by the next run.
-    marker=$pending/check-$(cksum <"$here/together/validate" | cut -d' ' -f1)
+    marker=$pending/check-$1
 }
 
 agree() { # agree NUMBER: the changes since `together` hold when VALIDATE succeeds, else they are put back
@@ -171,8 +181,13 @@ apply_packages() {
 
 # --- files ----------------------------------------------------------------------------------------------------------------------------
 
+was_seen() { # is the file or folder of this step as it should be, by what was seen at the beginning?
+    case $seen in *" $number "*) ;; *) return 1 ;; esac
+}
+
 check_file() { # PATH CONTENT OWNER:GROUP MODE SECRET
-    [ -f "$1" ] && [ ! -L "$1" ] && cmp -s "$here/files/$2" "$1" && [ "$(stat -c '%U:%G %04a' "$1")" = "$3 $4" ]
+    [ -f "$1" ] && [ ! -L "$1" ] || return 1
+    was_seen || { cmp -s "$here/files/$2" "$1" && [ "$(stat -c '%U:%G %04a' "$1")" = "$3 $4" ]; }
 }
 show_file() {
     if [ "$5" = secret ]; then
@@ -194,7 +209,8 @@ apply_file() {
 }
 
 check_directory() { # PATH OWNER:GROUP MODE
-    [ -d "$1" ] && [ ! -L "$1" ] && [ "$(stat -c '%U:%G %04a' "$1")" = "$2 $3" ]
+    [ -d "$1" ] && [ ! -L "$1" ] || return 1
+    was_seen || [ "$(stat -c '%U:%G %04a' "$1")" = "$2 $3" ]
 }
 show_directory() { tell diff "$1/: $2 $3"; }
 apply_directory() {
