@@ -1,12 +1,13 @@
 # What a person needs: `make demo` shows everything on a throwaway server, `make test` checks everything.
 SHELL := /bin/bash
 PYTHON ?= python3
+RUNS ?= 5
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 BIN := .venv/bin
 LAB_PACKAGES := mmdebstrap systemd-container iproute2 iptables openssh-client debian-archive-keyring
 PACKAGES := git rsync curl python3-venv $(LAB_PACKAGES)
 
-.PHONY: help setup setup-dev tools demo test test-all lint types unit servers format schema lock bench clean
+.PHONY: help setup setup-dev tools demo test test-all lint types unit servers format schema lock bench bench-startup clean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -47,7 +48,7 @@ test-all: test  ## everything that is tested: nine stacks, five installers, move
 lint: setup-dev  ## ruff and shellcheck
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/shellcheck -x -P templates/procedures templates/procedures/*.sh scripts/* .ci/run
+	$(BIN)/shellcheck -x -P templates/procedures templates/procedures/*.sh scripts/* .ci/run bench/shell/*.sh
 
 types: setup-dev  ## mypy --strict
 	$(BIN)/mypy
@@ -65,9 +66,18 @@ schema: setup  ## write hosts.schema.json anew from the models
 lock: setup-dev  ## pin requirements.txt anew (needs uv)
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header -o requirements.txt
 	uv pip compile --group pyproject.toml:dev --universal --python-version 3.11 --generate-hashes --no-header -c requirements.txt -o requirements-dev.txt
+	uv pip compile --group pyproject.toml:bench --universal --python-version 3.11 --generate-hashes --no-header -o bench/requirements.txt
 
-bench: setup  ## measure how long fab --list takes beside an empty fabfile's
+bench: bench-startup tools .bench/.setup  ## the same job by Ansible, pyinfra, a shell script and us: writes bench/RESULTS.md (25 minutes)
+	$(SUDO) $(BIN)/python bench/compare.py --runs $(RUNS) --write
+
+bench-startup: setup  ## measure how long fab --list takes beside an empty fabfile's
 	$(BIN)/python bench/startup.py
 
+.bench/.setup: bench/requirements.txt
+	$(PYTHON) -m venv .bench
+	.bench/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r bench/requirements.txt
+	touch $@
+
 clean:  ## remove what make made
-	rm -rf .venv .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .bench .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis

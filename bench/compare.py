@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import platform
+import signal
 import statistics
 import subprocess
 import sys
@@ -97,6 +98,9 @@ class Tools:
 
     def __init__(self, folder: Path, bin: Path) -> None:
         self.folder, self.bin = folder, bin
+        # Whoever runs this may keep Python from caching compiled modules; its users do not.
+        cached = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        self.environment = {**cached, "ANSIBLE_CONFIG": str(BENCH / "ansible/ansible.cfg")}
 
     def run(self, tool: str, servers: list[Server]) -> float:
         """Do the job on the servers, and return how long it took.
@@ -111,7 +115,7 @@ class Tools:
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
-            env={**os.environ, "ANSIBLE_CONFIG": str(BENCH / "ansible/ansible.cfg")},
+            env=self.environment,
         )
         seconds = time.perf_counter() - began
         if done.returncode:
@@ -130,7 +134,7 @@ class Tools:
     def ansible(self, servers: list[Server]) -> tuple[list[str], Path]:
         """`ansible-playbook -i inventory site.yml`."""
         lines = [
-            f"{server.name} ansible_host={server.target} ansible_port={server.port} ansible_user=root ansible_ssh_private_key_file={server.key}"
+            f"{server.name} ansible_host={server.target} ansible_port={server.port} ansible_user=root ansible_ssh_private_key_file={server.key} ansible_ssh_common_args='-o UserKnownHostsFile=/dev/null'"
             for server in servers
         ]
         inventory = self.folder / "inventory.ini"
@@ -142,7 +146,14 @@ class Tools:
         hosts = [
             (
                 server.name,
-                {"ssh_hostname": server.target, "ssh_port": server.port, "ssh_user": "root", "ssh_key": server.key, "ssh_strict_host_key_checking": "off"},
+                {
+                    "ssh_hostname": server.target,
+                    "ssh_port": server.port,
+                    "ssh_user": "root",
+                    "ssh_key": server.key,
+                    "ssh_strict_host_key_checking": "off",
+                    "ssh_known_hosts_file": str(self.folder / server.name),
+                },
             )
             for server in servers
         ]
@@ -257,6 +268,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write RESULTS.md and results.png")
     given = parser.parse_args()
     times = Times()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the servers are taken down then, too
     with tempfile.TemporaryDirectory(prefix="decant-bench-") as folder:
         tools = Tools(Path(folder), given.bin)
         try:

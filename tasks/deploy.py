@@ -1,13 +1,14 @@
 """The whole way: deploy, update, rollback, status. Each is a visible list of steps."""
 
 import contextlib
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import tasks.system
-from tasks.core import certificate, flow, rollout
+from tasks.core import certificate, flow, rollout, templates
 from tasks.core.connection import UNEXPECTED
 from tasks.core.errors import DeployError
 from tasks.core.fleet import Fleet
@@ -40,12 +41,13 @@ def deploy(fleet: Fleet, batch: str = "", keep_going: bool = False, rolling: boo
         fleet.need_all(rollout.NOTHING, keep_going)
         with rollout.locked(fleet, hosts, "deploy", keep_going):
             key = rollout.secret_key(fleet, hosts, keep_going)
-            provisioned = fleet.each(lambda host: _provision(host, key), hosts)
-            fleet.need_all(rollout.NOT_SWITCHED, keep_going)
-            if not fleet.dry:
-                found = {name: hosts[name].facts for name in provisioned}
-                outcomes.update(rollout.run(fleet, hosts, "deploy", plan))
-                outcomes.update(fleet.each(lambda host: _finish(host, found[host.name], outcomes[host.name], provisioned[host.name]), hosts))
+            fleet.each(certificate.believe, hosts)
+            if fleet.dry:
+                fleet.each(_preview, hosts)
+                return
+            found = {name: host.facts for name, host in hosts.items() if name not in fleet.failed}
+            outcomes.update(rollout.run(fleet, hosts, "deploy", plan, before=lambda host: provision(host.settings, host.facts, key)))
+            outcomes.update(fleet.each(lambda host: _finish(host, found[host.name], outcomes[host.name]), hosts))
 
 
 @fleet_task(help={**ROLLOUT, **JSON})
@@ -144,6 +146,8 @@ def provision(settings: "Settings", facts: "Facts", key: Secret | None = None) -
 
 
 def _hosts(fleet: Fleet, json: bool) -> dict[str, Host]:
+    # While the server is asked for facts, what comes next is imported.
+    threading.Thread(target=templates.load, daemon=True).start()
     return {name: Host(connection, json) for name, connection in fleet.connections.items()}
 
 
@@ -159,21 +163,19 @@ def _can_update(host: Host) -> None:
     host.need_room()
 
 
-def _provision(host: Host, key: Secret | None) -> int:
-    """Bring the server to what stands on it before a release, and return how much changed; with --dry, show what the whole deploy would change."""
-    certificate.believe(host)
-    changed = host.changes(provision(host.settings, host.facts, key))
-    if host.dry:
-        flow.preview(host)
-        if certificate.missing(host):
-            host.output.line(f"would ask for a certificate for {', '.join(certbot.wanted(host.settings))}")
-        if stack.moves(host.settings, host.facts):
-            host.summary(host.apply(stack.after(host.settings, host.facts)))
-    return changed
+def _preview(host: Host) -> None:
+    """Show what the whole deploy would change (--dry)."""
+    host.changes(provision(host.settings, host.facts))
+    flow.preview(host)
+    if certificate.missing(host):
+        host.output.line(f"would ask for a certificate for {', '.join(certbot.wanted(host.settings))}")
+    if stack.moves(host.settings, host.facts):
+        host.summary(host.apply(stack.after(host.settings, host.facts)))
 
 
-def _finish(host: Host, before: "Facts", outcome: flow.Outcome, changed: int) -> flow.Outcome:
+def _finish(host: Host, before: "Facts", outcome: flow.Outcome) -> flow.Outcome:
     """Take away what the application moved away from, and obtain its certificate, once the release serves."""
+    changed = outcome.changed
     if outcome.result != "failed" and stack.moves(host.settings, before):
         changed += host.changes(stack.after(host.settings, before))
     if outcome.result != "failed" and certificate.missing(host):
@@ -181,9 +183,8 @@ def _finish(host: Host, before: "Facts", outcome: flow.Outcome, changed: int) ->
         changed += not outcome.tls
     for doubt in certificate.doubts(host):
         host.output.line(doubt)
-    outcome = replace(outcome, changed=changed + outcome.changed)
-    host.output.line(f"{outcome.changed} changed in all ({outcome.seconds:.1f} s for the release)")
-    return outcome
+    host.output.line(f"{changed} changed in all ({outcome.seconds:.1f} s)")
+    return replace(outcome, changed=changed)
 
 
 @contextlib.contextmanager

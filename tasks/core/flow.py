@@ -70,26 +70,32 @@ def new_id() -> str:
     return time.strftime("%Y%m%dT%H%M%S", time.gmtime())
 
 
-def prepare(host: Host, id: str, compare: Plan = ()) -> tuple[Prepared, Report]:
-    """Make the release ready that hosts.toml asks for, while the old one serves; `id` is its name's beginning."""
+def prepare(host: Host, id: str, before: Plan = (), compare: Plan = ()) -> tuple[Prepared, Report]:
+    """Make the release ready that hosts.toml asks for, while the old one serves; `id` is its name's beginning.
+
+    `before` is what has to stand on the server first (in the same program, where nothing has to be sent in between); `compare` is only compared.
+    """
     settings, facts = host.settings, host.facts
     rendered = release.files(settings, facts)
-    scripts = app.scripts(settings)
+    files = {"deploy.tar": rendered}
+    first = before or app.scripts(settings)
     if settings.app.is_git:
-        report = host.apply((*scripts, *release.prepare(settings, id, rendered)), compare, {"deploy.tar": rendered})
+        report = host.apply((*first, *release.prepare(settings, id, rendered)), compare, files)
         return _prepared(report), report
     sent = source.find(settings)
     host.output.line(f"source: {sent.label} of {sent.folder}")
     known: dict[str, Any] = {"commit": sent.commit, "label": sent.label}
     if any(found.commit == sent.commit for found in facts.releases):
         # A release of this very tree is there: often nothing has to be sent.
-        report = host.apply((*scripts, *release.prepare(settings, id, rendered, "known", **known)), compare, {"deploy.tar": rendered})
-        if report.values.get("result") != "absent":
-            return _prepared(report), report
+        stood = host.apply((*first, *release.prepare(settings, id, rendered, "known", **known)), compare, files)
+        if stood.values.get("result") != "absent":
+            return _prepared(stood), stood
+    else:
+        stood = host.apply(first)
     folder = host.send_tree(sent) if sent.files else ""
-    files = {"deploy.tar": rendered} | ({} if folder else {"source.tar": sent.archive()})
-    plan = release.prepare(settings, id, rendered, "folder" if folder else "tar", source=folder, **known)
-    report = host.apply((*scripts, *plan), compare, files)
+    files |= {} if folder else {"source.tar": sent.archive()}
+    report = host.apply(release.prepare(settings, id, rendered, "folder" if folder else "tar", source=folder, **known), compare, files)
+    report.changed[:0] = stood.changed
     return _prepared(report), report
 
 

@@ -94,15 +94,22 @@ def secret_key(fleet: Fleet, hosts: Mapping[str, Host], keep_going: bool) -> Sec
     return Secret(shared)
 
 
-def run(fleet: Fleet, hosts: Mapping[str, Host], what: str, rollout: Rollout, compare: Callable[[Host], Plan] = lambda _: ()) -> dict[str, Outcome]:
-    """Make the release ready on every host, then switch them in batches; return how each ended.
+def run(
+    fleet: Fleet,
+    hosts: Mapping[str, Host],
+    what: str,
+    rollout: Rollout,
+    before: Callable[[Host], Plan] = lambda _: (),
+    compare: Callable[[Host], Plan] = lambda _: (),
+) -> dict[str, Outcome]:
+    """Make the release ready on every host, then switch them in batches; return how each ended. `before` and `compare` are plans: see flow.prepare.
 
     A host that is not well ends it, unless --keep-going: those that had switched go back to what they served, where no migration ran.
     Raises DeployError when one could not be made ready: no host has switched then.
     """
-    before = {name: fleet.ended[name].seconds for name in hosts}
+    began = {name: fleet.ended[name].seconds for name in hosts}
     id = flow.new_id()
-    prepared = fleet.each(lambda host: flow.prepare(host, id, compare(host)), hosts)
+    prepared = fleet.each(lambda host: flow.prepare(host, id, before(host), compare(host)), hosts)
     fleet.need_all(NOT_SWITCHED, rollout.keep_going)
     ready = {name: found for name, (found, _) in prepared.items()}
     commits = {found.commit for found in ready.values()}
@@ -125,7 +132,7 @@ def run(fleet: Fleet, hosts: Mapping[str, Host], what: str, rollout: Rollout, co
             done = {name: (hosts[name], ready[name], outcomes[name]) for name in waiting if outcomes[name].result == "good"}
             outcomes.update(fleet.each(partial(_back, why), done))
             break
-    return _timed(fleet, before, outcomes)
+    return _timed(fleet, began, outcomes)
 
 
 def back(fleet: Fleet, hosts: Mapping[str, Host], targets: Mapping[str, str], downgrade: bool, restore: bool) -> dict[str, Outcome]:

@@ -32,6 +32,11 @@ def render(name: str, settings: "Settings", **values: Any) -> str:
         raise SettingsError(f"template {name}{where}: {error.message}; the user's own is in {settings.folder / 'templates'}") from error
 
 
+def load() -> None:
+    """Import what rendering needs, which takes as long as a question to a server."""
+    import jinja2.lexer  # noqa: F401
+
+
 def procedure(name: str) -> bytes:
     """Return a procedure: a static script, with nothing filled in."""
     return (OURS / "procedures" / name).read_bytes()

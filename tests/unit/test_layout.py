@@ -103,7 +103,7 @@ def test_every_namespace_lists_its_tasks() -> None:
     assert {prefix + name for prefix, names in wanted.items() for name in names.split()} <= listed
 
 
-@pytest.mark.parametrize("document", ["databases", "https"])
+@pytest.mark.parametrize("document", ["databases", "https", "fleet"])
 def test_what_a_document_says_is_tested_is_a_test(document: str) -> None:
     written = set(re.findall(r"\b(test_\w+) \|", (ROOT / f"docs/{document}.md").read_text()))
     tests = {name for path in (ROOT / "tests").rglob("test_*.py") for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)}
