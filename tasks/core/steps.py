@@ -308,6 +308,7 @@ def compile_plan(sections: Iterable[tuple[Mode, Plan]], app: str, lock: tuple[st
     sent["expected"] = "".join(
         f"{number} {step.expected()} {step.path}\n" for number, step in enumerate(numbered, 1) if isinstance(step, File | Directory)
     ).encode()
+    sent["units"] = "".join(f"{name}\n" for name in dict.fromkeys(step.name for step in numbered if isinstance(step, Unit))).encode()
     return Program("\n".join([*lines, "exit 0", ""]), sent, tuple(numbered))
 
 

@@ -47,13 +47,15 @@ resolve() { # resolve: the commit that ref names: a branch, a tag, tag:PATTERN (
     label=$(repository log -1 --format='%h %s' "$commit")
 }
 
-environment() { # environment digest|build TREE: the digest of the tree's environment; build makes it where it is missing
-    python3 -I "$procedures/environment.py" "$1" "$2/$subdir" "$root/venvs" "$installer" "$packages" "$refresh" "$commit" "$server" "$python" "$driver"
+environment() { # environment digest|build TREE COMMIT: the digest of the tree's environment; build makes it where it is missing
+    # Imported, so that Python keeps it compiled.
+    python3 -I -c 'import sys; sys.path.insert(0, sys.argv.pop(1)); import environment; environment.main()' "$procedures" "$1" "$2/$subdir" "$root/venvs" "$installer" "$packages" "$refresh" "$3" "$server" "$python" "$driver"
 }
 
 already_current() { # the serving release has the same code, files and environment
+    wait
     [ -n "$old" ] && [ "$(state_of "$old")" = good ] && [ "$(cat "$releases/$old/.deploy/identity" 2>/dev/null)" = "$identity" ] || return 1
-    digest=$(environment digest "$releases/$old") && [ "$(basename "$(readlink "$releases/$old/.deploy/venv")")" = "$digest" ]
+    digest=$(cat "$here/digest") && [ -n "$digest" ] && [ "$(basename "$(readlink "$releases/$old/.deploy/venv")")" = "$digest" ]
 }
 
 prepared_before() { # a release that was made ready earlier and never switched to
@@ -138,6 +140,8 @@ look_inside() { # look_inside: import the callable with the production variables
 # What a window left that could not be put back then (a full disk) comes first.
 [ ! -e "$transition" ] || sh "$procedures/gate.sh" "$root" || fail "a window that was cut off could not be put back: the last lines say why"
 old=$(basename "$(readlink "$root/current")")
+# Beside the fetch: which environment would the serving release get today?
+[ -z "$old" ] || environment digest "$releases/$old" "$(cat "$releases/$old/.deploy/commit")" >"$here/digest" &
 case $kind in git)
     fetch
     resolve ;;
@@ -164,7 +168,7 @@ if ! prepared_before; then
     code=$?
     [ $code -eq 0 ] || fail "$(tail -n 1 "$here/log")"
     say "environment of $label"
-    digest=$(environment build "$part") || fail "the environment could not be made: $(tail -n 1 "$here/log")"
+    digest=$(environment build "$part" "$commit") || fail "the environment could not be made: $(tail -n 1 "$here/log")"
     ln -s "$root/venvs/$digest" "$part/.deploy/venv" || fail "the environment could not be linked"
     { mv -T "$part" "$releases/$release" && sync -f "$releases"; } || fail "the release could not be given its name"
 fi

@@ -43,14 +43,20 @@ begin() { # begin: what every program does before its first step
     [ "$mode" != apply ] || { [ -d "$state/apps" ] && [ -d "$pending" ]; } || mkdir -p "$state/apps" "$pending"
     mkdir "$here/would"
     # Which files and folders are as they should be, found out in a few commands instead of two or three for each. It is good for a yes
-    # only, and until the first change. A line of `expected`: step, content's sum (- for a folder), owner, mode, path.
+    # only, and until the first change. A line of `expected`: step, content's sum (- for a folder), owner, mode, path. And which units are
+    # enabled and running, by their names.
     seen=" $({ cut -d' ' -f5- "$here/expected" | xargs -d '\n' -r stat -c 'state %U:%G %04a %n' --
         sed -n 's/^[0-9]* [^-][^ ]* [^ ]* [^ ]* //p' "$here/expected" | xargs -d '\n' -r sha256sum -- | sed 's/^/sum /'; } 2>/dev/null | awk '
         NR == FNR { step[NR] = $1; sum[NR] = $2; state[NR] = $3 " " $4; path[NR] = substr($0, length($1 $2 $3 $4) + 5); next }
         $1 == "state" { found[substr($0, length($1 $2 $3) + 4)] = $2 " " $3 }
         $1 == "sum" { content[substr($0, 71)] = $2 }
         END { for (n in step) if (found[path[n]] == state[n] && (sum[n] == "-" || sum[n] == content[path[n]])) printf "%s ", step[n] }
-        ' "$here/expected" -)"
+        ' "$here/expected" -)$([ ! -s "$here/units" ] || xargs -r systemctl show --property=Id,UnitFileState,ActiveState -- <"$here/units" 2>/dev/null | awk -F= '
+        $1 == "Id" { id = $2 }
+        $1 == "ActiveState" { active = $2 }
+        $1 == "UnitFileState" { enabled = $2 }
+        $0 == "" { if (enabled == "enabled" && active == "active") printf "%s ", id; id = enabled = active = "" }
+        END { if (enabled == "enabled" && active == "active") printf "%s ", id }')"
     if [ "$lock" != - ]; then
         # The party of the command that holds the lock shares it, so that what outlives a dead client keeps others out.
         exec 8>>"$lock"
@@ -181,13 +187,13 @@ apply_packages() {
 
 # --- files ----------------------------------------------------------------------------------------------------------------------------
 
-was_seen() { # is the file or folder of this step as it should be, by what was seen at the beginning?
-    case $seen in *" $number "*) ;; *) return 1 ;; esac
+was_seen() { # was_seen WORD: by what was seen at the beginning, is the file or folder of this step as it should be (its number), or the unit up (its name)?
+    case $seen in *" $1 "*) ;; *) return 1 ;; esac
 }
 
 check_file() { # PATH CONTENT OWNER:GROUP MODE SECRET
     [ -f "$1" ] && [ ! -L "$1" ] || return 1
-    was_seen || { cmp -s "$here/files/$2" "$1" && [ "$(stat -c '%U:%G %04a' "$1")" = "$3 $4" ]; }
+    was_seen "$number" || { cmp -s "$here/files/$2" "$1" && [ "$(stat -c '%U:%G %04a' "$1")" = "$3 $4" ]; }
 }
 show_file() {
     if [ "$5" = secret ]; then
@@ -210,7 +216,7 @@ apply_file() {
 
 check_directory() { # PATH OWNER:GROUP MODE
     [ -d "$1" ] && [ ! -L "$1" ] || return 1
-    was_seen || [ "$(stat -c '%U:%G %04a' "$1")" = "$2 $3" ]
+    was_seen "$number" || [ "$(stat -c '%U:%G %04a' "$1")" = "$2 $3" ]
 }
 show_directory() { tell diff "$1/: $2 $3"; }
 apply_directory() {
@@ -284,6 +290,7 @@ apply_user() {
 }
 
 check_unit() { # NAME ENABLED RUNNING (yes, no, -)
+    case $2$3 in *no*) ;; *) ! was_seen "$1" || return 0 ;; esac
     case $2 in
     yes) systemctl is-enabled -q "$1" 2>/dev/null || return 1 ;;
     no) ! systemctl is-enabled -q "$1" 2>/dev/null || return 1 ;;
