@@ -7,6 +7,7 @@ from tasks.core import flow
 from tasks.core.errors import DeployError
 from tasks.core.host import Host
 from tasks.core.kinds import task
+from tasks.core.output import asking
 from tasks.core.shell import Secret
 from tasks.core.steps import File, Together
 from tasks.core.variables import NAME, dialect
@@ -51,7 +52,8 @@ def env_set(c: Any, assignment: str) -> None:
         other = f"; for another password, edit {host.paths.secrets} and run db.create" if host.settings.has_server else ""
         raise DeployError(f'{name} is set by db.kind = "{host.settings.db.kind}"; change [db] in hosts.toml instead{other}')
     if not equals:
-        value = getpass.getpass(f"{name}: ")
+        with asking:
+            value = getpass.getpass(f"{name}: " if host.output.alone else f"{name} on {host.name}: ")
     with host.lock("app.env-set"):
         before = host.read("sh", "-c", 'cat "$1" 2>/dev/null || true', "env", host.paths.secrets)
         kept = [line for line in before.split("\n") if line and not line.startswith(f"{name}=")]

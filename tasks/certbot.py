@@ -71,7 +71,7 @@ def status(c: Any, json: bool = False) -> None:
     if json:
         document = {"kind": kind, "issuer": found.issuer if found else "", "days": found.days if found else None}
         return host.output.document(
-            {**document, "names": [name for name, there in rows if there], "missing": [name for name, there in rows if not there]},
+            {"host": host.name, **document, "names": [name for name, there in rows if there], "missing": [name for name, there in rows if not there]},
         )
     left = f"{found.days} days ({found.ends:%Y-%m-%d})" if found else ""
     issuer = found.issuer if found else ""

@@ -5,7 +5,7 @@ import time
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tasks.core import flow
+from tasks.core import flow, rollout
 from tasks.core.errors import DeployError, StepError
 from tasks.core.host import Host
 from tasks.core.kinds import task
@@ -43,6 +43,7 @@ def migrate(c: Any) -> None:
     if not host.settings.app.migrate:
         raise DeployError('app.migrate is empty; set it to "auto" or to the command that migrates')
     _need_release(host)
+    rollout.refuse_shared(host)
     with flow.locked(host, "db.migrate"):
         if host.dry:
             return host.output.line("would migrate what is pending, with a dump before it; nothing was changed (--dry)")
@@ -57,6 +58,8 @@ def dump(c: Any, to: str = "") -> None:
     host = Host(c)
     _need_own(host)
     _need_release(host)
+    if to and not host.output.alone:
+        raise DeployError("--to is one file, and this is more than one host: name one with -H")
     if to and Path(to).exists():
         raise DeployError(f"{to} is there already; name a new file")
     id = time.strftime("%Y%m%dT%H%M%S", time.gmtime())

@@ -46,7 +46,7 @@ def deploy(fleet: Fleet, batch: str = "", keep_going: bool = False, rolling: boo
                 fleet.each(_preview, hosts)
                 return
             found = {name: host.facts for name, host in hosts.items() if name not in fleet.failed}
-            outcomes.update(rollout.run(fleet, hosts, "deploy", plan, before=lambda host: provision(host.settings, host.facts, key)))
+            rollout.run(fleet, hosts, outcomes, "deploy", plan, before=lambda host: provision(host.settings, host.facts, key))
             outcomes.update(fleet.each(lambda host: _finish(host, found[host.name], outcomes[host.name]), hosts))
 
 
@@ -61,7 +61,7 @@ def update(fleet: Fleet, batch: str = "", keep_going: bool = False, rolling: boo
             if fleet.dry:
                 fleet.each(lambda host: flow.preview(host, compare=provision(host.settings, host.facts)), hosts)
                 return
-            outcomes.update(rollout.run(fleet, hosts, "update", plan, compare=lambda host: provision(host.settings, host.facts)))
+            rollout.run(fleet, hosts, outcomes, "update", plan, compare=lambda host: provision(host.settings, host.facts))
             for host in (hosts[name] for name in outcomes):
                 if certificate.missing(host):
                     host.output.line(f"there is no certificate for {', '.join(certbot.wanted(host.settings))} yet: fab -H {host.name} certbot.obtain")
@@ -78,16 +78,16 @@ def update(fleet: Fleet, batch: str = "", keep_going: bool = False, rolling: boo
 def rollback(fleet: Fleet, to: str = "", downgrade: bool = False, restore: bool = False, json: bool = False) -> None:
     """Go back to an older good release: code, environment, variables and rendered files."""
     hosts = _hosts(fleet, json)
-    for host in hosts.values():
-        app.refuse_another_database(host.settings, host.facts)
-    with _told(fleet, hosts, json) as outcomes, rollout.locked(fleet, hosts, "rollback"):
-        targets = fleet.each(lambda host: flow.rollback_target(host, to), hosts)
+    with _told(fleet, hosts, json) as outcomes:
+        fleet.each(lambda host: app.refuse_another_database(host.settings, host.facts), hosts)
         fleet.need_all("no host has switched")
-        if fleet.dry:
-            for name, host in hosts.items():
-                host.output.line(f"would go back from {host.facts.current} to {targets[name]}; nothing was changed (--dry)")
-            return
-        outcomes.update(rollout.back(fleet, hosts, targets, downgrade, restore))
+        with rollout.locked(fleet, hosts, "rollback"):
+            targets = rollout.targets(fleet, hosts, to)
+            if fleet.dry:
+                for name, host in hosts.items():
+                    host.output.line(f"would go back from {host.facts.current} to {targets[name]}; nothing was changed (--dry)")
+                return
+            rollout.back(fleet, hosts, outcomes, targets, downgrade, restore)
 
 
 @task(help=JSON)
@@ -175,10 +175,10 @@ def _preview(host: Host) -> None:
 
 def _finish(host: Host, before: "Facts", outcome: flow.Outcome) -> flow.Outcome:
     """Take away what the application moved away from, and obtain its certificate, once the release serves."""
-    changed = outcome.changed
-    if outcome.result != "failed" and stack.moves(host.settings, before):
+    changed, serves = outcome.changed, outcome.result in ("good", "current")
+    if serves and stack.moves(host.settings, before):
         changed += host.changes(stack.after(host.settings, before))
-    if outcome.result != "failed" and certificate.missing(host):
+    if serves and certificate.missing(host):
         outcome = replace(outcome, tls=certificate.obtain(host))
         changed += not outcome.tls
     for doubt in certificate.doubts(host):
@@ -194,13 +194,17 @@ def _told(fleet: Fleet, hosts: Mapping[str, Host], json: bool) -> Iterator[dict[
     try:
         yield outcomes
     except (DeployError, KeyboardInterrupt, *UNEXPECTED) as error:
-        for name, host in hosts.items() if json else ():
-            cause = str(fleet.ended[name].error or error) or "interrupted"
-            host.output.document(asdict(outcomes.get(name) or flow.Outcome(name, "failed", "", cause=cause)))
+        for name, host in hosts.items():
+            ended, outcome = fleet.ended[name], outcomes.get(name, flow.Outcome(name, "failed", "", changed=host.output.changed))
+            if fleet.alone or ended.error or outcome.result not in ("good", "current"):
+                outcome = replace(outcome, result="failed", cause=str(ended.error or error) or "interrupted")
+            ended.result = outcome.result if outcome.result != "failed" else "not switched"
+            if json:
+                host.output.document(asdict(outcome))
         raise
     for name, host in hosts.items():
         host.forget_facts()
-        outcome = outcomes.get(name) or flow.Outcome(name, "dry", "")
+        outcome = outcomes.get(name) or flow.Outcome(name, "dry", "", changed=host.output.changed)
         if name in fleet.failed:
             outcome = replace(outcome, result="failed", cause=str(fleet.ended[name].error))
         if json:

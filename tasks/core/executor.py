@@ -42,6 +42,8 @@ class Executor(fabric.Executor):  # type: ignore[misc]  # fabric has no types
             self._tell()
             raise DeployError(f"{type(error).__name__}: {error}; with INVOKE_DEBUG=1 the log shows where") from error
         except KeyboardInterrupt:
+            if self._fleet:
+                self._fleet.interrupt()
             self._tell()
             raise DeployError("interrupted; what had begun on a server ends in order there: run the same command again to see", code=130) from None
         except DeployError:
@@ -146,6 +148,8 @@ class Executor(fabric.Executor):  # type: ignore[misc]  # fabric has no types
         if entry.gateway:
             options["gateway"] = self.connection(entry.gateway, config.clone())
         made = ServerConnection(entry.address or name, **options)
+        # Without a key of its own a connection has the configuration's table, which it would share with others in other threads.
+        made.connect_kwargs = dict(made.connect_kwargs)
         made.server_name, made.settings, made.pinned, made.opening = name, settings, entry.host_key, threading.RLock()
         made.output = Output(name)
         made.output.verbose = bool(config.run.echo)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from invoke.util import debug
+
 from tasks.core.connection import ServerConnection
 from tasks.core.errors import DeployError
 from tasks.core.kinds import AT_ONCE
@@ -78,7 +80,7 @@ class Fleet:
             for _ in threads:
                 done.get()
         except KeyboardInterrupt:
-            self._interrupt(threads)
+            self.interrupt(threads)
             raise
         return {name: results[name] for name in items if name in results}
 
@@ -109,6 +111,7 @@ class Fleet:
         try:
             results[name] = self._timed(name, work, item)
         except Exception as error:  # also a mistake of ours is a failure of that host, which in a thread nobody else would notice
+            debug(f"{name}: {error!r}", exc_info=error)
             if not self.interrupted:
                 cause = str(error) if isinstance(error, DeployError) else f"{type(error).__name__}: {error}; with INVOKE_DEBUG=1 the log shows where"
                 self.fail(name, cause.removeprefix(f"{name}: "))
@@ -121,8 +124,10 @@ class Fleet:
         finally:
             ended.seconds += time.monotonic() - since
 
-    def _interrupt(self, threads: Sequence[threading.Thread]) -> None:
-        """Note where each server is, and close the connections: the threads end, and what runs on the servers goes on to its end there."""
+    def interrupt(self, threads: Sequence[threading.Thread] = ()) -> None:
+        """After Ctrl-C: note where each server is, and close the connections: the threads end, and what runs on the servers goes on to its end there."""
+        if self.interrupted:
+            return
         self.interrupted = True
         for name, ended in self.ended.items():
             ended.said = self.connections[name].output.last
@@ -136,5 +141,5 @@ class Fleet:
         if ended.error:
             return f"failed: {ended.error}"
         if self.interrupted:
-            return f"interrupted after: {ended.said.strip()}" if ended.said else "not begun"
+            return "not begun" if not ended.begun else f"interrupted after: {ended.said.strip()}" if ended.said else "interrupted before its first line"
         return ended.result if ended.begun else "not begun"

@@ -121,8 +121,6 @@ def ready(host: Host, prepared: Prepared, report: Report) -> Outcome:
     differs = tuple(str(step) for step in report.differs)
     if prepared.current:
         host.output.line(f"release {prepared.release} is already current: {prepared.label}")
-    if differs:
-        host.output.line(f"hosts.toml has changes that only deploy applies: {', '.join(differs)}")
     return Outcome(host.name, "current" if prepared.current else "ready", prepared.release, prepared.commit, changed=len(report.changed), differs=differs)
 
 

@@ -23,19 +23,18 @@ from tasks.core import shell
 from tasks.core.connection import ServerConnection, read_lines
 from tasks.core.errors import DeployError, StepError
 from tasks.core.facts import Facts
+from tasks.core.output import Output, asking
 from tasks.core.shell import Secret
 from tasks.core.source import Source, stage, unsafe
 from tasks.core.steps import Mode, Plan, Program, Step, compile_plan
 from tasks.core.templates import procedure
 
 if TYPE_CHECKING:
-    from tasks.core.output import Output
     from tasks.core.settings import Settings
 
 HEARTBEAT = 4  # seconds; lock.sh lets go after 15 without one
 FREE_MB = 200  # below this much free disk nothing that writes is begun
 FREE_TMP_MB = 20
-_asking = threading.Lock()
 REFUSALS = (b"Sorry, try again", b"incorrect password", b"no password was provided", b"not in the sudoers", b"may not run sudo", b"not allowed to")
 
 
@@ -205,7 +204,7 @@ class Host:
         if not sys.stdin.isatty():
             raise DeployError(f"{self.name}: the {what} has to be confirmed, and there is no terminal to ask on; give --yes")
         name = self.settings.app.name
-        with _asking:  # one host after the other
+        with asking:
             if input(f"Type the application's name ({name}) to confirm the {what} on {self.name}: ").strip() != name:
                 raise DeployError(f"{self.name}: not confirmed; nothing was changed")
 
@@ -222,7 +221,10 @@ class Host:
             if shell_only:
                 raise DeployError(f"{self.name}: a shell needs the terminal for itself; name one host with -H")
             together = self._elevated(shell.join(("sh", "-c", 'exec "$@" 2>&1', "run", *words)))
-            return self._exec(together, self._password(), self.output.text)[0]
+            status, errors = self._exec(together, self._password(), self.output.text)
+            if status and any(word.decode() in errors for word in REFUSALS):  # sudo's; the command's own errors came with its lines
+                raise DeployError(f"{self.name}: {self._why(status, errors)}")
+            return status
         command = shell.join(words)
         options: dict[str, Any] = {"pty": True, "warn": True, "hide": None, "echo": False}
         if self.facts.sudo == "root":
@@ -390,7 +392,7 @@ class Host:
 class _Reader:
     """Turn a program's report into a Report, printing as it comes."""
 
-    def __init__(self, program: Program, report: Report, output: "Output") -> None:
+    def __init__(self, program: Program, report: Report, output: Output) -> None:
         self.program, self.report, self.output = program, report, output
         self.since = time.monotonic()
 

@@ -8,6 +8,7 @@ from io import StringIO
 from typing import Any, TextIO
 
 _whole = threading.Lock()
+asking = threading.Lock()  # held by whoever asks something at the terminal: one host after the other
 
 
 class Output:
@@ -20,7 +21,7 @@ class Output:
         self.verbose = False  # show also what needed no change
         self.changed = 0
         self.last = ""
-        self.told: Any = None
+        self.told: list[Any] = []
 
     def line(self, text: str) -> None:
         """Print one line under the host's name."""
@@ -42,7 +43,7 @@ class Output:
         """Print a value as one JSON document on standard output; with several hosts it becomes part of one list of theirs (`documents`)."""
         if self.alone:
             print(json.dumps(value, indent=1))
-        self.told = value
+        self.told.append(value)
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """Print a table."""
@@ -60,7 +61,7 @@ class Output:
 
 def documents(outputs: Iterable[Output]) -> None:
     """Print what several hosts told as documents as one JSON list, if they did."""
-    told = [output.told for output in outputs if not output.alone and output.told is not None]
+    told = [value for output in outputs if not output.alone for value in output.told]
     if told:
         print(json.dumps(told, indent=1))
 

@@ -1,6 +1,7 @@
 """The release flow over the chosen hosts: all are locked and made ready before the first one switches, and they switch in batches."""
 
 import contextlib
+import json
 import math
 import re
 import secrets
@@ -91,18 +92,19 @@ def secret_key(fleet: Fleet, hosts: Mapping[str, Host], keep_going: bool) -> Sec
             hosts[name].output.line(
                 f"has another SECRET_KEY than {next(iter(found))}: a visitor's session is valid on one of them only; see {hosts[name].paths.secrets}"
             )
-    return Secret(shared)
+    return Secret(json.dumps(shared, ensure_ascii=False)[1:-1])  # as it stands between the quotes
 
 
 def run(
     fleet: Fleet,
     hosts: Mapping[str, Host],
+    outcomes: dict[str, Outcome],
     what: str,
     rollout: Rollout,
     before: Callable[[Host], Plan] = lambda _: (),
     compare: Callable[[Host], Plan] = lambda _: (),
-) -> dict[str, Outcome]:
-    """Make the release ready on every host, then switch them in batches; return how each ended. `before` and `compare` are plans: see flow.prepare.
+) -> None:
+    """Make the release ready on every host, then switch them in batches; `outcomes` says how far each came. `before` and `compare` are plans: see flow.prepare.
 
     A host that is not well ends it, unless --keep-going: those that had switched go back to what they served, where no migration ran.
     Raises DeployError when one could not be made ready: no host has switched then.
@@ -112,12 +114,8 @@ def run(
     prepared = fleet.each(lambda host: flow.prepare(host, id, before(host), compare(host)), hosts)
     fleet.need_all(NOT_SWITCHED, rollout.keep_going)
     ready = {name: found for name, (found, _) in prepared.items()}
-    commits = {found.commit for found in ready.values()}
-    if len(commits) > 1:
-        raise DeployError(
-            f"the hosts fetched different commits ({', '.join(sorted(commits))}), as somebody pushed in between; no host has switched: run it again"
-        )
-    outcomes = {name: flow.ready(hosts[name], *found) for name, found in prepared.items()}
+    _refuse_different(hosts, {name: found.commit for name, found in ready.items()})
+    outcomes.update({name: flow.ready(hosts[name], *found) for name, found in prepared.items()})
     waiting = [name for name, found in ready.items() if not found.current]
     shared = _shared(fleet, hosts, ready, rollout)
     # Where nothing serves yet there is nobody to keep serving; and a shared database is migrated by one host at a time.
@@ -132,18 +130,43 @@ def run(
             done = {name: (hosts[name], ready[name], outcomes[name]) for name in waiting if outcomes[name].result == "good"}
             outcomes.update(fleet.each(partial(_back, why), done))
             break
-    return _timed(fleet, began, outcomes)
+    outcomes.update(_timed(fleet, began, outcomes))
+    for name, outcome in outcomes.items():
+        if outcome.differs:
+            hosts[name].output.line(f"hosts.toml has changes that only deploy applies: {', '.join(outcome.differs)}")
 
 
-def back(fleet: Fleet, hosts: Mapping[str, Host], targets: Mapping[str, str], downgrade: bool, restore: bool) -> dict[str, Outcome]:
-    """Take every host back to an older release, all at the same time; return how each ended.
+def targets(fleet: Fleet, hosts: Mapping[str, Host], to: str) -> dict[str, str]:
+    """Return the release to which each host goes back.
+
+    Raises DeployError where one has none, or where several would go back to different commits.
+    """
+    found = fleet.each(lambda host: flow.rollback_target(host, to), hosts)
+    fleet.need_all("no host has switched")
+    commits = {name: release.commit for name, target in found.items() if (release := hosts[name].facts.release(target))}
+    if len(set(commits.values())) > 1:
+        each = ", ".join(f"{name}: {found[name]}" for name in found)
+        raise DeployError(f"the hosts would go back to different commits ({each}); take those that belong together with -H; no host has switched")
+    return found
+
+
+def back(fleet: Fleet, hosts: Mapping[str, Host], outcomes: dict[str, Outcome], targets: Mapping[str, str], downgrade: bool, restore: bool) -> None:
+    """Take every host back to an older release, all at the same time; `outcomes` says how each ended.
 
     Raises DeployError where the database of one does not fit: no host has switched then.
     """
     before = {name: fleet.ended[name].seconds for name in hosts}
     changes = fleet.each(lambda host: flow.way_back(host, targets[host.name], downgrade, restore), hosts)
     fleet.need_all("no host has switched")
-    return _timed(fleet, before, fleet.each(lambda host: flow.rollback(host, targets[host.name], changes[host.name]), hosts))
+    for name, change in changes.items():
+        refuse_shared(hosts[name], "migrate" in change)
+    outcomes.update(_timed(fleet, before, fleet.each(lambda host: flow.rollback(host, targets[host.name], changes[host.name]), hosts)))
+
+
+def refuse_shared(host: Host, migrates: bool = True) -> None:
+    """Raise DeployError where several hosts would migrate, at the same time, an external database that they may share."""
+    if migrates and not host.output.alone and host.settings.db.kind == "external":
+        raise DeployError("the hosts may share their external database, and would migrate it at the same time: name one host with -H; nothing was changed")
 
 
 def _back(why: str, item: tuple[Host, Prepared, Outcome]) -> Outcome:
@@ -152,6 +175,16 @@ def _back(why: str, item: tuple[Host, Prepared, Outcome]) -> Outcome:
 
 def _timed(fleet: Fleet, before: Mapping[str, float], outcomes: Mapping[str, Outcome]) -> dict[str, Outcome]:
     return {name: replace(outcome, seconds=round(fleet.ended[name].seconds - before[name], 2)) for name, outcome in outcomes.items()}
+
+
+def _refuse_different(hosts: Mapping[str, Host], commits: Mapping[str, str]) -> None:
+    """Raise DeployError where hosts that are to get the same ref have fetched different commits."""
+    wanted: dict[tuple[str, str], str] = {}
+    for name, commit in commits.items():
+        app = hosts[name].settings.app
+        if wanted.setdefault((app.source, app.ref), commit) != commit:
+            both = f"{wanted[app.source, app.ref]} and {commit}"
+            raise DeployError(f"the hosts fetched different commits ({both}), as somebody pushed in between; no host has switched: run it again")
 
 
 def _shared(fleet: Fleet, hosts: Mapping[str, Host], ready: Mapping[str, Prepared], rollout: Rollout) -> bool:

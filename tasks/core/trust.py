@@ -8,6 +8,7 @@ from pathlib import Path
 from paramiko import MissingHostKeyPolicy, PKey, SSHClient
 
 from tasks.core.errors import ConnectError
+from tasks.core.output import asking
 
 USER_FILE = Path("~/.ssh/known_hosts")
 SYSTEM_FILE = Path("/etc/ssh/ssh_known_hosts")
@@ -59,9 +60,11 @@ class Ask(MissingHostKeyPolicy):
                 f"{self.name}: the host key of {hostname} is not known: {shown}; check it, then connect once with ssh, "
                 f'or set hosts.{self.name}.host_key = "{fingerprint(key)}"'
             )
-        print(f"{self.name}: the host key of {hostname} is not known.\n  {shown}", file=sys.stderr)
-        print("Is this the server's fingerprint? (yes/no) ", end="", file=sys.stderr, flush=True)
-        if sys.stdin.readline().strip().lower() != "yes":
+        with asking:
+            print(f"{self.name}: the host key of {hostname} is not known.\n  {shown}", file=sys.stderr)
+            print("Is this the server's fingerprint? (yes/no) ", end="", file=sys.stderr, flush=True)
+            answer = sys.stdin.readline()
+        if answer.strip().lower() != "yes":
             raise ConnectError(f"{self.name}: not connected, the host key was not confirmed")
         path = USER_FILE.expanduser()
         path.parent.mkdir(mode=0o700, exist_ok=True)

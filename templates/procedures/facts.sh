@@ -28,8 +28,8 @@ if [ -d /run/systemd/system ]; then
             fact service "$service"
             fact socket "$socket"
         fi
-        [ "$nginx" != active ] || fact proxy nginx
-        [ "$apache" != active ] || fact proxy apache2
+        case $nginx in active | reloading | refreshing) fact proxy nginx ;; esac
+        case $apache in active | reloading | refreshing) fact proxy apache2 ;; esac
     } &
 fi
 fact nginx "$(nginx -v 2>&1 | sed -n 's|.*nginx/\([0-9.]*\).*|\1|p')" &
@@ -69,8 +69,8 @@ else
     fact managed_python yes
 fi
 fact ipv6 "$([ -e /proc/net/if_inet6 ] && echo yes)"
-command -v ss >/dev/null && ss -Hltun 2>/dev/null | awk '{ print "listener\t" $5 "/" $1 }'
 wait
+command -v ss >/dev/null && ss -Hltun 2>/dev/null | awk '{ print "listener\t" $5 "/" $1 }'
 for manifest in /var/lib/decant/apps/*.json; do
     [ -r "$manifest" ] && fact manifest "$(tr -d '\n' <"$manifest")"
 done

@@ -51,12 +51,12 @@ begin() { # begin: what every program does before its first step
         $1 == "state" { found[substr($0, length($1 $2 $3) + 4)] = $2 " " $3 }
         $1 == "sum" { content[substr($0, 71)] = $2 }
         END { for (n in step) if (found[path[n]] == state[n] && (sum[n] == "-" || sum[n] == content[path[n]])) printf "%s ", step[n] }
-        ' "$here/expected" -)$([ ! -s "$here/units" ] || xargs -r systemctl show --property=Id,UnitFileState,ActiveState -- <"$here/units" 2>/dev/null | awk -F= '
-        $1 == "Id" { id = $2 }
-        $1 == "ActiveState" { active = $2 }
-        $1 == "UnitFileState" { enabled = $2 }
-        $0 == "" { if (enabled == "enabled" && active == "active") printf "%s ", id; id = enabled = active = "" }
-        END { if (enabled == "enabled" && active == "active") printf "%s ", id }')"
+        ' "$here/expected" -)$([ ! -s "$here/units" ] || {
+        # Not `systemctl show`, which remembers until the next daemon-reload what was enabled.
+        xargs -r systemctl is-enabled -- <"$here/units" 2>/dev/null >"$here/units.enabled"
+        xargs -r systemctl is-active -- <"$here/units" 2>/dev/null >"$here/units.active"
+        paste -d' ' "$here/units" "$here/units.enabled" "$here/units.active" | sed -n 's/^\([^ ]*\) enabled active$/\1/p' | tr '\n' ' '
+    })"
     if [ "$lock" != - ]; then
         # The party of the command that holds the lock shares it, so that what outlives a dead client keeps others out.
         exec 8>>"$lock"

@@ -41,6 +41,8 @@ def test_hosts_switch_one_after_the_other_without_a_lost_request(booth: Booth) -
     said = fleet.fab("update").stdout
     assert said.count("is already current") == 3
     assert [line.split()[::3] for line in said.splitlines()[-3:]] == [[server.name, "current"] for server in servers]
+    fleet.fab("rollback")
+    assert versions(servers) == [OLD] * 3
 
 
 @pytest.mark.matrix
@@ -61,8 +63,21 @@ def test_one_that_is_not_well_stops_the_rollout_and_those_before_it_go_back(boot
     assert rows[2][3].startswith("not switched: ")
     fleet.fab("update", "--keep-going", code=1)
     assert versions(servers) == [(200, "sick-where-told"), OLD, (200, "sick-where-told")]
-    assert fleet.fab("rollback", code=1).stdout.count("there is no good release before the current one") == 1
+    assert f"[{servers[1].name}] failed: there is no good release before the current one" in fleet.fab("rollback", code=1).stdout
     assert versions(servers) == [(200, "sick-where-told"), OLD, (200, "sick-where-told")]
+
+
+@pytest.mark.matrix
+def test_a_move_that_is_given_up_takes_nothing_away_from_what_serves(booth: Booth) -> None:
+    servers = [booth.deployed() for _ in range(2)]
+    fleet = together(servers, 'ref = "sick-where-told"', f'[hosts."{servers[1].name}".app.env]\nSICK = "yes"\n[proxy]\nkind = "apache"\n')
+    settings = (fleet.folder / "hosts.toml").read_text().replace('app = "wsgi:app"', 'app = "wsgi:app"\nserver = "mod_wsgi"')
+    (fleet.folder / "hosts.toml").write_text(settings)
+    said = fleet.fab("deploy", code=1).stdout
+    assert "put back: to " in said
+    assert versions(servers) == [OLD] * 2
+    servers[0].ssh("test -e /etc/systemd/system/guestbook.service && systemctl restart guestbook.service")
+    assert versions(servers) == [OLD] * 2
 
 
 @pytest.mark.matrix

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from tasks.core import rollout
 from tasks.core.errors import ConnectError, DeployError
 from tasks.core.fleet import Fleet
+from tasks.core.flow import Prepared
 from tasks.core.output import Output
 from tasks.core.rollout import Rollout
 
@@ -79,6 +81,31 @@ def test_no_more_than_so_many_hosts_at_a_time() -> None:
 )
 def test_hosts_switch_in_batches(batch: str, hosts: int, size: int) -> None:
     assert Rollout(batch).size(hosts) == size
+
+
+def test_a_key_is_written_as_it_stood_between_its_quotes(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = fleet("a", "b")
+    stored = {"a": 'SECRET_KEY="x\\"y\\\\z"\n', "b": ""}
+    settings = SimpleNamespace()
+    hosts: dict[str, Any] = {
+        name: SimpleNamespace(name=name, settings=settings, paths=SimpleNamespace(secrets="/s"), read=lambda *_, name=name: stored[name], output=Output(name))
+        for name in "ab"
+    }
+    monkeypatch.setattr(rollout, "variables", lambda _: {})
+    monkeypatch.setattr(Fleet, "dry", False)
+    key = rollout.secret_key(made, hosts, False)
+    assert key is not None
+    assert f'SECRET_KEY="{key.reveal()}"\n' == stored["a"]
+
+
+def test_a_migration_of_a_shared_database_needs_rolling() -> None:
+    made = fleet("a", "b")
+    hosts: dict[str, Any] = {name: SimpleNamespace(settings=SimpleNamespace(db=SimpleNamespace(kind="external"))) for name in "ab"}
+    ready = {name: Prepared("new", "old", "c", "c", False, True) for name in "ab"}
+    with pytest.raises(DeployError, match="--rolling"):
+        rollout._shared(made, hosts, ready, Rollout())
+    assert rollout._shared(made, hosts, ready, Rollout(rolling=True))
+    assert not rollout._shared(fleet("a"), {"a": hosts["a"]}, {"a": ready["a"]}, Rollout())
 
 
 @pytest.mark.parametrize("batch", ["0", "x", "-1", "0%", "101%", "1.5"])

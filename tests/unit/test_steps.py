@@ -5,6 +5,7 @@ import os
 import pwd
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -162,3 +163,19 @@ def test_a_hostile_path_is_one_path(tmp_path: Path, name: str) -> None:
     assert (tmp_path / f"x{name}").read_text() == "x"
     assert not (tmp_path / "owned").exists()
     (tmp_path / f"x{name}").unlink()
+
+
+def test_what_is_as_it_should_be_is_seen_at_the_beginning_and_not_after_a_change(tmp_path: Path) -> None:
+    file, other = tmp_path / "a b", tmp_path / "other"
+    plan = (Directory(str(tmp_path / "folder"), ME), File(str(file), "text\n", ME), File(str(other), "more\n", ME))
+    run(tmp_path / "first", plan)
+    other.write_text("changed\n")
+    program = compile_plan((("apply", plan),), "shop")
+    told = replace(program, text=program.text.replace("\nbegin\n", '\nbegin\ntell say "seen:$seen"\n').replace("\nexit 0", '\ntell say "seen:$seen"\nexit 0'))
+    here = tmp_path / "second"
+    here.mkdir()
+    subprocess.run(["tar", "-xzf", "-", "-C", str(here)], input=told.archive(procedure("steps.sh")), check=True)
+    done = subprocess.run(["sh", str(here / "program")], capture_output=True, text=True, env={**os.environ, "DECANT_STATE": str(tmp_path / "state")})
+    seen = [sorted(line.partition("seen:")[2].split()) for line in done.stdout.splitlines() if "seen:" in line]
+    assert seen == [["1", "2"], []]
+    assert other.read_text() == "more\n"
