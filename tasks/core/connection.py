@@ -101,7 +101,8 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
         trust.trust(self.client, self.server_name, self.pinned, files)
         hop = self.gateway
         while isinstance(hop, Connection):
-            trust.trust(hop.client, hop.host)
+            if not isinstance(hop, ServerConnection):  # those of hosts.toml have their own trust, when they open
+                trust.trust(hop.client, hop.host)
             hop = hop.gateway
 
 

@@ -126,6 +126,11 @@ def test_a_server_behind_a_jump_host_is_reached_through_it(booth: Booth) -> None
     server.ssh(f"iptables -I INPUT -p tcp --dport 22 ! -s {hop.address} -j DROP")
     inner = server.entry("inner", gateway="hop")
     server.configure(more=hop.entry("hop", identity="hop-key") + inner)
+    # The pinned key of the jump host counts, whatever known_hosts says of an earlier server at its address.
+    (server.folder / ".ssh").mkdir()
+    stale = subprocess.run(["ssh-keygen", "-y", "-f", str(server.folder / ".lab/key")], capture_output=True, text=True, check=True).stdout
+    (server.folder / ".ssh/known_hosts").write_text(f"{hop.address} {stale}")
+    server.environment["HOME"] = str(server.folder)
     assert "v1" in server.fab("app.run", "cat guestbook/testing.py", host="inner").stdout
     server.configure(more=hop.entry("hop", identity="hop-key", host_key="SHA256:" + "A" * 43) + inner)
     assert "hosts.hop.host_key is" in server.fab("status", host="inner", code=1).stderr
