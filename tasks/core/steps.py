@@ -312,11 +312,15 @@ def compile_plan(sections: Iterable[tuple[Mode, Plan]], app: str, lock: tuple[st
     return Program("\n".join([*lines, "exit 0", ""]), sent, tuple(numbered))
 
 
+def mark(step: Together) -> str:
+    """Return the name under which a server notes that a check is still to be made: the same for the same check."""
+    return hashlib.sha256(shell.join(step.validate).encode()).hexdigest()[:12]
+
+
 def _calls(plan: Iterable[Step], numbered: list[Step], sent: dict[str, bytes]) -> Iterator[str]:
     for step in plan:
         if isinstance(step, Together):
-            validate = shell.join(step.validate)
-            yield shell.join(("together", hashlib.sha256(validate.encode()).hexdigest()[:12], validate, shell.join(step.undo)))
+            yield shell.join(("together", mark(step), shell.join(step.validate), shell.join(step.undo)))
             yield from _calls(step.steps, numbered, sent)
             numbered.append(step)
             yield shell.join(("agree", str(len(numbered))))
