@@ -9,6 +9,8 @@ import pytest
 from tests.booted import Booth, Server
 from tests.load import Load
 
+pytestmark = pytest.mark.matrix
+
 OLD = (200, "v1")
 
 
@@ -45,7 +47,6 @@ def test_hosts_switch_one_after_the_other_without_a_lost_request(booth: Booth) -
     assert versions(servers) == [OLD] * 3
 
 
-@pytest.mark.matrix
 def test_one_that_is_not_well_stops_the_rollout_and_those_before_it_go_back(booth: Booth) -> None:
     servers = [booth.deployed() for _ in range(3)]
     sick = f'[hosts."{servers[1].name}".app.env]\nSICK = "yes"\n'
@@ -67,7 +68,6 @@ def test_one_that_is_not_well_stops_the_rollout_and_those_before_it_go_back(boot
     assert versions(servers) == [(200, "sick-where-told"), OLD, (200, "sick-where-told")]
 
 
-@pytest.mark.matrix
 def test_a_move_that_is_given_up_takes_nothing_away_from_what_serves(booth: Booth) -> None:
     servers = [booth.deployed() for _ in range(2)]
     fleet = together(servers, 'ref = "sick-where-told"', f'[hosts."{servers[1].name}".app.env]\nSICK = "yes"\n[proxy]\nkind = "apache"\n')
@@ -80,7 +80,6 @@ def test_a_move_that_is_given_up_takes_nothing_away_from_what_serves(booth: Boot
     assert versions(servers) == [OLD] * 2
 
 
-@pytest.mark.matrix
 def test_nothing_is_begun_where_one_host_is_dead_or_locked(booth: Booth) -> None:
     servers = [booth.deployed() for _ in range(2)]
     fleet = together([*servers], 'ref = "better"')
@@ -99,7 +98,6 @@ def test_nothing_is_begun_where_one_host_is_dead_or_locked(booth: Booth) -> None
     assert servers[0].get("/version") == (200, "better")
 
 
-@pytest.mark.matrix
 def test_one_that_dies_in_its_window_stops_the_rollout(booth: Booth) -> None:
     servers = [booth.deployed() for _ in range(3)]
     fleet = together(servers, 'ref = "migrates-slowly"')
@@ -122,7 +120,6 @@ def test_one_that_dies_in_its_window_stops_the_rollout(booth: Booth) -> None:
     assert versions(servers) == [(200, "migrates-slowly")] * 3
 
 
-@pytest.mark.matrix
 def test_ctrl_c_ends_at_once_and_says_what_is_where(booth: Booth) -> None:
     servers = [booth.deployed() for _ in range(2)]
     fleet = together(servers, 'ref = "migrates-slowly"')
@@ -139,7 +136,6 @@ def test_ctrl_c_ends_at_once_and_says_what_is_where(booth: Booth) -> None:
     assert versions(servers) == [(200, "migrates-slowly")] * 2
 
 
-@pytest.mark.matrix
 def test_a_first_deploy_of_two_gives_both_the_same_secret_key_and_tasks_run_on_each(booth: Booth) -> None:
     servers = [booth.boot(), booth.boot(suite="trixie")]
     fleet = together(servers, 'ref = "main"')
