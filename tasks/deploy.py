@@ -46,8 +46,13 @@ def deploy(fleet: Fleet, batch: str = "", keep_going: bool = False, rolling: boo
                 fleet.each(_preview, hosts)
                 return
             found = {name: host.facts for name, host in hosts.items() if name not in fleet.failed}
-            rollout.run(fleet, hosts, outcomes, "deploy", plan, before=lambda host: provision(host.settings, host.facts, key))
-            outcomes.update(fleet.each(lambda host: _finish(host, found[host.name], outcomes[host.name]), hosts))
+            # Packages take longest, and need no database.
+            beside = lambda host: (*app.claim(host.settings), *system.packages(host.settings, host.facts))  # noqa: E731
+            outcomes.update(rollout.databases(fleet, hosts, lambda host: provision(host.settings, host.facts), beside, keep_going))
+            urls = rollout.database_urls(fleet, hosts, keep_going)
+            serving = rollout.with_release(fleet, hosts)
+            rollout.run(fleet, serving, outcomes, "deploy", plan, before=lambda host: provision(host.settings, host.facts, key, urls.get(host.name)))
+            outcomes.update(fleet.each(lambda host: _finish(host, found[host.name], outcomes[host.name]), serving))
 
 
 @fleet_task(help={**ROLLOUT, **JSON})
@@ -61,8 +66,9 @@ def update(fleet: Fleet, batch: str = "", keep_going: bool = False, rolling: boo
             if fleet.dry:
                 fleet.each(lambda host: flow.preview(host, compare=provision(host.settings, host.facts)), hosts)
                 return
-            rollout.run(fleet, hosts, outcomes, "update", plan, compare=lambda host: provision(host.settings, host.facts))
-            for host in (hosts[name] for name in outcomes):
+            serving = rollout.with_release(fleet, hosts)
+            rollout.run(fleet, serving, outcomes, "update", plan, compare=lambda host: provision(host.settings, host.facts))
+            for host in (hosts[name] for name in serving if name in outcomes):
                 if certificate.missing(host):
                     host.output.line(f"there is no certificate for {', '.join(certbot.wanted(host.settings))} yet: fab -H {host.name} certbot.obtain")
 
@@ -127,8 +133,11 @@ def destroy(c: Any, yes: bool = False, backup: bool = True) -> None:
         host.changes(plans.everything(host.settings, host.facts, manifest, dump))
 
 
-def provision(settings: "Settings", facts: "Facts", key: Secret | None = None) -> Plan:
-    """Return everything that stands on the server before a release: the chosen stack. `key` is a SECRET_KEY that several hosts share."""
+def provision(settings: "Settings", facts: "Facts", key: Secret | None = None, url: Secret | None = None) -> Plan:
+    """Return everything that stands on the server before a release: its part of the chosen stack.
+
+    `key` is a SECRET_KEY that several hosts share, `url` that of a database on another host.
+    """
     return (
         *app.claim(settings),
         *system.packages(settings, facts),
@@ -139,7 +148,7 @@ def provision(settings: "Settings", facts: "Facts", key: Secret | None = None) -
         *system.harden(settings),
         *app.home(settings, key),
         *db.install(settings),
-        *db.create(settings),
+        *db.create(settings, url),
         *python.managed(settings, facts),
         *stack.before(settings, facts),
     )
@@ -157,7 +166,7 @@ def _can_begin(host: Host) -> None:
 
 
 def _can_update(host: Host) -> None:
-    if not host.facts.current:
+    if not host.facts.current and host.settings.has_release:
         raise DeployError(f"{host.name}: nothing is deployed here yet; run: fab -H {host.name} deploy")
     app.refuse_another_database(host.settings, host.facts)
     host.need_room()
@@ -204,7 +213,7 @@ def _told(fleet: Fleet, hosts: Mapping[str, Host], json: bool) -> Iterator[dict[
         raise
     for name, host in hosts.items():
         host.forget_facts()
-        outcome = outcomes.get(name) or flow.Outcome(name, "dry", "", changed=host.output.changed)
+        outcome = outcomes.get(name) or flow.Outcome(name, "dry" if fleet.dry else "current", "", changed=host.output.changed)
         if name in fleet.failed:
             outcome = replace(outcome, result="failed", cause=str(fleet.ended[name].error))
         if json:

@@ -30,13 +30,13 @@ class Certificate:
 
 def missing(host: Host) -> bool:
     """Tell whether hosts.toml asks for a certificate that the server has not obtained yet, or not for these names."""
-    return host.settings.tls.kind == "letsencrypt" and not certbot.is_there(host.settings, host.facts)
+    return host.settings.is_web and host.settings.tls.kind == "letsencrypt" and not certbot.is_there(host.settings, host.facts)
 
 
 def believe(host: Host) -> None:
     """Look whether the certificate that the server says it has is there; where it was taken away beside us, the site goes back to HTTP first."""
     noted = (host.facts.certificate or {}).get("names", ())
-    if host.settings.tls.kind != "letsencrypt" or not noted or host.dry:
+    if not host.settings.is_web or host.settings.tls.kind != "letsencrypt" or not noted or host.dry:
         return
     found = read(host)
     if found is None or not all(found.has(name) for name in noted):
@@ -47,7 +47,7 @@ def believe(host: Host) -> None:
 
 def doubts(host: Host) -> list[str]:
     """Return what is wrong with a certificate that the user brought, a line each."""
-    found = read(host) if host.settings.tls.kind == "files" and not host.dry else None
+    found = read(host) if host.settings.is_web and host.settings.tls.kind == "files" and not host.dry else None
     if found is None:
         return []
     lacking = [name for name in certbot.wanted(host.settings) if not found.has(name)]

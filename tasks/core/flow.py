@@ -104,16 +104,23 @@ def switch(host: Host, what: str, new: str, old: str, **change: str) -> tuple[Re
     settings, id = host.settings, new_id()
     who = f"{getpass.getuser()}@{socket.gethostname()}"
     plan = release.window(settings, id, what, who, old, new, **change)
-    if not old:
+    with probed(host, bool(old) and settings.is_app and settings.is_web) as counts:
         report = host.apply(plan)
-        counts = None
-    else:
-        probe = ("sh", f"{settings.paths.procedures}/ask.sh", settings.paths.root, "probe", str(settings.longest_wait))
-        with host.background(shell.join(probe)) as lines:
-            report = host.apply(plan)
-        counts = _counts(lines)
     host.apply(release.finish(settings, (id,)))
-    return report, counts
+    return report, counts or None
+
+
+@contextlib.contextmanager
+def probed(host: Host, wanted: bool = True) -> Iterator[dict[str, Any]]:
+    """Ask the host's proxy for health ten times a second while the block runs; what visitors lost is in the dictionary after that."""
+    counts: dict[str, Any] = {}
+    if not wanted:
+        yield counts
+        return
+    command = ("sh", f"{host.paths.procedures}/ask.sh", host.paths.root, "probe", str(host.settings.longest_wait))
+    with host.background(shell.join(command)) as lines:
+        yield counts
+    counts.update(_counts(lines) or {})
 
 
 def ready(host: Host, prepared: Prepared, report: Report) -> Outcome:
@@ -124,12 +131,18 @@ def ready(host: Host, prepared: Prepared, report: Report) -> Outcome:
     return Outcome(host.name, "current" if prepared.current else "ready", prepared.release, prepared.commit, changed=len(report.changed), differs=differs)
 
 
-def switched(host: Host, what: str, prepared: Prepared, outcome: Outcome) -> Outcome:
-    """Switch a host to what is ready, with its migration; how the window ended is in the outcome."""
+def lost(counts: Mapping[str, Any]) -> str:
+    """Return what a prober counted, as a person reads it."""
+    text = f"{counts['lost']} of {counts['requests']} requests lost, longest wait {counts['longest']} s"
+    return text + (f", {counts['refused']} met the maintenance page" if counts["refused"] else "")
+
+
+def switched(host: Host, what: str, prepared: Prepared, outcome: Outcome, drain: bool = False) -> Outcome:
+    """Switch a host to what is ready, with its migration; how the window ended is in the outcome. `drain`: visitors go to other hosts meanwhile."""
     migrate = release.migrate_command(host.settings) if prepared.pending else ""
     dump = _dump_wanted(host, prepared.pending)
     smoked = "no" if prepared.pending else "yes"
-    report, counts = switch(host, what, prepared.release, prepared.old, migrate=migrate, dump_wanted=dump, smoked=smoked)
+    report, counts = switch(host, what, prepared.release, prepared.old, migrate=migrate, dump_wanted=dump, smoked=smoked, drain=_yes_no(drain))
     return _judge(host, report, replace(outcome, changed=outcome.changed + 1), counts, prepared.old)
 
 
@@ -239,9 +252,7 @@ def _prepared(report: Report) -> Prepared:
 
 def _judge(host: Host, report: Report, outcome: Outcome, counts: dict[str, Any] | None, old: str) -> Outcome:
     """Print the summary of a window and return how it ended."""
-    prober = f"; {counts['lost']} of {counts['requests']} requests lost, longest wait {counts['longest']} s" if counts else ""
-    if counts and counts["refused"]:
-        prober += f", {counts['refused']} met the maintenance page"
+    prober = f"; {lost(counts)}" if counts else ""
     result, cause = report.values.get("result", "unknown"), report.values.get("cause", "")
     if result == "good":
         host.output.line(f"release {outcome.release} serves{prober}")
@@ -285,8 +296,8 @@ def _database_change(host: Host, target: str, values: dict[str, str], downgrade:
 
 def _dump_wanted(host: Host, pending: bool) -> str:
     snapshot = host.settings.db.snapshot
-    wanted = host.settings.has_dumps and (snapshot == "always" or (pending and snapshot == "auto"))
-    if pending and not wanted:
+    wanted = host.settings.has_dumps and not host.settings.database_peer and (snapshot == "always" or (pending and snapshot == "auto"))
+    if pending and not wanted and not host.settings.database_peer:
         host.output.line(f'no dump (db.kind = "{host.settings.db.kind}", db.snapshot = "{snapshot}"): a migration that fails will not be undone')
     return "yes" if wanted else "no"
 
@@ -297,6 +308,10 @@ def _counts(lines: list[str]) -> dict[str, Any] | None:
     except (IndexError, json.JSONDecodeError):
         return None
     return counts
+
+
+def _yes_no(value: bool) -> str:
+    return "yes" if value else "no"
 
 
 def status(host: Host) -> dict[str, Any]:

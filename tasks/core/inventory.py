@@ -4,6 +4,7 @@
 file are reported together, each with the path at which it stands.
 """
 
+import contextlib
 import difflib
 import re
 import tomllib
@@ -14,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from tasks.core.errors import SettingsError
-from tasks.core.settings import SECTIONS, Settings, harden_table, health_table
+from tasks.core.settings import APP_PORT, ROLES, SECTIONS, HostEntry, Peer, Settings, harden_table, health_table
 
 FILE = "hosts.toml"
 LAB_FILE = ".lab/hosts.toml"
@@ -89,7 +90,8 @@ class Inventory:
         try:
             return Settings.model_validate(merged), []
         except ValidationError as error:
-            return None, [_problem(item, origin) for item in error.errors()]
+            found = [_problem(item, origin) for item in error.errors()]
+            return None, [re.sub(r"(?m)^( *)host\.", rf"\g<1>hosts.{name}.", problem) for problem in found]
 
     def _merge(self, name: str) -> tuple[dict[str, Any], dict[tuple[str, ...], str]]:
         """Lay the group's and the host's tables over the top ones; remember where each value came from."""
@@ -103,7 +105,28 @@ class Inventory:
         origin: dict[tuple[str, ...], str] = {("host",): f"hosts.{name}"}
         for prefix, layer in layers:
             _overlay(merged, layer, prefix, (), origin)
-        return {**merged, "host": entry, "folder": self.folder}, origin
+        return {**merged, "host": entry, "folder": self.folder, "peers": self._peers(name)}, origin
+
+    def _peers(self, name: str) -> tuple[Peer, ...]:
+        """Return the other hosts of the same application: those with which a host has a group in common, or none like it.
+
+        Where nobody divides the work, there are none: each host is complete in itself. A mistake in another host's table is told when that is read.
+        """
+        own = set(self.hosts.get(name, {}).get("groups", ()))
+        found = []
+        for other, entry in self.hosts.items():
+            groups = set(entry.get("groups", ()))
+            if other != name and name in self.hosts and (groups & own or not (groups or own)):
+                with contextlib.suppress(ValidationError, TypeError):
+                    found.append(self._peer(other))
+        roles = self.hosts.get(name, {}).get("roles", ROLES)
+        return tuple(found) if any(set(each) != set(ROLES) for each in (roles, *(peer.roles for peer in found))) else ()
+
+    def _peer(self, name: str) -> Peer:
+        layers = [self.document, *(self.groups.get(group, {}) for group in self.hosts[name].get("groups", ())), self.hosts[name]]
+        bind = next((layer["wsgi"]["bind"] for layer in reversed(layers) if "bind" in layer.get("wsgi", {})), "")
+        entry = HostEntry.model_validate({key: value for key, value in self.hosts[name].items() if key not in SECTIONS})
+        return Peer(name=name, roles=entry.roles, address=entry.reached_at, bind=bind or f"{entry.reached_at}:{APP_PORT}")
 
 
 def find(start: Path, beside: Path) -> Path:
@@ -163,7 +186,7 @@ def _overlay(into: dict[str, Any], layer: Mapping[str, Any], prefix: str, path: 
 def _problem(error: Any, origin: Mapping[tuple[str, ...], str]) -> str:
     """Turn one of pydantic's errors into `path: what is wrong`."""
     location = tuple(str(part) for part in error["loc"] if not _is_branch(str(part)))
-    message = str(error["msg"]).removeprefix("Value error, ").replace("Input should", "should", 1)
+    message = re.sub(r"^(Input|Value|Tuple) should", "should", str(error["msg"]).removeprefix("Value error, "))
     if not location:
         return message
     known = next((location[:n] for n in range(len(location), 0, -1) if location[:n] in origin), ())

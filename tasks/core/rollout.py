@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
+from urllib.parse import urlsplit
 
 from tasks.core import flow
 from tasks.core.errors import DeployError
@@ -79,7 +80,7 @@ def secret_key(fleet: Fleet, hosts: Mapping[str, Host], keep_going: bool) -> Sec
 
     It passes through this process's memory only.
     """
-    lacking = {name: host for name, host in hosts.items() if "SECRET_KEY" not in variables(host.settings)}
+    lacking = {name: host for name, host in hosts.items() if host.settings.is_app and "SECRET_KEY" not in variables(host.settings)}
     if fleet.alone or fleet.dry or not lacking:
         return None
     texts = fleet.each(lambda host: host.read("sh", "-c", 'cat "$1" 2>/dev/null || true', "secrets", host.paths.secrets), lacking)
@@ -93,6 +94,67 @@ def secret_key(fleet: Fleet, hosts: Mapping[str, Host], keep_going: bool) -> Sec
                 f"has another SECRET_KEY than {next(iter(found))}: a visitor's session is valid on one of them only; see {hosts[name].paths.secrets}"
             )
     return Secret(json.dumps(shared, ensure_ascii=False)[1:-1])  # as it stands between the quotes
+
+
+def with_release(fleet: Fleet, hosts: Mapping[str, Host]) -> dict[str, Host]:
+    """Return the hosts to which a release goes."""
+    return {name: host for name, host in hosts.items() if host.settings.has_release and name not in fleet.failed}
+
+
+def databases(
+    fleet: Fleet, hosts: Mapping[str, Host], provision: Callable[[Host], Plan], beside: Callable[[Host], Plan], keep_going: bool
+) -> dict[str, Outcome]:
+    """Provision the hosts that have the database of others, which have to log in to it before anything of theirs can be made ready.
+
+    `beside` is what the others do meanwhile. Returns the outcome of those that have nothing but the database.
+    """
+    servers = [name for name, host in hosts.items() if host.settings.database_clients]
+    if not servers:
+        return {}
+    reports = fleet.each(lambda host: host.apply((provision if host.name in servers else beside)(host)), hosts)
+    fleet.need_all(NOTHING, keep_going)
+    alone = {name: len(report.changed) for name, report in reports.items() if not hosts[name].settings.has_release}
+    return {name: Outcome(name, "good" if changed else "current", "", changed=changed) for name, changed in alone.items()}
+
+
+def database_urls(fleet: Fleet, hosts: Mapping[str, Host], keep_going: bool) -> dict[str, Secret]:
+    """Return the URL, JSON-escaped, for each app host whose database is on another one of these; it passes through this process's memory only.
+
+    Where that host is not among them, the app host keeps the URL that it has. Raises DeployError where it has none.
+    """
+    clients = {name: host for name, host in hosts.items() if host.settings.database_peer and name not in fleet.failed}
+    fleet.each(partial(_need_url, hosts), clients)
+    fleet.need_all(NOTHING, keep_going)
+    servers = {name: host for name, host in hosts.items() if any(_server_of(client) == name for client in clients.values())}
+    texts = fleet.each(lambda host: host.read("cat", host.paths.secrets), servers)
+    fleet.need_all(NOTHING, keep_going)
+    found = {}
+    for name, host in clients.items():
+        url = generated(texts.get(_server_of(host), ""), host.settings.db.variable)
+        if url and name not in fleet.failed:
+            found[name] = Secret(json.dumps(_at(url, host.settings.database_host), ensure_ascii=False)[1:-1])
+    return found
+
+
+def _server_of(host: Host) -> str:
+    return host.settings.database_peer.name if host.settings.database_peer else ""
+
+
+def _need_url(hosts: Mapping[str, Host], host: Host) -> None:
+    server = _server_of(host)
+    if server in hosts:
+        return
+    there = host.read("sh", "-c", 'cat "$1" 2>/dev/null || true', "secrets", host.paths.secrets)
+    if not generated(there, host.settings.db.variable):
+        raise DeployError(f"{host.name}: its database is on {server}, which has not let it in yet; deploy both together: fab -H {server},{host.name} deploy")
+
+
+def _at(url: str, address: str) -> str:
+    """Return a database's URL as another host has to write it."""
+    parts = urlsplit(url)
+    login, _, place = parts.netloc.rpartition("@")
+    port = f":{place.rpartition(':')[2]}" if ":" in place else ""
+    return parts._replace(netloc=f"{login}@{address}{port}").geturl()
 
 
 def run(
@@ -110,30 +172,81 @@ def run(
     Raises DeployError when one could not be made ready: no host has switched then.
     """
     began = {name: fleet.ended[name].seconds for name in hosts}
+    for name, host in hosts.items():
+        _refuse_other_protocol(name, host)
     id = flow.new_id()
     prepared = fleet.each(lambda host: flow.prepare(host, id, before(host), compare(host)), hosts)
     fleet.need_all(NOT_SWITCHED, rollout.keep_going)
     ready = {name: found for name, (found, _) in prepared.items()}
     _refuse_different(hosts, {name: found.commit for name, found in ready.items()})
     outcomes.update({name: flow.ready(hosts[name], *found) for name, found in prepared.items()})
-    waiting = [name for name, found in ready.items() if not found.current]
-    shared = _shared(fleet, hosts, ready, rollout)
-    # Where nothing serves yet there is nobody to keep serving; and a shared database is migrated by one host at a time.
-    size = 1 if shared else rollout.size(len(waiting)) if any(ready[name].old for name in waiting) else len(waiting)
-    for begin in range(0, len(waiting), max(size, 1)):
-        batch = {name: (hosts[name], ready[name], outcomes[name]) for name in waiting[begin : begin + size]}
-        outcomes.update(fleet.each(lambda item: flow.switched(item[0], what, *item[1:]), batch))
-        bad = [name for name in batch if name in fleet.failed or outcomes[name].result == "failed"]
-        if bad and not rollout.keep_going:
-            why = f"{', '.join(bad)} failed"
-            outcomes.update({name: flow.untouched(hosts[name], ready[name], why) for name in waiting[begin + size :]})
-            done = {name: (hosts[name], ready[name], outcomes[name]) for name in waiting if outcomes[name].result == "good"}
-            outcomes.update(fleet.each(partial(_back, why), done))
-            break
+    _switch(fleet, hosts, ready, outcomes, what, rollout)
     outcomes.update(_timed(fleet, began, outcomes))
     for name, outcome in outcomes.items():
         if outcome.differs:
             hosts[name].output.line(f"hosts.toml has changes that only deploy applies: {', '.join(outcome.differs)}")
+
+
+def _switch(fleet: Fleet, hosts: Mapping[str, Host], ready: Mapping[str, Prepared], outcomes: dict[str, Outcome], what: str, rollout: Rollout) -> None:
+    """Switch the hosts that are ready, batch after batch, with a prober on each web host that serves other hosts' application."""
+    batches = _batches(hosts, ready, rollout, shared=_shared(fleet, hosts, ready, rollout))
+    left = [name for batch in batches for name in batch]
+    with _watched(hosts, ready, outcomes, wanted=any(hosts[name].settings.visitors for name in left)):
+        for batch in batches:
+            left = [name for name in left if name not in batch]
+            serving = [
+                name
+                for name in ready
+                if name not in batch and name not in fleet.failed and (ready[name].current or outcomes[name].result == "good" or ready[name].old)
+            ]
+            work = partial(_switched, what, [hosts[name] for name in serving])
+            outcomes.update(fleet.each(work, {name: (hosts[name], ready[name], outcomes[name]) for name in batch}))
+            bad = [name for name in batch if name in fleet.failed or outcomes[name].result == "failed"]
+            if bad and not rollout.keep_going:
+                why = f"{', '.join(bad)} failed"
+                outcomes.update({name: flow.untouched(hosts[name], ready[name], why) for name in left})
+                done = {name: (hosts[name], ready[name], found) for name, found in outcomes.items() if found.result == "good"}
+                outcomes.update(fleet.each(partial(_back, why), done))
+                return
+
+
+def _batches(hosts: Mapping[str, Host], ready: Mapping[str, Prepared], rollout: Rollout, shared: bool) -> list[list[str]]:
+    """Return the hosts that have to switch, in the order in which they do.
+
+    Web hosts without the application come first, as new pages want new static files; before the application's first release they come last, as they are
+    asked for health.
+    """
+    waiting = [name for name, found in ready.items() if not found.current]
+    apps = [name for name in waiting if hosts[name].settings.is_app]
+    webs = [name for name in waiting if name not in apps]
+    # Where nothing serves yet there is nobody to keep serving; and a shared database is migrated by one host at a time.
+    fresh = not any(ready[name].old for name in apps)
+    size = rollout.size(len(apps)) if not fresh else len(apps)
+    if shared:
+        size = 1
+    cut = [apps[:1], apps[1:]] if shared and fresh else [apps[begin : begin + size] for begin in range(0, len(apps), max(size, 1))]
+    first = [name for name in webs if ready[name].old]
+    return [batch for batch in (first, *cut, [name for name in webs if name not in first]) if batch]
+
+
+def _switched(what: str, serving: list[Host], item: tuple[Host, Prepared, Outcome]) -> Outcome:
+    """Switch a host; visitors are sent to other hosts meanwhile, where there are such that serve."""
+    host = item[0]
+    others = [other for other in serving if other.settings.visitors]
+    return flow.switched(host, what, *item[1:], drain=bool(host.settings.visitors and others and item[1].old))
+
+
+@contextlib.contextmanager
+def _watched(hosts: Mapping[str, Host], ready: Mapping[str, Prepared], outcomes: dict[str, Outcome], wanted: bool) -> Iterator[None]:
+    """Count on the web hosts what visitors lose while the hosts behind them switch."""
+    watching = {name: host for name, host in hosts.items() if wanted and not host.settings.is_app and name in ready and ready[name].old}
+    with contextlib.ExitStack() as stack:
+        counts = {name: stack.enter_context(flow.probed(host)) for name, host in watching.items()}
+        yield
+    for name, found in counts.items():
+        if found:
+            hosts[name].output.line(f"while the others switched: {flow.lost(found)}")
+            outcomes[name] = replace(outcomes[name], prober=found)
 
 
 def targets(fleet: Fleet, hosts: Mapping[str, Host], to: str) -> dict[str, str]:
@@ -174,7 +287,17 @@ def _back(why: str, item: tuple[Host, Prepared, Outcome]) -> Outcome:
 
 
 def _timed(fleet: Fleet, before: Mapping[str, float], outcomes: Mapping[str, Outcome]) -> dict[str, Outcome]:
-    return {name: replace(outcome, seconds=round(fleet.ended[name].seconds - before[name], 2)) for name, outcome in outcomes.items()}
+    return {name: replace(outcome, seconds=round(fleet.ended[name].seconds - before.get(name, 0.0), 2)) for name, outcome in outcomes.items()}
+
+
+def _refuse_other_protocol(name: str, host: Host) -> None:
+    """Raise DeployError where an app host would speak another protocol than the web hosts' release: they switch one after the other."""
+    serves, wanted = host.facts.server, host.settings.wsgi.server
+    if host.settings.visitors and serves in ("gunicorn", "uwsgi") and serves != wanted:
+        raise DeployError(
+            f"wsgi.server: {name} and its web hosts would speak different protocols while they go from {serves} to {wanted} one after the other; "
+            f"set it back to {serves}, or begin anew: fab destroy, then fab deploy"
+        )
 
 
 def _refuse_different(hosts: Mapping[str, Host], commits: Mapping[str, str]) -> None:
@@ -192,10 +315,10 @@ def _shared(fleet: Fleet, hosts: Mapping[str, Host], ready: Mapping[str, Prepare
 
     Raises DeployError without --rolling, as the old release would meet the new tables on the others.
     """
-    shared = [name for name, found in ready.items() if found.pending and hosts[name].settings.db.kind == "external"]
+    shared = [name for name, found in ready.items() if found.pending and hosts[name].settings.shares_database]
     if fleet.alone or not shared:
         return False
-    if not rollout.rolling:
+    if not rollout.rolling and any(ready[name].old for name in shared):
         raise DeployError(
             f"a migration is pending in the external database, which {', '.join(shared)} may share: while one host migrates it, the others serve the old release on the new tables. "
             "If that is safe, as the migration only adds what the old release does not mind, give --rolling; no host has switched"

@@ -96,7 +96,6 @@ def unbuilt(settings: "Settings") -> Iterator[str]:
     """Yield what the format has and no plan serves yet."""
     chosen = {
         "proxy.kind": (settings.proxy.kind, ("nginx", "apache"), "nginx and apache"),
-        "hosts.roles": (",".join(sorted(settings.host.roles)), ("app,db,web",), "all three roles on one host"),
     }
     for path, (value, built, instead) in chosen.items():
         if value not in built:
@@ -105,6 +104,7 @@ def unbuilt(settings: "Settings") -> Iterator[str]:
 
 def misfits(settings: "Settings") -> Iterator[str]:
     """Yield combinations that cannot work, or that would hurt."""
+    yield from _roles(settings)
     yield from _database(settings)
     yield from _folders(settings)
     yield from _names(settings)
@@ -121,13 +121,43 @@ def _server(settings: "Settings") -> Iterator[str]:
         yield "wsgi.manager: Apache itself keeps the processes of mod_wsgi; remove wsgi.manager, or choose gunicorn or uwsgi"
     if wsgi.server == "mod_wsgi" and wsgi.bind:
         yield "wsgi.bind: mod_wsgi has no socket of its own; remove wsgi.bind, or choose gunicorn or uwsgi"
-    if wsgi.bind and not wsgi.bind.startswith("127."):
+    alone = settings.is_web or not settings.is_app
+    if wsgi.bind and not alone and wsgi.bind.partition(":")[0] != settings.host.reached_at:
+        yield f"wsgi.bind: the web hosts reach this host at {settings.host.reached_at}; bind to that address, or set hosts.*.private"
+    if wsgi.bind and alone and not wsgi.bind.startswith("127."):
         yield "wsgi.bind: only the proxy may speak to the application, whose headers are believed; bind to an address of this machine alone, such as 127.0.0.1:5000"
     _, parenthesis, arguments = wsgi.app.partition("(")
     if parenthesis and not _is_literal_call(wsgi.app.partition(":")[2]):
         yield "wsgi.app: a factory is called with literals alone, as in wsgi:create_app('production')"
     if wsgi.server == "uwsgi" and parenthesis and arguments != ")":
         yield "wsgi.app: uWSGI calls a factory without arguments; write a module that makes the application, such as wsgi.py, and name that"
+
+
+def _roles(settings: "Settings") -> Iterator[str]:
+    """Yield what keeps hosts that divide the work from working together."""
+    host, wsgi = settings.host, settings.wsgi
+    apps, webs, dbs = ([peer.name for peer in settings.peers if role in peer.roles] for role in ("app", "web", "db"))
+    if not settings.is_app and not settings.is_web and not (settings.has_server and settings.database_clients):
+        yield f'host.roles: there is nothing to do for this host: db.kind is "{settings.db.kind}", and {"no other" if not apps else "every"} host has its own'
+    if settings.is_web and not settings.is_app and not settings.backends:
+        yield 'host.roles: a web host needs app hosts: no other host in a group with it has the role "app" and not "web"'
+    if settings.is_app and not settings.is_web and not webs:
+        yield 'host.roles: an app host without the role "web" needs a web host: no other host in a group with it has that role'
+    if settings.is_app and not settings.is_db and settings.has_server and len(dbs) != 1:
+        yield f'host.roles: the database of this app host is on one host with the role "db" in a group with it, and there are {len(dbs) or "none"}: {", ".join(dbs)}'
+    if settings.is_app and not settings.is_db and settings.db.kind == "sqlite" and settings.peers:
+        yield 'db.kind: a SQLite file belongs to one host, which has the role "db", too; choose mariadb, postgresql, external or none'
+    shared = settings.visitors or settings.database_clients or settings.backends or settings.database_peer
+    if shared and not host.reached_at:
+        yield 'host.private: the address under which the other hosts reach this one is missing, and host.address is none: private = "10.0.0.2"'
+    if (settings.visitors or settings.database_clients) and settings.system.firewall is False:
+        yield 'system.firewall: without it this host would serve everybody what is for the other hosts alone; remove it, or set it to "auto" or true'
+    if settings.is_app and not settings.is_web and wsgi.server == "mod_wsgi":
+        yield "wsgi.server: mod_wsgi runs inside the proxy, and this app host has none; choose gunicorn or uwsgi"
+    if settings.backends:
+        for prefix, folder in settings.app.static.items():
+            if any(_inside(folder, entry) for entry in _shared(settings)):
+                yield f"app.static.{prefix}: {folder} is a shared folder, of which each app host has its own; let the application serve it, or keep such files elsewhere"
 
 
 def _options(settings: "Settings") -> Iterator[str]:

@@ -10,6 +10,7 @@ def schema() -> dict[str, Any]:
     """Return the schema: the sections at the top and under each host and group; what is required may stand in any of them."""
     made = Settings.model_json_schema()
     definitions: dict[str, Any] = made["$defs"]
+    del definitions["Peer"]  # what the inventory finds out; nobody writes it
     sections = {name: made["properties"][name] for name in SECTIONS}
     loose = {name: _without_required(definitions, section) for name, section in sections.items()}
     host = HostEntry.model_json_schema()["properties"]

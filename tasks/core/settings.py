@@ -9,6 +9,10 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from tasks.core import rules
 from tasks.core.paths import Paths
 
+Role = Literal["app", "web", "db"]
+ROLES: tuple[Role, ...] = ("app", "web", "db")
+APP_PORT = 8000  # where an application listens that is not on the same host as its proxy
+ADDRESS = re.compile(r"(\d{1,3}\.){3}\d{1,3}")
 SECTIONS = ("app", "python", "wsgi", "proxy", "tls", "db", "system")
 
 
@@ -231,8 +235,23 @@ class HostEntry(Model):
     identity: Text = ""
     gateway: Annotated[str, _or_empty(r"([A-Za-z0-9_.-]+@)?[A-Za-z0-9._-]+(:\d{1,5})?", "a host of this file, or user@address:port")] = ""
     host_key: Annotated[str, _or_empty(r"SHA256:[A-Za-z0-9+/]{43}=?", 'a fingerprint such as "SHA256:..."')] = ""
+    private: Annotated[str, _or_empty(r"(\d{1,3}\.){3}\d{1,3}", "an IPv4 address")] = ""
     groups: Listed[Text] = ()
-    roles: Listed[Literal["app", "web", "db"]] = ("app", "web", "db")
+    roles: Annotated[Listed[Role], Field(min_length=1)] = ROLES
+
+    @property
+    def reached_at(self) -> str:
+        """The address under which the application's other hosts reach this one; empty where neither `private` nor `address` says one."""
+        return self.private or (self.address if ADDRESS.fullmatch(self.address) else "")
+
+
+class Peer(Model):
+    """Another host of the same application, as those that work with it know it: its name, roles, address and where its application listens."""
+
+    name: str
+    roles: tuple[Role, ...]
+    address: str
+    bind: str
 
 
 class Settings(Model):
@@ -246,12 +265,70 @@ class Settings(Model):
     db: Db = Db()
     system: System = System()
     host: HostEntry = HostEntry()
+    peers: tuple[Peer, ...] = ()
     folder: Path = Path()
 
     @property
     def paths(self) -> Paths:
         """Where this application's things are on the server."""
         return Paths(name=self.app.name, root=self.app.root or f"/srv/{self.app.name}")
+
+    @property
+    def is_app(self) -> bool:
+        """Tell whether the application runs on this host."""
+        return "app" in self.host.roles
+
+    @property
+    def is_web(self) -> bool:
+        """Tell whether visitors come to this host."""
+        return "web" in self.host.roles
+
+    @property
+    def is_db(self) -> bool:
+        """Tell whether this host has the application's database."""
+        return "db" in self.host.roles
+
+    @property
+    def has_release(self) -> bool:
+        """Tell whether releases come to this host: the application, or the static files that its proxy serves."""
+        return self.is_app or self.is_web
+
+    @property
+    def bind(self) -> str:
+        """ADDRESS:PORT where the application listens, or an empty string for its unix socket."""
+        if self.is_app and not self.is_web and not self.wsgi.bind:
+            return f"{self.host.reached_at}:{APP_PORT}"
+        return self.wsgi.bind
+
+    @property
+    def backends(self) -> tuple[str, ...]:
+        """ADDRESS:PORT of the application on other hosts, to which this web host hands requests; an app host with a proxy of its own serves that alone."""
+        return tuple(peer.bind for peer in self.peers if "app" in peer.roles and "web" not in peer.roles) if self.is_web else ()
+
+    @property
+    def visitors(self) -> tuple[str, ...]:
+        """The addresses of the web hosts that hand requests to this app host."""
+        return tuple(peer.address for peer in self.peers if "web" in peer.roles) if self.is_app and not self.is_web else ()
+
+    @property
+    def database_peer(self) -> Peer | None:
+        """The host that has the database of this app host, where it is another one."""
+        return next((peer for peer in self.peers if "db" in peer.roles), None) if self.has_server and self.is_app and not self.is_db else None
+
+    @property
+    def shares_database(self) -> bool:
+        """Tell whether other hosts' application uses the same database, or may do so, as with an external one."""
+        return self.is_app and bool(self.database_peer or self.database_clients or self.db.kind == "external")
+
+    @property
+    def database_host(self) -> str:
+        """Where the application finds its database's server."""
+        return self.database_peer.address if self.database_peer else "localhost"
+
+    @property
+    def database_clients(self) -> tuple[str, ...]:
+        """The addresses of the app hosts that use the database of this host."""
+        return tuple(peer.address for peer in self.peers if "app" in peer.roles and "db" not in peer.roles) if self.is_db and self.has_server else ()
 
     @property
     def database_file(self) -> str:
@@ -270,7 +347,7 @@ class Settings(Model):
 
     @property
     def has_server(self) -> bool:
-        """Tell whether the database is one of a server that we install and administer."""
+        """Tell whether the database is one of a server that we install and administer, here or on the host with the role db."""
         return self.db.kind in ("mariadb", "postgresql")
 
     @property

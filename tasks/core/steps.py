@@ -163,6 +163,23 @@ class Generated(Step):
 
 
 @dataclass(frozen=True)
+class Variable(Step):
+    """A variable in a secrets file has this value."""
+
+    path: str
+    name: str
+    owner: str
+    value: Secret
+
+    def words(self) -> tuple[str | bytes, ...]:
+        """Return path, name, owner, and the value as it stands between the quotes."""
+        return (self.path, self.name, self.owner, self.value.reveal().encode())
+
+    def __str__(self) -> str:
+        return f"secret {self.name}"
+
+
+@dataclass(frozen=True)
 class User(Step):
     """A system user without a login exists."""
 
@@ -205,6 +222,20 @@ class Firewall(Step):
 
     def __str__(self) -> str:
         return f"firewall {' '.join(self.ports)}"
+
+
+@dataclass(frozen=True)
+class Reachable(Step):
+    """The firewall lets these (address, TCP port) pairs in, the application's other hosts, and none that it let in for it before."""
+
+    pairs: tuple[tuple[str, str], ...]
+
+    def words(self) -> tuple[str, ...]:
+        """Return `ADDRESS PORT` of each pair."""
+        return tuple(" ".join(pair) for pair in self.pairs)
+
+    def __str__(self) -> str:
+        return "firewall " + (", ".join(f"{port} for {address}" for address, port in self.pairs) or "without ports for other hosts")
 
 
 @dataclass(frozen=True)

@@ -96,6 +96,6 @@ def _env_file(settings: "Settings") -> dict[str, str]:
 def _filled(value: str, settings: "Settings") -> str:
     if PASSWORD in value and not settings.has_server:
         raise SettingsError(f'app.env: {PASSWORD} belongs to a database server that this tool installs, and db.kind is "{settings.db.kind}"')
-    for token, text in {"{db.host}": "localhost", "{db.name}": settings.database_name, "{db.user}": settings.database_user}.items():
+    for token, text in {"{db.host}": settings.database_host, "{db.name}": settings.database_name, "{db.user}": settings.database_user}.items():
         value = value.replace(token, text)
     return value

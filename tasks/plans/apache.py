@@ -16,6 +16,7 @@ NAME = "Apache"
 UNIT = "apache2.service"
 RELOAD = f"{UNIT}.reload"
 MODULES = ("headers", "proxy", "proxy_http", "proxy_uwsgi", "rewrite")
+BALANCER = ("proxy_balancer", "lbmethod_byrequests")
 # Not http2.conf, which would speak HTTP/2 on everybody's sites.
 TLS_MODULES = ("socache_shmcb.load", "ssl.load", "ssl.conf", "http2.load")
 CHECK = ("apache2ctl", "-t")
@@ -38,7 +39,7 @@ def install(settings: "Settings") -> Plan:
     )
     if settings.tls.kind != "none":
         main += tuple(Link(f"/etc/apache2/mods-enabled/{name}", f"../mods-available/{name}", notify=(RELOAD,)) for name in TLS_MODULES)
-    return (Packages(PACKAGES), *modules(*MODULES), Together(main, validate=CHECK))
+    return (Packages(PACKAGES), *modules(*MODULES, *(BALANCER if settings.backends else ())), Together(main, validate=CHECK))
 
 
 def site(settings: "Settings", facts: "Facts") -> Plan:

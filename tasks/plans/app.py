@@ -23,7 +23,7 @@ TRAVELLING = frozenset({"steps.sh", "facts.sh", "lock.sh"})
 def home(settings: "Settings", key: "Secret | None" = None) -> Plan:
     """Folders, procedures and generated secrets; `key` is the SECRET_KEY that the hosts of an application share."""
     paths, name = settings.paths, settings.app.name
-    generated = () if "SECRET_KEY" in variables(settings) else (Generated(paths.secrets, "SECRET_KEY", f"root:{name}", key),)
+    generated = () if not settings.is_app or "SECRET_KEY" in variables(settings) else (Generated(paths.secrets, "SECRET_KEY", f"root:{name}", key),)
     return (
         Directory(paths.root),
         Directory(paths.releases),
@@ -35,7 +35,7 @@ def home(settings: "Settings", key: "Secret | None" = None) -> Plan:
         File(f"/etc/tmpfiles.d/decant-{name}.conf", render("systemd/tmpfiles.j2", settings), notify=("tmpfiles",)),
         Notify("tmpfiles"),
         *scripts(settings),
-        *systemd.procedures(settings),
+        *(systemd.procedures(settings) if settings.is_app or settings.is_web else ()),
     )
 
 
@@ -63,12 +63,14 @@ def parameters(settings: "Settings") -> dict[str, str]:
         "user": settings.app.name,
         "run": settings.paths.run,
         "lock": settings.paths.lock,
-        "db_kind": settings.db.kind,
+        # On an app host without a database of its own there is nothing to dump.
+        "db_kind": settings.db.kind if settings.is_db or not settings.has_server else "remote",
         "db_name": settings.database_name,
         "db_user": settings.database_user,
         "db_path": settings.database_file,
         "db_variable": settings.db.variable,
         "db_driver": db.driver_name(settings),
+        "db_clients": " ".join(settings.database_clients),
         "patience": str(settings.wsgi.timeout),
         "health_path": health.path,
         "health_host": settings.health_host,
@@ -83,15 +85,16 @@ def manifest(settings: "Settings") -> dict[str, object]:
     return {
         "name": name,
         "root": paths.root,
-        "server": settings.wsgi.server,
-        "manager": settings.wsgi.manager if settings.wsgi.server != "mod_wsgi" else "",
-        "proxy": settings.proxy.kind,
+        "roles": list(settings.host.roles),
+        "server": stack.server(settings),
+        "manager": settings.wsgi.manager if settings.is_app and settings.wsgi.server != "mod_wsgi" else "",
+        "proxy": settings.proxy.kind if settings.is_web else "",
         "units": [f"{name}.socket", f"{name}.service"],
         "database": _database(settings),
-        "sockets": [] if settings.wsgi.bind else [paths.socket],
-        "binds": [settings.wsgi.bind] if settings.wsgi.bind else [],
+        "sockets": [paths.socket] if settings.is_app and not settings.bind else [],
+        "binds": [settings.bind] if settings.bind and settings.is_app else [],
         "ports": list(stack.ports(settings)),
-        "domains": [*settings.proxy.domains, *settings.proxy.redirect],
+        "domains": [*settings.proxy.domains, *settings.proxy.redirect] if settings.is_web else [],
         "packages": list(stack.packages(settings)),
         "files": list(own_files(settings)),
     }
@@ -99,7 +102,7 @@ def manifest(settings: "Settings") -> dict[str, object]:
 
 def _database(settings: "Settings") -> dict[str, str]:
     named = {"name": settings.database_name, "user": settings.database_user} if settings.has_server else {}
-    return {"kind": settings.db.kind, "path": settings.database_file, **named}
+    return {"kind": settings.db.kind, "path": settings.database_file, **named, "where": "" if settings.is_db else "on another host"}
 
 
 def own_files(settings: "Settings") -> tuple[str, ...]:
@@ -124,7 +127,7 @@ def refuse_another_database(settings: "Settings", facts: "Facts") -> None:
     used = next((found.get("database") for found in facts.manifests if found.get("name") == settings.app.name), None)
     if not facts.current or not isinstance(used, dict):
         return
-    keys = ("kind", "name", "user", "path")
+    keys = ("kind", "name", "user", "path", "where") if settings.has_server else ("kind", "name", "user", "path")
     theirs, ours = ([table.get(key, "") for key in keys] for table in (used, _database(settings)))
     if theirs != ours:
         words = [" ".join(dict.fromkeys(filter(None, table))) for table in (theirs, ours)]
@@ -143,9 +146,10 @@ def refuse_conflicts(settings: "Settings", facts: "Facts") -> None:
         if taken:
             raise DeployError(f"app.name: the server has {taken}, which is not this tool's; choose another name")
     bound = [bind for other in facts.manifests if other.get("name") == settings.app.name for bind in other.get("binds", ())]
-    if settings.wsgi.bind and settings.wsgi.bind not in bound and _listens(settings.wsgi.bind, facts):
-        raise DeployError(f"wsgi.bind: something listens on {settings.wsgi.bind} of this server already; choose another port")
-    stack.refuse_displacement(settings, facts)
+    if settings.is_app and settings.bind and settings.bind not in bound and _listens(settings.bind, facts):
+        raise DeployError(f"wsgi.bind: something listens on {settings.bind} of this server already; choose another port")
+    if settings.is_web:
+        stack.refuse_displacement(settings, facts)
     for other in facts.manifests:
         if other.get("name") == settings.app.name:
             if other.get("root") != settings.paths.root:
@@ -159,14 +163,15 @@ def refuse_conflicts(settings: "Settings", facts: "Facts") -> None:
         theirs = other.get("database") or {}
         if (
             settings.has_server
+            and settings.is_db
             and theirs.get("kind") == settings.db.kind
             and {settings.database_name, settings.database_user} & {theirs["name"], theirs["user"]}
         ):
             raise DeployError(f"db.name: {other['name']} on this server has the database {theirs['name']}; choose another db.name and db.user")
-        taken_binds = set(map(str, other.get("binds", ()))) & {settings.wsgi.bind}
+        taken_binds = set(map(str, other.get("binds", ()))) & {settings.bind}
         if taken_binds:
-            raise DeployError(f"wsgi.bind: {settings.wsgi.bind} is where {other['name']} listens on this server; choose another port")
-        if not settings.proxy.domains and not other.get("domains"):
+            raise DeployError(f"wsgi.bind: {settings.bind} is where {other['name']} listens on this server; choose another port")
+        if settings.is_web and not settings.proxy.domains and other.get("proxy", "nginx") and not other.get("domains"):
             raise DeployError(f"proxy.domains: {other['name']} on this server already answers to any name; give this application a domain")
 
 

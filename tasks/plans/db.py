@@ -3,13 +3,15 @@
 from typing import TYPE_CHECKING
 
 from tasks.core.rules import DRIVERS
-from tasks.core.steps import Packages, Plan, Run, Unit
+from tasks.core.steps import File, Notify, Packages, Plan, Run, Together, Unit, Variable
 
 if TYPE_CHECKING:
     from tasks.core.settings import Settings
+    from tasks.core.shell import Secret
 
 PACKAGES = {"sqlite": (), "mariadb": ("mariadb-server",), "postgresql": ("postgresql",)}
 UNITS = {"mariadb": "mariadb.service", "postgresql": "postgresql.service"}
+PORTS = {"mariadb": "3306", "postgresql": "5432"}
 SCHEMES = {"mariadb": "mysql", "postgresql": "postgresql"}
 # What the dumps are called: the engines of templates/procedures say so, too.
 SUFFIXES = {"sqlite": ".sqlite3.gz", "mariadb": ".sql.gz", "postgresql": ".dump"}
@@ -19,22 +21,44 @@ SUFFIXES = {"sqlite": ".sqlite3.gz", "mariadb": ".sql.gz", "postgresql": ".dump"
 CREATE = 'root=$1; shift; "$@" && { [ ! -e "$root/current" ] || sh "$root/procedures/restart.sh" "$root"; }'
 
 
+# PostgreSQL keeps what ALTER SYSTEM sets beside its own files.
+LISTEN = "runuser -u postgres -- psql -X -q -c \"ALTER SYSTEM SET listen_addresses = '*'\" && systemctl restart postgresql.service"
+LISTENS = "test \"$(runuser -u postgres -- psql -X -A -t -c 'SHOW listen_addresses')\" = '*'"
+
+
 def packages(settings: "Settings") -> tuple[str, ...]:
     """Return the Debian packages of the database's server."""
-    return PACKAGES.get(settings.db.kind, ())
+    return PACKAGES.get(settings.db.kind, ()) if settings.is_db else ()
 
 
 def install(settings: "Settings") -> Plan:
-    """The distribution's server, enabled and running."""
-    if not settings.has_server:
+    """The distribution's server, enabled and running; where other hosts use it, it listens for them, too."""
+    if not settings.has_server or not settings.is_db:
         return ()
-    return (Packages(packages(settings)), Unit(UNITS[settings.db.kind], enabled=True, running=True))
+    return (Packages(packages(settings)), Unit(UNITS[settings.db.kind], enabled=True, running=True), *_listen(settings))
 
 
-def create(settings: "Settings") -> Plan:
-    """The application's database and account; the password is made on the server and stands in shared/secrets.env alone."""
+def _listen(settings: "Settings") -> Plan:
+    """On every address, as a server that binds to one does not start where the network comes up later; who may come in, the firewall and the grants say."""
+    if not settings.database_clients:
+        return ()
+    if settings.db.kind == "postgresql":
+        return (Run(("sh", "-c", LISTEN), unless=("sh", "-c", LISTENS), label="PostgreSQL listens for other hosts"),)
+    restart = f"{UNITS['mariadb']}.restart"
+    return (File("/etc/mysql/mariadb.conf.d/90-decant.cnf", "[mysqld]\nbind-address = 0.0.0.0\n", notify=(restart,)), Notify(restart))
+
+
+def create(settings: "Settings", url: "Secret | None" = None) -> Plan:
+    """The application's database and account; the password is made on the server and stands in shared/secrets.env alone.
+
+    On an app host without a database `url`, JSON-escaped, is the one of the host that has it: what runs takes it over.
+    """
     if not settings.has_server:
         return ()
+    if not settings.is_db:
+        variable = Variable(settings.paths.secrets, settings.db.variable, f"root:{settings.app.name}", url) if url and settings.is_app else None
+        restart = ("sh", f"{settings.paths.procedures}/restart.sh", settings.paths.root)
+        return (Together((variable,), validate=restart, label="check of the application with the database's password"),) if variable else ()
     command = ("sh", "-c", CREATE, "create", settings.paths.root, *action(settings, "create"))
     return (Run(command, unless=action(settings, "created"), label=f"database {settings.database_name} and its account"),)
 

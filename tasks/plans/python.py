@@ -17,6 +17,8 @@ DISTRIBUTION = {"bullseye": "3.9", "bookworm": "3.11", "trixie": "3.13", "jammy"
 def packages(settings: "Settings", facts: "Facts") -> tuple[str, ...]:
     """Return the Debian packages of the interpreter: python3 always, as the procedures run on it, and another one where the distribution has it."""
     wanted = settings.python.version
+    if not settings.is_app:
+        return ("python3",)
     own = ("python3", "python3-venv")
     return own if is_distributions(settings, facts) or wanted not in facts.pythons else (*own, f"python{wanted}", f"python{wanted}-venv")
 
@@ -28,7 +30,7 @@ def install(settings: "Settings", facts: "Facts") -> Plan:
 
 def managed(settings: "Settings", facts: "Facts") -> Plan:
     """Uv's build of the wanted Python, where the distribution has none of that version."""
-    if is_distributions(settings, facts) or settings.python.version in facts.pythons:
+    if not settings.is_app or is_distributions(settings, facts) or settings.python.version in facts.pythons:
         return ()
     provide = ("python3", "-I", f"{settings.paths.procedures}/environment.py", "python", settings.python.version)
     there = ("sh", "-c", 'test -x "$1"', "sh", f"/opt/decant/python/{settings.python.version}/bin/python3")
@@ -44,7 +46,7 @@ def is_distributions(settings: "Settings", facts: "Facts") -> bool:
 def refuse_unreachable(settings: "Settings", facts: "Facts") -> None:
     """Raise DeployError where the wanted Python cannot come onto the server, or mod_wsgi cannot take it."""
     wanted = settings.python.version
-    if is_distributions(settings, facts):
+    if not settings.is_app or is_distributions(settings, facts):
         return
     has = facts.python or facts.distro_python or DISTRIBUTION.get(facts.codename, "another one")
     if settings.wsgi.server == "mod_wsgi":

@@ -19,13 +19,18 @@ if TYPE_CHECKING:
 
 def contents(settings: "Settings", facts: "Facts") -> dict[str, tuple[bytes, int]]:
     """Return the files of a release's .deploy folder by name, each with its mode."""
+    sites = {
+        # For both proxies: the one in front may change without a release.
+        "nginx.conf": (render("nginx/release.conf.j2", settings).encode(), 0o644),
+        "apache.conf": (render("apache/release.conf.j2", settings).encode(), 0o644),
+    }
+    if not settings.is_app:
+        return {"server": (b"none\n", 0o644), **sites}
     given = variables(settings)
     found = {
         "server": (f"{settings.wsgi.server}\n".encode(), 0o644),
         **{name: (text.encode(), mode) for name, (text, mode) in stack.release_files(settings, facts.cores).items()},
-        # For both proxies: the one in front may change without a release.
-        "nginx.conf": (render("nginx/release.conf.j2", settings).encode(), 0o644),
-        "apache.conf": (render("apache/release.conf.j2", settings).encode(), 0o644),
+        **sites,
         "env": (dialect(given).encode(), 0o640),
         "with-env": (procedure("with-env"), 0o755),
     }
@@ -61,7 +66,7 @@ def preview(settings: "Settings", facts: "Facts") -> Plan:
 def prepare(settings: "Settings", id: str, rendered: bytes, kind: str = "git", source: str = "", commit: str = "", label: str = "") -> Plan:
     """Make a release ready. `kind`: git (the server fetches), tar (source.tar is sent along) or folder (already on the server)."""
     app, python = settings.app, settings.python
-    shared = [entry.rstrip("/") for entry in app.shared]
+    shared = [entry.rstrip("/") for entry in app.shared] if settings.is_app else []
     public = [entry for entry in shared if any(f"{entry}/".startswith(f"{folder.rstrip('/')}/") for folder in app.static.values())]
     values = {
         "root": settings.paths.root,
@@ -75,14 +80,14 @@ def prepare(settings: "Settings", id: str, rendered: bytes, kind: str = "git", s
         "rendered": hashlib.sha256(rendered + "\n".join(["", *shared, "", *public]).encode()).hexdigest(),
         "shared": "\n".join(shared),
         "public": "\n".join(public),
-        "server": settings.wsgi.server,
+        "server": stack.server(settings),
         "python": python.version,
         "installer": python.installer,
         "packages": "\n".join(python.packages),
         "driver": db.driver(settings),
         "refresh": str(python.refresh),
         "wsgi_app": settings.wsgi.app,
-        "migrate": app.migrate,
+        "migrate": app.migrate if settings.is_app else "",
     }
     return (Procedure("prepare", values, settings.paths.procedures),)
 

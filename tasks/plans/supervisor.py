@@ -42,7 +42,7 @@ def install(settings: "Settings", facts: "Facts") -> Plan:
         Unit(f"{name}.service", enabled=False, running=False),
         Unit(f"{name}.socket", enabled=False, running=False),
         *(Absent(path) for path in paths.units),
-        File(paths.listen, f"{settings.wsgi.bind or paths.socket}\n"),
+        File(paths.listen, f"{settings.bind or paths.socket}\n"),
         File(paths.program, render("supervisor/program.j2", settings)),
     )
     return (

@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.core.errors import SettingsError
-from tasks.core.steps import Directory, File, Firewall, Notify, Packages, Plan, Run, Step, Together, User
+from tasks.core.errors import DeployError, SettingsError
+from tasks.core.steps import Directory, File, Firewall, Notify, Packages, Plan, Reachable, Run, Step, Together, User
 from tasks.core.templates import render
 from tasks.plans import db, python, stack
 
@@ -29,7 +29,7 @@ def packages(settings: "Settings", facts: "Facts") -> Plan:
     """Every Debian package of the chosen stack, in one step: one run of apt."""
     names = [*python.packages(settings, facts), *stack.packages(settings), *db.packages(settings), "ca-certificates", *settings.system.packages]
     names += ["git"] if settings.app.is_git else ["rsync"]
-    names += ["ufw"] if firewall(settings, facts) else []
+    names += ["ufw"] if stack.reachable(settings) or firewall(settings, facts) else []
     return (Packages(tuple(dict.fromkeys(names))),)
 
 
@@ -84,7 +84,7 @@ def ports(settings: "Settings", facts: "Facts") -> tuple[str, ...]:
 
 def strangers(settings: "Settings", facts: "Facts") -> tuple[str, ...]:
     """What listens publicly on the server and is neither ssh nor ours; a firewall would cut it off."""
-    known = {*ports(settings, facts), *CLIENTS}
+    known = {*ports(settings, facts), *CLIENTS, *(f"{port}/tcp" for _, port in stack.reachable(settings))}
     known |= {port for manifest in facts.manifests for port in manifest.get("ports", ())}
     found = []
     for listener in facts.listeners:
@@ -95,11 +95,20 @@ def strangers(settings: "Settings", facts: "Facts") -> tuple[str, ...]:
 
 
 def firewall(settings: "Settings", facts: "Facts") -> Plan:
-    """Ufw with our ports; with "auto" not where a stranger listens, whom it would cut off."""
-    wanted = settings.system.firewall
-    if wanted is False or (wanted == "auto" and strangers(settings, facts)):
+    """Ufw with our ports; with "auto" not where a stranger listens, whom it would cut off.
+
+    Raises DeployError for such a server where a port is for the application's other hosts alone.
+    """
+    wanted, private = settings.system.firewall, stack.reachable(settings)
+    cut_off = strangers(settings, facts) if wanted == "auto" else ()
+    if cut_off and private:
+        raise DeployError(
+            f"system.firewall: something else than ssh and us listens publicly on this server ({', '.join(cut_off)}), so that no firewall was put up, and without it "
+            f"everybody could reach what is for the application's other hosts alone: add these ports to system.allow, or cut them off with system.firewall = true"
+        )
+    if wanted is False or cut_off:
         return ()
-    return (Packages(("ufw",)), Firewall(ports(settings, facts)))
+    return (Packages(("ufw",)), Reachable(private), Firewall(ports(settings, facts)))
 
 
 def harden(settings: "Settings") -> Plan:

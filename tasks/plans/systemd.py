@@ -32,7 +32,7 @@ def install(settings: "Settings", facts: "Facts") -> Plan:
     files = (
         Run(("supervisorctl", "stop", f"{name}:*"), unless=there, label=f"supervisor lets go of {name}"),
         Absent(paths.program),
-        File(paths.listen, f"{settings.wsgi.bind or paths.socket}\n"),
+        File(paths.listen, f"{settings.bind or paths.socket}\n"),
         File(socket, render("systemd/socket.j2", settings, poll_limit=poll_limit)),
         File(service, render("systemd/service.j2", settings)),
     )
@@ -43,7 +43,7 @@ def start(settings: "Settings", facts: "Facts") -> Plan:
     """The socket is open, and where there is a release for it, the service runs."""
     name = settings.app.name
     enabled = (Unit(f"{name}.socket", enabled=True, running=True), Unit(f"{name}.service", enabled=True))
-    return enabled if facts.server in ("", "mod_wsgi") else (*enabled, Unit(f"{name}.service", running=True))
+    return enabled if facts.server in ("", "mod_wsgi", "none") else (*enabled, Unit(f"{name}.service", running=True))
 
 
 def stop(settings: "Settings") -> Plan:

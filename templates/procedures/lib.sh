@@ -45,7 +45,7 @@ in_release() { # in_release RELEASE COMMAND...: run with a release's environment
 
 look() { # look RELEASE yes|no: import its callable; with yes find code_heads and database_heads, comma-separated. Ends the procedure if it cannot
     external=
-    [ "$db_kind" != external ] || external=${db_variable:?}
+    case $db_kind in external | remote) external=${db_variable:?} ;; esac
     found=$(in_release "$1" timeout 120 "$releases/$1/.deploy/venv/bin/python" "$procedures/look.py" "${wsgi_app:?}" "$2" "$external" 2>"${here:?}/errors")
     code=$?
     cat "$here/errors"
@@ -82,12 +82,16 @@ state_of() { # state_of RELEASE
 }
 
 ask_health() { # ask_health WHERE TIMEOUT [PROTOCOL [SCHEME]]: ask a socket, an address or the proxy; prints why it is not well
+    # On an app host without a proxy the application itself is what visitors get.
+    if [ "$1" = proxy ] && [ "$(proxy)" = none ]; then
+        set -- "$(cat "$procedures/listen")" "$2" "$([ "$(server_of_current)" != uwsgi ] || echo uwsgi)"
+    fi
     python3 -I "$procedures/health.py" "$1" "$health_path" "$health_host" "$health_status" "$2" "${4:-$(scheme)}" "${3:-http}"
 }
 
 ask_service() { # ask_service TIMEOUT: ask the application itself, without a proxy where it has a socket of its own
     case $(server_of_current) in
-    mod_wsgi) ask_health proxy "$1" ;;
+    mod_wsgi | none) ask_health proxy "$1" ;;
     uwsgi) ask_health "$(cat "$procedures/listen")" "$1" uwsgi ;;
     *) ask_health "$(cat "$procedures/listen")" "$1" ;;
     esac
@@ -131,6 +135,7 @@ trust() { # trust FOLDER: let certbot believe the authorities of private ACME se
 
 can_serve() { # can_serve RELEASE: is this server set up for the WSGI server that the release wants?
     case $(cat "$releases/$1/.deploy/server"):$(manager):$(proxy) in
+    none:*) ;;
     mod_wsgi:*:apache2) [ -e /etc/apache2/mods-enabled/wsgi.load ] ;;
     mod_wsgi:*:nginx | *:none:*) false ;;
     esac
@@ -171,13 +176,28 @@ stop_service() { # stop_service: end every process of the application when it ha
 
 start_service() { # start_service yes|no: start what current leads to, and wait until systemd has it, or do not
     case $(server_of_current):$(manager) in
-    :* | mod_wsgi:*) ;; # Apache's daemon processes are there, and wait in the gate
+    :* | none:*) ;;
+    mod_wsgi:*) ;; # Apache's daemon processes are there, and wait in the gate
     *:systemd)
         systemctl start "$name.socket"
         if [ "$1" = yes ]; then systemctl start "$name.service"; else systemctl start --no-block "$name.service"; fi ;;
     *:supervisor) supervisorctl start "$name:0" "$name:1" ;;
     *) false ;;
     esac
+}
+
+from_others() { # from_others -I|-D: the firewall's rule by which new connections from other hosts are refused, while what has come in is answered
+    [ -e "$procedures/listen" ] || return 1
+    iptables -w "$1" INPUT ! -i lo -p tcp --syn --dport "$(sed 's/.*://' "$procedures/listen")" -m comment --comment "decant $name" -j REJECT --reject-with tcp-reset 2>/dev/null
+}
+
+turn_away() { # turn_away: on an app host without a proxy, have the web hosts ask the other app hosts
+    from_others -I
+    sleep 0.2 # what has just come in is taken up
+}
+
+welcome() { # welcome: new connections come in again
+    while from_others -D; do :; done
 }
 
 shut_door() { # shut_door: the proxy answers 503 and Retry-After instead of handing requests on
@@ -202,12 +222,14 @@ reload_proxy() { # reload_proxy: a reload closes the idle connections of visitor
 
 site_differs() { # site_differs RELEASE RELEASE: has the proxy to read its configuration anew between the two?
     case $(proxy) in
-    nginx) ! cmp -s "$releases/$1/.deploy/nginx.conf" "$releases/$2/.deploy/nginx.conf" ;;
-    apache2)
-        ! cmp -s "$releases/$1/.deploy/apache.conf" "$releases/$2/.deploy/apache.conf" ||
-            ! cmp -s "$releases/$1/.deploy/daemon.conf" "$releases/$2/.deploy/daemon.conf" ;;
+    nginx) file_differs "$1" "$2" nginx.conf ;;
+    apache2) file_differs "$1" "$2" apache.conf || file_differs "$1" "$2" daemon.conf ;;
     *) false ;;
     esac
+}
+
+file_differs() { # file_differs RELEASE RELEASE NAME: one that neither of them has does not
+    ! cmp -s "$releases/$1/.deploy/$3" "$releases/$2/.deploy/$3" && { [ -e "$releases/$1/.deploy/$3" ] || [ -e "$releases/$2/.deploy/$3" ]; }
 }
 
 # --- the release window ---------------------------------------------------------------------------------------------------------------

@@ -77,12 +77,15 @@ class MariaDB(Engine):
     def created(self) -> bool:
         """Tell whether the application can log in with its URL, and has its grants."""
         login = self.login()
-        return login is not None and self.url_fits() and self.exists() and _can_log_in(login) and self._granted()
+        if login is None or not self.url_fits() or not self.exists() or not _can_log_in(login) or self._let_in() != set(self.clients):
+            return False
+        proof = _proof(login.password)
+        passwords = (proof in _sql(f"SHOW CREATE USER '{self.user}'@'{client}'")[0] for client in self.clients)
+        return all(self._granted(place) for place in self._places()) and all(passwords)
 
     def create(self) -> None:
         """Make database and user; the password in secrets.env is the one that counts, also when it was changed there by hand."""
         wait_for(lambda: _sql("SELECT 1"))
-        account = f"'{self.user}'@'localhost'"
         there = bool(_sql(f"SELECT 1 FROM mysql.user WHERE user = '{self.user}' AND host = 'localhost'"))
         _sql(f"DROP DATABASE IF EXISTS `{self.name}_decant_new`")  # what a trial restore left that was cut off
         if not self.url_fits() and (there or self.exists()):
@@ -91,14 +94,16 @@ class MariaDB(Engine):
                 f"MariaDB has {what} already, and {self.secrets} has no {self.conf['db_variable']} for it: choose another db.name and db.user, or put the URL there"
             )
         login = self.keep_url()
-        # The hash, not the password: no log of the server can have it.
-        proof = "*" + hashlib.sha1(hashlib.sha1(login.password.encode()).digest()).hexdigest().upper()  # noqa: S324  # what MariaDB stores
-        _sql(
-            f"CREATE DATABASE IF NOT EXISTS `{self.name}` CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci",
-            f"CREATE USER IF NOT EXISTS {account} IDENTIFIED VIA mysql_native_password USING '{proof}'",
-            f"ALTER USER {account} IDENTIFIED VIA mysql_native_password USING '{proof}'",
-            f"GRANT ALL PRIVILEGES ON `{_like(self.name)}`.* TO {account}",
-        )
+        proof = _proof(login.password)
+        _sql(f"CREATE DATABASE IF NOT EXISTS `{self.name}` CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci")
+        for account in (f"'{self.user}'@'{place}'" for place in self._places()):
+            _sql(
+                f"CREATE USER IF NOT EXISTS {account} IDENTIFIED VIA mysql_native_password USING '{proof}'",
+                f"ALTER USER {account} IDENTIFIED VIA mysql_native_password USING '{proof}'",
+                f"GRANT ALL PRIVILEGES ON `{_like(self.name)}`.* TO {account}",
+            )
+        _sql(*(f"DROP USER IF EXISTS '{self.user}'@'{gone}'" for gone in self._let_in() - set(self.clients)))
+        self._note.write_text("".join(f"{client}\n" for client in self.clients), encoding="utf-8")
         if not _can_log_in(login):
             raise Failure(
                 f"{self.user} cannot log in to MariaDB at {login.host}, although account and password are there: see skip_name_resolve and bind_address"
@@ -106,15 +111,30 @@ class MariaDB(Engine):
 
     def drop(self) -> None:
         """Remove database and user."""
-        _sql(f"DROP DATABASE IF EXISTS `{self.name}`", f"DROP DATABASE IF EXISTS `{self.name}_decant_new`", f"DROP USER IF EXISTS '{self.user}'@'localhost'")
+        _sql(f"DROP DATABASE IF EXISTS `{self.name}`", f"DROP DATABASE IF EXISTS `{self.name}_decant_new`", *self._drops())
 
     def shell(self) -> None:
         """Become mariadb, as the application's user."""
         login = cast("Login", self.login())
         os.execvp("mariadb", ["mariadb", f"--defaults-extra-file={held(_options(login))}", "--default-character-set=utf8mb4", login.name])
 
-    def _granted(self) -> bool:
-        grants = run(*ADMIN, "--raw", text=f"SHOW GRANTS FOR '{self.user}'@'localhost';\n").splitlines()
+    @property
+    def _note(self) -> Path:
+        """The file of the addresses that were let in: what somebody granted by hand is left alone."""
+        return self.root / "procedures/clients"
+
+    def _let_in(self) -> set[str]:
+        return set(self._note.read_text(encoding="utf-8").split()) if self._note.exists() else set()
+
+    def _places(self) -> tuple[str, ...]:
+        """Return where the account logs in from."""
+        return ("localhost", *self.clients)
+
+    def _drops(self) -> list[str]:
+        return [f"DROP USER IF EXISTS '{self.user}'@'{place}'" for place in {*self._places(), *self._let_in()}]
+
+    def _granted(self, place: str) -> bool:
+        grants = run(*ADMIN, "--raw", text=f"SHOW GRANTS FOR '{self.user}'@'{place}';\n").splitlines()
         return any(line.startswith(f"GRANT ALL PRIVILEGES ON `{_like(self.name)}`.*") for line in grants)
 
     def _empty_of_others(self) -> None:
@@ -127,6 +147,11 @@ class MariaDB(Engine):
             if time.monotonic() > deadline:
                 raise Failure(f"connections to {self.name} do not end: {', '.join(found)}")
             time.sleep(0.2)
+
+
+def _proof(password: str) -> str:
+    """Return what MariaDB stores for a password: so no log of the server can have the password itself."""
+    return "*" + hashlib.sha1(hashlib.sha1(password.encode()).digest()).hexdigest().upper()  # noqa: S324
 
 
 def _sql(*statements: str, check: bool = True) -> list[str]:

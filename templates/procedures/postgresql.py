@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 from typing import cast
 
-from engine import COUNTED, Engine, Failure, Login, held, private_file, run, wait_for
+from engine import COUNTED, Engine, Failure, Login, held, private_file, run, sync, wait_for
 
 AS_ADMIN = ("runuser", "-u", "postgres", "--")
 PSQL = (*AS_ADMIN, "psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1")
@@ -78,7 +78,7 @@ class PostgreSQL(Engine):
         """Tell whether the application can log in with its URL, and owns its database."""
         login = self.login()
         owned = _sql(f"SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = '{self.name}'")
-        return login is not None and self.url_fits() and owned == [self.user] and _can_log_in(login)
+        return login is not None and self.url_fits() and owned == [self.user] and _can_log_in(login) and self._let_in() == self._rules()
 
     def create(self) -> None:
         """Make user and database; the password in secrets.env is the one that counts, also when it was changed there by hand."""
@@ -95,6 +95,7 @@ class PostgreSQL(Engine):
         if not self.exists():
             _create(self.name, self.user)
         _sql(f'ALTER DATABASE "{self.name}" OWNER TO "{self.user}"', f'REVOKE CONNECT, TEMPORARY ON DATABASE "{self.name}" FROM PUBLIC')
+        self._let(self._rules())
         if not _can_log_in(login):
             raise Failure(f"{self.user} cannot log in to PostgreSQL at {login.host}, although role and password are there: see pg_hba.conf")
 
@@ -105,11 +106,37 @@ class PostgreSQL(Engine):
             _end_connections(self.name)
         leftovers = (f'DROP DATABASE IF EXISTS "{self.name}_decant_{which}"' for which in ("new", "old"))
         _sql(f'DROP DATABASE IF EXISTS "{self.name}"', *leftovers, f'DROP ROLE IF EXISTS "{self.user}"')
+        self._let([])
 
     def shell(self) -> None:
         """Become psql, as the application's user."""
         login = cast("Login", self.login())
         os.execvpe("psql", ["psql", *_connection(login)], {**os.environ, "PGPASSFILE": held(_passfile(login))})
+
+    def _rules(self) -> list[str]:
+        """Return the lines of pg_hba.conf that let other hosts' application in."""
+        return [f"host {self.name} {self.user} {client}/32 scram-sha-256{self._mark}" for client in self.clients]
+
+    @property
+    def _mark(self) -> str:
+        return f" # decant {self.conf['name']}"
+
+    def _let_in(self) -> list[str]:
+        return [line for line in _hba().read_text(encoding="utf-8").splitlines() if line.endswith(self._mark)]
+
+    def _let(self, rules: list[str]) -> None:
+        """Make these our lines in pg_hba.conf, after everybody else's."""
+        if self._let_in() == rules:
+            return
+        path = _hba()
+        kept = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.endswith(self._mark)]
+        new = path.with_name("pg_hba.conf.decant-new")
+        new.write_text("".join(f"{line}\n" for line in (*kept, *rules)), encoding="utf-8")
+        shutil.copystat(path, new)
+        shutil.chown(new, path.owner(), path.group())
+        sync(new)
+        new.rename(path)
+        _sql("SELECT pg_reload_conf()")
 
     def _fill(self, name: str, file: Path) -> None:
         """Restore a dump into a new database.
@@ -154,6 +181,10 @@ class PostgreSQL(Engine):
 def _sql(*statements: str, database: str = "postgres") -> list[str]:
     """Run statements as postgres and return the lines of their results."""
     return run(*PSQL, "-d", database, text="".join(f"{statement};\n" for statement in statements)).splitlines()
+
+
+def _hba() -> Path:
+    return Path(_sql("SHOW hba_file")[0])
 
 
 def _create(name: str, owner: str) -> None:

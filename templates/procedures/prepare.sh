@@ -1,7 +1,7 @@
 # shellcheck shell=sh
 # Make a release ready while the old one serves: fetch, export, environment, import, pending migrations and, where none wait, a smoke test.
 # Parameters: root, id (TIME part of the release's name), kind (git, tar, folder; known: nothing was sent, as a release of this commit may be there), source, ref, commit and label (known for what was sent),
-# subdir, rendered (a digest of the files below), shared (a path a line), public (those of them that the proxy serves), server, python, installer,
+# subdir, rendered (a digest of the files below), shared (a path a line), public (those of them that the proxy serves), server (none: the application does not run here), python, installer,
 # packages, driver (of the database: its module, and what brings it), refresh, wsgi_app, migrate (auto, a command, or nothing), dotenv.
 # The release's rendered files are beside the parameters, in deploy.tar; a source that was sent is source.tar, or the folder itself.
 # Tells: result (current, prepared, absent), release, old, commit, pending, heads.
@@ -55,6 +55,7 @@ environment() { # environment digest|build TREE COMMIT: the digest of the tree's
 already_current() { # the serving release has the same code, files and environment
     wait
     [ -n "$old" ] && [ "$(state_of "$old")" = good ] && [ "$(cat "$releases/$old/.deploy/identity" 2>/dev/null)" = "$identity" ] || return 1
+    [ "$server" != none ] || return 0
     digest=$(cat "$here/digest") && [ -n "$digest" ] && [ "$(basename "$(readlink "$releases/$old/.deploy/venv")")" = "$digest" ]
 }
 
@@ -109,7 +110,7 @@ assemble() ( # assemble: the release in its unfinished folder, all of it or an e
     mkdir -m 0755 "$part/.deploy" || fail "the repository has a file or folder .deploy, which is this tool's own name"
     tar -xf "$here_files/deploy.tar" -C "$part/.deploy" --no-same-owner
     chown root:root "$part/.deploy"/*
-    chown "root:$user" "$part/.deploy/env"
+    [ "$server" = none ] || chown "root:$user" "$part/.deploy/env"
     printf '%s\n' "$subdir" >"$part/.deploy/folder"
     printf '%s\n' "$commit" >"$part/.deploy/commit"
     printf '%s\n' "$label" >"$part/.deploy/label"
@@ -141,7 +142,7 @@ look_inside() { # look_inside: import the callable with the production variables
 [ ! -e "$transition" ] || sh "$procedures/gate.sh" "$root" || fail "a window that was cut off could not be put back: the last lines say why"
 old=$(basename "$(readlink "$root/current")")
 # Beside the fetch: which environment would the serving release get today?
-[ -z "$old" ] || environment digest "$releases/$old" "$(cat "$releases/$old/.deploy/commit")" >"$here/digest" &
+[ -z "$old" ] || [ "$server" = none ] || environment digest "$releases/$old" "$(cat "$releases/$old/.deploy/commit")" >"$here/digest" &
 case $kind in git)
     fetch
     resolve ;;
@@ -167,16 +168,22 @@ if ! prepared_before; then
     assemble # not in a condition, where sh would forget its `set -e`
     code=$?
     [ $code -eq 0 ] || fail "$(tail -n 1 "$here/log")"
-    say "environment of $label"
-    digest=$(environment build "$part" "$commit") || fail "the environment could not be made: $(tail -n 1 "$here/log")"
-    ln -s "$root/venvs/$digest" "$part/.deploy/venv" || fail "the environment could not be linked"
+    if [ "$server" != none ]; then
+        say "environment of $label"
+        digest=$(environment build "$part" "$commit") || fail "the environment could not be made: $(tail -n 1 "$here/log")"
+        ln -s "$root/venvs/$digest" "$part/.deploy/venv" || fail "the environment could not be linked"
+    fi
     { mv -T "$part" "$releases/$release" && sync -f "$releases"; } || fail "the release could not be given its name"
 fi
 # From here a failure leaves no release behind: it never served.
 part=$releases/$release
-look_inside
-say "imported $wsgi_app of $label; migration pending: $pending"
-if [ $pending = no ]; then
+pending=no code_heads='' database_heads=''
+# On a host with the proxy alone there are only the files that it serves itself.
+if [ "$server" != none ]; then
+    look_inside
+    say "imported $wsgi_app of $label; migration pending: $pending"
+fi
+if [ $pending = no ] && [ "$server" != none ]; then
     said=$(smoke "$release") || { printf '%s\n' "$said"; fail "the release is not well on a private socket: $(printf '%s\n' "$said" | head -n 1)"; }
 fi
 part=''

@@ -33,5 +33,6 @@ fi
 flock -u 9
 start_service no
 open_door
+welcome
 # Only then: a reload closes the idle connections of visitors.
 [ $reload = no ] || ! check_proxy || reload_proxy

@@ -32,7 +32,7 @@ systemd)
         fail "systemd does not take $name: systemctl status $name.socket"
     fi
     case $(server_of_current) in
-    '' | mod_wsgi) ;;
+    '' | mod_wsgi | none) ;;
     *) systemctl restart "$name.service" || fail "$name.service does not start: journalctl -u $name" ;;
     esac ;;
 esac

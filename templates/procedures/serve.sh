@@ -10,7 +10,7 @@ root=$1
 
 sh "$procedures/gate.sh" "$root" 0</dev/null || { sleep 1; exit 1; }
 # Before the first release, and while Apache serves the application itself, there is nothing to start.
-case $(server_of_current) in '' | mod_wsgi) exec sleep infinity ;; esac
+case $(server_of_current) in '' | mod_wsgi | none) exec sleep infinity ;; esac
 umask 027
 export LISTEN_PID=$$ LISTEN_FDS=1
 exec setpriv --reuid="$user" --regid="$user" --init-groups --no-new-privs -- \

@@ -279,6 +279,19 @@ apply_generated() {
     mv -fT "$1.decant-new" "$1"
 }
 
+check_variable() { # PATH NAME OWNER:GROUP VALUE_FILE: a variable has the given value
+    check_generated "$1" "$2" "$3" && grep -qxF "$2=\"$(cat "$here/files/$4")\"" "$1"
+}
+show_variable() { tell diff "$1: $2 gets another value (secret)"; }
+apply_variable() {
+    umask 077
+    { grep -v "^$2=" "$1" 2>/dev/null || true; } >"$1.decant-new"
+    printf '%s="%s"\n' "$2" "$(cat "$here/files/$4")" >>"$1.decant-new"
+    chown "$3" "$1.decant-new"
+    chmod 0640 "$1.decant-new"
+    mv -fT "$1.decant-new" "$1"
+}
+
 # --- accounts, units, firewall --------------------------------------------------------------------------------------------------------
 
 check_user() { # NAME HOME
@@ -323,6 +336,23 @@ apply_firewall() {
     for rule in "$@"; do ufw allow "$rule"; done
     ufw --force enable
     systemctl enable -q --now ufw
+}
+
+# What ufw keeps of a rule: its comment in hexadecimal.
+ours_in_ufw() { # `ADDRESS PORT` of what the firewall lets in for the application's other hosts
+    mark=$(printf 'decant %s' "$app" | od -An -v -tx1 | tr -d ' \n')
+    sed -n "s/^### tuple ### allow tcp \([0-9]*\) [^ ]* any \([^ ]*\) in comment=$mark\$/\2 \1/p" /etc/ufw/user.rules 2>/dev/null
+}
+
+check_reachable() { # 'ADDRESS PORT'...: the firewall lets these in for the application, and no others
+    [ "$(ours_in_ufw | sort)" = "$(printf '%s\n' "$@" | sort)" ]
+}
+show_reachable() { tell diff "for the application's other hosts the firewall lets in: $(printf '%s, ' "$@")"; }
+apply_reachable() {
+    ours_in_ufw | while read -r address port; do
+        printf '%s\n' "$@" | grep -qxF "$address $port" || ufw delete allow proto tcp from "$address" to any port "$port"
+    done
+    for pair in "$@"; do ufw allow proto tcp from "${pair% *}" to any port "${pair#* }" comment "decant $app"; done
 }
 
 # --- commands, notifications, procedures ----------------------------------------------------------------------------------------------

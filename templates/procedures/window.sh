@@ -3,7 +3,7 @@
 # of its own, so that neither a dead client nor a cut network is part of it.
 # Arguments: the application's folder, the window's id. Parameters in log/ID.params: old, new, smoked (yes: prepare asked the new release for
 # health, and nothing comes between), migrate (a shell command or nothing), migrate_in (the release whose code runs it), migrate_timeout,
-# dump_wanted, restore (a dump to put in, or nothing), hold, rolled_back, about.
+# dump_wanted, restore (a dump to put in, or nothing), hold, rolled_back, drain (yes: meanwhile the web hosts ask other app hosts), about.
 #
 # Until the transition record is removed (the commit point) any end of this script, also a kill or a power cut, is undone by put_back,
 # called here, in recover.sh or in gate.sh. Every child inherits the gate's lock (descriptor 9), so nobody starts the application or
@@ -82,6 +82,11 @@ if [ -n "$old" ] && { ! cmp -s "$releases/$old/.deploy/server" "$releases/$new/.
     shut_door
 fi
 
+if [ "${drain:-no}" = yes ]; then
+    stage "drain: the web hosts ask the other app hosts"
+    trap welcome EXIT
+    turn_away
+fi
 stage stop
 stop_service || give_up "the application could not be stopped"
 if [ -n "$migrate$restore" ]; then

@@ -86,7 +86,7 @@ def test_hosts_switch_in_batches(batch: str, hosts: int, size: int) -> None:
 def test_a_key_is_written_as_it_stood_between_its_quotes(monkeypatch: pytest.MonkeyPatch) -> None:
     made = fleet("a", "b")
     stored = {"a": 'SECRET_KEY="x\\"y\\\\z"\n', "b": ""}
-    settings = SimpleNamespace()
+    settings = SimpleNamespace(is_app=True)
     hosts: dict[str, Any] = {
         name: SimpleNamespace(name=name, settings=settings, paths=SimpleNamespace(secrets="/s"), read=lambda *_, name=name: stored[name], output=Output(name))
         for name in "ab"
@@ -100,7 +100,7 @@ def test_a_key_is_written_as_it_stood_between_its_quotes(monkeypatch: pytest.Mon
 
 def test_a_migration_of_a_shared_database_needs_rolling() -> None:
     made = fleet("a", "b")
-    hosts: dict[str, Any] = {name: SimpleNamespace(settings=SimpleNamespace(db=SimpleNamespace(kind="external"))) for name in "ab"}
+    hosts: dict[str, Any] = {name: SimpleNamespace(settings=SimpleNamespace(shares_database=True)) for name in "ab"}
     ready = {name: Prepared("new", "old", "c", "c", False, True) for name in "ab"}
     with pytest.raises(DeployError, match="--rolling"):
         rollout._shared(made, hosts, ready, Rollout())

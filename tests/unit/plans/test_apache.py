@@ -44,13 +44,14 @@ def test_a_release_tells_how_it_is_spoken_to() -> None:
     def text(**wsgi: Any) -> str:
         return render("apache/release.conf.j2", settings(wsgi={"app": "a:b", **wsgi}, proxy={"kind": "apache"}))
 
-    assert 'ProxyPass "/" "${decant_shop_http}" retry=0 disablereuse=on timeout=690' in text()
-    assert 'ProxyPass "/" "${decant_shop_uwsgi}" retry=0' in text(server="uwsgi")
+    assert 'ProxyPass "/" "${decant_shop_http}" ${decant_shop_options}' in text()
+    assert 'ProxyPass "/" "${decant_shop_uwsgi}" ${decant_shop_options}' in text(server="uwsgi")
     assert 'WSGIScriptAlias "/" "/srv/shop/procedures/application.wsgi"' in text(server="mod_wsgi")
 
 
 def test_the_site_tells_where_the_application_listens() -> None:
     assert 'Define decant_shop_http "unix:/run/shop/shop.sock|http://shop/"\nDefine decant_shop_uwsgi "unix:/run/shop/shop.sock|uwsgi://shop/"' in site()
+    assert 'Define decant_shop_options "retry=0 connectiontimeout=690 disablereuse=on timeout=690"' in site()
     assert 'Define decant_shop_http "http://127.0.0.1:5000/"' in site(wsgi={"app": "a:b", "bind": "127.0.0.1:5000"})
 
 
