@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import tasks.system
-from tasks.core import certificate, flow, rollout, templates
+from tasks.core import certificate, flow, rollout, templates, together
 from tasks.core.connection import UNEXPECTED
 from tasks.core.errors import DeployError
 from tasks.core.fleet import Fleet
@@ -39,6 +39,7 @@ def deploy(fleet: Fleet, batch: str = "", keep_going: bool = False, rolling: boo
     with _told(fleet, hosts, json) as outcomes:
         fleet.each(_can_begin, hosts)
         fleet.need_all(rollout.NOTHING, keep_going)
+        together.resolve(fleet, hosts)
         with rollout.locked(fleet, hosts, "deploy", keep_going):
             key = rollout.secret_key(fleet, hosts, keep_going)
             fleet.each(certificate.believe, hosts)
@@ -50,9 +51,8 @@ def deploy(fleet: Fleet, batch: str = "", keep_going: bool = False, rolling: boo
             beside = lambda host: (*app.claim(host.settings), *system.packages(host.settings, host.facts))  # noqa: E731
             outcomes.update(rollout.databases(fleet, hosts, lambda host: provision(host.settings, host.facts), beside, keep_going))
             urls = rollout.database_urls(fleet, hosts, keep_going)
-            serving = rollout.with_release(fleet, hosts)
-            rollout.run(fleet, serving, outcomes, "deploy", plan, before=lambda host: provision(host.settings, host.facts, key, urls.get(host.name)))
-            outcomes.update(fleet.each(lambda host: _finish(host, found[host.name], outcomes[host.name]), serving))
+            rollout.run(fleet, hosts, outcomes, "deploy", plan, before=lambda host: provision(host.settings, host.facts, key, urls.get(host.name)))
+            outcomes.update(fleet.each(lambda host: _finish(host, found[host.name], outcomes[host.name]), rollout.with_release(fleet, hosts)))
 
 
 @fleet_task(help={**ROLLOUT, **JSON})
@@ -62,13 +62,13 @@ def update(fleet: Fleet, batch: str = "", keep_going: bool = False, rolling: boo
     with _told(fleet, hosts, json) as outcomes:
         fleet.each(_can_update, hosts)
         fleet.need_all(rollout.NOTHING, keep_going)
+        together.resolve(fleet, hosts)
         with rollout.locked(fleet, hosts, "update", keep_going):
             if fleet.dry:
                 fleet.each(lambda host: flow.preview(host, compare=provision(host.settings, host.facts)), hosts)
                 return
-            serving = rollout.with_release(fleet, hosts)
-            rollout.run(fleet, serving, outcomes, "update", plan, compare=lambda host: provision(host.settings, host.facts))
-            for host in (hosts[name] for name in serving if name in outcomes):
+            rollout.run(fleet, hosts, outcomes, "update", plan, compare=lambda host: provision(host.settings, host.facts))
+            for host in rollout.with_release(fleet, hosts).values():
                 if certificate.missing(host):
                     host.output.line(f"there is no certificate for {', '.join(certbot.wanted(host.settings))} yet: fab -H {host.name} certbot.obtain")
 
@@ -87,11 +87,12 @@ def rollback(fleet: Fleet, to: str = "", downgrade: bool = False, restore: bool 
     with _told(fleet, hosts, json) as outcomes:
         fleet.each(lambda host: app.refuse_another_database(host.settings, host.facts), hosts)
         fleet.need_all("no host has switched")
+        together.resolve(fleet, hosts)
         with rollout.locked(fleet, hosts, "rollback"):
             targets = rollout.targets(fleet, hosts, to)
             if fleet.dry:
-                for name, host in hosts.items():
-                    host.output.line(f"would go back from {host.facts.current} to {targets[name]}; nothing was changed (--dry)")
+                for name, target in targets.items():
+                    hosts[name].output.line(f"would go back from {hosts[name].facts.current} to {target}; nothing was changed (--dry)")
                 return
             rollout.back(fleet, hosts, outcomes, targets, downgrade, restore)
 

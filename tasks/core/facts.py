@@ -23,6 +23,16 @@ class Window:
 
 
 @dataclass(frozen=True)
+class Party:
+    """This host's part in a window of several hosts that is not over: the window's name, `first` or `other`, how many answers it gave, and the last one."""
+
+    name: str
+    part: str
+    answers: int
+    answer: str
+
+
+@dataclass(frozen=True)
 class Facts:
     """What facts.sh found. Sizes are in MB, `listeners` are ADDRESS:PORT/PROTOCOL, `proxies` the units that run, `sites` paths of what is enabled in them.
 
@@ -66,6 +76,7 @@ class Facts:
     manifests: tuple[Any, ...] = ()
     releases: tuple[Release, ...] = ()
     windows: tuple[Window, ...] = ()
+    parties: tuple[Party, ...] = ()
     deploys: tuple[Any, ...] = ()
 
     @property
@@ -127,9 +138,15 @@ def parse(output: str) -> Facts:
         listeners=tuple(every("listener")),
         manifests=tuple(_documents(every("manifest"))),
         releases=tuple(Release(*line.split()[:3]) for line in every("release") if len(line.split()) > 1),
+        parties=tuple(_party(line) for line in every("party") if len(line.split()) > 3),
         windows=tuple(Window(*line.split(None, 1)) for line in every("window") if line),
         deploys=tuple(_documents(every("deploy"))),
     )
+
+
+def _party(line: str) -> Party:
+    name, part, answers, answer = line.split(None, 3)
+    return Party(name, part, int(answers) if answers.isdigit() else 0, answer)
 
 
 def _documents(lines: list[str]) -> list[Any]:

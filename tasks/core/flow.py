@@ -52,6 +52,10 @@ class Outcome:
 def locked(host: Host, what: str) -> Iterator[None]:
     """Hold the lock for a command; a window that is open is followed first, and how one ended that nobody waited for is said."""
     patience = 0.0
+    for party in host.facts.parties if not host.dry else ():
+        raise DeployError(
+            f"{host.name}: the window {party.name} over several hosts is open; end it by the command that opened it, on all of them: fab update, or fab deploy"
+        )
     for window in host.facts.windows:
         if not window.result and not host.dry:
             host.output.line(f"the release window {window.name} is open; following it")
@@ -101,13 +105,16 @@ def prepare(host: Host, id: str, before: Plan = (), compare: Plan = ()) -> tuple
 
 def switch(host: Host, what: str, new: str, old: str, **change: str) -> tuple[Report, dict[str, Any] | None]:
     """Open the window, with a prober beside it that counts what visitors lose; return its report and the prober's counts."""
-    settings, id = host.settings, new_id()
-    who = f"{getpass.getuser()}@{socket.gethostname()}"
-    plan = release.window(settings, id, what, who, old, new, **change)
-    with probed(host, bool(old) and settings.is_app and settings.is_web) as counts:
-        report = host.apply(plan)
-    host.apply(release.finish(settings, (id,)))
+    id = new_id()
+    with probed(host, bool(old) and host.settings.is_app and host.settings.is_web) as counts:
+        report = host.apply(window(host, id, what, new, old, **change))
+    host.apply(release.finish(host.settings, (id,)))
     return report, counts or None
+
+
+def window(host: Host, id: str, what: str, new: str, old: str, **change: str) -> Plan:
+    """Return the plan that opens a window, in the name of the person who runs this."""
+    return release.window(host.settings, id, what, f"{getpass.getuser()}@{socket.gethostname()}", old, new, **change)
 
 
 @contextlib.contextmanager
@@ -143,7 +150,7 @@ def switched(host: Host, what: str, prepared: Prepared, outcome: Outcome, drain:
     dump = _dump_wanted(host, prepared.pending)
     smoked = "no" if prepared.pending else "yes"
     report, counts = switch(host, what, prepared.release, prepared.old, migrate=migrate, dump_wanted=dump, smoked=smoked, drain=_yes_no(drain))
-    return _judge(host, report, replace(outcome, changed=outcome.changed + 1), counts, prepared.old)
+    return judge(host, report, replace(outcome, changed=outcome.changed + 1), counts, prepared.old)
 
 
 def untouched(host: Host, prepared: Prepared, why: str) -> Outcome:
@@ -163,7 +170,7 @@ def back(host: Host, prepared: Prepared, outcome: Outcome, why: str) -> Outcome:
         return replace(outcome, cause=stays)
     host.output.line(f"{why}: going back to {prepared.old}")
     report, counts = switch(host, "rollback", prepared.old, prepared.release, rolled_back="yes")
-    ended = _judge(host, report, Outcome(host.name, "", prepared.old), counts, prepared.release)
+    ended = judge(host, report, Outcome(host.name, "", prepared.old), counts, prepared.release)
     if ended.result == "good":
         ended = replace(ended, result="put back", cause=f"to {prepared.old}, as {why}")
     return ended
@@ -174,6 +181,8 @@ def way_back(host: Host, target: str, downgrade: bool, restore: bool) -> dict[st
 
     Raises DeployError where it does not fit the release and nobody said what to do.
     """
+    if not host.settings.is_app:
+        return {}
     report = host.apply((*app.scripts(host.settings), *release.heads(host.settings, host.facts, target)))
     return _database_change(host, target, report.values, downgrade, restore)
 
@@ -182,7 +191,7 @@ def rollback(host: Host, target: str, change: Mapping[str, str]) -> Outcome:
     """Go back to an older good release; `change` is the way back of its database."""
     current, found = host.facts.current, host.facts.release(target)
     report, counts = switch(host, "rollback", target, current, rolled_back="yes", **change)
-    return _judge(host, report, Outcome(host.name, "", target, found.commit if found else ""), counts, current)
+    return judge(host, report, Outcome(host.name, "", target, found.commit if found else ""), counts, current)
 
 
 def rollback_target(host: Host, to: str) -> str:
@@ -207,14 +216,14 @@ def migrate(host: Host) -> Outcome:
         host.output.line("no migration is pending")
         return Outcome(host.name, "current", current)
     report, counts = switch(host, "migrate", current, current, migrate=release.migrate_command(settings), dump_wanted=_dump_wanted(host, True))
-    return _judge(host, report, Outcome(host.name, "", current), counts, current)
+    return judge(host, report, Outcome(host.name, "", current), counts, current)
 
 
 def restore(host: Host, path: str) -> Outcome:
     """Put a dump in the place of the database, in a window of its own; what is there is dumped, and comes back if the release is not well with it."""
     current = host.facts.current
     report, counts = switch(host, "restore", current, current, restore=path, dump_wanted="yes")
-    outcome = _judge(host, report, Outcome(host.name, "", current), counts, current)
+    outcome = judge(host, report, Outcome(host.name, "", current), counts, current)
     if outcome.result == "good":
         at = host.apply(release.heads(host.settings, host.facts, current)).values
         if at.get("database_head") != at.get("target_head"):
@@ -250,7 +259,7 @@ def _prepared(report: Report) -> Prepared:
     return Prepared(**names, current=values.get("result") == "current", pending=values.get("pending") == "yes")
 
 
-def _judge(host: Host, report: Report, outcome: Outcome, counts: dict[str, Any] | None, old: str) -> Outcome:
+def judge(host: Host, report: Report, outcome: Outcome, counts: dict[str, Any] | None, old: str) -> Outcome:
     """Print the summary of a window and return how it ended."""
     prober = f"; {lost(counts)}" if counts else ""
     result, cause = report.values.get("result", "unknown"), report.values.get("cause", "")

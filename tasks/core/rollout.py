@@ -5,13 +5,13 @@ import json
 import math
 import re
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from urllib.parse import urlsplit
 
-from tasks.core import flow
+from tasks.core import flow, together
 from tasks.core.errors import DeployError
 from tasks.core.fleet import Fleet
 from tasks.core.flow import Outcome, Prepared
@@ -19,6 +19,7 @@ from tasks.core.host import Host
 from tasks.core.shell import Secret
 from tasks.core.steps import Plan
 from tasks.core.variables import generated, variables
+from tasks.plans import release
 
 NOTHING = "nothing was changed anywhere; mend it, or leave those hosts out of -H, or go on without them: --keep-going"
 NOT_SWITCHED = "no host has switched, each serves what it served; mend it, or go on without those hosts: --keep-going"
@@ -171,6 +172,7 @@ def run(
     A host that is not well ends it, unless --keep-going: those that had switched go back to what they served, where no migration ran.
     Raises DeployError when one could not be made ready: no host has switched then.
     """
+    everyone, hosts = hosts, with_release(fleet, hosts)
     began = {name: fleet.ended[name].seconds for name in hosts}
     for name, host in hosts.items():
         _refuse_other_protocol(name, host)
@@ -180,7 +182,7 @@ def run(
     ready = {name: found for name, (found, _) in prepared.items()}
     _refuse_different(hosts, {name: found.commit for name, found in ready.items()})
     outcomes.update({name: flow.ready(hosts[name], *found) for name, found in prepared.items()})
-    _switch(fleet, hosts, ready, outcomes, what, rollout)
+    _switch(fleet, everyone, ready, outcomes, what, rollout)
     outcomes.update(_timed(fleet, began, outcomes))
     for name, outcome in outcomes.items():
         if outcome.differs:
@@ -189,9 +191,11 @@ def run(
 
 def _switch(fleet: Fleet, hosts: Mapping[str, Host], ready: Mapping[str, Prepared], outcomes: dict[str, Outcome], what: str, rollout: Rollout) -> None:
     """Switch the hosts that are ready, batch after batch, with a prober on each web host that serves other hosts' application."""
-    batches = _batches(hosts, ready, rollout, shared=_shared(fleet, hosts, ready, rollout))
+    shared = [name for name, found in ready.items() if found.pending and hosts[name].settings.shares_database]
+    as_one = _as_one(fleet, hosts, ready, shared, rollout)
+    batches = _batches(hosts, ready, rollout, as_one, bool(shared))
     left = [name for batch in batches for name in batch]
-    with _watched(hosts, ready, outcomes, wanted=any(hosts[name].settings.visitors for name in left)):
+    with _watched(hosts, ready, outcomes, as_one, wanted=as_one or any(hosts[name].settings.visitors for name in left)):
         for batch in batches:
             left = [name for name in left if name not in batch]
             serving = [
@@ -199,8 +203,12 @@ def _switch(fleet: Fleet, hosts: Mapping[str, Host], ready: Mapping[str, Prepare
                 for name in ready
                 if name not in batch and name not in fleet.failed and (ready[name].current or outcomes[name].result == "good" or ready[name].old)
             ]
-            work = partial(_switched, what, [hosts[name] for name in serving])
-            outcomes.update(fleet.each(work, {name: (hosts[name], ready[name], outcomes[name]) for name in batch}))
+            if as_one and hosts[batch[0]].settings.is_app:
+                group = {name: hosts[name] for name in batch}
+                together.switch(fleet, database_server(hosts, batch), group, ready, outcomes, what, migrate=release.migrate_command(hosts[shared[0]].settings))
+            else:
+                work = partial(_switched, what, [hosts[name] for name in serving])
+                outcomes.update(fleet.each(work, {name: (hosts[name], ready[name], outcomes[name]) for name in batch}))
             bad = [name for name in batch if name in fleet.failed or outcomes[name].result == "failed"]
             if bad and not rollout.keep_going:
                 why = f"{', '.join(bad)} failed"
@@ -210,7 +218,7 @@ def _switch(fleet: Fleet, hosts: Mapping[str, Host], ready: Mapping[str, Prepare
                 return
 
 
-def _batches(hosts: Mapping[str, Host], ready: Mapping[str, Prepared], rollout: Rollout, shared: bool) -> list[list[str]]:
+def _batches(hosts: Mapping[str, Host], ready: Mapping[str, Prepared], rollout: Rollout, as_one: bool, shared: bool) -> list[list[str]]:
     """Return the hosts that have to switch, in the order in which they do.
 
     Web hosts without the application come first, as new pages want new static files; before the application's first release they come last, as they are
@@ -219,10 +227,12 @@ def _batches(hosts: Mapping[str, Host], ready: Mapping[str, Prepared], rollout: 
     waiting = [name for name, found in ready.items() if not found.current]
     apps = [name for name in waiting if hosts[name].settings.is_app]
     webs = [name for name in waiting if name not in apps]
-    # Where nothing serves yet there is nobody to keep serving; and a shared database is migrated by one host at a time.
+    # Where nothing serves yet there is nobody to keep serving; and a shared database is migrated by one host at a time, if not for all together.
     fresh = not any(ready[name].old for name in apps)
     size = rollout.size(len(apps)) if not fresh else len(apps)
-    if shared:
+    if as_one:
+        size = len(apps)
+    elif shared:
         size = 1
     cut = [apps[:1], apps[1:]] if shared and fresh else [apps[begin : begin + size] for begin in range(0, len(apps), max(size, 1))]
     first = [name for name in webs if ready[name].old]
@@ -237,9 +247,13 @@ def _switched(what: str, serving: list[Host], item: tuple[Host, Prepared, Outcom
 
 
 @contextlib.contextmanager
-def _watched(hosts: Mapping[str, Host], ready: Mapping[str, Prepared], outcomes: dict[str, Outcome], wanted: bool) -> Iterator[None]:
-    """Count on the web hosts what visitors lose while the hosts behind them switch."""
-    watching = {name: host for name, host in hosts.items() if wanted and not host.settings.is_app and name in ready and ready[name].old}
+def _watched(hosts: Mapping[str, Host], ready: Mapping[str, Prepared], outcomes: dict[str, Outcome], as_one: bool, wanted: bool) -> Iterator[None]:
+    """Count on the web hosts what visitors lose while the hosts behind them switch, or they themselves with others."""
+    watching = {
+        name: host
+        for name, host in hosts.items()
+        if wanted and host.settings.is_web and (as_one or not host.settings.is_app) and name in ready and ready[name].old
+    }
     with contextlib.ExitStack() as stack:
         counts = {name: stack.enter_context(flow.probed(host)) for name, host in watching.items()}
         yield
@@ -254,7 +268,7 @@ def targets(fleet: Fleet, hosts: Mapping[str, Host], to: str) -> dict[str, str]:
 
     Raises DeployError where one has none, or where several would go back to different commits.
     """
-    found = fleet.each(lambda host: flow.rollback_target(host, to), hosts)
+    found = fleet.each(lambda host: flow.rollback_target(host, to), with_release(fleet, hosts))
     fleet.need_all("no host has switched")
     commits = {name: release.commit for name, target in found.items() if (release := hosts[name].facts.release(target))}
     if len(set(commits.values())) > 1:
@@ -268,18 +282,51 @@ def back(fleet: Fleet, hosts: Mapping[str, Host], outcomes: dict[str, Outcome], 
 
     Raises DeployError where the database of one does not fit: no host has switched then.
     """
+    everyone, hosts = hosts, {name: hosts[name] for name in targets}
     before = {name: fleet.ended[name].seconds for name in hosts}
     changes = fleet.each(lambda host: flow.way_back(host, targets[host.name], downgrade, restore), hosts)
     fleet.need_all("no host has switched")
-    for name, change in changes.items():
-        refuse_shared(hosts[name], "migrate" in change)
-    outcomes.update(_timed(fleet, before, fleet.each(lambda host: flow.rollback(host, targets[host.name], changes[host.name]), hosts)))
+    shared = [name for name, change in changes.items() if change and hosts[name].settings.shares_database]
+    if shared and not (fleet.alone and hosts[shared[0]].settings.db.kind == "external"):
+        _back_as_one(fleet, everyone, outcomes, targets, changes, shared)
+    else:
+        outcomes.update(fleet.each(lambda host: flow.rollback(host, targets[host.name], changes[host.name]), hosts))
+    outcomes.update(_timed(fleet, before, outcomes))
 
 
-def refuse_shared(host: Host, migrates: bool = True) -> None:
-    """Raise DeployError where several hosts would migrate, at the same time, an external database that they may share."""
-    if migrates and not host.output.alone and host.settings.db.kind == "external":
-        raise DeployError("the hosts may share their external database, and would migrate it at the same time: name one host with -H; nothing was changed")
+def _back_as_one(
+    fleet: Fleet,
+    hosts: Mapping[str, Host],
+    outcomes: dict[str, Outcome],
+    targets: Mapping[str, str],
+    changes: Mapping[str, Mapping[str, str]],
+    shared: list[str],
+) -> None:
+    """Take the hosts that share a database back together, with one migration down; then those that have only files of it."""
+    ready = {name: Prepared(target, hosts[name].facts.current, "", "", False, name in shared) for name, target in targets.items()}
+    _as_one(fleet, hosts, ready, shared, Rollout())
+    if any("restore" in change for change in changes.values()):
+        raise DeployError("rollback --restore of a database that several hosts use is not built: use --downgrade, which keeps the rows; no host has switched")
+    group = {name: hosts[name] for name in targets if hosts[name].settings.is_app}
+    for name in group:
+        outcomes[name] = Outcome(name, "", targets[name])
+    change = changes[shared[0]]
+    server = database_server(hosts, shared)
+    together.switch(fleet, server, group, ready, outcomes, "rollback", migrate=change["migrate"], migrate_in=change["migrate_in"], rolled_back="yes")
+    bad = [name for name in group if name in fleet.failed or outcomes[name].result == "failed"]
+    rest = {name: hosts[name] for name in targets if name not in group}
+    if bad:
+        outcomes.update({name: replace(Outcome(name, "not switched", host.facts.current), cause=f"{', '.join(bad)} failed") for name, host in rest.items()})
+    else:
+        outcomes.update(fleet.each(lambda host: flow.rollback(host, targets[host.name], {}), rest))
+
+
+def refuse_shared(host: Host) -> None:
+    """Raise DeployError where the database that would be migrated is used by other hosts, too."""
+    if host.settings.shares_database and (not host.output.alone or host.settings.db.kind != "external"):
+        raise DeployError(
+            f"{host.name}: other hosts use this database, too, and have to be closed while it is migrated: set app.ref to what should serve and run fab update on all of them"
+        )
 
 
 def _back(why: str, item: tuple[Host, Prepared, Outcome]) -> Outcome:
@@ -310,17 +357,31 @@ def _refuse_different(hosts: Mapping[str, Host], commits: Mapping[str, str]) -> 
             raise DeployError(f"the hosts fetched different commits ({both}), as somebody pushed in between; no host has switched: run it again")
 
 
-def _shared(fleet: Fleet, hosts: Mapping[str, Host], ready: Mapping[str, Prepared], rollout: Rollout) -> bool:
-    """Tell whether several hosts may share a database that has to be migrated.
+def database_server(hosts: Mapping[str, Host], names: Iterable[str]) -> Host | None:
+    """Return the host that has the database of these hosts' application; None where it is somebody else's, or on no other host."""
+    for name in names:
+        settings = hosts[name].settings
+        if settings.database_peer or settings.database_clients:
+            return hosts.get(settings.database_peer.name if settings.database_peer else name)
+    return None
 
-    Raises DeployError without --rolling, as the old release would meet the new tables on the others.
+
+def _as_one(fleet: Fleet, hosts: Mapping[str, Host], ready: Mapping[str, Prepared], shared: list[str], rollout: Rollout) -> bool:
+    """Tell whether the hosts `shared`, for whose database a migration is pending, have to change versions together.
+
+    Raises DeployError where one that uses the database is not among them: it would serve the old release on the new tables.
     """
-    shared = [name for name, found in ready.items() if found.pending and hosts[name].settings.shares_database]
-    if fleet.alone or not shared:
+    if not shared or rollout.rolling or not any(ready[name].old for name in shared):
         return False
-    if not rollout.rolling and any(ready[name].old for name in shared):
+    settings = hosts[shared[0]].settings
+    missing = [peer.name for peer in settings.peers if "app" in peer.roles and peer.name not in ready]
+    missing += [name for name in fleet.failed if name not in missing and name in hosts and hosts[name].settings.shares_database]
+    if missing:
         raise DeployError(
-            f"a migration is pending in the external database, which {', '.join(shared)} may share: while one host migrates it, the others serve the old release on the new tables. "
-            "If that is safe, as the migration only adds what the old release does not mind, give --rolling; no host has switched"
+            f"a migration is pending in a database that {', '.join(missing)} would serve the old release on: take all hosts that use it together with -H. One that is gone for good: "
+            "take it out of hosts.toml. If the migration only adds what the old release does not mind, give --rolling; no host has switched"
         )
-    return True
+    server = settings.database_peer
+    if server and server.name not in hosts:
+        raise DeployError(f"a migration is pending, and the dump before it is made on {server.name}: take it along with -H; no host has switched")
+    return len(shared) > 1

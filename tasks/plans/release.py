@@ -93,7 +93,7 @@ def prepare(settings: "Settings", id: str, rendered: bytes, kind: str = "git", s
 
 
 def window(settings: "Settings", id: str, what: str, who: str, old: str, new: str, **change: str) -> Plan:
-    """Open the window and follow it. `change`: migrate, migrate_in, restore, dump_wanted, smoked, rolled_back."""
+    """Open the window and follow it. `change`: migrate, migrate_in, restore, dump_wanted, smoked, rolled_back, drain, party."""
     about = {"when": id, "who": who, "what": what, "release": new, "from": old}
     values = {
         "root": settings.paths.root,
@@ -112,6 +112,12 @@ def window(settings: "Settings", id: str, what: str, who: str, old: str, new: st
         "about": json.dumps(about, ensure_ascii=False)[1:-1],
         **change,
     }
+    return (Procedure("follow", values, settings.paths.procedures),)
+
+
+def say(settings: "Settings", id: str, party: str, number: int, word: str, because: str, line: int) -> Plan:
+    """Say a word to a window of several hosts, and wait for its answer; its log is told from a line on."""
+    values = {"root": settings.paths.root, "id": id, "party": party, "number": str(number), "word": word, "because": because, "from": str(line)}
     return (Procedure("follow", values, settings.paths.procedures),)
 
 

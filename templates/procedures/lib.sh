@@ -200,6 +200,11 @@ welcome() { # welcome: new connections come in again
     while from_others -D; do :; done
 }
 
+close_door() { # close_door: visitors get an answer at once instead of waiting: from the web hosts' other app hosts, or the maintenance page
+    : >"$run/maintenance"
+    [ "$(proxy)" != none ] || turn_away
+}
+
 shut_door() { # shut_door: the proxy answers 503 and Retry-After instead of handing requests on
     : >"$run/maintenance"
     sleep 1
@@ -244,6 +249,22 @@ smoke() { # smoke RELEASE: start it on a private socket with the unit's own user
     return $answer
 }
 
+say_word() { # say_word ID NUMBER WORD BECAUSE: the next word of a window of several hosts, durable; it is false where there is one already
+    printf '%s %s\n' "$3" "$4" >"$root/log/$1.saying.$$" && sync "$root/log/$1.saying.$$" &&
+        ln "$root/log/$1.saying.$$" "$root/log/$1.word.$2" 2>/dev/null && sync -f "$root/log"
+    said=$?
+    rm -f "$root/log/$1.saying.$$"
+    return $said
+}
+
+told() { # told ID: what this host was told of a window of several hosts: serve, back, stay (and nothing after it), or nothing
+    last=
+    for file in "$root/log/$1".word.*; do
+        [ ! -e "$file" ] || read -r last _ <"$file"
+    done
+    case $last in serve | back | '') echo "$last" ;; *) echo stay ;; esac
+}
+
 put_back() ( # put_back: undo the window that the transition record tells of; may be repeated after a failure or a crash in it
     # In a subshell: the record's names are not the caller's.
     # shellcheck source=/dev/null
@@ -261,11 +282,19 @@ put_back() ( # put_back: undo the window that the transition record tells of; ma
     rm -f "$transition" && sync -f "$root"
 )
 
-heal() { # heal: with the gate's lock held, put back what a window that was cut off left, and give its verdict
+heal() { # heal: with the gate's lock held, put back what a window that was cut off left, and give its verdict; 3: the client has to say which
     [ -e "$transition" ] || return 0
+    healed=$(sed -n "s/^id='\([^']*\)'.*/\1/p" "$transition")
+    verdict=back
+    ! grep -q " party='[a-z]" "$transition" || verdict=$(told "$healed")
+    case $verdict in
+    stay) return 3 ;;
+    serve)
+        forward || return 1
+        return 0 ;;
+    esac
     put="the old release was put back"
     grep -q " dump='' " "$transition" || put="the old release and its database were put back"
-    healed=$(sed -n "s/^id='\([^']*\)'.*/\1/p" "$transition")
     put_back || return 1
     (
         # shellcheck source=/dev/null
@@ -273,6 +302,15 @@ heal() { # heal: with the gate's lock held, put back what a window that was cut 
         finish "$healed" failed "the window was cut off (killed, or a power cut); $put"
     )
 }
+
+forward() ( # forward: what was cut off after it was told to serve, serves
+    # shellcheck source=/dev/null
+    . "$transition"
+    set_state "$new" good && rm -f "$transition" && sync -f "$root" || return 1
+    # shellcheck source=/dev/null
+    [ ! -e "$root/log/$id.params" ] || . "$root/log/$id.params"
+    finish "$id" good "the window was cut off (killed, or a power cut) after it was told to serve"
+)
 
 finish() { # finish ID RESULT CAUSE: a window's verdict: its result file, a line of deploys.jsonl; the first verdict counts
     [ ! -e "$root/log/$1.result" ] || return 0

@@ -4,6 +4,8 @@
 # Arguments: the application's folder, the window's id. Parameters in log/ID.params: old, new, smoked (yes: prepare asked the new release for
 # health, and nothing comes between), migrate (a shell command or nothing), migrate_in (the release whose code runs it), migrate_timeout,
 # dump_wanted, restore (a dump to put in, or nothing), hold, rolled_back, drain (yes: meanwhile the web hosts ask other app hosts), about.
+# party: first or other, where several hosts share the database that is migrated: they close together, the first one migrates, and what comes next the client
+# says (word.sh), as no host can know how the others are. Once it was told to stay, such a host never goes on or back by itself.
 #
 # Until the transition record is removed (the commit point) any end of this script, also a kill or a power cut, is undone by put_back,
 # called here, in recover.sh or in gate.sh. Every child inherits the gate's lock (descriptor 9), so nobody starts the application or
@@ -16,7 +18,7 @@ root=$1 id=$2
 . "$root/log/$id.params"
 : "${old?}" "${new:?}" "${smoked:?}" "${migrate?}" "${migrate_in?}" "${migrate_timeout:?}" "${dump_wanted:?}" "${restore?}" "${hold:?}" "${about:?}"
 started=$(date +%s)
-dump='' fresh=no was=$(state_of "$new")
+dump='' fresh=no site_changed=no was=$(state_of "$new")
 
 stage() { printf ':: %s\n' "$1"; }
 
@@ -29,12 +31,78 @@ give_up() { # give_up CAUSE: before the commit point, the old version comes back
     flock -u 9
     start_service yes
     open_door
+    welcome
     finish "$id" failed "$1"
     exit 1
 }
 
 cause_in() { # cause_in LOG: the last line that names an error, or the last line
     { grep -E '^[A-Za-z_.]+(Error|Exception|Exit|Interrupt|Warning)\b' "$1" || tail -n 1 "$1"; } | tail -n 1 | cut -c 1-300
+}
+
+hear() { # hear NUMBER: wait for the client's next word; one that stays out for long before the first is taken for a client that is gone
+    waited=0
+    while [ ! -e "$root/log/$id.word.$1" ]; do
+        sleep 0.1
+        waited=$((waited + 1))
+        # Whoever makes the file first, this host or the client, has decided for both.
+        [ "$1" != 1 ] || [ $waited -lt $((10 * (patience + 60))) ] || say_word "$id" 1 back "the client was not heard from any more"
+        [ $(($(date +%s) - started)) -lt "$hold" ] || [ -e "$run/maintenance" ] || { stage "longer than wsgi.hold ($hold s): visitors get the maintenance page (503)"; close_door; }
+    done
+    read -r word because <"$root/log/$id.word.$1"
+}
+
+answer() { printf '%s\n' "$1" >>"$root/log/$id.at"; } # answer TEXT: what the client waits for
+
+migrate() { # migrate: run the migration; or `problem` says why it failed
+    stage migrate
+    began=$(date +%s)
+    # Not `in_release`: timeout must be the parent of the command, and a child of ours, so that it keeps the gate's lock.
+    timeout -k 10 "$migrate_timeout" setpriv --reuid="$user" --regid="$user" --init-groups --no-new-privs -- \
+        env -i PATH="$PATH" HOME="$root" LANG=C.UTF-8 "$releases/${migrate_in:-$new}/.deploy/with-env" sh -c "$migrate"
+    code=$?
+    took=$(($(date +%s) - began))
+    case $code in
+    0) echo $took >"$root/log/last-migration" && return 0 ;;
+    124 | 137)
+        problem="the migration was killed (out of memory? journalctl -k says)"
+        [ $took -lt "$migrate_timeout" ] || problem="the migration did not end within db.migrate_timeout ($migrate_timeout s)" ;;
+    *) problem="the migration failed (exit code $code): $(cause_in "$root/log/$id.log")" ;;
+    esac
+    return 1
+}
+
+check() { # check: is the new release well, behind its closed gate? Or `problem` says why not
+    if [ "$smoked" = no ]; then
+        stage "health on a private socket"
+        said=$(smoke "$new") || {
+            printf '%s\n' "$said"
+            problem="the new release is not well: $(printf '%s\n' "$said" | head -n 1)"
+            return 1
+        }
+    fi
+    site_changed=no
+    ! site_differs "$old" "$new" || site_changed=yes
+    if [ $site_changed = yes ] && ! check_proxy; then
+        problem="$(proxy) refuses what the new release includes in its site: $(cause_in "$root/log/$id.log"); if hosts.toml names another proxy or server than before: fab deploy"
+        return 1
+    fi
+}
+
+take_part() { # take_part: do what the client says, until it says how this ends
+    answer closed
+    number=0
+    while :; do
+        number=$((number + 1))
+        hear $number
+        case $word in
+        stay) answer stays ;;
+        migrate) if migrate; then answer migrated; else answer "failed: $problem"; fi ;;
+        check) if check; then answer well; else answer "failed: $problem"; fi ;;
+        serve) return 0 ;;
+        *) give_up "${because:-the client said so}" ;;
+        esac
+    done
 }
 
 announce() { # announce: a window that would outlast the queue's patience puts up the maintenance page instead
@@ -107,43 +175,21 @@ if [ "$dump_wanted" = yes ] && [ $fresh = no ]; then
     [ $took -lt 3 ] || echo "$(database size) $took" >"$root/log/last-dump"
     dump=$target
 fi
-{ write_durably "$transition" "id='$id' old='$old' new='$new' dump='$dump' fresh='$fresh' was='$was'" &&
+{ write_durably "$transition" "id='$id' old='$old' new='$new' dump='$dump' fresh='$fresh' was='$was' party='${party:-}'" &&
     write_durably "$root/log/$id.opened" ""; } || give_up "the transition record could not be written"
 
 stage "pull: current is $new"
 switch_to "$new" || give_up "current could not be switched"
 
-if [ -n "$migrate" ]; then
-    stage migrate
-    began=$(date +%s)
-    # Not `in_release`: timeout must be the parent of the command, and a child of ours, so that it keeps the gate's lock.
-    timeout -k 10 "$migrate_timeout" setpriv --reuid="$user" --regid="$user" --init-groups --no-new-privs -- \
-        env -i PATH="$PATH" HOME="$root" LANG=C.UTF-8 "$releases/${migrate_in:-$new}/.deploy/with-env" sh -c "$migrate"
-    code=$?
-    case $code in
-    0) echo $(($(date +%s) - began)) >"$root/log/last-migration" ;;
-    124 | 137)
-        [ $(($(date +%s) - began)) -ge "$migrate_timeout" ] || give_up "the migration was killed (out of memory? journalctl -k says)"
-        give_up "the migration did not end within db.migrate_timeout ($migrate_timeout s)" ;;
-    *) give_up "the migration failed (exit code $code): $(cause_in "$root/log/$id.log")" ;;
-    esac
-fi
-if [ -n "$restore" ]; then
-    stage "restore $restore"
-    database restore "$restore" || give_up "the dump could not be restored: $(cause_in "$root/log/$id.log")"
-fi
-
-if [ "$smoked" = no ]; then
-    stage "health on a private socket"
-    said=$(smoke "$new") || {
-        printf '%s\n' "$said"
-        give_up "the new release is not well: $(printf '%s\n' "$said" | head -n 1)"
-    }
-fi
-site_changed=no
-if site_differs "$old" "$new"; then
-    site_changed=yes
-    check_proxy || give_up "$(proxy) refuses what the new release includes in its site: $(cause_in "$root/log/$id.log"); if hosts.toml names another proxy or server than before: fab deploy"
+if [ -n "${party:-}" ]; then
+    take_part
+else
+    [ -z "$migrate" ] || migrate || give_up "$problem"
+    if [ -n "$restore" ]; then
+        stage "restore $restore"
+        database restore "$restore" || give_up "the dump could not be restored: $(cause_in "$root/log/$id.log")"
+    fi
+    check || give_up "$problem"
 fi
 
 # Good before the record goes: a crash between the two is put back, state and all.
@@ -154,9 +200,10 @@ sync -f "$root"
 stage start
 flock -u 9
 start_service yes
-[ $site_changed = no ] || reload_proxy
+[ "$site_changed" = no ] || reload_proxy
 [ $shut = no ] || sleep 1 # a reload returns before the new workers serve
 open_door
+[ -z "${party:-}" ] || welcome
 
 # The question waits in the same queue as everybody who came during the window.
 if said=$(ask_health proxy $((health_timeout + $(date +%s) - started))); then
@@ -167,7 +214,7 @@ if said=$(ask_health proxy $((health_timeout + $(date +%s) - started))); then
 fi
 stage "the new release is not well through the proxy: $said"
 [ "$was" != prepared ] || set_state "$new" failed
-if [ -n "$migrate$restore" ] || [ -z "$old" ]; then
+if [ -n "$migrate$restore${party:-}" ] || [ -z "$old" ]; then
     ways="go back with: rollback --downgrade (keeps rows), or rollback --restore (the dump before this window)"
     [ "$old" != "$new" ] || ways="go back with: db.restore ${dump##*/} (loses what was written since)"
     [ -n "$old" ] || ways="there is no older release"
@@ -187,7 +234,7 @@ switch_to "$old" || {
 }
 flock -u 9
 start_service yes
-[ $site_changed = no ] || reload_proxy
+[ "$site_changed" = no ] || reload_proxy
 [ $shut = no ] || sleep 1
 open_door
 finish "$id" failed "not well through the proxy: $said; the old release serves again"

@@ -13,6 +13,7 @@ from tasks.core.fleet import Fleet
 from tasks.core.flow import Prepared
 from tasks.core.output import Output
 from tasks.core.rollout import Rollout
+from tasks.core.settings import Peer
 
 
 def fleet(*names: str) -> Fleet:
@@ -98,14 +99,21 @@ def test_a_key_is_written_as_it_stood_between_its_quotes(monkeypatch: pytest.Mon
     assert f'SECRET_KEY="{key.reveal()}"\n' == stored["a"]
 
 
-def test_a_migration_of_a_shared_database_needs_rolling() -> None:
-    made = fleet("a", "b")
-    hosts: dict[str, Any] = {name: SimpleNamespace(settings=SimpleNamespace(shares_database=True)) for name in "ab"}
+def test_hosts_that_share_a_database_are_migrated_together_or_not_at_all() -> None:
+    apps = [Peer(name=name, roles=("app",), address="", bind="") for name in "ab"]
+    server = Peer(name="db", roles=("db",), address="", bind="")
+    settings = {name: SimpleNamespace(shares_database=True, peers=[peer for peer in apps if peer.name != name], database_peer=server) for name in "ab"}
+    hosts: dict[str, Any] = {name: SimpleNamespace(settings=found) for name, found in settings.items()} | {"db": None}
     ready = {name: Prepared("new", "old", "c", "c", False, True) for name in "ab"}
-    with pytest.raises(DeployError, match="--rolling"):
-        rollout._shared(made, hosts, ready, Rollout())
-    assert rollout._shared(made, hosts, ready, Rollout(rolling=True))
-    assert not rollout._shared(fleet("a"), {"a": hosts["a"]}, {"a": ready["a"]}, Rollout())
+    made = fleet("a", "b", "db")
+    assert rollout._as_one(made, hosts, ready, ["a", "b"], Rollout())
+    assert not rollout._as_one(made, hosts, ready, ["a", "b"], Rollout(rolling=True))
+    with pytest.raises(DeployError, match="that b would serve the old release on"):
+        rollout._as_one(made, hosts, {"a": ready["a"]}, ["a"], Rollout())
+    with pytest.raises(DeployError, match="take it along with -H"):
+        rollout._as_one(made, {name: hosts[name] for name in "ab"}, ready, ["a", "b"], Rollout())
+    first = {name: Prepared("new", "", "c", "c", False, True) for name in "ab"}
+    assert not rollout._as_one(made, hosts, first, ["a", "b"], Rollout())
 
 
 @pytest.mark.parametrize("batch", ["0", "x", "-1", "0%", "101%", "1.5"])

@@ -17,7 +17,7 @@ FLOORS = [
     ("rules", "settings", "inventory", "schema", "facts", "templates", "steps", "variables", "source", "trust", "bridge", "lab"),
     ("plans",),
     ("connection", "host", "fleet", "executor"),
-    ("flow", "service", "front", "certificate", "rollout"),
+    ("flow", "service", "front", "certificate", "together", "rollout"),
     ("tasks",),
 ]
 # Inside a floor, these may build on those named behind them.
@@ -33,7 +33,8 @@ WITHIN = {
     "host": {"connection"},
     "fleet": {"connection"},
     "executor": {"connection", "fleet"},
-    "rollout": {"flow"},
+    "together": {"flow"},
+    "rollout": {"flow", "together"},
 }
 
 
