@@ -4,64 +4,64 @@ from typing import Any
 
 from tasks.core import front
 from tasks.core.host import Host
-from tasks.core.kinds import task
+from tasks.core.kinds import web_task
 
 
-@task
+@web_task
 def install(c: Any) -> None:
     """Install Apache, with room for the requests that wait while versions change."""
     front.install(_host(c), "apache.install")
 
 
-@task
+@web_task
 def site(c: Any) -> None:
     """Write the application's site and reload Apache."""
     front.site(_host(c), "apache.site")
 
 
-@task
+@web_task
 def check(c: Any) -> None:
     """Let Apache check its configuration."""
     front.check(_host(c))
 
 
-@task
+@web_task
 def start(c: Any) -> None:
     """Start Apache."""
     front.running(_host(c), True)
 
 
-@task
+@web_task
 def stop(c: Any) -> None:
     """Stop Apache: every site on this server is down until apache.start."""
     front.running(_host(c), False)
 
 
-@task
+@web_task
 def restart(c: Any) -> None:
     """Check the configuration and restart Apache; requests under way are cut off: prefer apache.reload."""
     front.again(_host(c), "restart")
 
 
-@task
+@web_task
 def reload(c: Any) -> None:
     """Check the configuration and reload Apache; requests under way are finished, idle connections closed."""
     front.again(_host(c), "reload")
 
 
-@task
+@web_task
 def status(c: Any) -> None:
     """Show what systemd says of Apache."""
     front.status(_host(c))
 
 
-@task(help={"lines": "how many", "follow": "go on until Ctrl-C"})
+@web_task(help={"lines": "how many", "follow": "go on until Ctrl-C"})
 def logs(c: Any, lines: int = 100, follow: bool = False) -> None:
     """Show the site's access and error log."""
     front.logs(_host(c), lines, follow)
 
 
-@task
+@web_task
 def remove(c: Any) -> None:
     """Take the application's site away; Apache and the sites of others stay."""
     front.remove(_host(c), "apache.remove")

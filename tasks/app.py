@@ -6,7 +6,7 @@ from typing import Any
 from tasks.core import flow
 from tasks.core.errors import DeployError
 from tasks.core.host import Host
-from tasks.core.kinds import task
+from tasks.core.kinds import app_task, task
 from tasks.core.output import asking
 from tasks.core.shell import Secret
 from tasks.core.steps import File, Together
@@ -26,7 +26,7 @@ def pull(c: Any) -> None:
     host.output.line(f"release {prepared.release} is {'already current' if prepared.current else 'ready: fab update switches to it'}: {prepared.label}")
 
 
-@task(help={"reveal": "show the values, too"})
+@app_task(help={"reveal": "show the values, too"})
 def env(c: Any, reveal: bool = False) -> None:
     """Show the variables of the current release, and where each comes from."""
     host = Host(c)
@@ -40,7 +40,7 @@ def env(c: Any, reveal: bool = False) -> None:
     host.output.table(("variable", "value", "from"), rows)
 
 
-@task(positional=["assignment"], help={"assignment": "NAME=value; NAME alone asks for the value, so that it stays out of the shell's history"})
+@app_task(positional=["assignment"], help={"assignment": "NAME=value; NAME alone asks for the value, so that it stays out of the shell's history"})
 def env_set(c: Any, assignment: str) -> None:
     """Set a variable in shared/secrets.env and restart the application behind its open socket."""
     host = Host(c)
@@ -75,7 +75,7 @@ def releases(c: Any, json: bool = False) -> None:
     host.output.table(("release", "state", "commit", ""), rows)
 
 
-@task(positional=["command"], help={"command": "a shell command, such as 'flask routes'"})
+@app_task(positional=["command"], help={"command": "a shell command, such as 'flask routes'"})
 def run(c: Any, command: str) -> None:
     """Run a command in the current release, with its variables and environment, as the application's user."""
     host = Host(c)
@@ -85,7 +85,7 @@ def run(c: Any, command: str) -> None:
         raise DeployError(f"{host.name}: the command ended with exit code {code}", code=code)
 
 
-@task
+@app_task
 def shell(c: Any) -> None:
     """Open flask's interactive shell in the current release."""
     host = Host(c)

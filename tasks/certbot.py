@@ -5,12 +5,12 @@ from typing import Any
 from tasks.core import certificate
 from tasks.core.errors import DeployError
 from tasks.core.host import Host
-from tasks.core.kinds import task
+from tasks.core.kinds import web_task
 from tasks.plans import app, stack, system
 from tasks.plans import certbot as plans
 
 
-@task
+@web_task
 def install(c: Any) -> None:
     """Install certbot with its timer, and the folder in which the proxy answers challenges."""
     host = _host(c)
@@ -20,7 +20,7 @@ def install(c: Any) -> None:
         host.changes((*app.claim(host.settings), *plans.install(host.settings)))
 
 
-@task(help={"skip_test": "do not ask for each name's challenge from the server first; for servers that cannot reach themselves by their public address"})
+@web_task(help={"skip_test": "do not ask for each name's challenge from the server first; for servers that cannot reach themselves by their public address"})
 def obtain(c: Any, skip_test: bool = False) -> None:
     """Obtain one certificate for all domains, and serve the site by HTTPS; nothing is asked of the CA where it is there already."""
     host = _host(c)
@@ -45,7 +45,7 @@ def obtain(c: Any, skip_test: bool = False) -> None:
         raise DeployError(f"{host.name}: {cause}")
 
 
-@task(help={"dry_run": "rehearse it with the CA and keep the certificate", "force": "also when it is not due yet"})
+@web_task(help={"dry_run": "rehearse it with the CA and keep the certificate", "force": "also when it is not due yet"})
 def renew(c: Any, dry_run: bool = False, force: bool = False) -> None:
     """Renew the certificate if it is due, as certbot's timer does twice a day; the proxy is reloaded."""
     host = _host(c)
@@ -58,7 +58,7 @@ def renew(c: Any, dry_run: bool = False, force: bool = False) -> None:
     host.output.line(f"the certificate {report.values.get('said', '')}")
 
 
-@task(help={"json": "print one JSON document on standard output"})
+@web_task(help={"json": "print one JSON document on standard output"})
 def status(c: Any, json: bool = False) -> None:
     """Show which names the certificate has and how many days are left, of whichever kind it is."""
     host = Host(c, json)

@@ -4,13 +4,13 @@ from typing import Any
 
 from tasks.core import service
 from tasks.core.host import Host
-from tasks.core.kinds import task
+from tasks.core.kinds import app_task
 from tasks.plans import app as app_plans
 from tasks.plans import mod_wsgi as plans
 from tasks.plans import python, system
 
 
-@task
+@app_task
 def install(c: Any) -> None:
     """Install mod_wsgi in Apache, and the gate that Apache passes when the server boots."""
     host = service.need_server(Host(c), "mod_wsgi")
@@ -21,7 +21,7 @@ def install(c: Any) -> None:
         host.changes((*app_plans.claim(settings), *system.user(settings), *app_plans.home(settings), *plans.install(settings)))
 
 
-@task
+@app_task
 def reload(c: Any) -> None:
     """Let Apache start fresh daemon processes of the same release; the old ones answer what they have begun, and the site is asked for health."""
     service.restart(service.need_server(Host(c), "mod_wsgi"), "mod-wsgi.reload")

@@ -4,13 +4,13 @@ from typing import Any
 
 from tasks.core.errors import DeployError
 from tasks.core.host import Host
-from tasks.core.kinds import task
+from tasks.core.kinds import app_task
 from tasks.core.steps import Run
 from tasks.plans import app as app_plans
 from tasks.plans import python as plans
 
 
-@task
+@app_task
 def install(c: Any) -> None:
     """Install Python with venv: the distribution's, or what python.version asks for."""
     host = Host(c)
@@ -19,7 +19,7 @@ def install(c: Any) -> None:
         host.changes((*app_plans.claim(host.settings), *app_plans.home(host.settings), *plans.install(host.settings, host.facts)))
 
 
-@task
+@app_task
 def venv(c: Any) -> None:
     """Make the current release's environment anew where it is missing or was not finished."""
     host = Host(c)

@@ -4,12 +4,12 @@ from typing import Any
 
 from tasks.core import service
 from tasks.core.host import Host
-from tasks.core.kinds import task
+from tasks.core.kinds import app_task
 from tasks.core.steps import Run
 from tasks.plans import supervisor as plans
 
 
-@task
+@app_task
 def install(c: Any) -> None:
     """Install supervisor with a group that runs supervisorctl without sudo, and the application's program."""
     host = Host(c)
@@ -19,25 +19,25 @@ def install(c: Any) -> None:
         host.changes(plans.control(host.settings, host.facts))
 
 
-@task
+@app_task
 def start(c: Any) -> None:
     """Open the socket and start the application."""
     service.start(_host(c), "supervisor.start")
 
 
-@task
+@app_task
 def stop(c: Any) -> None:
     """Stop the application and close its socket: visitors get an error until supervisor.start; other programs run on."""
     service.stop(_host(c), "supervisor.stop")
 
 
-@task
+@app_task
 def restart(c: Any) -> None:
     """Restart the application behind its open socket, and ask it for health."""
     service.restart(_host(c), "supervisor.restart")
 
 
-@task
+@app_task
 def reload(c: Any) -> None:
     """Let supervisor read the application's program anew; a program that has not changed runs on."""
     host = _host(c)
@@ -45,7 +45,7 @@ def reload(c: Any) -> None:
         host.changes((Run(("sh", "-c", 'supervisorctl reread && supervisorctl update "$1"', "sh", host.settings.app.name), label="program read anew"),))
 
 
-@task
+@app_task
 def status(c: Any) -> None:
     """Show what supervisor says of the application."""
     service.status(_host(c))

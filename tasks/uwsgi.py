@@ -4,35 +4,35 @@ from typing import Any
 
 from tasks.core import service
 from tasks.core.host import Host
-from tasks.core.kinds import task
+from tasks.core.kinds import app_task
 from tasks.core.steps import Run
 
 
-@task
+@app_task
 def install(c: Any) -> None:
     """Write the units or the program; a running application keeps them only if it is well under them."""
     service.install(_host(c), "uwsgi.install")
 
 
-@task
+@app_task
 def start(c: Any) -> None:
     """Open the socket and start the application."""
     service.start(_host(c), "uwsgi.start")
 
 
-@task
+@app_task
 def stop(c: Any) -> None:
     """Stop the application and close its socket: visitors get an error until uwsgi.start."""
     service.stop(_host(c), "uwsgi.stop")
 
 
-@task
+@app_task
 def restart(c: Any) -> None:
     """Restart the application behind its open socket, and ask it for health."""
     service.restart(_host(c), "uwsgi.restart")
 
 
-@task
+@app_task
 def reload(c: Any) -> None:
     """Let uWSGI start fresh workers of the same release, one after the other."""
     host = _host(c)
@@ -40,13 +40,13 @@ def reload(c: Any) -> None:
         host.changes((Run(("touch", f"{host.paths.run}/reload"), label=f"reload of {host.settings.app.name}"),))
 
 
-@task
+@app_task
 def status(c: Any) -> None:
     """Show what the manager says of the application."""
     service.status(_host(c))
 
 
-@task(help={"lines": "how many", "follow": "go on until Ctrl-C"})
+@app_task(help={"lines": "how many", "follow": "go on until Ctrl-C"})
 def logs(c: Any, lines: int = 100, follow: bool = False) -> None:
     """Show what the application logged."""
     service.logs(_host(c), lines, follow)

@@ -2,11 +2,13 @@
 
 import contextlib
 import socket
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fabric import Connection
 from invoke.exceptions import AuthFailure
+from invoke.util import debug
 from paramiko import AuthenticationException, BadHostKeyException, Channel, PasswordRequiredException, SSHException
 from paramiko.hostkeys import InvalidHostKey
 
@@ -33,6 +35,8 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
     pinned: str = ""
     output = Output("")
     opening: Any = contextlib.nullcontext()
+    refused: ConnectError | None = None  # what `dial` met
+    spare: Channel | None = None
 
     def open(self) -> Any:
         """Connect, unless that is done; several threads may ask, as those of all hosts behind one gateway do.
@@ -40,7 +44,21 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
         Raises ConnectError: no answer, key refused, host key unknown or changed.
         """
         with self.opening:
+            if self.refused:
+                refused, self.refused = self.refused, None
+                raise refused
             return None if self.is_connected else self._open()
+
+    def dial(self) -> None:
+        """Open it in a thread of its own; what keeps it from that is raised by the `open` that waits for it."""
+        with self.opening:
+            try:
+                if not self.is_connected:
+                    self._open()
+            except ConnectError as error:
+                self.refused = error
+            except Exception as error:  # whoever needs it meets it again
+                debug(f"{self.server_name}: {error!r}")
 
     def _open(self) -> Any:
         self._trust()
@@ -75,11 +93,21 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
         Raises ConnectError when the connection is gone.
         """
         self.open()
+        with self.opening:
+            spare, self.spare = self.spare, None
         try:
-            channel: Channel = self.create_session()
+            channel: Channel = spare or self.create_session()
         except (SSHException, EOFError, OSError) as error:
             raise self.lost() from error
+        # The next command need not wait for a channel of its own: that is a round trip.
+        threading.Thread(target=self._reserve, daemon=True).start()
         return channel
+
+    def _reserve(self) -> None:
+        with contextlib.suppress(SSHException, EOFError, OSError, AttributeError):  # it is closed meanwhile, or the server gives no more
+            channel = self.create_session()
+            with self.opening:
+                self.spare = self.spare or channel
 
     def lost(self) -> ConnectError:
         """Return the error for a connection that ended under a command."""

@@ -1,7 +1,8 @@
 """Turn -H names into servers: hosts.toml, groups, ssh aliases and addresses; one connection per host, which every task of the command line shares."""
 
+import contextlib
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,11 @@ from invoke.tasks import Call, Task
 from tasks.core.connection import UNEXPECTED, ServerConnection
 from tasks.core.errors import DeployError, SettingsError
 from tasks.core.fleet import Fleet
+from tasks.core.kinds import AT_ONCE
 from tasks.core.output import Output
 
 if TYPE_CHECKING:
     from tasks.core.inventory import Inventory
-    from tasks.core.settings import HostEntry
 
 ROOT = Path(__file__).parents[2]
 
@@ -74,7 +75,8 @@ class Executor(fabric.Executor):  # type: ignore[misc]  # fabric has no types
                 call.task.body(fleet, *call.args, **call.kwargs)
             else:
                 own = {key: value for key, value in call.kwargs.items() if key != "parallel"}
-                fleet.each(lambda connection: call.task(connection, *call.args, **own), fleet.connections, call.kwargs["parallel"])
+                chosen = {name: connection for name, connection in fleet.connections.items() if _concerns(call, connection)}
+                fleet.each(lambda connection: call.task(connection, *call.args, **own), chosen, call.kwargs["parallel"])
 
         return Call(Task(body=everywhere), called_as=call.called_as)
 
@@ -87,15 +89,19 @@ class Executor(fabric.Executor):  # type: ignore[misc]  # fabric has no types
         """The chosen hosts, with the one connection to each."""
         if self._fleet is None:
             names = self.chosen()
+            for name in names[:AT_ONCE]:
+                self._dial(name)
+            self.inventory.check()
             self._fleet = Fleet({name: self.connection(name, self.config) for name in names})
-            for connection in self._fleet.connections.values():
+            for name, connection in self._fleet.connections.items():
+                connection.settings = self.inventory.settings(name if name in self.inventory.hosts else "")
                 connection.output.alone = len(names) == 1
                 connection.output.margin = max(map(len, names))
         return self._fleet
 
     @property
     def inventory(self) -> "Inventory":
-        """hosts.toml, found from the current folder upward, else beside the fabfile; read once."""
+        """hosts.toml, found from the current folder upward, else beside the fabfile; read once, and checked before its settings are used."""
         if self._inventory is None:
             from tasks.core import inventory
 
@@ -123,6 +129,11 @@ class Executor(fabric.Executor):  # type: ignore[misc]  # fabric has no types
             self._connections[name] = self._connect(name, config)
         return self._connections[name]
 
+    def _dial(self, name: str) -> None:
+        """Open the connection in the background while the settings are checked; what goes wrong is told when it is used."""
+        with contextlib.suppress(Exception):  # a mistake in its table, which the check names
+            threading.Thread(target=self.connection(name, self.config).dial, daemon=True).start()
+
     def _resolve(self, name: str) -> list[str]:
         inventory = self.inventory
         if name in inventory.hosts:
@@ -139,25 +150,38 @@ class Executor(fabric.Executor):  # type: ignore[misc]  # fabric has no types
         raise DeployError(f"no host {name!r} in {inventory.path} or ~/.ssh/config ({_known(inventory)}); for one that is in neither, write USER@{name}")
 
     def _connect(self, name: str, config: Config) -> ServerConnection:
-        known = name in self.inventory.hosts
-        settings = self.inventory.settings(name if known else "")
-        entry = settings.host
-        options: dict[str, Any] = {"config": config, **({"user": entry.user} if entry.user else {}), **({"port": entry.port} if entry.port else {})}
-        if entry.identity:
-            options["connect_kwargs"] = {"key_filename": [_identity(self.inventory, name, entry)]}
-        if entry.gateway:
-            options["gateway"] = self.connection(entry.gateway, config.clone())
-        made = ServerConnection(entry.address or name, **options)
+        entry: Mapping[str, Any] = self.inventory.hosts.get(name, {})
+        options: dict[str, Any] = {"config": config, **{key: entry[key] for key in ("user", "port") if entry.get(key)}}
+        if entry.get("identity"):
+            options["connect_kwargs"] = {"key_filename": [_identity(self.inventory, name, entry["identity"])]}
+        if entry.get("gateway"):
+            options["gateway"] = self.connection(entry["gateway"], config.clone())
+        made = ServerConnection(entry.get("address") or name, **options)
         # Without a key of its own a connection has the configuration's table, which it would share with others in other threads.
         made.connect_kwargs = dict(made.connect_kwargs)
-        made.server_name, made.settings, made.pinned, made.opening = name, settings, entry.host_key, threading.RLock()
+        made.server_name, made.pinned, made.opening = name, entry.get("host_key", ""), threading.RLock()
         made.output = Output(name)
         made.output.verbose = bool(config.run.echo)
         return made
 
 
-def _identity(inventory: "Inventory", name: str, entry: "HostEntry") -> str:
-    path = inventory.folder / Path(entry.identity).expanduser()
+def _concerns(call: Call, connection: ServerConnection) -> bool:
+    """Tell whether a host has the role that a task is for.
+
+    Raises DeployError where it is the only one and has not.
+    """
+    role = getattr(call.task, "role", "")
+    if not role or connection.settings is None or role in connection.settings.host.roles:
+        return True
+    why = f'{call.called_as} is for hosts with the role "{role}", which hosts.{connection.server_name}.roles does not have'
+    if connection.output.alone:
+        raise DeployError(f"{connection.server_name}: {why}")
+    connection.output.line(f"passed over: {why}")
+    return False
+
+
+def _identity(inventory: "Inventory", name: str, identity: str) -> str:
+    path = inventory.folder / Path(identity).expanduser()
     if not path.is_file():
         raise SettingsError(f"{inventory.path}: hosts.{name}.identity: there is no file {path}")
     return str(path)

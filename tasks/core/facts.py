@@ -24,11 +24,12 @@ class Window:
 
 @dataclass(frozen=True)
 class Party:
-    """This host's part in a window of several hosts that is not over: the window's name, `first` or `other`, how many answers it gave, and the last one."""
+    """This host's part in a window of several hosts that is not over: the window's name, `first` or `other`, how many words it was told, how long its log is, and its last answer."""
 
     name: str
     part: str
-    answers: int
+    words: int
+    lines: int
     answer: str
 
 
@@ -138,15 +139,15 @@ def parse(output: str) -> Facts:
         listeners=tuple(every("listener")),
         manifests=tuple(_documents(every("manifest"))),
         releases=tuple(Release(*line.split()[:3]) for line in every("release") if len(line.split()) > 1),
-        parties=tuple(_party(line) for line in every("party") if len(line.split()) > 3),
+        parties=tuple(_party(line) for line in every("party") if len(line.split()) > 4),
         windows=tuple(Window(*line.split(None, 1)) for line in every("window") if line),
         deploys=tuple(_documents(every("deploy"))),
     )
 
 
 def _party(line: str) -> Party:
-    name, part, answers, answer = line.split(None, 3)
-    return Party(name, part, int(answers) if answers.isdigit() else 0, answer)
+    name, part, words, lines, answer = line.split(None, 4)
+    return Party(name, part, int(words), int(lines), answer)
 
 
 def _documents(lines: list[str]) -> list[Any]:

@@ -10,12 +10,14 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
-
-from pydantic import BaseModel, ValidationError
+from typing import TYPE_CHECKING, Any
 
 from tasks.core.errors import SettingsError
-from tasks.core.settings import APP_PORT, ROLES, SECTIONS, HostEntry, Peer, Settings, harden_table, health_table
+from tasks.core.sections import APP_PORT, ROLES, SECTIONS, harden_table, health_table
+
+# The models, which take longer to import than a server takes to answer, are imported where the file is checked.
+if TYPE_CHECKING:
+    from tasks.core.settings import Peer, Settings
 
 FILE = "hosts.toml"
 LAB_FILE = ".lab/hosts.toml"
@@ -40,7 +42,7 @@ class Inventory:
         """Return the hosts of a group, in the order of the file."""
         return [name for name, entry in self.hosts.items() if group in entry.get("groups", [])]
 
-    def settings(self, name: str = "") -> Settings:
+    def settings(self, name: str = "") -> "Settings":
         """Return the checked settings of a host; a name that is not in the file gets the top sections alone.
 
         Raises SettingsError with every mistake.
@@ -49,6 +51,12 @@ class Inventory:
         if settings is None:
             raise SettingsError(_report(self.path, problems))
         return settings
+
+    def check(self) -> None:
+        """Raise SettingsError with every mistake of the file, each with its path."""
+        problems = self.problems()
+        if problems:
+            raise SettingsError(_report(self.path, problems))
 
     def problems(self) -> list[str]:
         """Return every mistake of the file, one a line, each once."""
@@ -85,7 +93,11 @@ class Inventory:
                 elif kind == "groups":
                     yield from (f"groups.{name}.{key}: unknown key{_meant(key, SECTIONS)}" for key in entry if key not in SECTIONS)
 
-    def _check(self, name: str) -> tuple[Settings | None, list[str]]:
+    def _check(self, name: str) -> "tuple[Settings | None, list[str]]":
+        from pydantic import ValidationError
+
+        from tasks.core.settings import Settings
+
         merged, origin = self._merge(name)
         try:
             return Settings.model_validate(merged), []
@@ -107,7 +119,7 @@ class Inventory:
             _overlay(merged, layer, prefix, (), origin)
         return {**merged, "host": entry, "folder": self.folder, "peers": self._peers(name)}, origin
 
-    def _peers(self, name: str) -> tuple[Peer, ...]:
+    def _peers(self, name: str) -> "tuple[Peer, ...]":
         """Return the other hosts of the same application: those with which a host has a group in common, or none like it.
 
         Where nobody divides the work, there are none: each host is complete in itself. A mistake in another host's table is told when that is read.
@@ -117,12 +129,14 @@ class Inventory:
         for other, entry in self.hosts.items():
             groups = set(entry.get("groups", ()))
             if other != name and name in self.hosts and (groups & own or not (groups or own)):
-                with contextlib.suppress(ValidationError, TypeError):
+                with contextlib.suppress(ValueError, TypeError):
                     found.append(self._peer(other))
         roles = self.hosts.get(name, {}).get("roles", ROLES)
         return tuple(found) if any(set(each) != set(ROLES) for each in (roles, *(peer.roles for peer in found))) else ()
 
-    def _peer(self, name: str) -> Peer:
+    def _peer(self, name: str) -> "Peer":
+        from tasks.core.settings import HostEntry, Peer
+
         layers = [self.document, *(self.groups.get(group, {}) for group in self.hosts[name].get("groups", ())), self.hosts[name]]
         bind = next((layer["wsgi"]["bind"] for layer in reversed(layers) if "bind" in layer.get("wsgi", {})), "")
         entry = HostEntry.model_validate({key: value for key, value in self.hosts[name].items() if key not in SECTIONS})
@@ -141,18 +155,17 @@ def find(start: Path, beside: Path) -> Path:
 
 
 def load(path: Path) -> Inventory:
-    """Read and check hosts.toml, and the lab's servers beside it.
+    """Read hosts.toml, and the lab's servers beside it; nothing but its outline is checked yet (`Inventory.check`).
 
-    Raises SettingsError with every mistake, each with its path.
+    Raises SettingsError for a file that is not TOML, or with every mistake where the outline has one.
     """
     document = _read(path)
     lab = path.parent / LAB_FILE
     if lab.is_file() and isinstance(document.get("hosts", {}), dict):
         document["hosts"] = {**_read(lab).get("hosts", {}), **document.get("hosts", {})}
     inventory = Inventory(path, document)
-    problems = inventory.problems()
-    if problems:
-        raise SettingsError(_report(path, problems))
+    if any(True for _ in inventory._shape()):
+        inventory.check()
     return inventory
 
 
@@ -204,6 +217,10 @@ def _is_branch(part: str) -> bool:
 
 
 def _keys(path: tuple[str, ...]) -> tuple[str, ...]:
+    from pydantic import BaseModel
+
+    from tasks.core.settings import Settings
+
     model: Any = Settings
     for part in path:
         annotation = model.model_fields[part].annotation if part in model.model_fields else None

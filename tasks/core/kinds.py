@@ -16,7 +16,14 @@ class LocalTask(fabric.tasks.Task):  # type: ignore[misc]  # fabric has no types
 
 
 class ServerTask(fabric.tasks.Task):  # type: ignore[misc]
-    """A task that gets one server; the executor calls it for every chosen one, --parallel at a time."""
+    """A task that gets one server; the executor calls it for every chosen one, --parallel at a time.
+
+    `role`: what it works on is on hosts with that role alone; the others are passed over.
+    """
+
+    def __init__(self, *args: Any, role: str = "", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.role = role
 
     def get_arguments(self, *args: Any, **kwargs: Any) -> list[Argument]:
         """Return the task's own arguments and --parallel, which is the executor's."""
@@ -31,5 +38,7 @@ class FleetTask(fabric.tasks.Task):  # type: ignore[misc]
 
 
 task = functools.partial(fabric.task, klass=ServerTask)
+app_task = functools.partial(task, role="app")
+web_task = functools.partial(task, role="web")
 fleet_task = functools.partial(fabric.task, klass=FleetTask)
 local_task = functools.partial(fabric.task, klass=LocalTask)

@@ -3,7 +3,8 @@
 import json
 from typing import Any
 
-from tasks.core.settings import SECTIONS, HostEntry, Settings
+from tasks.core.sections import SECTIONS
+from tasks.core.settings import HostEntry, Settings
 
 
 def schema() -> dict[str, Any]:

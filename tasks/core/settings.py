@@ -8,12 +8,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from tasks.core import rules
 from tasks.core.paths import Paths
+from tasks.core.sections import APP_PORT, ROLES, Role, harden_table, health_table
 
-Role = Literal["app", "web", "db"]
-ROLES: tuple[Role, ...] = ("app", "web", "db")
-APP_PORT = 8000  # where an application listens that is not on the same host as its proxy
 ADDRESS = re.compile(r"(\d{1,3}\.){3}\d{1,3}")
-SECTIONS = ("app", "python", "wsgi", "proxy", "tls", "db", "system")
 
 
 def _matches(pattern: str, what: str) -> AfterValidator:
@@ -112,11 +109,6 @@ class Health(Model):
     timeout: Annotated[int, Field(ge=1, le=3600)] = 30
 
 
-def health_table(value: Any) -> Any:
-    """Write the shorthand of health as its table."""
-    return {"path": value} if isinstance(value, str) else value
-
-
 class App(Model):
     """The application and where it comes from."""
 
@@ -204,13 +196,6 @@ class Harden(Model):
 
     ssh: bool = True
     upgrades: bool = True
-
-
-def harden_table(value: Any) -> Any:
-    """Write the shorthand of harden as its table."""
-    if isinstance(value, bool):
-        return {"ssh": value, "upgrades": value}
-    return value
 
 
 class System(Model):

@@ -88,7 +88,7 @@ def resolve(fleet: Fleet, hosts: Mapping[str, Host]) -> None:
         for name, host in left.items():
             party = next((party for party in host.facts.parties if party.name == id), None)
             if party:
-                parts[name] = Part(host, id, party.part, party.answers - 1, answer=party.answer)
+                parts[name] = Part(host, id, party.part, party.words, party.lines + 1, party.answer)
                 host.output.line(f"the window {id} over several hosts is still open here: {party.answer}")
         server, verdict, dump = _known(known, parts, id)
         _end(fleet, server, parts, verdict, "the client that led it is gone", dump)

@@ -27,11 +27,21 @@ def control(settings: "Settings", facts: "Facts") -> Plan:
         Run(("groupadd", "--system", "supervisor"), unless=("getent", "group", "supervisor"), label="group supervisor"),
         *join,
         Directory(PROGRAM_LOGS, "root:adm", 0o750),
+        *_after_network(settings),
         # supervisor reads this at its next start; until then its socket is given to the group here, as a restart would end everybody's programs.
         File("/etc/supervisor/conf.d/00-decant-control.conf", render("supervisor/control.j2", settings)),
         Unit("supervisor.service", enabled=True, running=True),
         Run(own, unless=owned, label="supervisor's socket for its group"),
     )
+
+
+def _after_network(settings: "Settings") -> Plan:
+    """At boot supervisor waits for the address that an application of several hosts listens on; without it the program would have failed for good."""
+    if not settings.visitors:
+        return ()
+    folder = "/etc/systemd/system/supervisor.service.d"
+    unit = "[Unit]\nWants=network-online.target\nAfter=network-online.target\n"
+    return (Directory(folder), File(f"{folder}/decant.conf", unit, notify=("daemon-reload",)), Notify("daemon-reload"))
 
 
 def install(settings: "Settings", facts: "Facts") -> Plan:

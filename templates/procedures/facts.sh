@@ -7,10 +7,8 @@ name=$1 root=$2 wanted_python=$3
 fact() { printf '%s\t%s\n' "$1" "$2"; }
 
 # What takes longest is asked beside what follows, until `wait`: these lines are short, so that each is written whole.
-{
-    fact distro_python "$(apt-cache policy python3 2>/dev/null | sed -n 's/^  Candidate: \([0-9]*\.[0-9]*\).*/\1/p')"
-    apt-cache pkgnames python3. 2>/dev/null | sed -n 's/^python\(3\.[0-9]*\)$/pythons\t\1/p'
-} &
+fact distro_python "$(apt-cache policy python3 2>/dev/null | sed -n 's/^  Candidate: \([0-9]*\.[0-9]*\).*/\1/p')" &
+apt-cache pkgnames python3. 2>/dev/null | sed -n 's/^python\(3\.[0-9]*\)$/pythons\t\1/p' &
 server=$(cat "$root/current/.deploy/server" 2>/dev/null)
 if [ -d /run/systemd/system ]; then
     fact systemd "$(systemctl --version | awk 'NR == 1 { print $2 }')" &
@@ -93,7 +91,9 @@ for parameters in "$root"/log/*.params; do
     window=${parameters%.params}
     # Of several hosts that change versions together: which part this one has, and what it has answered last.
     if [ -e "$window.at" ] && [ ! -e "$window.result" ]; then
-        fact party "$(basename "$window") $(sed -n "s/^party='\{0,1\}\([a-z]*\).*/\1/p" "$parameters") $(wc -l <"$window.at") $(tail -n 1 "$window.at")"
+        words=0
+        for word in "$window".word.*; do [ ! -e "$word" ] || words=$((words + 1)); done
+        fact party "$(basename "$window") $(sed -n "s/^party='\{0,1\}\([a-z]*\).*/\1/p" "$parameters") $words $(wc -l <"$window.log") $(tail -n 1 "$window.at")"
         continue
     fi
     [ -e "$window.seen" ] || fact window "$(basename "$window") $(head -n 1 "$window.result" 2>/dev/null)"

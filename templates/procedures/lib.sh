@@ -241,9 +241,13 @@ file_differs() { # file_differs RELEASE RELEASE NAME: one that neither of them h
 
 smoke() { # smoke RELEASE: start it on a private socket with the unit's own user and sandbox, ask for health, stop it
     systemctl stop "$name-smoke@*.service" 2>/dev/null # what a killed command may have left
-    systemctl start "$name-smoke@$1.service" || { echo "the release does not start"; return 1; }
-    ask_health "/run/decant-smoke/$name/sock" "$health_timeout"
-    answer=$?
+    if systemctl start "$name-smoke@$1.service"; then
+        ask_health "/run/decant-smoke/$name/sock" "$health_timeout"
+        answer=$?
+    else
+        echo "the release does not start"
+        answer=1
+    fi
     [ $answer -eq 0 ] || journalctl -n 20 --no-pager -o cat -u "$name-smoke@$1.service" | sed 's/^/  /'
     systemctl stop "$name-smoke@$1.service" 2>/dev/null
     return $answer

@@ -335,7 +335,8 @@ show_firewall() { tell diff "ufw on, letting in $*"; }
 apply_firewall() {
     for rule in "$@"; do ufw allow "$rule"; done
     ufw --force enable
-    systemctl enable -q --now ufw
+    # On a busy server systemd has been seen to refuse this once; the second time it says why.
+    systemctl enable -q --now ufw 2>/dev/null || { sleep 2; systemctl enable --now ufw || { systemctl --no-pager status ufw; return 1; }; }
 }
 
 # What ufw keeps of a rule: its comment in hexadecimal.

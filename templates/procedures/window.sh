@@ -73,7 +73,7 @@ migrate() { # migrate: run the migration; or `problem` says why it failed
 }
 
 check() { # check: is the new release well, behind its closed gate? Or `problem` says why not
-    if [ "$smoked" = no ]; then
+    if [ "$smoked" = no ] && [ "$(cat "$releases/$new/.deploy/server")" != none ]; then
         stage "health on a private socket"
         said=$(smoke "$new") || {
             printf '%s\n' "$said"

@@ -13,7 +13,7 @@ from tests.servers.test_stacks import MATRIX
 ROOT = Path(__file__).parents[2]
 
 FLOORS = [
-    ("errors", "shell", "paths", "compat", "kinds", "output"),
+    ("errors", "shell", "paths", "sections", "compat", "kinds", "output"),
     ("rules", "settings", "inventory", "schema", "facts", "templates", "steps", "variables", "source", "trust", "bridge", "lab"),
     ("plans",),
     ("connection", "host", "fleet", "executor"),

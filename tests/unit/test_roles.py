@@ -43,6 +43,7 @@ roles = ["db"]
 def fleet(folder: Path, text: str = GOOD + FIVE) -> dict[str, Settings]:
     (folder / "hosts.toml").write_text(text)
     inventory = module.load(folder / "hosts.toml")
+    inventory.check()
     return {name: inventory.settings(name) for name in inventory.hosts}
 
 

@@ -9,6 +9,7 @@ from tasks.core import inventory as module
 from tasks.core import settings as models
 from tasks.core.errors import SettingsError
 from tasks.core.schema import schema
+from tasks.core.sections import SECTIONS
 
 ROOT = Path(__file__).parents[2]
 GOOD = """
@@ -22,7 +23,9 @@ app = "wsgi:app"
 
 def load(folder: Path, text: str) -> module.Inventory:
     (folder / "hosts.toml").write_text(text)
-    return module.load(folder / "hosts.toml")
+    inventory = module.load(folder / "hosts.toml")
+    inventory.check()
+    return inventory
 
 
 @pytest.mark.parametrize(
@@ -131,7 +134,7 @@ def test_hosts_toml_is_found_upward_and_then_beside_the_fabfile(tmp_path: Path) 
 def test_the_annotated_file_loads_and_names_every_key() -> None:
     module.Inventory(ROOT / "hosts.toml", module._read(ROOT / "hosts.toml")).settings()
     text = (ROOT / "hosts.toml").read_text()
-    for section in models.SECTIONS:
+    for section in SECTIONS:
         model = models.Settings.model_fields[section].annotation
         assert model is not None
         part = text.split(f"\n[{section}]")[1].split("\n[")[0]
