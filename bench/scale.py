@@ -43,7 +43,18 @@ def table() -> list[str]:
     booted = lab.up(NAME)
     try:
         keys = Path(booted["key"])
-        ssh = ["ssh", "-i", str(keys), "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", f"root@{booted['address']}"]
+        ssh = [
+            "ssh",
+            "-i",
+            str(keys),
+            "-o",
+            "StrictHostKeyChecking=no",
+            "-o",
+            "UserKnownHostsFile=/dev/null",
+            "-o",
+            "LogLevel=ERROR",
+            f"root@{booted['address']}",
+        ]
         subprocess.run([*ssh, f"for port in $(seq {FIRST_PORT} {FIRST_PORT + max(SIZES) - 1}); do /usr/sbin/sshd -p $port; done"], check=True)
         lines = ["| hosts | seconds, 10 at a time | seconds, all at a time | memory, MB |", "|---|---|---|---|"]
         with tempfile.TemporaryDirectory() as name:

@@ -36,6 +36,7 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
     output = Output("")
     opening: Any = contextlib.nullcontext()
     refused: ConnectError | None = None  # what `dial` met
+    told: tuple[str, int, list[str], str] | None = None  # the command that `dial` ran, its exit code, its lines, its standard error
     spare: Channel | None = None
 
     def open(self) -> Any:
@@ -49,12 +50,17 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
                 raise refused
             return None if self.is_connected else self._open()
 
-    def dial(self) -> None:
-        """Open it in a thread of its own; what keeps it from that is raised by the `open` that waits for it."""
+    def dial(self, command: str) -> None:
+        """Open it and run a command, in a thread of its own; what keeps it from that is raised by the `open` that waits for it."""
         with self.opening:
             try:
                 if not self.is_connected:
                     self._open()
+                channel, lines = self.session(), list[str]()
+                channel.exec_command(command)
+                channel.shutdown_write()
+                errors = read_lines(channel, lines.append)
+                self.told = (command, channel.recv_exit_status(), lines, errors)
             except ConnectError as error:
                 self.refused = error
             except Exception as error:  # whoever needs it meets it again

@@ -13,6 +13,7 @@ from invoke.tasks import Call, Task
 from tasks.core.connection import UNEXPECTED, ServerConnection
 from tasks.core.errors import DeployError, SettingsError
 from tasks.core.fleet import Fleet
+from tasks.core.host import facts_command
 from tasks.core.kinds import AT_ONCE
 from tasks.core.output import Output
 
@@ -130,9 +131,12 @@ class Executor(fabric.Executor):  # type: ignore[misc]  # fabric has no types
         return self._connections[name]
 
     def _dial(self, name: str) -> None:
-        """Open the connection in the background while the settings are checked; what goes wrong is told when it is used."""
-        with contextlib.suppress(Exception):  # a mistake in its table, which the check names
-            threading.Thread(target=self.connection(name, self.config).dial, daemon=True).start()
+        """Open the connection and ask for facts in the background, while the settings are checked; what goes wrong is told when it is used."""
+        with contextlib.suppress(Exception):  # a mistake in the file, which the check names
+            merged = self.inventory.merged(name)
+            root, python = merged["app"].get("root") or f"/srv/{merged['app']['name']}", merged.get("python", {}).get("version", "")
+            command = facts_command(merged["app"]["name"], root, python)
+            threading.Thread(target=self.connection(name, self.config).dial, args=(command,), daemon=True).start()
 
     def _resolve(self, name: str) -> list[str]:
         inventory = self.inventory

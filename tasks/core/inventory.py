@@ -52,6 +52,10 @@ class Inventory:
             raise SettingsError(_report(self.path, problems))
         return settings
 
+    def merged(self, name: str) -> dict[str, Any]:
+        """Return the tables that hold for a host, not checked yet."""
+        return self._merge(name)[0]
+
     def check(self) -> None:
         """Raise SettingsError with every mistake of the file, each with its path."""
         problems = self.problems()

@@ -1,6 +1,7 @@
 """Five servers that are one site: a web host, three app hosts, a database host."""
 
 import json
+import re
 import signal
 from dataclasses import dataclass
 
@@ -133,7 +134,7 @@ def _one_that_dies_in_the_middle_stops_the_rollout(site: Site) -> None:
     site.configure("better")
     client = site.lead.start_fab("update")
     out = site.lead.folder / "fab.out"
-    site.lead.wait_until(lambda: "[two]   drain" in out.read_text(), what="the second host switches")
+    site.lead.wait_until(lambda: re.search(r"^\[two\] +drain", out.read_text(), re.MULTILINE) is not None, what="the second host switches")
     site.apps[1].power_cut()
     assert client.wait(timeout=120) == 1
     found = results(out.read_text())

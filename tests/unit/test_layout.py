@@ -32,7 +32,7 @@ WITHIN = {
     "templates": {"settings"},
     "host": {"connection"},
     "fleet": {"connection"},
-    "executor": {"connection", "fleet"},
+    "executor": {"connection", "fleet", "host"},
     "together": {"flow"},
     "rollout": {"flow", "together"},
 }
