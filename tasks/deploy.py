@@ -102,7 +102,7 @@ def status(c: Any, json: bool = False) -> None:
     """Show what serves, whether it is well, and what was deployed last."""
     host = Host(c, json)
     report = flow.status(host)
-    if host.settings.tls.kind != "none":
+    if host.settings.is_web and host.settings.tls.kind != "none":
         report["certificate"] = certificate.line(host)
     if json:
         host.output.document(report)

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from tasks.core.paths import MANIFESTS, PENDING, TLS
-from tasks.core.steps import Absent, Directory, Notify, Plan, Run, Step, Together, Unit
+from tasks.core.steps import Absent, Directory, Notify, Plan, Reachable, Run, Step, Together, Unit
 from tasks.plans import apache, app, certbot, db, nginx, stack
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def everything(settings: "Settings", facts: "Facts", manifest: dict[str, Any], d
         *(Absent(path, notify=_notify(path)) for path in files if path not in sites),
         *(Notify(action) for action in ("daemon-reload", "supervisor-update", nginx.RELOAD, apache.RELOAD)),
         *_firewall(facts, others, manifest, files),
+        Reachable(()),
         *_database(database, manifest),
         *certbot.remove(name),
         Run(("rm", "-rf", f"{TLS}/{name}"), unless=_missing(f"{TLS}/{name}"), label=f"remove {TLS}/{name}"),

@@ -209,6 +209,52 @@ def test_a_window_without_a_verdict_gets_the_true_one(root: Path, serves: str, s
     assert str((root / "current").readlink()) == f"releases/{names[left]}"
 
 
+@pytest.mark.parametrize(
+    ("words", "verdict", "serves", "state"),
+    [
+        ([], "failed the window was cut off", "old", "failed"),
+        (["stay", "migrate", "back another host is not well"], "failed the window was cut off", "old", "failed"),
+        (["stay", "check", "serve"], "good the window was cut off", "new", "good"),
+    ],
+)
+def test_a_host_of_several_goes_the_way_that_it_was_told(root: Path, words: list[str], verdict: str, serves: str, state: str) -> None:
+    names = _one_of_several(root, words)
+    procedure(root, "gate.sh", str(root))
+    assert (root / "log/w.result").read_text().startswith(verdict)
+    assert str((root / "current").readlink()) == f"releases/{names[serves]}"
+    assert (root / f"releases/{names['new']}/.deploy/state").read_text() == f"{state}\n"
+    assert not (root / "transition").exists()
+
+
+def test_a_host_of_several_that_was_told_to_stay_serves_nothing_until_it_is_told_more(root: Path) -> None:
+    names = _one_of_several(root, ["stay", "migrate"])
+    procedure(root, "recover.sh", str(root), "w")
+    assert (root / "run/maintenance").exists()
+    assert not (root / "log/w.result").exists()
+    gate = subprocess.Popen(["sh", root / "procedures/gate.sh", root], stdout=subprocess.DEVNULL)
+    with pytest.raises(subprocess.TimeoutExpired):
+        gate.wait(timeout=1.5)
+    assert str((root / "current").readlink()) == f"releases/{names['new']}"
+    (root / "log/w.word.3").write_text("back the client is gone\n")
+    assert gate.wait(timeout=5) == 0
+    assert str((root / "current").readlink()) == f"releases/{names['old']}"
+    assert not (root / "run/maintenance").exists()
+
+
+def _one_of_several(root: Path, words: list[str]) -> dict[str, str]:
+    """Leave a window of several hosts that was cut off after these words; return its releases."""
+    names = {"old": "20260101T000000-old", "new": "20260102T000000-new"}
+    release(root, names["old"])
+    release(root, names["new"], "prepared")
+    (root / "current").symlink_to(f"releases/{names['new']}")
+    (root / "transition").write_text(f"id='w' old='{names['old']}' new='{names['new']}' dump='' fresh='no' was='prepared' party='other'\n")
+    (root / "log/w.params").write_text(shell.assignments({**names, "about": '"who": "me"', "migrate": "", "restore": "", "party": "other"}))
+    (root / "log/w.opened").write_text("\n")
+    for number, word in enumerate(words, 1):
+        (root / f"log/w.word.{number}").write_text(f"{word}\n")
+    return names
+
+
 def test_the_gate_waits_for_whoever_holds_the_lock(root: Path) -> None:
     holder = subprocess.Popen(["flock", root / "run/gate", "sleep", "1"])
     while subprocess.run(["flock", "-n", root / "run/gate", "true"]).returncode == 0:
