@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[1]
 BENCH = ROOT / "bench"
 sys.path.insert(0, str(ROOT))
 
+from bench import scale  # noqa: E402
 from bench.slow import slowed  # noqa: E402
 from tasks.core import lab  # noqa: E402
 from tests import guestbook  # noqa: E402
@@ -226,6 +227,32 @@ def round_trips(tools: Tools, tool: str, server: Server) -> tuple[int, int]:
         return proxy.round_trips, proxy.connections
 
 
+def seconds_of(words: list[str], runs: int, **options: Any) -> float:
+    """Return the median time of a command."""
+    found = []
+    for _ in range(runs):
+        began = time.perf_counter()
+        subprocess.run(words, check=True, capture_output=True, **options)
+        found.append(time.perf_counter() - began)
+    return statistics.median(found)
+
+
+def parts(tools: Tools, server: Server, runs: int) -> dict[str, float]:
+    """Return where Decant's time goes in a run that changes nothing, each part measured by itself."""
+    modules = "import fabric.main, tasks.core.executor, tasks.deploy"
+    ssh = [*ssh_words(server.key), f"root@{server.address}"]
+    connect = seconds_of([*ssh, "true"], runs)
+    facts = (ROOT / "templates/procedures/facts.sh").read_text()
+    asked = seconds_of([*ssh, "sh", "-s", "guestbook", "/srv/guestbook"], runs, input=facts.encode())
+    return {
+        "Python, and importing Fabric": seconds_of([sys.executable, "-c", "import fabric.main"], runs, env=tools.environment, cwd=ROOT),
+        "with our own modules": seconds_of([sys.executable, "-c", modules], runs, env=tools.environment, cwd=ROOT),
+        "with the models of hosts.toml": seconds_of([sys.executable, "-c", f"{modules}, tasks.core.settings"], runs, env=tools.environment, cwd=ROOT),
+        "OpenSSH's connection with an empty command": connect,
+        "the questions to the server, on it": asked - connect,
+    }
+
+
 def first_deploys(tools: Tools, base: str, runs: int, times: Times) -> dict[str, Server]:
     """Time the first deploy of each tool on a fresh server; the last ones at 0 ms go on to the next cases."""
     kept: dict[str, Server] = {}
@@ -272,22 +299,22 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="decant-bench-") as folder:
         tools = Tools(Path(folder), given.bin)
         try:
-            trips, waited = cases(tools, Path(folder), given.runs, times)
+            trips, waited, spent = cases(tools, Path(folder), given.runs, times)
         finally:
             for server in lab.listing():
                 if server["name"].startswith(f"{RUN}-"):
                     lab.down(server["name"])
             for layer in (lab.STATE / "layers").glob(f"{RUN}-*"):
                 lab.forget(layer.name)
-    text = report(times, trips, waited, given.runs, given.bin)
+    text = report(times, trips, waited, spent, scale.table(), given.runs, given.bin)
     print(f"\n{text}")
     if given.write:
         (BENCH / "RESULTS.md").write_text(text)
         subprocess.run([str(given.bin / "python"), str(BENCH / "plot.py"), str(BENCH / "results.png")], input=as_json(times), text=True, check=True)
 
 
-def cases(tools: Tools, folder: Path, runs: int, times: Times) -> tuple[dict[str, tuple[int, int]], dict[str, tuple[float, int]]]:
-    """Run every case; return the round trips of each tool, and what visitors waited."""
+def cases(tools: Tools, folder: Path, runs: int, times: Times) -> tuple[dict[str, tuple[int, int]], dict[str, tuple[float, int]], dict[str, float]]:
+    """Run every case; return the round trips of each tool, what visitors waited, and where the time goes."""
     guestbook.make(folder / "repository")
     base = f"{RUN}-base"
     server = boot("base", "")
@@ -310,6 +337,7 @@ def cases(tools: Tools, folder: Path, runs: int, times: Times) -> tuple[dict[str
                         if case == "update":
                             commit([server], f"{far} {number}")
                         times.add(case, tool, far, tools.run(tool, [server]))
+    spent = parts(tools, servers["decant"], max(runs, 3))
     waited = waits(tools, servers["decant"], runs)
     for tool in TOOLS:
         layer = f"{RUN}-{tool}"
@@ -322,10 +350,12 @@ def cases(tools: Tools, folder: Path, runs: int, times: Times) -> tuple[dict[str
                 for _ in range(max(1, runs // 2)):
                     times.add(f"no change on {FLEET}", tool, far, tools.run(tool, seen))
         in_parallel([lambda name=each.name: lab.down(name) for each in fleet])
-    return trips, waited
+    return trips, waited, spent
 
 
-def report(times: Times, trips: dict[str, tuple[int, int]], waited: dict[str, tuple[float, int]], runs: int, bin: Path) -> str:
+def report(
+    times: Times, trips: dict[str, tuple[int, int]], waited: dict[str, tuple[float, int]], spent: dict[str, float], sizes: list[str], runs: int, bin: Path
+) -> str:
     """Return RESULTS.md."""
     names = list(dict.fromkeys(case for case, _, _ in times.seconds))
     lines = [
@@ -369,6 +399,20 @@ def report(times: Times, trips: dict[str, tuple[int, int]], waited: dict[str, tu
             "## Goals",
             "",
             *goals,
+            "",
+            "## Where the time goes",
+            "",
+            "Of a run that changes nothing, at 0 ms, each part measured by itself (`parts` in compare.py), in seconds: "
+            + "; ".join(f"{what} {seconds:.2f}" for what, seconds in spent.items())
+            + f"; all of it {times.median('no change', 'decant', False):.2f}. Connection and questions run beside the import of the models. What is left is the lock and the program on the server: "
+            "its checks, the fetch, and the digest of the environment.",
+            "",
+            "## Hosts",
+            "",
+            f"`fab system.packages`, of which nothing has to be done, on sshd's of one lab server, each a host with an application of its own; best of {scale.RUNS} (`bench/scale.py`). "
+            "Memory is that of the deploying process, for 10 and for all at a time.",
+            "",
+            *sizes,
             "",
         ]
     )

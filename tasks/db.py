@@ -7,7 +7,7 @@ from typing import Any
 
 from tasks.core import flow, rollout
 from tasks.core.errors import DeployError, StepError
-from tasks.core.host import Host
+from tasks.core.host import Host, Report
 from tasks.core.kinds import task
 from tasks.core.steps import Packages
 from tasks.plans import app, release, system
@@ -30,6 +30,7 @@ def create(c: Any) -> None:
     host = Host(c)
     if not host.settings.has_server:
         raise DeployError(f'db.kind is "{host.settings.db.kind}": there is nothing to create; mariadb and postgresql have accounts')
+    _need_here(host)
     app.refuse_conflicts(host.settings, host.facts)
     with host.lock("db.create"):
         account = (*app.claim(host.settings), *system.packages(host.settings, host.facts), *system.user(host.settings), *app.home(host.settings))
@@ -63,7 +64,7 @@ def dump(c: Any, to: str = "") -> None:
     if to and Path(to).exists():
         raise DeployError(f"{to} is there already; name a new file")
     id = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
-    path = f"{host.paths.backups}/{id}-{host.facts.current}{plans.SUFFIXES[host.settings.db.kind]}"
+    path = f"{host.paths.backups}/{id}-{host.facts.current or 'by-hand'}{plans.SUFFIXES[host.settings.db.kind]}"
     with flow.locked(host, "db.dump"):
         if host.dry:
             return host.output.line(f"would dump to {path}; nothing was changed (--dry)")
@@ -78,6 +79,11 @@ def restore(c: Any, file: str, yes: bool = False) -> None:
     """Put a dump in the place of the database: it is tried out first, what is there is dumped, and comes back if the release is not well with it."""
     host = Host(c)
     _need_own(host)
+    if host.settings.database_clients:
+        raise DeployError(
+            f"{host.name}: other hosts use this database, and a restore under them is not built: stop the application on them (fab gunicorn.stop, uwsgi.stop), "
+            f"put the dump in by the database's own tools, and start it again"
+        )
     _need_release(host)
     local = Path(file).expanduser()
     name = PurePosixPath(file).name
@@ -114,9 +120,10 @@ def shell(c: Any) -> None:
 def status(c: Any, json: bool = False) -> None:
     """Show the database's size, its tables, and which migration it is at."""
     host = Host(c, json)
+    _need_here(host)
     _need_release(host)
     settings = host.settings
-    report = host.apply(release.heads(settings, host.facts, host.facts.current))
+    report = host.apply(release.heads(settings, host.facts, host.facts.current)) if settings.is_app else Report()
     found = json_module.loads(host.read(*plans.action(settings, "status"))) if settings.has_dumps else {"size": 0, "tables": []}
     at, wanted = report.values.get("database_head", ""), report.values.get("target_head", "")
     found |= {"kind": settings.db.kind, "name": settings.database_file or settings.database_name, "head": at, "pending": wanted if wanted != at else ""}
@@ -137,11 +144,21 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _need_own(host: Host) -> None:
     app.refuse_another_database(host.settings, host.facts)
+    _need_here(host)
     kind = host.settings.db.kind
     if not host.settings.has_dumps:
         raise DeployError(f'db.kind is "{kind}": ' + ("its owner dumps and restores it" if kind == "external" else "there is no database"))
 
 
+def _need_here(host: Host) -> None:
+    if host.settings.database_peer:
+        where = host.settings.database_peer.name
+        raise DeployError(f"{host.name}: its database is on {where}: fab -H {where} ...")
+    if not host.settings.is_app and not host.settings.is_db:
+        raise DeployError(f"{host.name}: there is no database on a web host")
+
+
 def _need_release(host: Host) -> None:
-    if not host.facts.current:
+    deployed = host.facts.current or (not host.settings.has_release and any(found.get("name") == host.settings.app.name for found in host.facts.manifests))
+    if not deployed:
         raise DeployError(f"{host.name}: nothing is deployed here yet; run: fab -H {host.name} deploy")

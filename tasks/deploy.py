@@ -49,7 +49,7 @@ def deploy(fleet: Fleet, batch: str = "", keep_going: bool = False, rolling: boo
             found = {name: host.facts for name, host in hosts.items() if name not in fleet.failed}
             # Packages take longest, and need no database.
             beside = lambda host: (*app.claim(host.settings), *system.packages(host.settings, host.facts))  # noqa: E731
-            outcomes.update(rollout.databases(fleet, hosts, lambda host: provision(host.settings, host.facts), beside, keep_going))
+            outcomes.update(rollout.databases(fleet, hosts, lambda host: provision(host.settings, host.facts, key), beside, keep_going))
             urls = rollout.database_urls(fleet, hosts, keep_going)
             rollout.run(fleet, hosts, outcomes, "deploy", plan, before=lambda host: provision(host.settings, host.facts, key, urls.get(host.name)))
             outcomes.update(fleet.each(lambda host: _finish(host, found[host.name], outcomes[host.name]), rollout.with_release(fleet, hosts)))
@@ -67,6 +67,7 @@ def update(fleet: Fleet, batch: str = "", keep_going: bool = False, rolling: boo
             if fleet.dry:
                 fleet.each(lambda host: flow.preview(host, compare=provision(host.settings, host.facts)), hosts)
                 return
+            outcomes.update(fleet.each(_compared, {name: host for name, host in hosts.items() if not host.settings.has_release}))
             rollout.run(fleet, hosts, outcomes, "update", plan, compare=lambda host: provision(host.settings, host.facts))
             for host in rollout.with_release(fleet, hosts).values():
                 if certificate.missing(host):
@@ -123,7 +124,9 @@ def destroy(c: Any, yes: bool = False, backup: bool = True) -> None:
     manifest = next((found for found in host.facts.manifests if found.get("name") == name), None)
     if manifest is None:
         raise DeployError(f"{host.name}: there is nothing of {name} on this server")
-    suffix = db.SUFFIXES.get(manifest["database"]["kind"], "")
+    if host.settings.database_clients and not host.output.alone:
+        raise DeployError(f"{host.name}: other hosts use its database: destroy those first, and then this one alone, so that its last dump has every row")
+    suffix = "" if manifest["database"].get("where") else db.SUFFIXES.get(manifest["database"]["kind"], "")
     dump = f"{plans.BACKUPS}/{name}-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}{suffix}" if backup and suffix else ""
     host.output.line(
         f"destroy removes {name} from {host.name}: its site, its processes, its account, and {manifest['root']} with every release, dump and shared folder"
@@ -173,10 +176,17 @@ def _can_update(host: Host) -> None:
     host.need_room()
 
 
+def _compared(host: Host) -> flow.Outcome:
+    """Compare a host to which no release comes with hosts.toml."""
+    report = host.apply((), compare=provision(host.settings, host.facts))
+    return flow.Outcome(host.name, "current", "", differs=tuple(map(str, report.differs)))
+
+
 def _preview(host: Host) -> None:
     """Show what the whole deploy would change (--dry)."""
     host.changes(provision(host.settings, host.facts))
-    flow.preview(host)
+    if host.settings.has_release:
+        flow.preview(host)
     if certificate.missing(host):
         host.output.line(f"would ask for a certificate for {', '.join(certbot.wanted(host.settings))}")
     if stack.moves(host.settings, host.facts):

@@ -102,7 +102,7 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
         with self.opening:
             spare, self.spare = self.spare, None
         try:
-            channel: Channel = spare or self.create_session()
+            channel: Channel = spare if spare and not spare.closed else self.create_session()
         except (SSHException, EOFError, OSError) as error:
             raise self.lost() from error
         # The next command need not wait for a channel of its own: that is a round trip.

@@ -24,12 +24,11 @@ class Window:
 
 @dataclass(frozen=True)
 class Party:
-    """This host's part in a window of several hosts that is not over: the window's name, `first` or `other`, how many words it was told, how long its log is, and its last answer."""
+    """This host's part in a window of several hosts that is not over: the window's name, `first` or `other`, how many words it was told, and its last answer."""
 
     name: str
     part: str
     words: int
-    lines: int
     answer: str
 
 
@@ -139,15 +138,15 @@ def parse(output: str) -> Facts:
         listeners=tuple(every("listener")),
         manifests=tuple(_documents(every("manifest"))),
         releases=tuple(Release(*line.split()[:3]) for line in every("release") if len(line.split()) > 1),
-        parties=tuple(_party(line) for line in every("party") if len(line.split()) > 4),
+        parties=tuple(_party(line) for line in every("party") if len(line.split()) > 3),
         windows=tuple(Window(*line.split(None, 1)) for line in every("window") if line),
         deploys=tuple(_documents(every("deploy"))),
     )
 
 
 def _party(line: str) -> Party:
-    name, part, words, lines, answer = line.split(None, 4)
-    return Party(name, part, int(words), int(lines), answer)
+    name, part, words, answer = line.split(None, 3)
+    return Party(name, part, int(words), answer)
 
 
 def _documents(lines: list[str]) -> list[Any]:

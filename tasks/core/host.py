@@ -232,19 +232,19 @@ class Host:
         return int(self.connection.sudo(command, password=self._secret(), **options).exited)
 
     @contextlib.contextmanager
-    def lock(self, what: str, patience: float = 0.0) -> Iterator[None]:
+    def lock(self, what: str, patience: float = 0.0, path: str = "") -> Iterator[None]:
         """Keep every other command for this application out until the block ends or this client is no longer heard from.
 
-        A lock that is held is asked for again for `patience` seconds. Raises DeployError that names the holder. Does nothing with --dry.
+        `path` is another lock than the application's. A lock that is held is asked for again for `patience` seconds. Raises DeployError that names the holder. Does nothing with --dry.
         """
         if self.dry:
             yield
             return
         token = secrets.token_hex(8)
-        channel = self._hold(what, token, time.monotonic() + patience)
+        channel = self._hold(path or self.paths.lock, what, token, time.monotonic() + patience)
         stop = threading.Event()
         threading.Thread(target=_beat, args=(channel, stop), daemon=True).start()
-        self._lock = (self.paths.lock, token)
+        self._lock = (path or self.paths.lock, token)
         try:
             yield
             with contextlib.suppress(SSHException, EOFError, OSError):
@@ -313,16 +313,16 @@ class Host:
             return f"no free disk: {last}"
         return f"the program did not run to its end: {last}; run the same command again"
 
-    def _hold(self, what: str, token: str, deadline: float) -> Channel:
+    def _hold(self, path: str, what: str, token: str, deadline: float) -> Channel:
         details = f"{what} by {getpass.getuser()}@{socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S %z')}"
-        command = shell.join(("sh", "-c", procedure("lock.sh").decode(), "lock", self.paths.lock, details, token))
+        command = shell.join(("sh", "-c", procedure("lock.sh").decode(), "lock", path, details, token))
         channel = self._start(self._elevated(command), self._password())
         answer, errors = self._first_line(channel)
         if answer == "held":
             return channel
         if answer.startswith("busy") and time.monotonic() < deadline:
             time.sleep(0.5)
-            return self._hold(what, token, deadline)
+            return self._hold(path, what, token, deadline)
         if answer.startswith("busy"):
             raise DeployError(
                 f"{self.name}: another command is at work on {self.paths.name}: {answer.partition(chr(9))[2]}; wait for it, or see: fab -H {self.name} status"

@@ -142,9 +142,15 @@ class Inventory:
         from tasks.core.settings import HostEntry, Peer
 
         layers = [self.document, *(self.groups.get(group, {}) for group in self.hosts[name].get("groups", ())), self.hosts[name]]
-        bind = next((layer["wsgi"]["bind"] for layer in reversed(layers) if "bind" in layer.get("wsgi", {})), "")
+        wsgi = {key: value for layer in layers for key, value in layer.get("wsgi", {}).items()}
         entry = HostEntry.model_validate({key: value for key, value in self.hosts[name].items() if key not in SECTIONS})
-        return Peer(name=name, roles=entry.roles, address=entry.reached_at, bind=bind or f"{entry.reached_at}:{APP_PORT}")
+        return Peer(
+            name=name,
+            roles=entry.roles,
+            address=entry.reached_at,
+            bind=wsgi.get("bind") or f"{entry.reached_at}:{APP_PORT}",
+            server=wsgi.get("server", "gunicorn"),
+        )
 
 
 def find(start: Path, beside: Path) -> Path:

@@ -186,7 +186,7 @@ def run(
     outcomes.update(_timed(fleet, began, outcomes))
     for name, outcome in outcomes.items():
         if outcome.differs:
-            hosts[name].output.line(f"hosts.toml has changes that only deploy applies: {', '.join(outcome.differs)}")
+            everyone[name].output.line(f"hosts.toml has changes that only deploy applies: {', '.join(outcome.differs)}")
 
 
 def _switch(fleet: Fleet, hosts: Mapping[str, Host], ready: Mapping[str, Prepared], outcomes: dict[str, Outcome], what: str, rollout: Rollout) -> None:
@@ -194,6 +194,11 @@ def _switch(fleet: Fleet, hosts: Mapping[str, Host], ready: Mapping[str, Prepare
     shared = [name for name, found in ready.items() if found.pending and hosts[name].settings.shares_database]
     as_one = _as_one(fleet, hosts, ready, shared, rollout)
     batches = _batches(hosts, ready, rollout, as_one, bool(shared))
+    server = database_server(hosts, shared)
+    if shared and server and not as_one and any(ready[name].old for name in shared):
+        problem = together.dump(server, flow.new_id(), ready[shared[0]].old)
+        if problem:
+            raise DeployError(f"{problem}; no host has switched")
     left = [name for batch in batches for name in batch]
     with _watched(hosts, ready, outcomes, as_one, wanted=as_one or any(hosts[name].settings.visitors for name in left)):
         for batch in batches:
@@ -205,7 +210,7 @@ def _switch(fleet: Fleet, hosts: Mapping[str, Host], ready: Mapping[str, Prepare
             ]
             if as_one and hosts[batch[0]].settings.is_app:
                 group = {name: hosts[name] for name in batch}
-                together.switch(fleet, database_server(hosts, batch), group, ready, outcomes, what, migrate=release.migrate_command(hosts[shared[0]].settings))
+                together.switch(fleet, server, group, ready, outcomes, what, migrate=release.migrate_command(hosts[shared[0]].settings))
             else:
                 work = partial(_switched, what, [hosts[name] for name in serving])
                 outcomes.update(fleet.each(work, {name: (hosts[name], ready[name], outcomes[name]) for name in batch}))
@@ -213,7 +218,9 @@ def _switch(fleet: Fleet, hosts: Mapping[str, Host], ready: Mapping[str, Prepare
             if bad and not rollout.keep_going:
                 why = f"{', '.join(bad)} failed"
                 outcomes.update({name: flow.untouched(hosts[name], ready[name], why) for name in left})
-                done = {name: (hosts[name], ready[name], found) for name, found in outcomes.items() if found.result == "good"}
+                done = {name: (hosts[name], ready[name], outcomes[name]) for name in ready if outcomes[name].result == "good"}
+                if any(found.pending for _, found, _ in done.values()):  # these stay, and the static files of their release with them
+                    done = {name: item for name, item in done.items() if item[0].settings.is_app}
                 outcomes.update(fleet.each(partial(_back, why), done))
                 return
 
@@ -384,4 +391,4 @@ def _as_one(fleet: Fleet, hosts: Mapping[str, Host], ready: Mapping[str, Prepare
     server = settings.database_peer
     if server and server.name not in hosts:
         raise DeployError(f"a migration is pending, and the dump before it is made on {server.name}: take it along with -H; no host has switched")
-    return len(shared) > 1
+    return len(shared) > 1 or server is not None

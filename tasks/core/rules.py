@@ -152,6 +152,9 @@ def _roles(settings: "Settings") -> Iterator[str]:
         yield 'host.private: the address under which the other hosts reach this one is missing, and host.address is none: private = "10.0.0.2"'
     if (settings.visitors or settings.database_clients) and settings.system.firewall is False:
         yield 'system.firewall: without it this host would serve everybody what is for the other hosts alone; remove it, or set it to "auto" or true'
+    others = [peer.name for peer in settings.peers if settings.is_web and "app" in peer.roles and "web" not in peer.roles and peer.server != wsgi.server]
+    if others:
+        yield f'wsgi.server: the web host speaks to {", ".join(others)} as to "{wsgi.server}", and they have another one; set the same for all'
     if settings.is_app and not settings.is_web and wsgi.server == "mod_wsgi":
         yield "wsgi.server: mod_wsgi runs inside the proxy, and this app host has none; choose gunicorn or uwsgi"
     if settings.backends:

@@ -231,12 +231,13 @@ class HostEntry(Model):
 
 
 class Peer(Model):
-    """Another host of the same application, as those that work with it know it: its name, roles, address and where its application listens."""
+    """Another host of the same application, as those that work with it know it: its name, roles, address, and where its application listens and by which server."""
 
     name: str
     roles: tuple[Role, ...]
     address: str
     bind: str
+    server: str = "gunicorn"
 
 
 class Settings(Model):

@@ -5,6 +5,7 @@ itself, so none serves the old release on the new tables, or the new one on the 
 next command reads it there, and tells the hosts that have not heard (`resolve`).
 """
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -16,6 +17,7 @@ from tasks.core.host import Host, Report
 from tasks.core.steps import Directory, File, Plan, Run
 from tasks.plans import app, db, release
 
+MIGRATED = ("migrated", "well")
 CLOSED = "the hosts stay closed, as none may serve a release on tables that are not its own: run the same command again"
 
 
@@ -40,6 +42,10 @@ class Part:
         """Say the next word, and wait for what the host answers."""
         self.number += 1
         self._hear(release.say(self.host.settings, self.id, self.part, self.number, word, because, self.line))
+
+    def wait(self) -> None:
+        """Wait for the answer to the last word."""
+        self._hear(release.say(self.host.settings, self.id, self.part, self.number, "", "", self.line))
 
     def _hear(self, plan: Plan) -> None:
         values = self.host.apply(plan).values
@@ -66,13 +72,16 @@ def switch(
     problem = _all(fleet, parts, "closed")
     if not problem:
         problem = _migrated(fleet, server, parts, first, old)
-    _end(fleet, server, parts, "back" if problem else "serve", problem, _dump(server, id) if server and parts[first].number > 1 else "")
+    verdict = "back" if problem else "serve"
+    if problem and not server and parts[first].answer in MIGRATED:
+        hosts[first].output.line(f"{problem}; the new release serves nevertheless, as the migration ran and there is no dump to undo it")
+        verdict = "serve"
+    _end(fleet, server, parts, verdict, problem, _dump_of(server, id) if server and parts[first].number > 1 else "")
     for name, part in parts.items():
-        if name in fleet.failed:
-            continue
-        report = Report(values={"result": part.result or "unknown", "cause": part.cause})
-        outcomes[name] = flow.judge(part.host, report, replace(outcomes[name], changed=outcomes[name].changed + 1), None, ready[name].old)
-        part.host.apply(release.finish(part.host.settings, (id,)))
+        if name not in fleet.failed:
+            report = Report(values={"result": part.result or "unknown", "cause": part.cause})
+            outcomes[name] = flow.judge(part.host, report, replace(outcomes[name], changed=outcomes[name].changed + 1), None, ready[name].old)
+    _finish(fleet, server, parts)
 
 
 def resolve(fleet: Fleet, hosts: Mapping[str, Host]) -> None:
@@ -82,22 +91,34 @@ def resolve(fleet: Fleet, hosts: Mapping[str, Host]) -> None:
     """
     failed = list(fleet.failed)
     known = {name: host for name, host in hosts.items() if name not in failed}
-    left = {name: host for name, host in known.items() if host.facts.parties and not fleet.dry}
+    if fleet.dry or not any(host.facts.parties for host in known.values()):
+        return
+    with contextlib.ExitStack() as stack:
+        for host in known.values():  # its client may be alive
+            stack.enter_context(host.lock("the end of a window over several hosts", path=f"{host.paths.lock}.client"))
+            host.forget_facts()
+        _resolve(fleet, known)
+    if len(fleet.failed) > len(failed):
+        fleet.need_all("what serves is shown by: fab status")
+
+
+def _resolve(fleet: Fleet, known: Mapping[str, Host]) -> None:
+    left = {name: host for name, host in known.items() if host.facts.parties}
     for id in sorted({party.name for host in left.values() for party in host.facts.parties}):
         parts = {}
         for name, host in left.items():
             party = next((party for party in host.facts.parties if party.name == id), None)
             if party:
-                parts[name] = Part(host, id, party.part, party.words, party.lines + 1, party.answer)
+                parts[name] = Part(host, id, party.part, party.words, answer=party.answer)
                 host.output.line(f"the window {id} over several hosts is still open here: {party.answer}")
+        # What the first host was told to do may still be under way there: a database is not put back under a migration.
+        fleet.each(Part.wait, {name: part for name, part in parts.items() if part.part == "first" and part.number})
         server, verdict, dump = _known(known, parts, id)
         _end(fleet, server, parts, verdict, "the client that led it is gone", dump)
         for part in parts.values():
             part.host.output.line(f"the window {id} ended: {part.result}: {part.cause}")
-            part.host.apply(release.finish(part.host.settings, (id,)))
             part.host.forget_facts()
-    if len(fleet.failed) > len(failed):
-        fleet.need_all("what serves is shown by: fab status")
+        _finish(fleet, server, parts)
 
 
 def _migrated(fleet: Fleet, server: Host | None, parts: dict[str, Part], first: str, old: str) -> str:
@@ -106,7 +127,7 @@ def _migrated(fleet: Fleet, server: Host | None, parts: dict[str, Part], first: 
     _say(fleet, parts, "stay")
     problem = _all(fleet, parts, "stays")
     if not problem and server:
-        problem = _tried(server, (*app.scripts(server.settings), Directory(server.paths.logs), *db.dump(server.settings, _path(server, id, old))))
+        problem = dump(server, id, old)
     if problem:
         return problem
     for word, names in (("migrate", [first]), ("check", list(parts))):
@@ -142,20 +163,36 @@ def _known(hosts: Mapping[str, Host], parts: Mapping[str, Part], id: str) -> tup
     one = next(iter(parts.values())).host
     peer = one.settings.database_peer
     wanted = peer.name if peer else one.name if one.settings.database_clients else ""
-    keeper = hosts.get(wanted) or next((part.host for part in parts.values() if part.part == "first"), None)
-    if wanted and wanted not in hosts:
-        raise DeployError(f"how the window {id} ended is known on {wanted}, which has the database: take it along, -H {wanted},{','.join(parts)}")
-    if keeper is None:
-        raise DeployError(
-            f"how the window {id} ended is known on the host that migrated, which is not among these, or answers no more: take it along with -H; {CLOSED}"
-        )
-    noted = keeper.read("sh", "-c", 'cat "$1" 2>/dev/null || true', "verdict", _verdict(keeper, id)).strip()
+    first = next((part for part in parts.values() if part.part == "first"), None)
+    keeper = hosts.get(wanted) if wanted else first.host if first else None
+    noted = keeper.read("sh", "-c", 'cat "$1" 2>/dev/null || true', "verdict", _verdict(keeper, id)).strip() if keeper else ""
+    # Whoever was told how it ends knows it, too.
     for host in hosts.values() if not noted else ():
-        ended = host.read("sh", "-c", 'cut -d" " -f1 "$1" 2>/dev/null || true', "result", f"{host.paths.logs}/{id}.result").strip()
-        noted = noted or {"": "", "good": "serve"}.get(ended, "back")
+        words = host.read("sh", "-c", 'cut -d" " -f1 "$1".word.* 2>/dev/null || true', "words", f"{host.paths.logs}/{id}").split()
+        noted = noted or next((word for word in words if word in ("serve", "back")), "")
+    if keeper is None and not noted:
+        where = f"{wanted}, which has the database," if wanted else "the host that migrated, which"
+        raise DeployError(f"how the window {id} ended is known on {where} is not among these hosts, or does not answer: take it along with -H; {CLOSED}")
     if not wanted:
-        return None, noted or ("serve" if any(part.part == "first" and part.answer in ("migrated", "well") for part in parts.values()) else "back"), ""
-    return keeper, noted or "back", _dump(keeper, id) if not noted else ""
+        return None, noted or ("serve" if first and first.answer in MIGRATED else "back"), ""
+    return keeper, noted or "back", _dump_of(keeper, id) if keeper and not noted else ""
+
+
+def dump(server: Host, id: str, old: str) -> str:
+    """Dump the database before it is migrated, unless hosts.toml wants none; return what went wrong."""
+    if server.settings.db.snapshot == "never":
+        server.output.line('no dump (db.snapshot = "never"): a migration that fails will not be undone')
+        return ""
+    path = f"{server.paths.backups}/{id}-{old or 'empty'}{db.SUFFIXES[server.settings.db.kind]}"
+    return _tried(server, (*app.scripts(server.settings), Directory(server.paths.logs), *db.dump(server.settings, path)))
+
+
+def _finish(fleet: Fleet, server: Host | None, parts: Mapping[str, Part]) -> None:
+    """Note that the verdict is known, and remove what nobody needs any more."""
+    id = next(iter(parts.values())).id
+    fleet.each(lambda part: part.host.apply(release.finish(part.host.settings, (id,))), parts)
+    if server and server.name not in parts and server.name not in fleet.failed:
+        fleet.each(lambda host: host.apply(release.finish(host.settings, ())), {server.name: server})
 
 
 def _say(fleet: Fleet, parts: Mapping[str, Part], word: str, because: str = "") -> None:
@@ -180,11 +217,7 @@ def _tried(host: Host, plan: Plan) -> str:
     return ""
 
 
-def _path(server: Host, id: str, old: str) -> str:
-    return f"{server.paths.backups}/{id}-{old or 'empty'}{db.SUFFIXES[server.settings.db.kind]}"
-
-
-def _dump(server: Host, id: str) -> str:
+def _dump_of(server: Host, id: str) -> str:
     """Return the dump that was made in a window, if there is one."""
     return server.read(
         "sh", "-c", 'for file in "$1"-*; do case $file in *.part) ;; *) test ! -e "$file" || echo "$file" ;; esac; done', "dump", f"{server.paths.backups}/{id}"

@@ -94,6 +94,7 @@ def manifest(settings: "Settings") -> dict[str, object]:
         "sockets": [paths.socket] if settings.is_app and not settings.bind else [],
         "binds": [settings.bind] if settings.bind and settings.is_app else [],
         "ports": list(stack.ports(settings)),
+        "private": [f"{port}/tcp" for _, port in stack.reachable(settings)],
         "domains": [*settings.proxy.domains, *settings.proxy.redirect] if settings.is_web else [],
         "packages": list(stack.packages(settings)),
         "files": list(own_files(settings)),
@@ -165,6 +166,7 @@ def refuse_conflicts(settings: "Settings", facts: "Facts") -> None:
             settings.has_server
             and settings.is_db
             and theirs.get("kind") == settings.db.kind
+            and not theirs.get("where")
             and {settings.database_name, settings.database_user} & {theirs["name"], theirs["user"]}
         ):
             raise DeployError(f"db.name: {other['name']} on this server has the database {theirs['name']}; choose another db.name and db.user")

@@ -29,7 +29,7 @@ def packages(settings: "Settings", facts: "Facts") -> Plan:
     """Every Debian package of the chosen stack, in one step: one run of apt."""
     names = [*python.packages(settings, facts), *stack.packages(settings), *db.packages(settings), "ca-certificates", *settings.system.packages]
     names += ["git"] if settings.app.is_git else ["rsync"]
-    names += ["ufw"] if stack.reachable(settings) or firewall(settings, facts) else []
+    names += [name for step in firewall(settings, facts) if isinstance(step, Packages) for name in step.names]
     return (Packages(tuple(dict.fromkeys(names))),)
 
 
@@ -85,7 +85,9 @@ def ports(settings: "Settings", facts: "Facts") -> tuple[str, ...]:
 def strangers(settings: "Settings", facts: "Facts") -> tuple[str, ...]:
     """What listens publicly on the server and is neither ssh nor ours; a firewall would cut it off."""
     known = {*ports(settings, facts), *CLIENTS, *(f"{port}/tcp" for _, port in stack.reachable(settings))}
-    known |= {port for manifest in facts.manifests for port in manifest.get("ports", ())}
+    known |= {str(port) for manifest in facts.manifests for key in ("ports", "private") for port in manifest.get(key, ())}
+    if settings.is_db and settings.has_server:
+        known.add(f"{db.PORTS[settings.db.kind]}/tcp")  # also where no other host uses it any more
     found = []
     for listener in facts.listeners:
         address, _, rest = listener.rpartition(":")
@@ -107,7 +109,7 @@ def firewall(settings: "Settings", facts: "Facts") -> Plan:
             f"everybody could reach what is for the application's other hosts alone: add these ports to system.allow, or cut them off with system.firewall = true"
         )
     if wanted is False or cut_off:
-        return ()
+        return (Reachable(private),)
     return (Packages(("ufw",)), Reachable(private), Firewall(ports(settings, facts)))
 
 

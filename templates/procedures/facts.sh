@@ -93,7 +93,7 @@ for parameters in "$root"/log/*.params; do
     if [ -e "$window.at" ] && [ ! -e "$window.result" ]; then
         words=0
         for word in "$window".word.*; do [ ! -e "$word" ] || words=$((words + 1)); done
-        fact party "$(basename "$window") $(sed -n "s/^party='\{0,1\}\([a-z]*\).*/\1/p" "$parameters") $words $(wc -l <"$window.log") $(tail -n 1 "$window.at")"
+        fact party "$(basename "$window") $(cat "$window.party") $words $(tail -n 1 "$window.at")"
         continue
     fi
     [ -e "$window.seen" ] || fact window "$(basename "$window") $(head -n 1 "$window.result" 2>/dev/null)"

@@ -45,6 +45,10 @@ if [ ! -e "$log.result" ] && answered; then
 fi
 # Nobody was left to give one: a power cut ends a window without its ExecStopPost.
 [ -e "$log.result" ] || sh "$procedures/recover.sh" "$root" "$id"
+if [ ! -e "$log.result" ] && [ -n "$party" ]; then
+    value answer "failed: its window was cut off"
+    exit 0
+fi
 read -r result cause <"$log.result" || { result=unknown cause="the window of $id ended without a verdict"; }
 value result "$result"
 value cause "$cause"

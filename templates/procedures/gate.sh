@@ -13,10 +13,10 @@ until heal; do
     code=$?
     [ $code -eq 3 ] || exit $code
     # Several hosts changed versions together, and this one does not know how it ended: whatever it served might be wrong.
-    [ $waited = yes ] || { echo "waiting to be told how the window of $healed ended: run the same fab command again"; close_door; }
+    [ $waited = yes ] || { echo "waiting to be told how the window of $healed ended: run the same fab command again"; shut_door; }
     waited=yes
     flock -u 9
     sleep 1
     flock 9
 done
-[ $waited = no ] || { open_door; welcome; }
+[ $waited = no ] || open_door

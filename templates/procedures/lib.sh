@@ -187,11 +187,11 @@ start_service() { # start_service yes|no: start what current leads to, and wait 
 }
 
 from_others() { # from_others -I|-D: the firewall's rule by which new connections from other hosts are refused, while what has come in is answered
-    [ -e "$procedures/listen" ] || return 1
+    case $(cat "$procedures/listen" 2>/dev/null) in *:*) ;; *) return 1 ;; esac
     iptables -w "$1" INPUT ! -i lo -p tcp --syn --dport "$(sed 's/.*://' "$procedures/listen")" -m comment --comment "decant $name" -j REJECT --reject-with tcp-reset 2>/dev/null
 }
 
-turn_away() { # turn_away: on an app host without a proxy, have the web hosts ask the other app hosts
+turn_away() { # turn_away: have the web hosts ask the other app hosts
     from_others -I
     sleep 0.2 # what has just come in is taken up
 }
@@ -200,18 +200,15 @@ welcome() { # welcome: new connections come in again
     while from_others -D; do :; done
 }
 
-close_door() { # close_door: visitors get an answer at once instead of waiting: from the web hosts' other app hosts, or the maintenance page
+shut_door() { # shut_door: the proxy answers 503 and Retry-After instead of handing requests on; one on another host asks the other app hosts first
     : >"$run/maintenance"
-    [ "$(proxy)" != none ] || turn_away
-}
-
-shut_door() { # shut_door: the proxy answers 503 and Retry-After instead of handing requests on
-    : >"$run/maintenance"
+    [ "$(proxy)" != none ] || from_others -I
     sleep 1
 }
 
 open_door() { # open_door: visitors come in again
     rm -f "$run/maintenance"
+    welcome
 }
 
 check_proxy() { # check_proxy: is the proxy's configuration valid?

@@ -6,16 +6,18 @@ set -u
 lock=$1 details=$2 token=$3
 umask 022
 mkdir -p "${lock%/*}"
-exec 9>>"$lock"
-if ! flock -x -n 9; then
-    printf 'busy\t%s\n' "$(head -n 1 "$lock.details" 2>/dev/null)"
+busy() {
+    printf 'busy\t%s\n' "$(head -n 1 "${lock%.client}.details" 2>/dev/null)"
     exit 75
-fi
+}
+
+# As long as the client is heard from, and not one moment longer: whoever ends what a dead client left open takes this one (tasks/core/together.py).
+exec 7>>"$lock.client"
+flock -x -n 7 || busy
+exec 9>>"$lock"
+flock -x -n 9 || busy
 printf '%s\n%s\n' "$details" "$token" >"$lock.details"
 # Shared from now on: programs and windows of this command take a share of their own, so what outlives a dead client keeps others out.
-if ! flock -s -n 9; then
-    printf 'busy\t%s\n' "$(head -n 1 "$lock.details")"
-    exit 75
-fi
+flock -s -n 9 || busy
 echo held
-while [ -n "$(timeout 15 head -c 1 9>&- | od -An -tx1)" ]; do :; done
+while [ -n "$(timeout 15 head -c 1 7>&- 9>&- | od -An -tx1)" ]; do :; done

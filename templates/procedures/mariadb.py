@@ -99,11 +99,14 @@ class MariaDB(Engine):
         for account in (f"'{self.user}'@'{place}'" for place in self._places()):
             _sql(
                 f"CREATE USER IF NOT EXISTS {account} IDENTIFIED VIA mysql_native_password USING '{proof}'",
-                f"ALTER USER {account} IDENTIFIED VIA mysql_native_password USING '{proof}'",
+                f"ALTER USER {account} IDENTIFIED VIA mysql_native_password USING '{proof}' ACCOUNT UNLOCK",
                 f"GRANT ALL PRIVILEGES ON `{_like(self.name)}`.* TO {account}",
             )
-        _sql(*(f"DROP USER IF EXISTS '{self.user}'@'{gone}'" for gone in self._let_in() - set(self.clients)))
-        self._note.write_text("".join(f"{client}\n" for client in self.clients), encoding="utf-8")
+        # Not dropped: views and triggers that a migration made from there run in its name.
+        gone = self._ever() - set(self.clients)
+        _sql(*(f"ALTER USER IF EXISTS '{self.user}'@'{place}' ACCOUNT LOCK" for place in gone))
+        lines = (*self.clients, *(f"{place} locked" for place in sorted(gone)))
+        self._note.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         if not _can_log_in(login):
             raise Failure(
                 f"{self.user} cannot log in to MariaDB at {login.host}, although account and password are there: see skip_name_resolve and bind_address"
@@ -123,15 +126,21 @@ class MariaDB(Engine):
         """The file of the addresses that were let in: what somebody granted by hand is left alone."""
         return self.root / "procedures/clients"
 
+    def _noted(self) -> list[list[str]]:
+        return [line.split() for line in self._note.read_text(encoding="utf-8").splitlines()] if self._note.exists() else []
+
     def _let_in(self) -> set[str]:
-        return set(self._note.read_text(encoding="utf-8").split()) if self._note.exists() else set()
+        return {words[0] for words in self._noted() if len(words) == 1}
+
+    def _ever(self) -> set[str]:
+        return {words[0] for words in self._noted()}
 
     def _places(self) -> tuple[str, ...]:
         """Return where the account logs in from."""
         return ("localhost", *self.clients)
 
     def _drops(self) -> list[str]:
-        return [f"DROP USER IF EXISTS '{self.user}'@'{place}'" for place in {*self._places(), *self._let_in()}]
+        return [f"DROP USER IF EXISTS '{self.user}'@'{place}'" for place in {*self._places(), *self._ever()}]
 
     def _granted(self, place: str) -> bool:
         grants = run(*ADMIN, "--raw", text=f"SHOW GRANTS FOR '{self.user}'@'{place}';\n").splitlines()

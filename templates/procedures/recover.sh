@@ -15,7 +15,7 @@ heal
 case $? in
 0) ;;
 3)
-    close_door # until a client says how it ended for the others
+    shut_door # until a client says how it ended for the others
     exit 0 ;;
 *) exit 1 ;;
 esac
@@ -40,6 +40,5 @@ fi
 flock -u 9
 start_service no
 open_door
-welcome
 # Only then: a reload closes the idle connections of visitors.
 [ $reload = no ] || ! check_proxy || reload_proxy

@@ -280,7 +280,8 @@ apply_generated() {
 }
 
 check_variable() { # PATH NAME OWNER:GROUP VALUE_FILE: a variable has the given value
-    check_generated "$1" "$2" "$3" && grep -qxF "$2=\"$(cat "$here/files/$4")\"" "$1"
+    # By a pipe: everybody can read the arguments of a process.
+    check_generated "$1" "$2" "$3" && printf '%s="%s"\n' "$2" "$(cat "$here/files/$4")" | grep -qxF -f - "$1"
 }
 show_variable() { tell diff "$1: $2 gets another value (secret)"; }
 apply_variable() {

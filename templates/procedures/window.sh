@@ -31,7 +31,6 @@ give_up() { # give_up CAUSE: before the commit point, the old version comes back
     flock -u 9
     start_service yes
     open_door
-    welcome
     finish "$id" failed "$1"
     exit 1
 }
@@ -47,7 +46,7 @@ hear() { # hear NUMBER: wait for the client's next word; one that stays out for 
         waited=$((waited + 1))
         # Whoever makes the file first, this host or the client, has decided for both.
         [ "$1" != 1 ] || [ $waited -lt $((10 * (patience + 60))) ] || say_word "$id" 1 back "the client was not heard from any more"
-        [ $(($(date +%s) - started)) -lt "$hold" ] || [ -e "$run/maintenance" ] || { stage "longer than wsgi.hold ($hold s): visitors get the maintenance page (503)"; close_door; }
+        [ $(($(date +%s) - started)) -lt "$hold" ] || [ -e "$run/maintenance" ] || { stage "longer than wsgi.hold ($hold s): visitors get the maintenance page (503)"; shut_door; }
     done
     read -r word because <"$root/log/$id.word.$1"
 }
@@ -90,6 +89,7 @@ check() { # check: is the new release well, behind its closed gate? Or `problem`
 }
 
 take_part() { # take_part: do what the client says, until it says how this ends
+    printf '%s\n' "$party" >"$root/log/$id.party" # what facts.sh may read
     answer closed
     number=0
     while :; do
@@ -193,8 +193,12 @@ else
 fi
 
 # Good before the record goes: a crash between the two is put back, state and all.
-set_state "$new" good || give_up "the release's state could not be written"
-rm -f "$transition" || give_up "the transition record could not be removed"
+for word in state record; do
+    if [ $word = state ]; then set_state "$new" good; else rm -f "$transition"; fi && continue
+    # Of several hosts, one that was told to serve never goes back: recover.sh tries again, and the gate stays closed until it can.
+    [ -z "${party:-}" ] || exit 1
+    give_up "the release's $word could not be written"
+done
 sync -f "$root"
 
 stage start
@@ -202,8 +206,7 @@ flock -u 9
 start_service yes
 [ "$site_changed" = no ] || reload_proxy
 [ $shut = no ] || sleep 1 # a reload returns before the new workers serve
-open_door
-[ -z "${party:-}" ] || welcome
+[ "${drain:-no}" = yes ] || open_door # a host that is drained waits for the answer below
 
 # The question waits in the same queue as everybody who came during the window.
 if said=$(ask_health proxy $((health_timeout + $(date +%s) - started))); then

@@ -33,7 +33,7 @@ class Site:
         for (name, role), server in zip(ROLES.items(), (self.web, *self.apps, self.base), strict=True):
             entry = server.entry(name, identity=str(server.folder / ".lab/key")).replace("\n", f'\nroles = ["{role}"]\ngroups = ["site"]\n', 1)
             entries.append(entry + (f'[hosts.{name}.app.env]\nSICK = "yes"\n' if name == sick else ""))
-        self.lead.configure(f'ref = "{ref}"', more="\n".join([*entries, more]))
+        self.lead.configure(f'ref = "{ref}"', more="\n".join([f'[db]\nkind = "{self.base.database}"\n', *entries, more]))
         self.lead.target = "site"
 
     def versions(self) -> list[str]:
@@ -43,8 +43,8 @@ class Site:
 
 
 def booted(booth: Booth, database: str) -> Site:
-    servers = [booth.boot(database=database) for _ in ROLES]
-    return Site(servers[0], servers[1:4], servers[4])
+    apps = [booth.packaged("python3-venv", "rsync", "ufw") for _ in range(3)]
+    return Site(booth.boot(), apps, booth.boot(database=database))
 
 
 def results(said: str) -> dict[str, str]:
@@ -154,6 +154,9 @@ def test_a_shared_database_is_migrated_once_behind_all_gates(booth: Booth) -> No
     fab = site.lead.fab
     fab("deploy")
     assert fab("deploy").stdout.count("0 changed in all") == 4
+    fab("db.dump", host="base")
+    assert ".sql.gz" in site.base.ssh("ls /srv/guestbook/backups")
+    assert "its database is on base" in fab("db.dump", host="one", code=1).stderr
     for number in range(10):
         site.web.write(f"row{number}")
     before = site.base.everything()

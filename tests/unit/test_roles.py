@@ -92,6 +92,7 @@ def test_a_host_with_a_proxy_of_its_own_serves_itself_and_those_without(tmp_path
         ('app = "wsgi:app"', 'app = "wsgi:app"\nserver = "mod_wsgi"\n[proxy]\nkind = "apache"', "wsgi.server: mod_wsgi runs inside the proxy"),
         ("[db]", "[system]\nfirewall = false\n[db]", "system.firewall: without it this host would serve everybody"),
         ('"shop/static" }', '"instance" }', "app.static./static: instance is a shared folder"),
+        ('wsgi.bind = "10.0.0.3:9000"', 'wsgi.server = "uwsgi"', "wsgi.server: the web host speaks to app2"),
         ('roles = ["web"]', "roles = []", "hosts.web.roles: should have at least 1 item"),
     ],
 )

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from tasks.core.steps import Firewall, Packages
+from tasks.core.steps import Firewall, Packages, Reachable
 from tasks.plans import system
 from tests.unit.values import FACTS, settings
 
@@ -28,7 +28,7 @@ def test_a_stranger_is_named_and_not_cut_off() -> None:
     listeners = ("0.0.0.0:22/tcp", "*:80/tcp", "127.0.0.1:5432/tcp", "[::1]:6379/tcp", "0.0.0.0:68/udp", "[::]:8000/tcp", "127.0.0.53%lo:53/udp")
     facts = replace(FACTS, listeners=listeners)
     assert system.strangers(settings(), facts) == ("8000/tcp",)
-    assert system.firewall(settings(), facts) == ()
+    assert system.firewall(settings(), facts) == (Reachable(()),)
     assert system.firewall(settings(system={"firewall": True}), facts) != ()
     assert system.strangers(settings(), replace(facts, manifests=({"name": "other", "ports": ["8000/tcp"]},))) == ()
 
@@ -36,4 +36,4 @@ def test_a_stranger_is_named_and_not_cut_off() -> None:
 def test_without_a_firewall_ufw_is_not_installed() -> None:
     made = settings(system={"firewall": False})
     assert "ufw" not in str(system.packages(made, FACTS))
-    assert system.firewall(made, FACTS) == ()
+    assert system.firewall(made, FACTS) == (Reachable(()),)
