@@ -23,6 +23,8 @@ from tasks.core import bridge
 from tasks.core.errors import LabError
 
 STATE = Path("/var/lib/decant-lab")
+# The hierarchies that nspawn uses, where there is no systemd to set them up otherwise, and how each is mounted.
+CONTROL_GROUPS = {Path("/sys/fs/cgroup/systemd"): "cgroup -o none,name=systemd systemd", Path("/sys/fs/cgroup/unified"): "cgroup2 cgroup2"}
 SUITES = ("bookworm", "trixie")
 PACKAGES = "systemd,systemd-sysv,dbus,openssh-server,sudo,ca-certificates,iproute2,netbase"
 TOOLS = {
@@ -82,6 +84,7 @@ def down(name: str) -> None:
         return
     if (home / "server.json").exists():
         power_cut(name)
+        _forget_groups(name)
     subprocess.run(["umount", "--lazy", str(home / "root")], capture_output=True)
     shutil.rmtree(home)
     with _locked():
@@ -118,8 +121,8 @@ def power_cut(name: str) -> None:
 def shut_down(name: str) -> None:
     """Shut a server down in order, as its power button would."""
     pids = processes(name)
-    if len(pids) == 3:
-        os.kill(pids[2], signal.SIGRTMIN + 4)
+    if len(pids) > 2 and "systemd-nspawn" in "".join(_cmdline(pids[-2])[:1]):
+        os.kill(pids[-1], signal.SIGRTMIN + 4)
     deadline = time.monotonic() + 40
     while processes(name) or _interface(name).exists():
         if time.monotonic() > deadline:
@@ -317,15 +320,40 @@ def _launch(name: str) -> None:
     home = _home(name)
     (home / "pid").unlink(missing_ok=True)
     # nspawn ends with 133 when its server reboots, and expects to be started again.
-    loop = 'echo $$ >"$0.new" && mv "$0.new" "$0"; while "$@"; [ $? = 133 ]; do :; done'
+    loop = ["sh", "-c", 'while "$@"; [ $? = 133 ]; do :; done', "loop", *_nspawn(name)]
+    command = ["sh", "-c", 'echo $$ >"$0.new" && mv "$0.new" "$0"; exec "$@"', str(home / "pid"), *_apart(name), *loop]
     with (home / "console.log").open("ab") as log:
-        subprocess.run(["setsid", "--fork", "sh", "-c", loop, str(home / "pid"), *_nspawn(name)], stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=True)
+        subprocess.run(["setsid", "--fork", *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=True)
     while not (home / "pid").exists():
         time.sleep(0.01)
 
 
+def _apart(name: str) -> list[str]:
+    """Return the beginning of a command that runs in control groups of its own, where no systemd of this machine allots them.
+
+    Without it all servers would be in the same groups, and each one's units would share those of the units of the same name on the others. nspawn makes its groups
+    beside those of the first process that it sees: so that is one of the server's own.
+    """
+    if Path("/run/systemd/system").exists() or not any((tree / "cgroup.procs").exists() for tree in CONTROL_GROUPS):
+        return []
+    trees = [tree for tree in CONTROL_GROUPS if (tree / "cgroup.procs").exists()]
+    join = f'for tree in {" ".join(map(str, trees))}; do mkdir -p "$tree/$0" && echo $$ >"$tree/$0/cgroup.procs"; done; exec "$@"'
+    alone = ["unshare", "--mount", "--cgroup", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    mount = [f"umount {tree} && mount -t {CONTROL_GROUPS[tree]} {tree}" for tree in trees]
+    return ["sh", "-c", join, f"decant-lab/{_machine(name)}", *alone, "sh", "-c", "; ".join([*mount, 'exec "$@"']), "mount"]
+
+
+def _forget_groups(name: str) -> None:
+    """Remove the control groups of a server that is off."""
+    for tree in CONTROL_GROUPS:
+        group = tree / "decant-lab" / _machine(name)
+        for folder in (*sorted((path for path in group.rglob("*") if path.is_dir()), reverse=True), group):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
 def processes(name: str) -> list[int]:
-    """Return the pids of the loop around the server's nspawn, of nspawn, and of the server's pid 1, as far as they live."""
+    """Return the pids of what is around the server's nspawn, of nspawn, and of the server's pid 1, as far as they live."""
     try:
         pid = int((_home(name) / "pid").read_text())
     except FileNotFoundError:
@@ -333,9 +361,14 @@ def processes(name: str) -> list[int]:
     if f"--hostname={name}" not in _cmdline(pid):
         return []
     found = [pid]
-    for _ in range(2):
-        found += map(int, subprocess.run(["ps", "-o", "pid=", "--ppid", str(found[-1])], capture_output=True, text=True).stdout.split()[:1])
-    return list(dict.fromkeys(found))
+    above = ""
+    while above != "systemd-nspawn":  # its child is the server's pid 1
+        above = Path("".join(_cmdline(found[-1])[:1])).name
+        children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(found[-1])], capture_output=True, text=True).stdout.split()
+        if not children:
+            break
+        found.append(int(children[0]))
+    return found
 
 
 def _cmdline(pid: int) -> list[str]:

@@ -204,3 +204,31 @@ def test_a_shared_database_is_migrated_once_behind_all_gates(booth: Booth) -> No
     assert set(rows) <= set(site.base.rows())
     assert "take all hosts that use it together" in fab("update", host="web,one,base", code=1).stderr
     assert site.versions() == ["v1"] * 3
+
+
+def test_two_app_hosts_on_another_stack_behind_a_host_that_is_web_and_database(booth: Booth) -> None:
+    front, *apps = servers = [booth.boot("trixie") for _ in range(3)]
+    roles = ['["web", "db"]', '["app"]', '["app"]']
+    names = ["front", "one", "two"]
+    entries = [
+        server.entry(name, identity=str(server.folder / ".lab/key")).replace("\n", f'\nroles = {role}\ngroups = ["site"]\n', 1)
+        for name, role, server in zip(names, roles, servers, strict=True)
+    ]
+    more = "\n".join(['[db]\nkind = "postgresql"\n[proxy]\nkind = "apache"\n', *entries])
+    front.target = "site"
+    wsgi = 'server = "uwsgi"\nmanager = "supervisor"'
+    front.configure(wsgi=wsgi, more=more)
+    front.fab("deploy")
+    assert front.fab("deploy").stdout.count("0 changed in all") == 3
+    front.configure('ref = "better"', wsgi, more)
+    with Load(front.address, rate=30) as load:
+        front.fab("update")
+    assert load.lost == []
+    assert set(load.versions) == {"v1", "better"}
+    # After a boot an app host serves again, and visitors are sent to the other one meanwhile.
+    apps[0].power_cut()
+    assert [front.get("/version") for _ in range(4)] == [(200, "better")] * 4
+    apps[0].boot()
+    apps[1].power_cut()
+    front.wait_until(lambda: front.get("/version") == (200, "better"), what="the first app host serves again")
+    apps[0].wait_until(lambda: "RUNNING" in apps[0].ssh("supervisorctl status guestbook:1", check=False), what="supervisor has started it")
