@@ -40,10 +40,10 @@ demo: tools  ## boot a lab server, deploy the guestbook to it, update it
 test: tools  ## lint, types, unit tests, and the main stack on real servers
 	@$(MAKE) --no-print-directory setup-dev lint types
 	$(BIN)/pytest -q tests/unit
-	$(SUDO) $(BIN)/pytest -q -n 2 --dist worksteal -p no:cacheprovider -m "not matrix" tests/servers tests/faults
+	$(SUDO) $(BIN)/pytest -q -n 2 --durations 20 --dist worksteal -p no:cacheprovider -m "not matrix" tests/servers tests/faults
 
 test-all: test  ## everything that is tested: nine stacks, five installers, moves between stacks
-	$(SUDO) $(BIN)/pytest -q -n 2 --dist worksteal -p no:cacheprovider -m matrix tests/servers tests/faults
+	$(SUDO) $(BIN)/pytest -q -n 2 --durations 20 --dist worksteal -p no:cacheprovider -m matrix tests/servers tests/faults
 
 lint: setup-dev  ## ruff and shellcheck
 	$(BIN)/ruff check
