@@ -365,7 +365,7 @@ class Settings(Model):
 
     @model_validator(mode="after")
     def _rules(self) -> Self:
-        """Refuse what is not built yet and what cannot work, all of it together and before any connection."""
+        """Refuse what is not built yet and what cannot work, all of it together and before anything is changed."""
         found = "\n  ".join([*rules.unbuilt(self), *rules.misfits(self)])
         if found:
             raise ValueError(found)
