@@ -33,7 +33,7 @@ def env(c: Any, reveal: bool = False) -> None:
     _need_release(host)
     rows = []
     for origin, path in (("release", f"{host.paths.current}/.deploy/env"), ("shared/secrets.env", host.paths.secrets)):
-        for line in host.read("sh", "-c", 'cat "$1" 2>/dev/null || true', "env", path).split("\n"):
+        for line in host.text(path).split("\n"):
             name, equals, value = line.partition("=")
             if equals:
                 rows.append((name, value if reveal else "[hidden: --reveal shows it]", origin))
@@ -55,7 +55,7 @@ def env_set(c: Any, assignment: str) -> None:
         with asking:
             value = getpass.getpass(f"{name}: " if host.output.alone else f"{name} on {host.name}: ")
     with host.lock("app.env-set"):
-        before = host.read("sh", "-c", 'cat "$1" 2>/dev/null || true', "env", host.paths.secrets)
+        before = host.text(host.paths.secrets)
         kept = [line for line in before.split("\n") if line and not line.startswith(f"{name}=")]
         text = "".join(f"{line}\n" for line in kept) + dialect({name: value})
         restart = ("sh", f"{host.paths.procedures}/restart.sh", host.paths.root)

@@ -47,9 +47,7 @@ def deploy(fleet: Fleet, batch: str = "", keep_going: bool = False, rolling: boo
                 fleet.each(_preview, hosts)
                 return
             found = {name: host.facts for name, host in hosts.items() if name not in fleet.failed}
-            # Packages take longest, and need no database.
-            beside = lambda host: (*app.claim(host.settings), *system.packages(host.settings, host.facts))  # noqa: E731
-            outcomes.update(rollout.databases(fleet, hosts, lambda host: provision(host.settings, host.facts, key), beside, keep_going))
+            outcomes.update(rollout.databases(fleet, hosts, lambda host: provision(host.settings, host.facts, key), _packages, keep_going))
             urls = rollout.database_urls(fleet, hosts, keep_going)
             rollout.run(fleet, hosts, outcomes, "deploy", plan, before=lambda host: provision(host.settings, host.facts, key, urls.get(host.name)))
             outcomes.update(fleet.each(lambda host: _finish(host, found[host.name], outcomes[host.name]), rollout.with_release(fleet, hosts)))
@@ -158,6 +156,11 @@ def provision(settings: "Settings", facts: "Facts", key: Secret | None = None, u
     )
 
 
+def _packages(host: Host) -> Plan:
+    """Return what takes longest before a release and needs no database."""
+    return (*app.claim(host.settings), *system.packages(host.settings, host.facts))
+
+
 def _hosts(fleet: Fleet, json: bool) -> dict[str, Host]:
     # While the server is asked for facts, what comes next is imported.
     threading.Thread(target=templates.load, daemon=True).start()
@@ -185,8 +188,7 @@ def _compared(host: Host) -> flow.Outcome:
 def _preview(host: Host) -> None:
     """Show what the whole deploy would change (--dry)."""
     host.changes(provision(host.settings, host.facts))
-    if host.settings.has_release:
-        flow.preview(host)
+    flow.preview(host)
     if certificate.missing(host):
         host.output.line(f"would ask for a certificate for {', '.join(certbot.wanted(host.settings))}")
     if stack.moves(host.settings, host.facts):

@@ -149,7 +149,7 @@ def switched(host: Host, what: str, prepared: Prepared, outcome: Outcome, drain:
     migrate = release.migrate_command(host.settings) if prepared.pending else ""
     dump = _dump_wanted(host, prepared.pending)
     smoked = "no" if prepared.pending else "yes"
-    report, counts = switch(host, what, prepared.release, prepared.old, migrate=migrate, dump_wanted=dump, smoked=smoked, drain=_yes_no(drain))
+    report, counts = switch(host, what, prepared.release, prepared.old, migrate=migrate, dump_wanted=dump, smoked=smoked, drain="yes" if drain else "no")
     return judge(host, report, replace(outcome, changed=outcome.changed + 1), counts, prepared.old)
 
 
@@ -238,6 +238,8 @@ def preview(host: Host, compare: Plan = ()) -> None:
     settings = host.settings
     if compare:
         host.summary(host.apply(compare))
+    if not settings.has_release:
+        return
     if host.facts.current:
         host.apply(release.preview(settings, host.facts))
     ref = settings.app.ref or ("its HEAD" if settings.app.is_git else "the working tree")
@@ -317,10 +319,6 @@ def _counts(lines: list[str]) -> dict[str, Any] | None:
     except (IndexError, json.JSONDecodeError):
         return None
     return counts
-
-
-def _yes_no(value: bool) -> str:
-    return "yes" if value else "no"
 
 
 def status(host: Host) -> dict[str, Any]:

@@ -129,6 +129,10 @@ class Host:
             raise DeployError(f"{self.name}: {words[0]} failed: {(errors.strip() or (lines and lines[-1]) or f'exit code {status}')}")
         return "\n".join(lines)
 
+    def text(self, path: str) -> str:
+        """Return what is in a file that root can read; an empty string where there is none."""
+        return self.read("sh", "-c", 'cat "$1" 2>/dev/null || true', "text", path)
+
     def send_tree(self, sent: Source) -> str:
         """Bring a working tree into the application's incoming folder by patchwork's rsync, and return that folder.
 

@@ -84,7 +84,7 @@ def secret_key(fleet: Fleet, hosts: Mapping[str, Host], keep_going: bool) -> Sec
     lacking = {name: host for name, host in hosts.items() if host.settings.is_app and "SECRET_KEY" not in variables(host.settings)}
     if fleet.alone or fleet.dry or not lacking:
         return None
-    texts = fleet.each(lambda host: host.read("sh", "-c", 'cat "$1" 2>/dev/null || true', "secrets", host.paths.secrets), lacking)
+    texts = fleet.each(lambda host: host.text(host.paths.secrets), lacking)
     fleet.need_all(NOTHING, keep_going)
     texts = {name: text for name, text in texts.items() if name not in fleet.failed}
     found = {name: value for name, text in texts.items() if (value := generated(text, "SECRET_KEY"))}
@@ -127,7 +127,7 @@ def database_urls(fleet: Fleet, hosts: Mapping[str, Host], keep_going: bool) -> 
     fleet.each(partial(_need_url, hosts), clients)
     fleet.need_all(NOTHING, keep_going)
     servers = {name: host for name, host in hosts.items() if any(_server_of(client) == name for client in clients.values())}
-    texts = fleet.each(lambda host: host.read("cat", host.paths.secrets), servers)
+    texts = fleet.each(lambda host: host.text(host.paths.secrets), servers)
     fleet.need_all(NOTHING, keep_going)
     found = {}
     for name, host in clients.items():
@@ -145,8 +145,7 @@ def _need_url(hosts: Mapping[str, Host], host: Host) -> None:
     server = _server_of(host)
     if server in hosts:
         return
-    there = host.read("sh", "-c", 'cat "$1" 2>/dev/null || true', "secrets", host.paths.secrets)
-    if not generated(there, host.settings.db.variable):
+    if not generated(host.text(host.paths.secrets), host.settings.db.variable):
         raise DeployError(f"{host.name}: its database is on {server}, which has not let it in yet; deploy both together: fab -H {server},{host.name} deploy")
 
 
@@ -277,7 +276,7 @@ def targets(fleet: Fleet, hosts: Mapping[str, Host], to: str) -> dict[str, str]:
     """
     found = fleet.each(lambda host: flow.rollback_target(host, to), with_release(fleet, hosts))
     fleet.need_all("no host has switched")
-    commits = {name: release.commit for name, target in found.items() if (release := hosts[name].facts.release(target))}
+    commits = {name: known.commit for name, target in found.items() if (known := hosts[name].facts.release(target))}
     if len(set(commits.values())) > 1:
         each = ", ".join(f"{name}: {found[name]}" for name in found)
         raise DeployError(f"the hosts would go back to different commits ({each}); take those that belong together with -H; no host has switched")

@@ -89,7 +89,7 @@ def test_a_key_is_written_as_it_stood_between_its_quotes(monkeypatch: pytest.Mon
     stored = {"a": 'SECRET_KEY="x\\"y\\\\z"\n', "b": ""}
     settings = SimpleNamespace(is_app=True)
     hosts: dict[str, Any] = {
-        name: SimpleNamespace(name=name, settings=settings, paths=SimpleNamespace(secrets="/s"), read=lambda *_, name=name: stored[name], output=Output(name))
+        name: SimpleNamespace(name=name, settings=settings, paths=SimpleNamespace(secrets="/s"), text=lambda _, name=name: stored[name], output=Output(name))
         for name in "ab"
     }
     monkeypatch.setattr(rollout, "variables", lambda _: {})
