@@ -85,6 +85,13 @@ def _without_empty(folders: dict[str, str]) -> dict[str, str]:
     return {prefix: folder for prefix, folder in folders.items() if folder}
 
 
+def _not_empty(items: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Refuse an empty list; a list with a mistake in it has that one mistake only."""
+    if not items:
+        raise ValueError("should have at least 1 item")
+    return items
+
+
 def _one_name(kind: str) -> str:
     return "mariadb" if kind == "mysql" else kind
 
@@ -222,7 +229,7 @@ class HostEntry(Model):
     host_key: Annotated[str, _or_empty(r"SHA256:[A-Za-z0-9+/]{43}=?", 'a fingerprint such as "SHA256:..."')] = ""
     private: Annotated[str, _or_empty(r"(\d{1,3}\.){3}\d{1,3}", "an IPv4 address")] = ""
     groups: Listed[Text] = ()
-    roles: Annotated[Listed[Role], Field(min_length=1)] = ROLES
+    roles: Annotated[Listed[Role], AfterValidator(_not_empty), Field(json_schema_extra={"minItems": 1})] = ROLES
 
     @property
     def reached_at(self) -> str:

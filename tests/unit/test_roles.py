@@ -127,3 +127,9 @@ def test_ports_between_hosts_are_open_for_those_hosts_alone(tmp_path: Path) -> N
     clients = (("10.0.0.2", "5432"), ("10.0.0.3", "5432"))
     assert pairs == {"web": [()], "app1": [(("10.0.0.1", "8000"),)], "app2": [(("10.0.0.1", "9000"),)], "db": [clients]}
     assert system.ports(made["db"], FACTS) == ("22/tcp",)
+
+
+def test_a_role_that_is_none_is_one_mistake(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as error:
+        fleet(tmp_path, GOOD + '[hosts.web]\naddress = "10.0.0.1"\nroles = ["wbe"]\n')
+    assert str(error.value).endswith("hosts.web.roles.0: should be 'app', 'web' or 'db'")
