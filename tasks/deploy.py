@@ -1,14 +1,13 @@
 """The whole way: deploy, update, rollback, status. Each is a visible list of steps."""
 
 import contextlib
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import tasks.system
-from tasks.core import certificate, flow, rollout, templates, together
+from tasks.core import certificate, flow, rollout, together
 from tasks.core.connection import UNEXPECTED
 from tasks.core.errors import DeployError
 from tasks.core.fleet import Fleet
@@ -140,15 +139,18 @@ def provision(settings: "Settings", facts: "Facts", key: Secret | None = None, u
 
     `key` is a SECRET_KEY that several hosts share, `url` that of a database on another host.
     """
+    environment = release.environment(settings, facts)
     return (
         *app.claim(settings),
-        *system.packages(settings, facts),
+        *(system.for_environment(settings, facts) if environment else system.packages(settings, facts)),
         *system.user(settings),
+        *app.home(settings, key),
+        *environment,
+        *(system.packages(settings, facts) if environment else ()),
         *system.timezone(settings),
         *system.admins(settings),
         *system.firewall(settings, facts),
         *system.harden(settings),
-        *app.home(settings, key),
         *db.install(settings),
         *db.create(settings, url),
         *python.managed(settings, facts),
@@ -162,8 +164,6 @@ def _packages(host: Host) -> Plan:
 
 
 def _hosts(fleet: Fleet, json: bool) -> dict[str, Host]:
-    # While the server is asked for facts, what comes next is imported.
-    threading.Thread(target=templates.load, daemon=True).start()
     return {name: Host(connection, json) for name, connection in fleet.connections.items()}
 
 

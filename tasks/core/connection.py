@@ -3,7 +3,9 @@
 import contextlib
 import socket
 import threading
+from collections import deque
 from collections.abc import Callable
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from fabric import Connection
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 UNEXPECTED = (OSError, UnicodeError, ValueError, RuntimeError, SSHException, AuthFailure, InvalidHostKey)
 
 CONNECT_TIMEOUT = 10
+# What a channel that is kept ready runs. Its command comes as data then, for which nobody waits: its length, a newline, its text.
+WAITING = """exec sh -c 'read -r size && command=$(head -c "$size") && eval "$command"'"""
 SILENCE = 30_000  # milliseconds without an acknowledgement after which the network counts as cut
 
 
@@ -36,8 +40,8 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
     output = Output("")
     opening: Any = contextlib.nullcontext()
     refused: ConnectError | None = None  # what `dial` met
+    promised: "deque[SimpleQueue[Channel | None]]"  # channels that are kept ready, or are being opened
     told: tuple[str, int, list[str], str] | None = None  # the command that `dial` ran, its exit code, its lines, its standard error
-    spare: Channel | None = None
 
     def open(self) -> Any:
         """Connect, unless that is done; several threads may ask, as those of all hosts behind one gateway do.
@@ -56,8 +60,7 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
             try:
                 if not self.is_connected:
                     self._open()
-                channel, lines = self.session(), list[str]()
-                channel.exec_command(command)
+                channel, lines = self.start(command), list[str]()
                 channel.shutdown_write()
                 errors = read_lines(channel, lines.append)
                 self.told = (command, channel.recv_exit_status(), lines, errors)
@@ -93,27 +96,45 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
         self.transport.set_keepalive(5)
         return result
 
-    def session(self) -> Channel:
-        """Open a channel for one remote command.
+    def start(self, command: str, stdin: bytes = b"") -> Channel:
+        """Begin a remote command, whose standard input begins with `stdin`, on a channel of its own.
 
         Raises ConnectError when the connection is gone.
         """
         self.open()
-        with self.opening:
-            spare, self.spare = self.spare, None
+        text = command.encode()
         try:
-            channel: Channel = spare if spare and not spare.closed else self.create_session()
+            channel = self._kept()
+            if channel:
+                channel.sendall(b"%d\n%s" % (len(text), text) + stdin)
+            else:
+                channel = self.transport.open_session()
+                channel.exec_command(command)
+                channel.sendall(stdin)
         except (SSHException, EOFError, OSError) as error:
             raise self.lost() from error
-        # The next command need not wait for a channel of its own: that is a round trip.
-        threading.Thread(target=self._reserve, daemon=True).start()
         return channel
 
-    def _reserve(self) -> None:
-        with contextlib.suppress(SSHException, EOFError, OSError, AttributeError):  # it is closed meanwhile, or the server gives no more
-            channel = self.create_session()
-            with self.opening:
-                self.spare = self.spare or channel
+    def keep_ready(self) -> None:
+        """Open a channel in the background on which a shell waits for a command: the next `start` need not wait for either."""
+        self.promised.append(SimpleQueue())
+        threading.Thread(target=self._make_ready, args=(self.promised[-1],), daemon=True).start()
+
+    def _make_ready(self, promise: "SimpleQueue[Channel | None]") -> None:
+        channel = None
+        with contextlib.suppress(SSHException, EOFError, OSError):  # it is closed meanwhile, or the server gives no more
+            opened = self.transport.open_session()
+            opened.exec_command(WAITING)
+            channel = opened
+        promise.put(channel)
+
+    def _kept(self) -> Channel | None:
+        try:
+            channel = self.promised.popleft().get()
+        except IndexError:
+            channel = None
+        self.keep_ready()
+        return None if channel is None or channel.closed else channel
 
     def lost(self) -> ConnectError:
         """Return the error for a connection that ended under a command."""

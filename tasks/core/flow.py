@@ -11,7 +11,7 @@ from typing import Any
 
 from tasks.core import shell, source
 from tasks.core.errors import DeployError
-from tasks.core.host import Host, Report
+from tasks.core.host import BUSY, Host, Report
 from tasks.core.steps import Plan
 from tasks.plans import app, release
 
@@ -51,7 +51,7 @@ class Outcome:
 @contextlib.contextmanager
 def locked(host: Host, what: str) -> Iterator[None]:
     """Hold the lock for a command; a window that is open is followed first, and how one ended that nobody waited for is said."""
-    patience = 0.0
+    patience = BUSY
     for party in host.facts.parties if not host.dry else ():
         raise DeployError(
             f"{host.name}: the window {party.name} over several hosts is open; end it by the command that opened it, on all of them: fab update, or fab deploy"
@@ -63,7 +63,7 @@ def locked(host: Host, what: str) -> Iterator[None]:
             host.forget_facts()
             patience = 10.0  # its own client, if there is one, has to finish
     with host.lock(what, patience):
-        if patience:
+        if patience > BUSY:
             host.forget_facts()  # they may be from before its client had finished
         _settle(host)
         yield

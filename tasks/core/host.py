@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from tasks.core.settings import Settings
 
 HEARTBEAT = 4  # seconds; lock.sh lets go after 15 without one
+BUSY = 1.0  # seconds in which a lock that is held may yet become free: the one who had it does not wait until it is
 FREE_MB = 200  # below this much free disk nothing that writes is begun
 FREE_TMP_MB = 20
 REFUSALS = (b"Sorry, try again", b"incorrect password", b"no password was provided", b"not in the sudoers", b"may not run sudo", b"not allowed to")
@@ -170,7 +171,7 @@ class Host:
             out = os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
         except OSError as error:
             raise DeployError(f"{target}: {error.strerror}; name another file") from error
-        channel = self._start(self._elevated(shell.join(("cat", path))), self._password())
+        channel = self.connection.start(self._elevated(shell.join(("cat", path))), self._password())
         channel.shutdown_write()
         with out:
             while data := self._received(channel):
@@ -185,7 +186,7 @@ class Host:
 
         Raises DeployError where the server cannot write it.
         """
-        channel = self._start(self._elevated(shell.join(("sh", "-c", 'umask 077 && cat >"$1"', "send", path))), self._password())
+        channel = self.connection.start(self._elevated(shell.join(("sh", "-c", 'umask 077 && cat >"$1"', "send", path))), self._password())
         try:
             with source.open("rb") as data, contextlib.suppress(OSError):  # why it takes no more, the exit code says
                 while piece := data.read(1 << 20):
@@ -236,7 +237,7 @@ class Host:
         return int(self.connection.sudo(command, password=self._secret(), **options).exited)
 
     @contextlib.contextmanager
-    def lock(self, what: str, patience: float = 0.0, path: str = "") -> Iterator[None]:
+    def lock(self, what: str, patience: float = BUSY, path: str = "") -> Iterator[None]:
         """Keep every other command for this application out until the block ends or this client is no longer heard from.
 
         `path` is another lock than the application's. A lock that is held is asked for again for `patience` seconds. Raises DeployError that names the holder. Does nothing with --dry.
@@ -251,11 +252,8 @@ class Host:
         self._lock = (path or self.paths.lock, token)
         try:
             yield
-            with contextlib.suppress(SSHException, EOFError, OSError):
-                channel.shutdown_write()
-                channel.recv_exit_status()
         finally:
-            # Without waiting: after an error or Ctrl-C the holder lets go by itself.
+            # Without waiting: its standard input ends, and the holder lets go by itself. Who comes next asks again if it has not yet.
             self._lock = ("", "")
             stop.set()
             channel.close()
@@ -263,7 +261,7 @@ class Host:
     @contextlib.contextmanager
     def background(self, command: str) -> Iterator[list[str]]:
         """Run a root command beside others until the block ends; its standard output is in the list after that."""
-        channel = self._start(self._elevated(command), self._password())
+        channel = self.connection.start(self._elevated(command), self._password())
         lines: list[str] = []
         reader = threading.Thread(target=lambda: read_lines(channel, lines.append), daemon=True)
         reader.start()
@@ -320,12 +318,12 @@ class Host:
     def _hold(self, path: str, what: str, token: str, deadline: float) -> Channel:
         details = f"{what} by {getpass.getuser()}@{socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S %z')}"
         command = shell.join(("sh", "-c", procedure("lock.sh").decode(), "lock", path, details, token))
-        channel = self._start(self._elevated(command), self._password())
+        channel = self.connection.start(self._elevated(command), self._password())
         answer, errors = self._first_line(channel)
         if answer == "held":
             return channel
         if answer.startswith("busy") and time.monotonic() < deadline:
-            time.sleep(0.5)
+            time.sleep(0.1)
             return self._hold(path, what, token, deadline)
         if answer.startswith("busy"):
             raise DeployError(
@@ -358,7 +356,7 @@ class Host:
             raise self.connection.lost() from error
 
     def _exec(self, command: str, stdin: bytes, on_line: Callable[[str], None]) -> tuple[int, str]:
-        channel = self._start(command, stdin)
+        channel = self.connection.start(command, stdin)
         try:
             channel.shutdown_write()
             errors = read_lines(channel, on_line)
@@ -368,15 +366,6 @@ class Host:
         if status == -1:
             raise self.connection.lost()
         return status, errors
-
-    def _start(self, command: str, stdin: bytes) -> Channel:
-        channel = self.connection.session()
-        try:
-            channel.exec_command(command)
-            channel.sendall(stdin)
-        except (SSHException, EOFError, OSError) as error:
-            raise self.connection.lost() from error
-        return channel
 
     def _elevated(self, command: str) -> str:
         """Return a simple command (a shell text) as root. With -k sudo reads the password also where it remembers one, and what follows it is the command's."""

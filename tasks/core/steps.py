@@ -286,6 +286,16 @@ class Procedure(Step):
 
 
 @dataclass(frozen=True)
+class Beside(Procedure):
+    """A procedure runs beside the steps that follow, to the next procedure, which waits for it and does itself what failed in it."""
+
+    label: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.label}, beside what follows"
+
+
+@dataclass(frozen=True)
 class Together(Step):
     """All of these steps hold and `validate` succeeds, or what they changed is put back and `undo` runs."""
 
@@ -325,7 +335,7 @@ def compile_plan(sections: Iterable[tuple[Mode, Plan]], app: str, lock: tuple[st
     numbered: list[Step] = []
     sent: dict[str, bytes] = {f"files/{name}": data for name, data in (files or {}).items()}
     lines = [
-        'here=$(dirname "$0")',
+        "here=${0%/*}",
         "trap 'rm -rf \"$here\"' EXIT",
         f"app={shell.quote(app)}",
         f"lock={shell.quote(lock[0] or '-')}",
@@ -339,7 +349,9 @@ def compile_plan(sections: Iterable[tuple[Mode, Plan]], app: str, lock: tuple[st
     sent["expected"] = "".join(
         f"{number} {step.expected()} {step.path}\n" for number, step in enumerate(numbered, 1) if isinstance(step, File | Directory)
     ).encode()
-    sent["units"] = "".join(f"{name}\n" for name in dict.fromkeys(step.name for step in numbered if isinstance(step, Unit))).encode()
+    units = [*(step.name for step in numbered if isinstance(step, Unit)), *("ufw.service" for step in numbered if isinstance(step, Firewall))]
+    sent["units"] = _lines(units)
+    sent["packages"] = _lines(name for step in numbered if isinstance(step, Packages) for name in step.names)
     return Program("\n".join([*lines, "exit 0", ""]), sent, tuple(numbered))
 
 
@@ -366,6 +378,10 @@ def _word(word: str | bytes, name: str, sent: dict[str, bytes]) -> str:
         return word
     sent[f"files/{name}"] = word
     return name
+
+
+def _lines(names: Iterable[str]) -> bytes:
+    return "".join(f"{name}\n" for name in dict.fromkeys(names)).encode()
 
 
 def _yes_no(value: bool | None) -> str:

@@ -1,8 +1,11 @@
 """The files that land on a server: our templates, of which the user's own win."""
 
+import contextlib
 import functools
 import json
+import os
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
     from tasks.core.settings import Settings
 
 OURS = Path(__file__).parents[2] / "templates"
+CACHE = OURS / "__pycache__"
 
 
 def render(name: str, settings: "Settings", **values: Any) -> str:
@@ -32,9 +36,15 @@ def render(name: str, settings: "Settings", **values: Any) -> str:
         raise SettingsError(f"template {name}{where}: {error.message}; the user's own is in {settings.folder / 'templates'}") from error
 
 
-def load() -> None:
-    """Import what rendering needs, which takes as long as a question to a server."""
-    import jinja2.lexer  # noqa: F401
+def load(folder: Path) -> None:
+    """Import what rendering needs and read all templates, which takes as long as a question to a server; what is wrong with one is told when it is rendered."""
+    from jinja2 import TemplateError
+
+    environment = _environment(folder)
+    for path in OURS.rglob("*.j2"):
+        with contextlib.suppress(TemplateError):
+            environment.get_template(str(path.relative_to(OURS)))
+    procedures()
 
 
 def procedure(name: str) -> bytes:
@@ -42,6 +52,7 @@ def procedure(name: str) -> bytes:
     return (OURS / "procedures" / name).read_bytes()
 
 
+@functools.cache
 def procedures() -> dict[str, bytes]:
     """Return every procedure by its file name."""
     return {path.name: path.read_bytes() for path in sorted((OURS / "procedures").iterdir()) if path.is_file()}
@@ -49,12 +60,24 @@ def procedures() -> dict[str, bytes]:
 
 @functools.cache
 def _environment(folder: Path) -> "Environment":
-    from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined
+    from jinja2 import ChoiceLoader, Environment, FileSystemBytecodeCache, FileSystemLoader, StrictUndefined
 
     loader = ChoiceLoader([FileSystemLoader(folder / "templates"), FileSystemLoader(OURS)])
-    environment = Environment(loader=loader, undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True)
+    # Compiled templates are kept as Python keeps compiled modules: beside their source, where it may be written.
+    cache = FileSystemBytecodeCache(str(CACHE)) if _may_cache() else None
+    environment = Environment(loader=loader, undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True, bytecode_cache=cache)
     environment.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False)
     environment.filters["repr"] = repr
     environment.filters["regex"] = re.escape
     environment.filters["apache"] = lambda value: '"{}"'.format(str(value).replace("\\", "\\\\").replace('"', '\\"'))
     return environment
+
+
+def _may_cache() -> bool:
+    if sys.dont_write_bytecode:
+        return False
+    try:
+        CACHE.mkdir(exist_ok=True)
+    except OSError:
+        return False
+    return os.access(CACHE, os.W_OK)

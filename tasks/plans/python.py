@@ -75,5 +75,5 @@ def environment(settings: "Settings", commit: str) -> tuple[str, ...]:
         python.version,
         db.driver(settings),
     )
-    linked = 'exec python3 -I "$0" build "$@" "$(basename "$(readlink "$LINK")")"'
+    linked = 'exec python3 -I "$0" "$@" "$(basename "$(readlink "$LINK")")"'
     return ("env", f"LINK={paths.current}/.deploy/venv", "sh", "-c", linked, f"{paths.procedures}/environment.py", *words)

@@ -7,10 +7,10 @@ import tarfile
 from typing import TYPE_CHECKING
 
 from tasks.core.shell import Secret
-from tasks.core.steps import File, Plan, Procedure
+from tasks.core.steps import Beside, File, Plan, Procedure
 from tasks.core.templates import procedure, render
 from tasks.core.variables import dialect, dotenv, variables, with_password
-from tasks.plans import db, stack
+from tasks.plans import db, python, stack
 
 if TYPE_CHECKING:
     from tasks.core.facts import Facts
@@ -65,10 +65,28 @@ def preview(settings: "Settings", facts: "Facts") -> Plan:
 
 def prepare(settings: "Settings", id: str, rendered: bytes, kind: str = "git", source: str = "", commit: str = "", label: str = "") -> Plan:
     """Make a release ready. `kind`: git (the server fetches), tar (source.tar is sent along) or folder (already on the server)."""
-    app, python = settings.app, settings.python
+    values = _preparation(settings, id, rendered, kind, source, commit, label)
+    return (Procedure("prepare", values, settings.paths.procedures),)
+
+
+def environment(settings: "Settings", facts: "Facts") -> Plan:
+    """Fetch the code and make its environment beside the steps that follow, on a server that has none yet.
+
+    Not where the code is sent after these steps, or the Python comes with them.
+    """
+    if facts.current or not (settings.is_app and settings.app.is_git) or python.managed(settings, facts):
+        return ()
+    values = {**_preparation(settings, "environment"), "only": "environment"}
+    return (Beside("prepare", values, settings.paths.procedures, label="environment"),)
+
+
+def _preparation(
+    settings: "Settings", id: str, rendered: bytes = b"", kind: str = "git", source: str = "", commit: str = "", label: str = ""
+) -> dict[str, str]:
+    app, wanted = settings.app, settings.python
     shared = [entry.rstrip("/") for entry in app.shared] if settings.is_app else []
     public = [entry for entry in shared if any(f"{entry}/".startswith(f"{folder.rstrip('/')}/") for folder in app.static.values())]
-    values = {
+    return {
         "root": settings.paths.root,
         "id": id,
         "kind": kind,
@@ -81,15 +99,15 @@ def prepare(settings: "Settings", id: str, rendered: bytes, kind: str = "git", s
         "shared": "\n".join(shared),
         "public": "\n".join(public),
         "server": stack.server(settings),
-        "python": python.version,
-        "installer": python.installer,
-        "packages": "\n".join(python.packages),
+        "python": wanted.version,
+        "installer": wanted.installer,
+        "packages": "\n".join(wanted.packages),
         "driver": db.driver(settings),
-        "refresh": str(python.refresh),
+        "refresh": str(wanted.refresh),
         "wsgi_app": settings.wsgi.app,
         "migrate": app.migrate if settings.is_app else "",
+        "only": "",
     }
-    return (Procedure("prepare", values, settings.paths.procedures),)
 
 
 def window(settings: "Settings", id: str, what: str, who: str, old: str, new: str, **change: str) -> Plan:

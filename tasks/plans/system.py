@@ -28,9 +28,18 @@ def setup(settings: "Settings", facts: "Facts") -> Plan:
 def packages(settings: "Settings", facts: "Facts") -> Plan:
     """Every Debian package of the chosen stack, in one step: one run of apt."""
     names = [*python.packages(settings, facts), *stack.packages(settings), *db.packages(settings), "ca-certificates", *settings.system.packages]
-    names += ["git"] if settings.app.is_git else ["rsync"]
+    names += _for_source(settings)
     names += [name for step in firewall(settings, facts) if isinstance(step, Packages) for name in step.names]
     return (Packages(tuple(dict.fromkeys(names))),)
+
+
+def for_environment(settings: "Settings", facts: "Facts") -> Plan:
+    """What has to be there before an environment can be made: the rest is installed while that is done."""
+    return (Packages((*python.packages(settings, facts), *_for_source(settings), "ca-certificates")),)
+
+
+def _for_source(settings: "Settings") -> list[str]:
+    return ["git" if settings.app.is_git else "rsync"]
 
 
 def user(settings: "Settings") -> Plan:

@@ -28,7 +28,7 @@ def install(settings: "Settings", facts: "Facts") -> Plan:
     poll_limit = facts.systemd.isdigit() and int(facts.systemd) >= POLL_LIMIT_SINCE
     socket, service = paths.units
     restart = ("sh", f"{paths.procedures}/restart.sh", paths.root)
-    there = ("sh", "-c", 'test ! -e "$1"', "sh", paths.program)
+    there = ("test", "!", "-e", paths.program)
     files = (
         Run(("supervisorctl", "stop", f"{name}:*"), unless=there, label=f"supervisor lets go of {name}"),
         Absent(paths.program),

@@ -1,36 +1,26 @@
-"""Make the Python environment of a release, named by a digest of everything that decides what is in it.
+"""Make the Python environment of a release, which recipe.py has named.
 
-Arguments: `digest` or `build`, the application's folder, the folder of the environments, installer (auto, pip, uv, pipenv, poetry), packages
-(a line each), refresh (days), commit, WSGI server, Python version (nothing: the distribution's), driver (module and requirement, or nothing), and where a certain environment is to be made anew its name. Prints the
-environment's folder name. Or `python` and a version: provide that Python. An environment holds dependencies only; where the project itself or a local path has to be
-installed, the commit is part of the digest, else a release would import another one's code. It is made at its final path and counts only
-with its mark, a file written last. Standard library only.
+Arguments: recipe.py's own, and where a certain environment is to be made anew its name; prints the environment's folder name. Or `python`
+and a version: provide that Python. An environment is made at its final path and counts only with its mark, a file written last.
+Standard library only.
 """
 
 import contextlib
 import fcntl
-import hashlib
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-import time
-import tomllib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
 
-TOOLS = {"uv": "0.13.8", "pipenv": "2026.10.3", "poetry": "2.5.1"}
-SERVERS = {"gunicorn": "gunicorn>=23,<28", "uwsgi": "pyuwsgi>=2.0.28,<2.1", "mod_wsgi": ""}
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from recipe import CERTIFICATES, HOME, MARK, SERVERS, TOOLS, Wanted, fail, is_local, pip_wheel, wanted
+
 # The tools bring certificates of their own; what the server trusts is what counts.
-TRUST = {"REQUESTS_CA_BUNDLE": "/etc/ssl/certs/ca-certificates.crt", "UV_SYSTEM_CERTS": "1"} if Path("/etc/ssl/certs/ca-certificates.crt").exists() else {}
-HOME = Path("/opt/decant")
-MARK = ".decant-complete"
-ARCHIVE = re.compile(r"\.(whl|zip|tar\.\w+)$")
-
+TRUST = {"REQUESTS_CA_BUNDLE": CERTIFICATES, "UV_SYSTEM_CERTS": "1"} if Path(CERTIFICATES).exists() else {}
 # What the installers say of a package that has no wheel for this server and could not be built, and what Debian calls the headers it wants.
 UNBUILT = (
     re.compile(r"based projects \(([\w.-]+)"),
@@ -60,26 +50,8 @@ HEADERS = {
 }
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """What an environment is made from: by which tool, from which file, and which files decide what is in it."""
-
-    tool: str
-    source: Path
-    files: tuple[Path, ...]
-    installs_project: bool  # itself or a local path: then the commit decides, too
-    pinned: bool
-    packaged: bool = False  # the project itself has to be installed
-
-
 class InstallError(Exception):
     """An installer's command failed; its text is everything it printed."""
-
-
-def fail(message: str) -> NoReturn:
-    """Stop with a cause."""
-    print(message, file=sys.stderr)
-    sys.exit(1)
 
 
 def say(text: str) -> None:
@@ -88,127 +60,6 @@ def say(text: str) -> None:
         os.write(3, f"say\t{os.environ['DECANT_STEP']}\t{text}\n".encode())
     except (OSError, KeyError):
         print(text, file=sys.stderr)
-
-
-def recipe(folder: Path, installer: str) -> Recipe:
-    """Decide by the files of the repository how its environment is made: a lock wins over what is not locked."""
-    locked = {"uv": ("uv.lock", uv_project), "poetry": ("poetry.lock", poetry_project), "pipenv": ("Pipfile.lock", pipenv_project)}
-    for tool, (lock, read_project) in locked.items():
-        if (folder / lock).exists() and installer in ("auto", tool):
-            return read_project(folder)
-    release = next((path for path in (folder, *folder.parents) if (path / ".deploy").is_dir()), folder)
-    above = next((path for path in folder.parents if path.is_relative_to(release) and (path / "uv.lock").exists()), None)
-    if above and installer in ("auto", "uv"):
-        fail(
-            'uv.lock lies above app.subdir: members of a uv workspace are not built; export a requirements.txt beside the application, and set installer = "pip"'
-        )
-    if installer in ("pipenv", "poetry"):
-        fail(f"python.installer: {installer} installs from {locked[installer][0]}, and there is none in the repository; run: {installer} lock, and commit it")
-    tool = "uv" if installer == "uv" else "pip"
-    if (folder / "requirements.txt").exists():
-        files = tuple(included(folder / "requirements.txt"))
-        lines = [line for file in files for line in requirement_lines(file)]
-        editable = next((line for line in lines if re.match(r"(-e|--editable)\b", line)), "")
-        if editable:
-            fail(f"requirements.txt: {editable}: an editable install is a link into a folder that moves; write the path without -e")
-        local = any(is_local(line) for line in lines)
-        named = [line for line in lines if not line.startswith("-")]
-        elsewhere = any(re.match(r"(-r|--requirement|-c|--constraint)[\s=]*\w+://", line) for line in lines)
-        settings = tuple(path for path in (folder / "pyproject.toml", folder / "uv.toml") if tool == "uv" and path.exists())
-        pinned = not elsewhere and all(is_local(line) or is_pinned(line) for line in named)
-        return Recipe(tool, files[0], (*files, *settings), local, pinned)
-    if (folder / "pyproject.toml").exists():
-        return Recipe(tool, folder / "pyproject.toml", (folder / "pyproject.toml",), True, False, True)
-    fail(
-        f"found no uv.lock, poetry.lock, Pipfile.lock, requirements.txt or pyproject.toml in {folder.name}: add one, or set app.subdir to the application's folder"
-    )
-
-
-def toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file of the repository."""
-    if not path.is_file():
-        fail(f"there is no {path.name} in the repository, which its lock belongs to")
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        fail(f"{path.name} is no TOML: {error}")
-
-
-def uv_project(folder: Path) -> Recipe:
-    """Return the recipe of a project with a uv.lock."""
-    project, lock = toml(folder / "pyproject.toml"), toml(folder / "uv.lock")
-    name = project.get("project", {}).get("name", "")
-    sources = [package.get("source", {}) for package in lock.get("package", []) if package.get("name") != name]
-    local = any(key in source for source in sources for key in ("editable", "directory", "path"))
-    packaged = "build-system" in project or project.get("tool", {}).get("uv", {}).get("package", False)
-    return Recipe("uv-lock", folder / "uv.lock", (folder / "uv.lock", folder / "pyproject.toml"), bool(packaged or local), True, bool(packaged))
-
-
-def poetry_project(folder: Path) -> Recipe:
-    """Return the recipe of a project with a poetry.lock."""
-    project, lock = toml(folder / "pyproject.toml"), toml(folder / "poetry.lock")
-    local = [package for package in lock.get("package", []) if package.get("source", {}).get("type") in ("directory", "file")]
-    linked = next((package["name"] for package in local if package.get("develop")), "")
-    if linked:
-        fail(f"poetry.lock: {linked} is a path with develop = true, a link into a folder that moves; remove develop, and run: poetry lock")
-    packaged = project.get("tool", {}).get("poetry", {}).get("package-mode", True)
-    return Recipe("poetry", folder / "poetry.lock", (folder / "poetry.lock", folder / "pyproject.toml"), bool(packaged or local), True, bool(packaged))
-
-
-def pipenv_project(folder: Path) -> Recipe:
-    """Return the recipe of a project with a Pipfile.lock."""
-    pipfile = toml(folder / "Pipfile")
-    local = [package for package in pipfile.get("packages", {}).values() if isinstance(package, dict) and ("path" in package or "file" in package)]
-    return Recipe("pipenv", folder / "Pipfile.lock", (folder / "Pipfile.lock", folder / "Pipfile"), bool(local), True)
-
-
-def requirement_lines(file: Path) -> list[str]:
-    """Return a requirements file's lines, joined where they end in a backslash, without comments."""
-    text = file.read_text(encoding="utf-8").replace("\\\n", " ")
-    lines = (re.sub(r"(^|\s)#.*", "", line).strip() for line in text.splitlines())
-    return [line for line in lines if line]
-
-
-def is_local(line: str) -> bool:
-    """Tell a requirement that is a path, or names a folder of archives: what is in it changes without the line."""
-    option = re.match(r"(-f|--find-links|-e|--editable)[\s=]+(\S+)", line)
-    if line.startswith("-"):
-        return bool(option and "://" not in option[2])
-    requirement = line.split(";", maxsplit=1)[0].split(" --hash", maxsplit=1)[0]
-    target = (requirement.partition("@")[2] if re.match(r"[\w.-]+\s*(\[[^]]*\])?\s*@", requirement) else requirement).strip()
-    if "://" in target:
-        return target.startswith("file:")
-    return target.startswith((".", "/", "file:")) or "/" in target or bool(ARCHIVE.search(target))
-
-
-def is_pinned(line: str) -> bool:
-    """Tell a requirement that means the same code for ever."""
-    requirement = line.split(";", maxsplit=1)[0].split(" --hash", maxsplit=1)[0].strip()
-    return bool(re.search(r"===?\s*[^*,\s]+$|@\s*\S+@[0-9a-f]{40}$|@\s*(?!git\+|hg\+|svn\+)\S+://\S+$", requirement))
-
-
-def included(file: Path, seen: frozenset[Path] = frozenset()) -> list[Path]:
-    """Return a requirements file and every one that it names with -r or -c."""
-    if file in seen:
-        return []
-    if not file.is_file():
-        fail(f"{file.name} is named by a requirements file but is not in the repository")
-    found = [file]
-    for line in requirement_lines(file):
-        match = re.match(r"(?:-r|--requirement|-c|--constraint)[\s=]*(\S+)", line)
-        if match and "://" not in match[1]:
-            found += included(file.parent / match[1], seen | {file})
-    return found
-
-
-def interpreter(version: str) -> str:
-    """Return the Python that environments are made with: the distribution's, its other one of that version, or uv's."""
-    if version in ("", f"{sys.version_info[0]}.{sys.version_info[1]}"):
-        return sys.executable
-    for path in (Path(f"/usr/bin/python{version}"), HOME / "python" / version / "bin/python3"):
-        if os.access(path, os.X_OK):
-            return str(path)
-    fail(f"python.version: there is no Python {version} on this server yet; run: fab deploy")
 
 
 def provide(version: str) -> None:
@@ -224,45 +75,6 @@ def provide(version: str) -> None:
     link.with_suffix(".new").unlink(missing_ok=True)
     link.with_suffix(".new").symlink_to(Path(path).parents[1])
     link.with_suffix(".new").replace(link)
-
-
-def digest(made_from: Recipe, folder: Path, packages: list[str], commit: str, server: str, python: str, driver: str) -> str:
-    """Return the digest of what decides an environment's content."""
-    version = TOOLS.get(made_from.tool.removesuffix("-lock")) or pip_version()
-    full = (
-        sys.version.split()[0] if python == sys.executable else run(python, "-I", "-c", "import sys; print(sys.version.split()[0])", folder=Path("/")).strip()
-    )
-    parts = [os.path.realpath(python), full, made_from.tool, version, SERVERS[server], *packages, *([driver] if driver else [])]
-    parts += [f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith(("PIP_", "UV_", "PIPENV_", "POETRY_"))]
-    own = Path(os.environ.get("HOME", "/root"))
-    parts += [read(path) for path in ("/etc/pip.conf", "/etc/uv/uv.toml", own / ".config/pip/pip.conf", own / ".pip/pip.conf", own / ".config/uv/uv.toml")]
-    for file in made_from.files:
-        parts += [str(file.relative_to(folder)) if file.is_relative_to(folder) else file.name, file.read_text(encoding="utf-8")]
-    parts.append(commit if made_from.installs_project else "")
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-
-
-def pip_version() -> str:
-    """Return the version of the pip that venv puts into an environment: on Debian that of the wheel beside Python, which is found sooner than by ensurepip."""
-    wheels = sorted(Path("/usr/share/python-wheels").glob("pip-*.whl"))
-    if wheels and Path(sys.executable).resolve().parent == Path("/usr/bin"):
-        return wheels[-1].name.split("-")[1]
-    import ensurepip
-
-    return ensurepip.version()
-
-
-def read(path: str | Path) -> str:
-    """Return a file's text, or nothing."""
-    return Path(path).read_text(encoding="utf-8") if Path(path).is_file() else ""
-
-
-def choose(made_from: Recipe, name: str, environments: Path, refresh: int) -> str:
-    """Return the environment's folder name: unpinned requirements get a new one every `refresh` days."""
-    if made_from.pinned:
-        return name
-    fresh = [path for path in environments.glob(f"{name}-*") if (path / MARK).exists() and time.time() - (path / MARK).stat().st_mtime < refresh * 86400]
-    return max(fresh).name if fresh else f"{name}-{time.strftime('%Y%m%d')}"
 
 
 def run(*command: str, folder: Path, **variables: str) -> str:
@@ -290,10 +102,10 @@ def last_line(error: InstallError) -> str:
 
 
 @contextlib.contextmanager
-def alone() -> Iterator[None]:
-    """Keep other applications' environments out of what all of them share."""
-    HOME.mkdir(parents=True, exist_ok=True)
-    with (HOME / "lock").open("a") as lock:
+def alone(path: Path = HOME / "lock") -> Iterator[None]:
+    """Keep others out of what only one at a time may make: what all applications share, or an application's environments."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -304,13 +116,20 @@ def tool(name: str) -> str:
     if not (home / MARK).exists():
         shutil.rmtree(home, ignore_errors=True)
         if name == "uv":
-            run(sys.executable, "-m", "venv", str(home), folder=Path("/"))
-            run(f"{home}/bin/pip", "install", "-q", "--disable-pip-version-check", f"uv=={TOOLS[name]}", folder=Path("/"))
+            bootstrap(home)
         else:
             run(tool("uv"), "venv", "-q", "--python", sys.executable, str(home), folder=Path("/"))
             run(tool("uv"), "pip", "install", "-q", "--python", f"{home}/bin/python", f"{name}=={TOOLS[name]}", folder=Path("/"))
         (home / MARK).touch()
     return f"{home}/bin/{name}"
+
+
+def bootstrap(home: Path) -> None:
+    """Install uv by pip. Debian's pip runs from its wheel, as ensurepip, which is slow, would only unpack it."""
+    wheel = pip_wheel()
+    run(sys.executable, "-m", "venv", *(["--without-pip"] if wheel else []), str(home), folder=Path("/"))
+    found = {"PYTHONPATH": str(wheel)} if wheel else {}
+    run(f"{home}/bin/python", "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-compile", f"uv=={TOOLS['uv']}", folder=Path("/"), **found)
 
 
 def installed(install: Callable[[], None], python: str) -> None:
@@ -363,29 +182,28 @@ def development(python: str) -> tuple[str, ...]:
     return (f"{Path(python).name}-dev",) if python.startswith("/usr/bin/") else ()
 
 
-def build(made_from: Recipe, folder: Path, packages: list[str], target: Path, server: str, python: str, driver: str) -> None:
+def build(asked: Wanted) -> None:
     """Make the environment at its final path, mark last."""
+    made_from, target, folder = asked.made_from, asked.target, asked.folder
     shutil.rmtree(target, ignore_errors=True)
-    target.parent.mkdir(exist_ok=True)
     with alone():  # what is shared is made before it is used
         for name in {"pip": (), "pipenv": ("uv", "pipenv"), "poetry": ("uv", "poetry")}.get(made_from.tool, ("uv",)):
             tool(name)
-    with_pip = [f"{target}/bin/pip", "install", "--disable-pip-version-check", "--no-input"]
     if made_from.tool == "pip":
-        run(python, "-m", "venv", str(target), folder=folder)
-        install = with_pip
+        run(asked.python, "-m", "venv", str(target), folder=folder)
+        install = [f"{target}/bin/pip", "install", "--disable-pip-version-check", "--no-input"]
     else:
-        run(tool("uv"), "venv", "-q", "--python", python, str(target), folder=folder)
+        run(tool("uv"), "venv", "-q", "--python", asked.python, str(target), folder=folder)
         install = [tool("uv"), "pip", "install", "--link-mode", "copy", "--python", f"{target}/bin/python"]
-    installed(lambda: dependencies(made_from, folder, target, install), python)
-    if packages:
-        installed(lambda: print(run(*install, *packages, folder=folder), file=sys.stderr), python)
-    if SERVERS[server] and not (target / "bin" / server).exists():
-        installed(lambda: print(run(*install, SERVERS[server], folder=folder), file=sys.stderr), python)
-    module, _, requirement = driver.partition(" ")
+    installed(lambda: dependencies(asked, install), asked.python)
+    if asked.packages:
+        installed(lambda: print(run(*install, *asked.packages, folder=folder), file=sys.stderr), asked.python)
+    if SERVERS[asked.server] and not (target / "bin" / asked.server).exists():
+        installed(lambda: print(run(*install, SERVERS[asked.server], folder=folder), file=sys.stderr), asked.python)
+    module, _, requirement = asked.driver.partition(" ")
     if module and not has_module(target, module):
         say(f"the application brings no {module}; adding {requirement}")
-        installed(lambda: print(run(*install, requirement, folder=folder), file=sys.stderr), python)
+        installed(lambda: print(run(*install, requirement, folder=folder), file=sys.stderr), asked.python)
     if made_from.tool != "pip":  # pip compiles what it installs
         run(f"{target}/bin/python", "-m", "compileall", "-q", "-j", "0", str(target / "lib"), folder=folder)
     os.sync()
@@ -398,8 +216,9 @@ def has_module(target: Path, module: str) -> bool:
     return not subprocess.run([f"{target}/bin/python", "-I", "-c", look, module], stderr=subprocess.DEVNULL).returncode
 
 
-def dependencies(made_from: Recipe, folder: Path, target: Path, install: list[str]) -> None:
+def dependencies(asked: Wanted, install: list[str]) -> None:
     """Install what the repository asks for: from a lock what stands in it, and a lock that is out of date is refused."""
+    made_from, folder, target = asked.made_from, asked.folder, asked.target
     if made_from.tool == "uv-lock":
         flags = ["--no-editable"] if made_from.installs_project else ["--no-install-project"]
         command = [tool("uv"), "sync", "--locked", "--no-default-groups", "--inexact", "--python", f"{target}/bin/python", *flags]
@@ -457,24 +276,22 @@ def locked(exported: str, folder: Path, install: list[str]) -> None:
 
 
 def main() -> None:
-    """Print the environment's name; build it where it is asked for and missing."""
+    """Print the environment's name; build it where it is missing."""
     if sys.argv[1] == "python":
         with alone():
             return provide(sys.argv[2])
-    action, folder, environments, installer, packages, refresh, commit, server, version, driver, *given = sys.argv[1:]
-    wanted = [line for line in packages.splitlines() if line]
-    home, python = Path(folder).resolve(), interpreter(version)
-    made_from = recipe(home, installer)
-    name = given[0] if given else choose(made_from, digest(made_from, home, wanted, commit, server, python, driver), Path(environments), int(refresh))
-    if action == "build" and not (Path(environments) / name / MARK).exists():
-        try:
-            build(made_from, home, wanted, Path(environments) / name, server, python, driver)
-        except InstallError as error:
-            fail(last_line(error))
-        finally:
-            if not (Path(environments) / name / MARK).exists():
-                shutil.rmtree(Path(environments) / name, ignore_errors=True)
-    print(name)
+    asked = wanted(sys.argv[1:])
+    asked.target.parent.mkdir(exist_ok=True)
+    with alone(asked.target.parent / ".lock"):
+        if not (asked.target / MARK).exists():
+            try:
+                build(asked)
+            except InstallError as error:
+                fail(last_line(error))
+            finally:
+                if not (asked.target / MARK).exists():
+                    shutil.rmtree(asked.target, ignore_errors=True)
+    print(asked.target.name)
 
 
 if __name__ == "__main__":

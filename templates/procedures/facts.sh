@@ -5,11 +5,14 @@ export LC_ALL=C PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 name=$1 root=$2 wanted_python=$3
 
 fact() { printf '%s\t%s\n' "$1" "$2"; }
+line() { got='' && { read -r got <"$1"; } 2>/dev/null; } # line FILE: its first line is in `got`; no process for each of them
 
-# What takes longest is asked beside what follows, until `wait`: these lines are short, so that each is written whole.
-fact distro_python "$(apt-cache policy python3 2>/dev/null | sed -n 's/^  Candidate: \([0-9]*\.[0-9]*\).*/\1/p')" &
-apt-cache pkgnames python3. 2>/dev/null | sed -n 's/^python\(3\.[0-9]*\)$/pythons\t\1/p' &
-server=$(cat "$root/current/.deploy/server" 2>/dev/null)
+# What takes longest is asked beside what follows, until `wait` at the end: these lines are short, so that each is written whole.
+[ -x /usr/bin/python3 ] || fact distro_python "$(apt-cache policy python3 2>/dev/null | sed -n 's/^  Candidate: \([0-9]*\.[0-9]*\).*/\1/p')" &
+[ -z "$wanted_python" ] || apt-cache pkgnames python3. 2>/dev/null | sed -n 's/^python\(3\.[0-9]*\)$/pythons\t\1/p' &
+command -v ss >/dev/null && ss -Hltun 2>/dev/null | awk '{ print "listener\t" $5 "/" $1; fflush() }' &
+line "$root/current/.deploy/server"
+server=$got
 if [ -d /run/systemd/system ]; then
     fact systemd "$(systemctl --version | awk 'NR == 1 { print $2 }')" &
     systemctl is-active "$name.service" "$name.socket" nginx.service apache2.service 2>/dev/null | {
@@ -32,9 +35,10 @@ if [ -d /run/systemd/system ]; then
 fi
 fact nginx "$(nginx -v 2>&1 | sed -n 's|.*nginx/\([0-9.]*\).*|\1|p')" &
 
-fact uid "$(id -u)"
+uid=$(id -u)
+fact uid "$uid"
 fact user "$(id -un)"
-if [ "$(id -u)" = 0 ]; then
+if [ "$uid" = 0 ]; then
     fact sudo root
 elif ! command -v sudo >/dev/null; then
     fact sudo none
@@ -45,16 +49,16 @@ else
 fi
 # shellcheck disable=SC1091
 (. /etc/os-release && fact os "${ID:-}" && fact os_like "${ID_LIKE:-}" && fact codename "${VERSION_CODENAME:-}" && fact os_name "${PRETTY_NAME:-}")
-fact kernel "$(uname -r)"
-fact machine "$(uname -m)"
+uname -rm | { read -r kernel machine && fact kernel "$kernel" && fact machine "$machine"; }
 fact cores "$(nproc)"
 fact memory_mb "$(awk '/^MemTotal/ { print int($2 / 1024) }' /proc/meminfo)"
-fact boot_id "$(cat /proc/sys/kernel/random/boot_id)"
-fact python "$(/usr/bin/python3 -V 2>/dev/null | sed 's/^Python //')"
+line /proc/sys/kernel/random/boot_id
+fact boot_id "$got"
+python=$(/usr/bin/python3 -V 2>/dev/null)
+fact python "${python#Python }"
 folder=$root
 while [ ! -d "$folder" ]; do folder=$(dirname "$folder"); done
-fact free_mb "$(df -Pk "$folder" | awk 'NR == 2 { print int($4 / 1024) }')"
-fact tmp_free_mb "$(df -Pk "${TMPDIR:-/tmp}" | awk 'NR == 2 { print int($4 / 1024) }')"
+df -Pk "$folder" "${TMPDIR:-/tmp}" | awk 'NR > 1 { print (NR == 2 ? "free_mb" : "tmp_free_mb") "\t" int($4 / 1024) }'
 # shellcheck disable=SC2086
 set -- ${SSH_CONNECTION:-}
 fact ssh_port "${4:-22}"
@@ -67,8 +71,6 @@ else
     fact managed_python yes
 fi
 fact ipv6 "$([ -e /proc/net/if_inet6 ] && echo yes)"
-wait
-command -v ss >/dev/null && ss -Hltun 2>/dev/null | awk '{ print "listener\t" $5 "/" $1 }'
 for manifest in /var/lib/decant/apps/*.json; do
     [ -r "$manifest" ] && fact manifest "$(tr -d '\n' <"$manifest")"
 done
@@ -79,11 +81,15 @@ for unit in /etc/systemd/system/"$name".* /lib/systemd/system/"$name".* /usr/lib
 done
 grep -lx "\[\(fcgi-\)\{0,1\}\(program\|group\):$name\]" /etc/supervisor/conf.d/* 2>/dev/null | sed 's/^/unit\t/'
 [ ! -e "/run/$name" ] || fact unit "/run/$name"
-fact current "$(basename "$(readlink "$root/current" 2>/dev/null)" 2>/dev/null)"
+current=$(readlink "$root/current" 2>/dev/null)
+fact current "${current##*/}"
 for release in "$root"/releases/*/; do
     release=${release%/}
     [ -r "$release/.deploy/state" ] || continue
-    fact release "$(basename "$release") $(grep . "$release/.deploy/state" || echo unknown) $(cat "$release/.deploy/commit" 2>/dev/null)"
+    line "$release/.deploy/state"
+    state=${got:-unknown}
+    line "$release/.deploy/commit"
+    fact release "${release##*/} $state $got"
 done
 [ -r "$root/deploys.jsonl" ] && tail -n 5 "$root/deploys.jsonl" | while IFS= read -r line; do fact deploy "$line"; done
 for parameters in "$root"/log/*.params; do
@@ -121,4 +127,5 @@ pristine() { # pristine SITE: is it a proxy's own first page, as its package bro
 for site in /etc/nginx/sites-enabled/* /etc/nginx/conf.d/*.conf /etc/apache2/sites-enabled/* /etc/apache2/conf-enabled/*; do
     { [ ! -e "$site" ] && [ ! -L "$site" ]; } || pristine "$site" || fact site "$site"
 done
+wait
 exit 0

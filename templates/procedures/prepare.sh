@@ -2,14 +2,15 @@
 # Make a release ready while the old one serves: fetch, export, environment, import, pending migrations and, where none wait, a smoke test.
 # Parameters: root, id (TIME part of the release's name), kind (git, tar, folder; known: nothing was sent, as a release of this commit may be there), source, ref, commit and label (known for what was sent),
 # subdir, rendered (a digest of the files below), shared (a path a line), public (those of them that the proxy serves), server (none: the application does not run here), python, installer,
-# packages, driver (of the database: its module, and what brings it), refresh, wsgi_app, migrate (auto, a command, or nothing), dotenv.
+# packages, driver (of the database: its module, and what brings it), refresh, wsgi_app, migrate (auto, a command, or nothing), dotenv,
+# only (environment: nothing but that, on a new server, beside other steps; or nothing).
 # The release's rendered files are beside the parameters, in deploy.tar; a source that was sent is source.tar, or the folder itself.
 # Tells: result (current, prepared, absent), release, old, commit, pending, heads.
 set -u
 here_files=$(dirname "$1")
 # shellcheck source=/dev/null
 . "$1"
-: "${here:?}" "${root:?}" "${id:?}" "${kind:?}" "${source?}" "${ref?}" "${commit?}" "${label?}" "${subdir?}" "${rendered:?}" "${shared?}" "${public?}" "${server:?}" "${python?}" "${installer:?}" "${packages?}" "${driver?}" "${refresh:?}" "${wsgi_app:?}" "${migrate?}"
+: "${here:?}" "${root:?}" "${id:?}" "${kind:?}" "${source?}" "${ref?}" "${commit?}" "${label?}" "${subdir?}" "${rendered:?}" "${shared?}" "${public?}" "${server:?}" "${python?}" "${installer:?}" "${packages?}" "${driver?}" "${refresh:?}" "${wsgi_app:?}" "${migrate?}" "${only?}"
 # shellcheck source=lib.sh
 . "$root/procedures/lib.sh"
 export DECANT_SMOKE=1 GIT_TERMINAL_PROMPT=0 HOME="${HOME:-/root}" GIT_CONFIG_NOSYSTEM=1
@@ -47,9 +48,10 @@ resolve() { # resolve: the commit that ref names: a branch, a tag, tag:PATTERN (
     label=$(repository log -1 --format='%h %s' "$commit")
 }
 
-environment() { # environment digest|build TREE COMMIT: the digest of the tree's environment; build makes it where it is missing
+environment() { # environment recipe|environment TREE COMMIT: the name of the tree's environment; `environment` makes it where it is missing
     # Imported, so that Python keeps it compiled.
-    python3 -I -c 'import sys; sys.path.insert(0, sys.argv.pop(1)); import environment; environment.main()' "$procedures" "$1" "$2/$subdir" "$root/venvs" "$installer" "$packages" "$refresh" "$3" "$server" "$python" "$driver"
+    python3 -I -S -c 'import sys; sys.path.insert(0, sys.argv.pop(1)); __import__(sys.argv.pop(1)).main()' \
+        "$procedures" "$1" "$2/$subdir" "$root/venvs" "$installer" "$packages" "$refresh" "$3" "$server" "$python" "$driver"
 }
 
 already_current() { # the serving release has the same code, files and environment
@@ -142,11 +144,19 @@ look_inside() { # look_inside: import the callable with the production variables
 [ ! -e "$transition" ] || sh "$procedures/gate.sh" "$root" || fail "a window that was cut off could not be put back: the last lines say why"
 old=$(basename "$(readlink "$root/current")")
 # Beside the fetch: which environment would the serving release get today?
-[ -z "$old" ] || [ "$server" = none ] || environment digest "$releases/$old" "$(cat "$releases/$old/.deploy/commit")" >"$here/digest" &
+[ -z "$old" ] || [ "$server" = none ] || environment recipe "$releases/$old" "$(cat "$releases/$old/.deploy/commit")" >"$here/digest" &
 case $kind in git)
     fetch
     resolve ;;
 esac
+if [ "$only" = environment ]; then
+    part=$releases/.part-environment
+    rm -rf "$part"
+    mkdir "$part"
+    export_tree "$part"
+    environment environment "$part" "$commit"
+    exit
+fi
 identity=$(printf '%s %s %s %s %s' "$commit" "$rendered" "$installer" "$packages" "$subdir$python${driver:+ $driver}" | sha256sum | cut -d' ' -f1)
 value commit "$commit"
 value label "$label"
@@ -170,7 +180,7 @@ if ! prepared_before; then
     [ $code -eq 0 ] || fail "$(tail -n 1 "$here/log")"
     if [ "$server" != none ]; then
         say "environment of $label"
-        digest=$(environment build "$part" "$commit") || fail "the environment could not be made: $(tail -n 1 "$here/log")"
+        digest=$(environment environment "$part" "$commit") || fail "the environment could not be made: $(tail -n 1 "$here/log")"
         ln -s "$root/venvs/$digest" "$part/.deploy/venv" || fail "the environment could not be linked"
     fi
     { mv -T "$part" "$releases/$release" && sync -f "$releases"; } || fail "the release could not be given its name"

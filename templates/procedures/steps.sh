@@ -17,16 +17,16 @@ unset CDPATH
 state=${DECANT_STATE:-/var/lib/decant}
 record=$state/apps/$app.files
 pending=$state/pending/$app
-number=0 seen=
+number=0 seen='' marker='' beside=''
 export here app
 
 exec 3>&1 >>"$here/log" 2>&1 </dev/null
 
-tell() { # tell WORD [TEXT]...: one line of report
-    printf '%s\t%s' "$1" "$number" >&3
+tell() { # tell WORD [TEXT]...: one line of report, in one piece, as what runs beside the steps reports, too
+    report="$1	$number"
     shift
-    [ $# -eq 0 ] || printf '\t%s' "$@" >&3
-    printf '\n' >&3
+    for text in "$@"; do report="$report	$text"; done
+    printf '%s\n' "$report" >&3
 }
 
 tell_lines() { # tell_lines WORD: report each line of standard input
@@ -36,27 +36,20 @@ tell_lines() { # tell_lines WORD: report each line of standard input
 stop() { # stop: report the end of the log and end the program
     tail -n 30 "$here/log" | tell_lines log
     tell failed
+    [ -z "$beside" ] || kill -- "-$beside" 2>/dev/null
     exit 1
 }
 
 begin() { # begin: what every program does before its first step
     [ "$mode" != apply ] || { [ -d "$state/apps" ] && [ -d "$pending" ]; } || mkdir -p "$state/apps" "$pending"
     mkdir "$here/would"
-    # Which files and folders are as they should be, found out in a few commands instead of two or three for each. It is good for a yes
-    # only, and until the first change. A line of `expected`: step, content's sum (- for a folder), owner, mode, path. And which units are
-    # enabled and running, by their names.
-    seen=" $({ cut -d' ' -f5- "$here/expected" | xargs -d '\n' -r stat -c 'state %U:%G %04a %n' --
-        sed -n 's/^[0-9]* [^-][^ ]* [^ ]* [^ ]* //p' "$here/expected" | xargs -d '\n' -r sha256sum -- | sed 's/^/sum /'; } 2>/dev/null | awk '
-        NR == FNR { step[NR] = $1; sum[NR] = $2; state[NR] = $3 " " $4; path[NR] = substr($0, length($1 $2 $3 $4) + 5); next }
-        $1 == "state" { found[substr($0, length($1 $2 $3) + 4)] = $2 " " $3 }
-        $1 == "sum" { content[substr($0, 71)] = $2 }
-        END { for (n in step) if (found[path[n]] == state[n] && (sum[n] == "-" || sum[n] == content[path[n]])) printf "%s ", step[n] }
-        ' "$here/expected" -)$([ ! -s "$here/units" ] || {
-        # Not `systemctl show`, which remembers until the next daemon-reload what was enabled.
-        xargs -r systemctl is-enabled -- <"$here/units" 2>/dev/null >"$here/units.enabled"
-        xargs -r systemctl is-active -- <"$here/units" 2>/dev/null >"$here/units.active"
-        paste -d' ' "$here/units" "$here/units.enabled" "$here/units.active" | sed -n 's/^\([^ ]*\) enabled active$/\1/p' | tr '\n' ' '
-    })"
+    # What most servers answer with yes is asked for all steps at once, in a few commands side by side. It is good for a yes only, and until
+    # the first change.
+    seen_files >"$here/seen.files" 2>/dev/null &
+    seen_units >"$here/seen.units" 2>/dev/null &
+    seen_packages >"$here/seen.packages" 2>/dev/null &
+    wait
+    seen=" $(cat "$here/seen.files" "$here/seen.units" "$here/seen.packages")"
     if [ "$lock" != - ]; then
         # The party of the command that holds the lock shares it, so that what outlives a dead client keeps others out.
         exec 8>>"$lock"
@@ -65,9 +58,45 @@ begin() { # begin: what every program does before its first step
     fi
 }
 
+seen_files() { # the steps whose file or folder is as it should be. A line of `expected`: step, content's sum (- for a folder), owner, mode, path
+    { cut -d' ' -f5- "$here/expected" | xargs -d '\n' -r stat -c 'state %U:%G %04a %n' --
+        sed -n 's/^[0-9]* [^-][^ ]* [^ ]* [^ ]* //p' "$here/expected" | xargs -d '\n' -r sha256sum --; } | awk '
+        NR == FNR { step[NR] = $1; sum[NR] = $2; state[NR] = $3 " " $4; path[NR] = substr($0, length($1 $2 $3 $4) + 5); next }
+        $1 == "state" { found[substr($0, length($1 $2 $3) + 4)] = $2 " " $3; next }
+        { content[substr($0, 67)] = $1 }
+        END { for (n in step) if (found[path[n]] == state[n] && (sum[n] == "-" || sum[n] == content[path[n]])) printf "%s ", step[n] }
+        ' "$here/expected" -
+}
+
+seen_units() { # the units that are enabled and run
+    [ -s "$here/units" ] || return 0
+    # Not `systemctl show`, which remembers until the next daemon-reload what was enabled.
+    xargs systemctl is-enabled -- <"$here/units" >"$here/units.enabled" &
+    xargs systemctl is-active -- <"$here/units" >"$here/units.active"
+    wait
+    # Some versions pass over a unit that is not there: then no line is known to belong to a name.
+    awk 'FNR == 1 { file++ } file == 1 { unit[FNR] = $1; units = FNR } file == 2 { enabled[FNR] = $1; answers = FNR } file == 3 { active[FNR] = $1 }
+        END { for (n in unit) if (answers == units && enabled[n] == "enabled" && active[n] == "active") printf "%s ", unit[n] }
+        ' "$here/units" "$here/units.enabled" "$here/units.active"
+}
+
+seen_packages() { # package/NAME of those that are installed
+    # shellcheck disable=SC2016  # dpkg-query's variables
+    [ ! -s "$here/packages" ] || xargs dpkg-query -W -f='${db:Status-Abbrev}package/${Package}\n' -- <"$here/packages" | sed -n 's/^.i //p' | tr '\n' ' '
+}
+
 step() { # step NUMBER NOTIFY KIND ARGUMENT...
     number=$1 notify=$2 kind=$3
     shift 3
+    case $kind in
+    beside) # SCRIPT PARAMETERS: a group of its own, so that `stop` ends all of it
+        [ "$mode" = apply ] || return 0
+        DECANT_STEP=$number setsid sh "$1" "$here/files/$2" >"$here/beside.log" 2>&1 &
+        beside=$!
+        tell ok
+        return 0 ;;
+    procedure) wait ;; # for that
+    esac
     if "check_$kind" "$@"; then
         tell ok
         return 0
@@ -85,7 +114,7 @@ step() { # step NUMBER NOTIFY KIND ARGUMENT...
     tell start
     seen=
     : >"$here/log"
-    [ ! -d "$here/together" ] || : >"$marker" || stop
+    [ -z "$marker" ] || { mkdir -p "$here/together" && : >"$marker"; } || stop
     [ "$notify" = - ] || for action in $notify; do : >"$pending/$action" || stop; done
     (
         set -e
@@ -93,11 +122,11 @@ step() { # step NUMBER NOTIFY KIND ARGUMENT...
     )
     status=$?
     if [ $status -ne 0 ]; then
-        [ ! -d "$here/together" ] || put_back
+        [ -z "$marker" ] || put_back
         stop
     fi
     [ "$kind" != procedure ] || { tell ok; return 0; }
-    [ ! -d "$here/together" ] || : >"$here/together/changed"
+    [ -z "$marker" ] || : >"$here/together/changed"
     tell changed
 }
 
@@ -133,6 +162,7 @@ remember() { # remember PATH: note what we wrote, to tell a hand-made edit from 
 
 put_back() { # put_back: undo what the steps since `together` replaced, and run what it names for that
     count=0
+    mkdir -p "$here/together"
     : >>"$here/together/paths"
     while IFS= read -r path; do
         count=$((count + 1))
@@ -140,15 +170,13 @@ put_back() { # put_back: undo what the steps since `together` replaced, and run 
         [ ! -e "$here/together/$count" ] && [ ! -L "$here/together/$count" ] || cp -a "$here/together/$count" "$path"
         [ ! -f "$path" ] || [ -L "$path" ] || remember "$path"
     done <"$here/together/paths"
-    sh "$here/together/undo" 3>&- >/dev/null 2>&1
+    sh -c "$undo" 3>&- >/dev/null 2>&1
     rm -rf "$here/together" "$marker"
 }
 
 together() { # together KEY VALIDATE UNDO: from here to `agree`, all changes or none; UNDO runs when they were put back
-    mkdir "$here/together"
-    printf '%s\n' "$2" >"$here/together/validate"
-    printf '%s\n' "$3" >"$here/together/undo"
-    # From before the first change until VALIDATE has run: what was cut off in between is validated by the next run.
+    validate=$2 undo=$3
+    # A file, from before the first change until VALIDATE has run: what was cut off in between is validated by the next run.
     marker=$pending/check-$1
 }
 
@@ -156,19 +184,22 @@ agree() { # agree NUMBER: the changes since `together` hold when VALIDATE succee
     number=$1
     if [ "$mode" = apply ] && { [ -e "$here/together/changed" ] || [ -e "$marker" ]; }; then
         : >"$here/log"
-        if ! sh "$here/together/validate" 3>&-; then
+        if ! sh -c "$validate" 3>&-; then
             put_back
             stop
         fi
-        rm -f "$marker"
+        rm -rf "$marker" "$here/together"
     fi
-    rm -rf "$here/together"
+    marker=
     tell ok
 }
 
 # --- packages -------------------------------------------------------------------------------------------------------------------------
 
 check_packages() { # NAME...
+    missing=''
+    for package in "$@"; do was_seen "package/$package" || missing=$package; done
+    [ -n "$missing" ] || return 0
     found=$(dpkg-query -W -f='${db:Status-Abbrev} ${Package}\n' "$@" 2>/dev/null | grep -c '^.i ')
     [ "$found" -ge $# ]
 }
@@ -187,7 +218,7 @@ apply_packages() {
 
 # --- files ----------------------------------------------------------------------------------------------------------------------------
 
-was_seen() { # was_seen WORD: by what was seen at the beginning, is the file or folder of this step as it should be (its number), or the unit up (its name)?
+was_seen() { # was_seen WORD: by what was seen at the beginning, is the file or folder of this step as it should be (its number), or the unit up or the package there (its name)?
     case $seen in *" $1 "*) ;; *) return 1 ;; esac
 }
 
@@ -245,8 +276,12 @@ apply_absent() {
     rm -f "$1"
 }
 
-check_line() { # PATH PATTERN LINE: the lines that match PATTERN (a basic regular expression) are LINE
-    [ -f "$1" ] && grep -qxF -e "$3" "$1" && ! grep -e "$2" "$1" | grep -qvxF -e "$3"
+check_line() { # PATH PATTERN LINE: the lines that match PATTERN (an extended regular expression) are LINE
+    [ -f "$1" ] && pattern=$2 text=$3 awk '
+        BEGIN { pattern = ENVIRON["pattern"]; text = ENVIRON["text"] }
+        $0 == text { found = 1; next }
+        $0 ~ pattern { other = 1 }
+        END { exit !found || other }' "$1"
 }
 show_line() { tell diff "$1: $3"; }
 apply_line() {
@@ -327,9 +362,11 @@ apply_unit() {
 }
 
 check_firewall() { # PORT/PROTOCOL...: ufw is on and lets these in
-    [ -f /etc/ufw/ufw.conf ] && grep -qx 'ENABLED=yes' /etc/ufw/ufw.conf && systemctl is-active -q ufw || return 1
+    [ -f /etc/ufw/ufw.conf ] && grep -qx 'ENABLED=yes' /etc/ufw/ufw.conf && { was_seen ufw.service || systemctl is-active -q ufw; } || return 1
+    rules=$(cat /etc/ufw/user.rules)
     for rule in "$@"; do
-        grep -q "^### tuple ### allow ${rule#*/} ${rule%/*} 0.0.0.0/0 any 0.0.0.0/0 in" /etc/ufw/user.rules || return 1
+        case $rules in *"
+### tuple ### allow ${rule#*/} ${rule%/*} 0.0.0.0/0 any 0.0.0.0/0 in"*) ;; *) return 1 ;; esac
     done
 }
 show_firewall() { tell diff "ufw on, letting in $*"; }
@@ -347,6 +384,7 @@ ours_in_ufw() { # `ADDRESS PORT` of what the firewall lets in for the applicatio
 }
 
 check_reachable() { # 'ADDRESS PORT'...: the firewall lets these in for the application, and no others
+    [ $# -gt 0 ] || grep -qs '^### tuple ### .* comment=' /etc/ufw/user.rules || return 0
     [ "$(ours_in_ufw | sort)" = "$(printf '%s\n' "$@" | sort)" ]
 }
 show_reachable() { tell diff "for the application's other hosts the firewall lets in: $(printf '%s, ' "$@")"; }
@@ -360,7 +398,7 @@ apply_reachable() {
 # --- commands, notifications, procedures ----------------------------------------------------------------------------------------------
 
 check_run() { # COMMAND UNLESS: shell texts; without UNLESS the command runs each time
-    [ -n "$2" ] && sh -c "$2" 3>&- >/dev/null 2>&1
+    [ -n "$2" ] && (eval "$2") 3>&- >/dev/null 2>&1
 }
 show_run() { tell diff "run $1"; }
 apply_run() { sh -c "$1" 3>&-; }

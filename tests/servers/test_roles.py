@@ -22,6 +22,8 @@ class Site:
     web: Server
     apps: list[Server]
     base: Server
+    private: bool = False  # the hosts reach each other by addresses of their own
+    user: str = "root"
 
     @property
     def lead(self) -> Server:
@@ -31,15 +33,20 @@ class Site:
         """Write hosts.toml; on the app host `sick` the branch sick-where-told is not well."""
         entries = []
         for (name, role), server in zip(ROLES.items(), (self.web, *self.apps, self.base), strict=True):
-            entry = server.entry(name, identity=str(server.folder / ".lab/key")).replace("\n", f'\nroles = ["{role}"]\ngroups = ["site"]\n', 1)
+            changes = {"identity": str(server.folder / ".lab/key"), "user": self.user, "private": self.inside(server) if self.private else ""}
+            entry = server.entry(name, **changes).replace("\n", f'\nroles = ["{role}"]\ngroups = ["site"]\n', 1)
             entries.append(entry + (f'[hosts.{name}.app.env]\nSICK = "yes"\n' if name == sick else ""))
         self.lead.configure(f'ref = "{ref}"', more="\n".join([f'[db]\nkind = "{self.base.database}"\n', *entries, more]))
         self.lead.target = "site"
 
+    def inside(self, server: Server) -> str:
+        """Return the address under which the other hosts reach one."""
+        return server.address.replace("10.213.", "10.214.") if self.private else server.address
+
     def versions(self) -> list[str]:
         """Return what each app host itself serves, asked there."""
         ask = "python3 -c \"import urllib.request as u; print(u.urlopen('http://{}:8000/version').read().decode())\""
-        return [server.ssh(ask.format(server.address)) for server in self.apps]
+        return [server.ssh(ask.format(self.inside(server))) for server in self.apps]
 
 
 def booted(booth: Booth, database: str) -> Site:
@@ -53,13 +60,17 @@ def results(said: str) -> dict[str, str]:
     return {row[0]: row[3] for row in rows if len(row) == 4 and row[0] in ROLES}
 
 
-def reaches(client: Server, server: Server, port: int) -> bool:
-    probe = f"import socket; socket.create_connection(('{server.address}', {port}), 2)"
+def reaches(client: Server, address: str, port: int) -> bool:
+    probe = f"import socket; socket.create_connection(('{address}', {port}), 2)"
     return "Error" not in client.ssh(f'python3 -c "{probe}" 2>&1 || true')
 
 
 def test_a_site_of_five_servers_loses_nothing_while_its_app_hosts_switch_one_by_one(booth: Booth) -> None:
     site = booted(booth, "postgresql")
+    site.private = True
+    for server in (site.web, *site.apps, site.base):
+        assert site.inside(server) != server.address
+        server.ssh(f"sed -i 's,^Gateway=,Address={site.inside(server)}/24\\n&,' /etc/systemd/network/10-lab.network && networkctl reload")
     site.configure("main")
     fab = site.lead.fab
     fab("deploy")
@@ -79,10 +90,11 @@ def test_a_site_of_five_servers_loses_nothing_while_its_app_hosts_switch_one_by_
 
 
 def _doors_are_open_for_those_who_need_them_alone(site: Site) -> None:
-    assert [reaches(site.web, app, 8000) for app in site.apps] == [True] * 3
-    assert not reaches(site.apps[0], site.apps[1], 8000)
-    assert reaches(site.apps[0], site.base, 5432)
-    assert not reaches(site.web, site.base, 5432)
+    assert [reaches(site.web, site.inside(app), 8000) for app in site.apps] == [True] * 3
+    assert not reaches(site.web, site.apps[0].address, 8000)
+    assert not reaches(site.apps[0], site.inside(site.apps[1]), 8000)
+    assert reaches(site.apps[0], site.inside(site.base), 5432)
+    assert not reaches(site.web, site.inside(site.base), 5432)
     site.web.ssh("test ! -e /srv/guestbook/shared/secrets.env && test ! -e /srv/guestbook/current/.deploy/env")
     urls = {app.ssh("grep DATABASE_URL= /srv/guestbook/shared/secrets.env") for app in site.apps}
     keys = {app.ssh("grep SECRET_KEY= /srv/guestbook/shared/secrets.env") for app in site.apps}
@@ -174,6 +186,7 @@ def test_a_shared_database_is_migrated_once_behind_all_gates(booth: Booth) -> No
     out = site.lead.folder / "fab.out"
     client = site.lead.start_fab("update")
     site.lead.wait_until(lambda: "row batch 3" in out.read_text(), what="the migration prints")
+    assert "another command is at work" in fab("update", code=1).stdout
     site.apps[2].power_cut()
     assert client.wait(timeout=120) == 1
     assert site.base.everything() == before
@@ -182,18 +195,7 @@ def test_a_shared_database_is_migrated_once_behind_all_gates(booth: Booth) -> No
     assert "waiting to be told" in site.apps[2].ssh("journalctl -u guestbook --no-pager")
     assert [site.web.get("/version") for _ in range(6)] == [(200, "v1")] * 6
 
-    # The client is killed in the migration: nobody serves anything until the next command has read how it stands.
-    client = site.lead.start_fab("update")
-    site.lead.wait_until(lambda: "row batch 3" in out.read_text(), what="the migration prints")
-    assert "is still open here" in out.read_text()
-    client.send_signal(signal.SIGKILL)
-    client.wait()
-    # Apache closes idle connections of a process whose threads all hold waiting requests (docs/releases.md).
-    with Load(site.web.address, rate=5, slow_seconds=1, reopens=True) as load:
-        site.lead.wait_until(lambda: "another command is at work" not in fab("update", code=None).stdout, seconds=60, what="the lock is free")
-    assert load.lost == []
-    assert site.versions() == ["migrates-slowly"] * 3
-    assert "mood" in site.base.columns()
+    _a_killed_client_leaves_all_closed_until_the_next_command(site, proxy)
 
     # And down again, with all rows.
     rows = site.base.rows()
@@ -205,6 +207,26 @@ def test_a_shared_database_is_migrated_once_behind_all_gates(booth: Booth) -> No
     assert set(rows) <= set(site.base.rows())
     assert "take all hosts that use it together" in fab("update", host="web,one,base", code=1).stderr
     assert site.versions() == ["v1"] * 3
+
+
+def _a_killed_client_leaves_all_closed_until_the_next_command(site: Site, proxy: str) -> None:
+    fab, out = site.lead.fab, site.lead.folder / "fab.out"
+    client = site.lead.start_fab("update")
+    site.lead.wait_until(lambda: "row batch 3" in out.read_text(), what="the migration prints")
+    assert "is still open here" in out.read_text()
+    client.send_signal(signal.SIGKILL)
+    client.wait()
+    # That one logs in as somebody with sudo.
+    site.user = "ops"
+    for server in (site.web, *site.apps, site.base):
+        server.account("ops", "ALL=(ALL) NOPASSWD: ALL")
+    site.configure("migrates-slowly", proxy)
+    # Apache closes idle connections of a process whose threads all hold waiting requests (docs/releases.md).
+    with Load(site.web.address, rate=5, slow_seconds=1, reopens=True) as load:
+        site.lead.wait_until(lambda: "another command is at work" not in fab("update", code=None).stdout, seconds=60, what="the lock is free")
+    assert load.lost == []
+    assert site.versions() == ["migrates-slowly"] * 3
+    assert "mood" in site.base.columns()
 
 
 def test_two_app_hosts_on_another_stack_behind_a_host_that_is_web_and_database(booth: Booth) -> None:

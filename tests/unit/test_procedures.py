@@ -348,10 +348,8 @@ def test_health_says_when_nobody_answers(tmp_path: Path) -> None:
 
 def digest(folder: Path, *words: str, driver: str = "") -> str:
     """Return the environment's name, or why there is none. `words`: installer, packages, refresh, commit."""
-    script = str(PROCEDURES / "environment.py")
-    done = subprocess.run(
-        [sys.executable, "-I", script, "digest", str(folder), f"{folder}/venvs", *words, "gunicorn", "", driver], capture_output=True, text=True
-    )
+    script = str(PROCEDURES / "recipe.py")
+    done = subprocess.run([sys.executable, "-I", script, str(folder), f"{folder}/venvs", *words, "gunicorn", "", driver], capture_output=True, text=True)
     return str(done.stdout.strip() or done.stderr.strip())
 
 
@@ -366,6 +364,53 @@ def test_an_environment_is_named_by_everything_that_decides_it(tmp_path: Path) -
     assert digest(tmp_path, "auto", "", "7", "commit1", driver="pymysql pymysql>=1.1") != first
     (tmp_path / "limits.txt").write_text("markupsafe==3.0.3\n")
     assert digest(tmp_path, "auto", "", "7", "commit1") != first
+
+
+@pytest.mark.parametrize(
+    ("line", "exact"),
+    [
+        ("flask==3.1.3", True),
+        ("flask[async] == 3.1.3", True),
+        ('flask==3.1.3 ; python_version < "3.13" and sys_platform == "linux" --hash=sha256:00 --hash=sha256:01', True),
+        ("flask==3.*", False),
+        ("flask===3.1.3", False),
+        ("flask>=3,==3.1.3", False),
+        ("app @ https://example.org/app-1.0.tar.gz", False),
+        ("flask==3.1.3 --config-settings=x=y", False),
+        ("--extra-index-url https://example.org/simple", False),
+        ("./libs", False),
+    ],
+)
+def test_a_requirement_leaves_an_installer_nothing_to_decide_or_something(line: str, exact: bool) -> None:
+    assert module_of("recipe").is_exact(line) is exact
+
+
+@pytest.mark.parametrize(
+    ("settings", "tool"),
+    [
+        ("", "uv"),
+        ("[global]\ncert = /etc/ssl/certs/ca-certificates.crt\ntimeout=60\n", "uv"),
+        ("[global]\ncert = /etc/ssl/own.pem\n", "pip"),
+        ("[global]\nindex-url = https://packages.example.org/simple\n", "pip"),
+        ("[install]\nno_binary: :all:\n", "pip"),
+    ],
+)
+def test_uv_installs_what_is_pinned_where_nobody_has_told_pip_where_to_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: str, tool: str) -> None:
+    recipe = module_of("recipe")
+    (tmp_path / "pip.conf").write_text(settings)
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(recipe, "PIP_SETTINGS", (tmp_path / "pip.conf",))
+    monkeypatch.setattr(recipe, "UV_MACHINES", (os.uname().machine,))
+    (tmp_path / "requirements.txt").write_text("-r base.txt\nflask==3.1.3\n")
+    (tmp_path / "base.txt").write_text("jinja2==3.1.6\n")
+    assert recipe.recipe(tmp_path, "auto").tool == tool
+    assert recipe.recipe(tmp_path, "pip").tool == "pip"
+    (tmp_path / "base.txt").write_text("jinja2>=3\n")
+    assert recipe.recipe(tmp_path, "auto").tool == "pip"
+    monkeypatch.setenv("PIP_INDEX_URL", "https://packages.example.org/simple")
+    (tmp_path / "base.txt").write_text("jinja2==3.1.6\n")
+    assert recipe.recipe(tmp_path, "auto").tool == "pip"
 
 
 def test_where_the_project_itself_is_installed_the_commit_decides_too(tmp_path: Path) -> None:
@@ -420,11 +465,11 @@ def test_the_callable_is_looked_up_as_servers_do(tmp_path: Path, spec: str, said
     assert not (tmp_path / "owned").exists()
 
 
-def environment() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("environment", PROCEDURES / "environment.py")
+def module_of(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, PROCEDURES / f"{name}.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
-    sys.modules["environment"] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
 
@@ -453,7 +498,7 @@ def environment() -> ModuleType:
     ],
 )
 def test_a_requirement_is_a_path_or_pinned_or_neither(line: str, local: bool, pinned: bool) -> None:
-    found = environment()
+    found = module_of("recipe")
     assert found.is_local(line) is local
     assert local or line.startswith("-") or found.is_pinned(line) is pinned
 
@@ -471,7 +516,7 @@ def test_a_requirement_is_a_path_or_pinned_or_neither(line: str, local: bool, pi
     ],
 )
 def test_the_package_that_must_be_built_is_found_in_what_the_installers_print(output: str, package: str) -> None:
-    assert environment().unbuilt(output) == package
+    assert module_of("environment").unbuilt(output) == package
 
 
 @pytest.mark.parametrize(
@@ -485,7 +530,7 @@ def test_the_package_that_must_be_built_is_found_in_what_the_installers_print(ou
     ],
 )
 def test_missing_compilers_and_headers_are_told_from_other_causes(text: str, missing: bool) -> None:
-    assert bool(environment().UNCOMPILED.search(text)) is missing
+    assert bool(module_of("environment").UNCOMPILED.search(text)) is missing
 
 
 def test_a_member_of_a_uv_workspace_is_refused_instead_of_resolved_anew(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import grp
 import os
 import pwd
 import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 
 from tasks.core.shell import Secret
-from tasks.core.steps import Absent, Directory, File, Generated, Line, Link, Mode, Notify, Plan, Run, Together, compile_plan
+from tasks.core.steps import Absent, Beside, Directory, File, Generated, Line, Link, Mode, Notify, Plan, Procedure, Run, Together, compile_plan
 from tasks.core.templates import procedure
 from tests.unit.values import HOSTILE
 
@@ -163,6 +164,37 @@ def test_a_hostile_path_is_one_path(tmp_path: Path, name: str) -> None:
     assert (tmp_path / f"x{name}").read_text() == "x"
     assert not (tmp_path / "owned").exists()
     (tmp_path / f"x{name}").unlink()
+
+
+def script(folder: Path, name: str, text: str) -> None:
+    (folder / f"{name}.sh").write_text(text)
+
+
+def test_what_is_begun_beside_the_steps_is_over_before_the_next_procedure(tmp_path: Path) -> None:
+    script(tmp_path, "long", f'sleep 0.5; test -e {tmp_path}/f && printf "say\t$DECANT_STEP\thello\n" >&3; touch {tmp_path}/done')
+    script(tmp_path, "next", f"test -e {tmp_path}/done")
+    plan = (Beside("long", {}, str(tmp_path)), File(f"{tmp_path}/f", "x", ME), Procedure("next", {}, str(tmp_path)))
+    lines = run(tmp_path, plan)
+    assert lines == ["ok\t1", "start\t2", "changed\t2", "say\t1\thello", "start\t3", "ok\t3"]
+    assert [line for line in run(tmp_path / "dry", plan, mode="check") if line.startswith("ok")] == ["ok\t2"]
+
+
+def test_what_is_begun_beside_the_steps_ends_with_a_step_that_fails(tmp_path: Path) -> None:
+    script(tmp_path, "long", f"echo $$ >{tmp_path}/pid; sleep 60 & sleep 60")
+    plan = (Beside("long", {}, str(tmp_path)), Run(("sh", "-c", f"while [ ! -s {tmp_path}/pid ]; do sleep 0.05; done; exit 1")))
+    assert words(run(tmp_path, plan, code=1)) == ["ok", "failed"]
+    group = int((tmp_path / "pid").read_text())
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline and any(in_group(path, group) for path in Path("/proc").glob("[0-9]*/stat")):
+        time.sleep(0.05)
+    assert not [path for path in Path("/proc").glob("[0-9]*/stat") if in_group(path, group)]
+
+
+def in_group(stat: Path, group: int) -> bool:
+    try:
+        return stat.read_text().rpartition(")")[2].split()[2] == str(group)
+    except OSError:
+        return False
 
 
 def test_what_is_as_it_should_be_is_seen_at_the_beginning_and_not_after_a_change(tmp_path: Path) -> None:
