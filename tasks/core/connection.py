@@ -3,7 +3,6 @@
 import contextlib
 import socket
 import threading
-from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -26,13 +25,19 @@ if TYPE_CHECKING:
 UNEXPECTED = (OSError, UnicodeError, ValueError, RuntimeError, SSHException, AuthFailure, InvalidHostKey)
 
 CONNECT_TIMEOUT = 10
-# What a channel that is kept ready runs. Its command comes as data then, for which nobody waits: its length, a newline, its text.
-WAITING = """exec sh -c 'read -r size && command=$(head -c "$size") && eval "$command"'"""
+# What a channel that is kept ready runs. Its command comes as data then, for which nobody waits: its length, a newline, its text with a last line
+# without which it was cut off on its way, and is not run.
+WHOLE = "\n# whole"
+WAITING = """exec sh -c 'read -r size && command=$(head -c "$size") && case $command in *"# whole") eval "$command" ;; esac'"""
 SILENCE = 30_000  # milliseconds without an acknowledgement after which the network counts as cut
 
 
 class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
-    """Fabric's connection with the name and the settings of the host it leads to."""
+    """Fabric's connection with the name and the settings of the host it leads to.
+
+    Each attribute has a value here, also where every connection gets its own: one that the class has not would be put into Fabric's
+    configuration, which all hosts share.
+    """
 
     server_name: str = ""
     settings: "Settings | None" = None
@@ -40,7 +45,7 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
     output = Output("")
     opening: Any = contextlib.nullcontext()
     refused: ConnectError | None = None  # what `dial` met
-    promised: "deque[SimpleQueue[Channel | None]]"  # channels that are kept ready, or are being opened
+    promised: Any = None  # a deque of queues, from each of which comes a channel that is kept ready
     told: tuple[str, int, list[str], str] | None = None  # the command that `dial` ran, its exit code, its lines, its standard error
 
     def open(self) -> Any:
@@ -102,11 +107,10 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
         Raises ConnectError when the connection is gone.
         """
         self.open()
-        text = command.encode()
         try:
             channel = self._kept()
             if channel:
-                channel.sendall(b"%d\n%s" % (len(text), text) + stdin)
+                channel.sendall(framed(command) + stdin)
             else:
                 channel = self.transport.open_session()
                 channel.exec_command(command)
@@ -159,6 +163,12 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
             if not isinstance(hop, ServerConnection):  # those of hosts.toml have their own trust, when they open
                 trust.trust(hop.client, hop.host)
             hop = hop.gateway
+
+
+def framed(command: str) -> bytes:
+    """Return a command as a waiting shell reads it."""
+    text = f"{command}{WHOLE}".encode()
+    return b"%d\n%s" % (len(text), text)
 
 
 def read_lines(channel: Channel, on_line: Callable[[str], None]) -> str:

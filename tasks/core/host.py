@@ -302,7 +302,7 @@ class Host:
         )
         status, errors = self._exec(f'{unpack}; r=$?; rm -rf "$d" 2>/dev/null; exit $r', archive + self._password(), reader.line)
         if status and not report.failed:
-            raise DeployError(f"{self.name}: {self._why(status, errors)}")
+            raise DeployError(f"{self.name}: {self._why(status, errors.strip() or ''.join(report.log[-1:]))}")
         return report
 
     def _why(self, status: int, errors: str) -> str:

@@ -7,6 +7,7 @@ import pytest
 from fabric import Config
 from invoke.collection import Collection
 
+from tasks.core.connection import ServerConnection
 from tasks.core.errors import DeployError
 from tasks.core.executor import Executor
 from tasks.core.inventory import Inventory
@@ -38,6 +39,17 @@ def executor(hosts: str | None, document: dict[str, Any]) -> Executor:
 )
 def test_a_name_becomes_hosts(asked: str | None, document: dict[str, Any], found: list[str]) -> None:
     assert executor(asked, document).chosen() == found
+
+
+def test_connections_share_nothing_by_which_a_command_could_reach_another_host() -> None:
+    made, config = executor(None, {"hosts": HOSTS}), Config()
+    first, second = (made.connection(name, config) for name in ("web1", "web2"))
+    own = [name for name in vars(ServerConnection) if not name.startswith("_") and not callable(getattr(ServerConnection, name))]
+    assert {"promised", "opening", "told", "refused", "server_name"} <= set(own)
+    for name in own:
+        assert name not in config
+    for name in ("promised", "opening", "output"):
+        assert getattr(first, name) is not getattr(second, name)
 
 
 @pytest.mark.parametrize(

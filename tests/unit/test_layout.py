@@ -70,7 +70,7 @@ def test_only_host_and_connection_touch_a_connection() -> None:
     users = {
         path.name
         for path in (ROOT / "tasks").rglob("*.py")
-        if any(word in path.read_text() for word in ("exec_command", "create_session", ".sudo(", "connection.run"))
+        if any(word in path.read_text() for word in ("exec_command", "open_session", ".sudo(", "connection.run"))
     }
     assert users == {"host.py", "connection.py"}
 
