@@ -405,7 +405,7 @@ def report(
             "Of a run that changes nothing, at 0 ms, each part measured by itself (`parts` in compare.py), in seconds: "
             + "; ".join(f"{what} {seconds:.2f}" for what, seconds in spent.items())
             + f"; all of it {times.median('no change', 'decant', False):.2f}. Connection and questions run beside the import of the models. What is left is the lock and the program on the server: "
-            "its checks, the fetch, and the digest of the environment.",
+            "its checks, the fetch, and the digest of the environment. [README.md](README.md) says how to look closer.",
             "",
             "## Hosts",
             "",

@@ -126,11 +126,14 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
 
     def _make_ready(self, promise: "SimpleQueue[Channel | None]") -> None:
         channel = None
-        with contextlib.suppress(SSHException, EOFError, OSError):  # it is closed meanwhile, or the server gives no more
+        try:
             opened = self.transport.open_session()
             opened.exec_command(WAITING)
             channel = opened
-        promise.put(channel)
+        except Exception as error:  # it is closed meanwhile, or the server gives no more: who needs one meets that
+            debug(f"{self.server_name}: {error!r}")
+        finally:
+            promise.put(channel)
 
     def _kept(self) -> Channel | None:
         try:

@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import subprocess
 from dataclasses import dataclass
 
 import pytest
@@ -52,6 +53,10 @@ class Site:
 def booted(booth: Booth, database: str) -> Site:
     apps = [booth.packaged("python3-venv", "rsync", "ufw") for _ in range(3)]
     return Site(booth.boot(), apps, booth.boot(database=database))
+
+
+def _said(done: subprocess.CompletedProcess[str]) -> str:
+    return done.stdout + done.stderr
 
 
 def results(said: str) -> dict[str, str]:
@@ -186,7 +191,7 @@ def test_a_shared_database_is_migrated_once_behind_all_gates(booth: Booth) -> No
     out = site.lead.folder / "fab.out"
     client = site.lead.start_fab("update")
     site.lead.wait_until(lambda: "row batch 3" in out.read_text(), what="the migration prints")
-    assert "another command is at work" in fab("update", code=1).stdout
+    assert "another command is at work" in fab("update", code=1).stderr
     site.apps[2].power_cut()
     assert client.wait(timeout=120) == 1
     assert site.base.everything() == before
@@ -223,7 +228,7 @@ def _a_killed_client_leaves_all_closed_until_the_next_command(site: Site, proxy:
     site.configure("migrates-slowly", proxy)
     # Apache closes idle connections of a process whose threads all hold waiting requests (docs/releases.md).
     with Load(site.web.address, rate=5, slow_seconds=1, reopens=True) as load:
-        site.lead.wait_until(lambda: "another command is at work" not in fab("update", code=None).stdout, seconds=60, what="the lock is free")
+        site.lead.wait_until(lambda: "another command is at work" not in _said(fab("update", code=None)), seconds=60, what="the lock is free")
     assert load.lost == []
     assert site.versions() == ["migrates-slowly"] * 3
     assert "mood" in site.base.columns()
