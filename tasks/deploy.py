@@ -139,22 +139,23 @@ def provision(settings: "Settings", facts: "Facts", key: Secret | None = None, u
 
     `key` is a SECRET_KEY that several hosts share, `url` that of a database on another host.
     """
-    environment = release.environment(settings, facts)
+    environment, firewall = release.environment(settings, facts), system.firewall(settings, facts)
     return (
         *app.claim(settings),
         *(system.for_environment(settings, facts) if environment else system.packages(settings, facts)),
         *system.user(settings),
+        *(() if environment else firewall),
         *app.home(settings, key),
         *environment,
         *(system.packages(settings, facts) if environment else ()),
         *system.timezone(settings),
         *system.admins(settings),
-        *system.firewall(settings, facts),
         *system.harden(settings),
         *db.install(settings),
         *db.create(settings, url),
         *python.managed(settings, facts),
         *stack.before(settings, facts),
+        *(firewall if environment else ()),  # it waits for what is downloaded beside, which it would cut off
     )
 
 

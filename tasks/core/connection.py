@@ -45,6 +45,7 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
     output = Output("")
     opening: Any = contextlib.nullcontext()
     refused: ConnectError | None = None  # what `dial` met
+    released: Channel | None = None  # that of a lock which lets go
     promised: Any = None  # a deque of queues, from each of which comes a channel that is kept ready
     told: tuple[str, int, list[str], str] | None = None  # the command that `dial` ran, its exit code, its lines, its standard error
 
@@ -115,14 +116,16 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
                 channel = self.transport.open_session()
                 channel.exec_command(command)
                 channel.sendall(stdin)
+            self.keep_ready()  # after that: a server may allow few sessions
         except (SSHException, EOFError, OSError) as error:
             raise self.lost() from error
         return channel
 
     def keep_ready(self) -> None:
         """Open a channel in the background on which a shell waits for a command: the next `start` need not wait for either."""
-        self.promised.append(SimpleQueue())
-        threading.Thread(target=self._make_ready, args=(self.promised[-1],), daemon=True).start()
+        promise = SimpleQueue[Channel | None]()
+        threading.Thread(target=self._make_ready, args=(promise,), daemon=True).start()
+        self.promised.append(promise)
 
     def _make_ready(self, promise: "SimpleQueue[Channel | None]") -> None:
         channel = None
@@ -140,7 +143,6 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
             channel = self.promised.popleft().get()
         except IndexError:
             channel = None
-        self.keep_ready()
         return None if channel is None or channel.closed else channel
 
     def lost(self) -> ConnectError:

@@ -51,7 +51,7 @@ class Outcome:
 @contextlib.contextmanager
 def locked(host: Host, what: str) -> Iterator[None]:
     """Hold the lock for a command; a window that is open is followed first, and how one ended that nobody waited for is said."""
-    patience = BUSY
+    followed = False
     for party in host.facts.parties if not host.dry else ():
         raise DeployError(
             f"{host.name}: the window {party.name} over several hosts is open; end it by the command that opened it, on all of them: fab update, or fab deploy"
@@ -61,9 +61,9 @@ def locked(host: Host, what: str) -> Iterator[None]:
             host.output.line(f"the release window {window.name} is open; following it")
             host.apply(release.follow(host.settings, window.name))
             host.forget_facts()
-            patience = 10.0  # its own client, if there is one, has to finish
-    with host.lock(what, patience):
-        if patience > BUSY:
+            followed = True
+    with host.lock(what, 10.0 if followed else BUSY):  # its own client, if there is one, has to finish
+        if followed:
             host.forget_facts()  # they may be from before its client had finished
         _settle(host)
         yield

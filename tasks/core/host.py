@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tasks.core.settings import Settings
 
 HEARTBEAT = 4  # seconds; lock.sh lets go after 15 without one
-BUSY = 1.0  # seconds in which a lock that is held may yet become free: the one who had it does not wait until it is
+BUSY = 1.0  # seconds in which a lock that is held may yet become free: the command that had it does not wait for that
 FREE_MB = 200  # below this much free disk nothing that writes is begun
 FREE_TMP_MB = 20
 REFUSALS = (b"Sorry, try again", b"incorrect password", b"no password was provided", b"not in the sudoers", b"may not run sudo", b"not allowed to")
@@ -252,11 +252,14 @@ class Host:
         self._lock = (path or self.paths.lock, token)
         try:
             yield
+            with contextlib.suppress(SSHException, EOFError, OSError):
+                channel.shutdown_write()
+                self.connection.released = channel  # nobody waits, but who takes the next lock
         finally:
-            # Without waiting: its standard input ends, and the holder lets go by itself. Who comes next asks again if it has not yet.
             self._lock = ("", "")
             stop.set()
-            channel.close()
+            if self.connection.released is not channel:
+                channel.close()  # after an error or Ctrl-C the holder lets go by itself
 
     @contextlib.contextmanager
     def background(self, command: str) -> Iterator[list[str]]:
@@ -317,6 +320,9 @@ class Host:
 
     def _hold(self, path: str, what: str, token: str, deadline: float) -> Channel:
         details = f"{what} by {getpass.getuser()}@{socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S %z')}"
+        if self.connection.released:
+            self.connection.released.recv_exit_status()
+            self.connection.released = None
         command = shell.join(("sh", "-c", procedure("lock.sh").decode(), "lock", path, details, token))
         channel = self.connection.start(self._elevated(command), self._password())
         answer, errors = self._first_line(channel)

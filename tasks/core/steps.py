@@ -287,7 +287,7 @@ class Procedure(Step):
 
 @dataclass(frozen=True)
 class Beside(Procedure):
-    """A procedure runs beside the steps that follow, to the next procedure, which waits for it and does itself what failed in it."""
+    """A procedure runs beside the steps that follow; the next procedure waits for it. It may fail, so it is one whose work that one would do."""
 
     label: str = ""
 
@@ -352,7 +352,7 @@ def compile_plan(sections: Iterable[tuple[Mode, Plan]], app: str, lock: tuple[st
     units = [*(step.name for step in numbered if isinstance(step, Unit)), *("ufw.service" for step in numbered if isinstance(step, Firewall))]
     sent["units"] = _lines(units)
     sent["packages"] = _lines(name for step in numbered if isinstance(step, Packages) for name in step.names)
-    return Program("\n".join([*lines, "exit 0", ""]), sent, tuple(numbered))
+    return Program("\n".join([*lines, "wait", "exit 0", ""]), sent, tuple(numbered))
 
 
 def mark(step: Together) -> str:

@@ -42,7 +42,7 @@ def load(folder: Path) -> None:
 
     environment = _environment(folder)
     for path in OURS.rglob("*.j2"):
-        with contextlib.suppress(TemplateError):
+        with contextlib.suppress(TemplateError, OSError, UnicodeError):
             environment.get_template(str(path.relative_to(OURS)))
     procedures()
 
@@ -62,9 +62,14 @@ def procedures() -> dict[str, bytes]:
 def _environment(folder: Path) -> "Environment":
     from jinja2 import ChoiceLoader, Environment, FileSystemBytecodeCache, FileSystemLoader, StrictUndefined
 
+    class Cache(FileSystemBytecodeCache):
+        def dump_bytecode(self, bucket: Any) -> None:
+            with contextlib.suppress(OSError):  # a full disk; Python's own does without, too
+                super().dump_bytecode(bucket)
+
     loader = ChoiceLoader([FileSystemLoader(folder / "templates"), FileSystemLoader(OURS)])
     # Compiled templates are kept as Python keeps compiled modules: beside their source, where it may be written.
-    cache = FileSystemBytecodeCache(str(CACHE)) if _may_cache() else None
+    cache = Cache(str(CACHE)) if _may_cache() else None
     environment = Environment(loader=loader, undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True, bytecode_cache=cache)
     environment.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False)
     environment.filters["repr"] = repr

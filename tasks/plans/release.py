@@ -72,9 +72,9 @@ def prepare(settings: "Settings", id: str, rendered: bytes, kind: str = "git", s
 def environment(settings: "Settings", facts: "Facts") -> Plan:
     """Fetch the code and make its environment beside the steps that follow, on a server that has none yet.
 
-    Not where the code is sent after these steps, or the Python comes with them.
+    Not where the code is sent after these steps, the Python comes with them, or other hosts use a database here: the firewall comes first then.
     """
-    if facts.current or not (settings.is_app and settings.app.is_git) or python.managed(settings, facts):
+    if facts.current or not (settings.is_app and settings.app.is_git) or python.managed(settings, facts) or settings.database_clients:
         return ()
     values = {**_preparation(settings, "environment"), "only": "environment"}
     return (Beside("prepare", values, settings.paths.procedures, label="environment"),)

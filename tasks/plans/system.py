@@ -26,7 +26,7 @@ def setup(settings: "Settings", facts: "Facts") -> Plan:
 
 
 def packages(settings: "Settings", facts: "Facts") -> Plan:
-    """Every Debian package of the chosen stack, in one step: one run of apt."""
+    """Every Debian package of the chosen stack, in one step."""
     names = [*python.packages(settings, facts), *stack.packages(settings), *db.packages(settings), "ca-certificates", *settings.system.packages]
     names += _for_source(settings)
     names += [name for step in firewall(settings, facts) if isinstance(step, Packages) for name in step.names]
@@ -34,7 +34,7 @@ def packages(settings: "Settings", facts: "Facts") -> Plan:
 
 
 def for_environment(settings: "Settings", facts: "Facts") -> Plan:
-    """What has to be there before an environment can be made: the rest is installed while that is done."""
+    """The packages without which no environment can be made; the others are installed while that is done."""
     return (Packages((*python.packages(settings, facts), *_for_source(settings), "ca-certificates")),)
 
 

@@ -13,11 +13,16 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from recipe import CERTIFICATES, HOME, MARK, SERVERS, TOOLS, Wanted, fail, is_local, pip_wheel, wanted
+from recipe import HOME, MARK, SERVERS, TOOLS, Wanted, fail, is_local, pip_wheel, wanted
+
+CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
+# A file that is made when all is fetched, where this runs beside other steps. These use apt and may bring what a build would find: nothing is built then.
+BESIDE = os.environ.get("DECANT_BESIDE", "")
 
 # The tools bring certificates of their own; what the server trusts is what counts.
 TRUST = {"REQUESTS_CA_BUNDLE": CERTIFICATES, "UV_SYSTEM_CERTS": "1"} if Path(CERTIFICATES).exists() else {}
@@ -116,20 +121,12 @@ def tool(name: str) -> str:
     if not (home / MARK).exists():
         shutil.rmtree(home, ignore_errors=True)
         if name == "uv":
-            bootstrap(home)
+            run(*venv(sys.executable, home), "-q", f"uv=={TOOLS[name]}", folder=Path("/"))
         else:
             run(tool("uv"), "venv", "-q", "--python", sys.executable, str(home), folder=Path("/"))
             run(tool("uv"), "pip", "install", "-q", "--python", f"{home}/bin/python", f"{name}=={TOOLS[name]}", folder=Path("/"))
         (home / MARK).touch()
     return f"{home}/bin/{name}"
-
-
-def bootstrap(home: Path) -> None:
-    """Install uv by pip. Debian's pip runs from its wheel, as ensurepip, which is slow, would only unpack it."""
-    wheel = pip_wheel()
-    run(sys.executable, "-m", "venv", *(["--without-pip"] if wheel else []), str(home), folder=Path("/"))
-    found = {"PYTHONPATH": str(wheel)} if wheel else {}
-    run(f"{home}/bin/python", "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-compile", f"uv=={TOOLS['uv']}", folder=Path("/"), **found)
 
 
 def installed(install: Callable[[], None], python: str) -> None:
@@ -140,7 +137,7 @@ def installed(install: Callable[[], None], python: str) -> None:
             return install()
         except InstallError as error:
             package = unbuilt(str(error))
-            missing = bool(package and UNCOMPILED.search(str(error)))
+            missing = bool(package and UNCOMPILED.search(str(error))) and not BESIDE
             wanted = {*COMPILERS, *development(python), *HEADERS.get(package, ())} - added if missing else set()
             if not wanted:
                 fail(f"{package} could not be built; the lines above say why: {last_line(error)}" if package else last_line(error))
@@ -182,19 +179,55 @@ def development(python: str) -> tuple[str, ...]:
     return (f"{Path(python).name}-dev",) if python.startswith("/usr/bin/") else ()
 
 
+def empty(asked: Wanted) -> list[str]:
+    """Make an environment with nothing in it, and return the command that installs into it."""
+    tool_of_ours = asked.made_from.tool.removesuffix("-lock")
+    if tool_of_ours == "pip":
+        return venv(asked.python, asked.target)
+    with alone():  # what is shared is made before it is used
+        uv, _ = tool("uv"), tool(tool_of_ours)
+    run(uv, "venv", "-q", "--python", asked.python, str(asked.target), folder=asked.folder)
+    return [uv, "pip", "install", "--link-mode", "copy", "--python", f"{asked.target}/bin/python"]
+
+
+def venv(python: str, target: Path) -> list[str]:
+    """Make an environment as venv does, and return the command by which its pip installs.
+
+    Debian's venv lets pip install itself and setuptools from wheels, and compile them, which takes several times as long as to unpack these.
+    """
+    wheels = seeds() if python == sys.executable else []
+    run(python, "-m", "venv", *(["--without-pip"] if wheels else []), str(target), folder=Path("/"))
+    for wheel in wheels:
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(next(target.glob("lib/python3*/site-packages")))
+    if wheels:
+        script = target / "bin/pip"
+        script.write_text('#!/bin/sh\nexec "$(dirname "$0")/python" -m pip "$@"\n')
+        script.chmod(0o755)
+    built = ["--only-binary=:all:"] if BESIDE else []
+    return [f"{target}/bin/python", "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--no-compile", *built]
+
+
+def seeds() -> list[Path]:
+    """Return the wheels that Debian's venv installs into an environment; none for a Python that is not Debian's."""
+    wheel = pip_wheel()
+    more = sorted(wheel.parent.glob("setuptools-*.whl")) if wheel and sys.version_info < (3, 12) else []
+    return [wheel, *more] if wheel else []
+
+
+def compiled(target: Path) -> None:
+    """Compile what was installed, on all cores; like pip, pass over what does not compile. What only installs others can wait."""
+    command = [f"{target}/bin/python", "-m", "compileall", "-q", "-q", "-j", "0", "-x", "/(pip|setuptools)/", str(target / "lib")]
+    subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
+
 def build(asked: Wanted) -> None:
     """Make the environment at its final path, mark last."""
     made_from, target, folder = asked.made_from, asked.target, asked.folder
     shutil.rmtree(target, ignore_errors=True)
-    with alone():  # what is shared is made before it is used
-        for name in {"pip": (), "pipenv": ("uv", "pipenv"), "poetry": ("uv", "poetry")}.get(made_from.tool, ("uv",)):
-            tool(name)
-    if made_from.tool == "pip":
-        run(asked.python, "-m", "venv", str(target), folder=folder)
-        install = [f"{target}/bin/pip", "install", "--disable-pip-version-check", "--no-input"]
-    else:
-        run(tool("uv"), "venv", "-q", "--python", asked.python, str(target), folder=folder)
-        install = [tool("uv"), "pip", "install", "--link-mode", "copy", "--python", f"{target}/bin/python"]
+    if BESIDE and made_from.tool != "pip":
+        fail("this environment is not made beside other steps")
+    install = empty(asked)
     installed(lambda: dependencies(asked, install), asked.python)
     if asked.packages:
         installed(lambda: print(run(*install, *asked.packages, folder=folder), file=sys.stderr), asked.python)
@@ -204,8 +237,9 @@ def build(asked: Wanted) -> None:
     if module and not has_module(target, module):
         say(f"the application brings no {module}; adding {requirement}")
         installed(lambda: print(run(*install, requirement, folder=folder), file=sys.stderr), asked.python)
-    if made_from.tool != "pip":  # pip compiles what it installs
-        run(f"{target}/bin/python", "-m", "compileall", "-q", "-j", "0", str(target / "lib"), folder=folder)
+    if BESIDE:
+        Path(BESIDE).touch()
+    compiled(target)
     os.sync()
     (target / MARK).write_text(f"{made_from.tool} {made_from.source.name}\n")
 

@@ -236,7 +236,7 @@ file_differs() { # file_differs RELEASE RELEASE NAME: one that neither of them h
 
 # --- the release window ---------------------------------------------------------------------------------------------------------------
 
-smoke() { # smoke RELEASE: start it on a private socket with the unit's own user and sandbox, ask for health, stop it
+smoke() { # smoke RELEASE: start it on a private socket with the unit's own user and sandbox, ask for health, have it stopped
     systemctl stop "$name-smoke@*.service" 2>/dev/null # what a killed command may have left
     if systemctl start "$name-smoke@$1.service"; then
         ask_health "/run/decant-smoke/$name/sock" "$health_timeout"
@@ -245,8 +245,12 @@ smoke() { # smoke RELEASE: start it on a private socket with the unit's own user
         echo "the release does not start"
         answer=1
     fi
-    [ $answer -eq 0 ] || journalctl -n 20 --no-pager -o cat -u "$name-smoke@$1.service" | sed 's/^/  /'
-    systemctl stop "$name-smoke@$1.service" 2>/dev/null
+    if [ $answer -eq 0 ]; then
+        systemctl stop --no-block "$name-smoke@$1.service" 2>/dev/null # nobody need wait for its end; who puts back a database does
+    else
+        journalctl -n 20 --no-pager -o cat -u "$name-smoke@$1.service" | sed 's/^/  /'
+        systemctl stop "$name-smoke@$1.service" 2>/dev/null
+    fi
     return $answer
 }
 

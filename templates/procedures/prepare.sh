@@ -14,12 +14,12 @@ here_files=$(dirname "$1")
 # shellcheck source=lib.sh
 . "$root/procedures/lib.sh"
 export DECANT_SMOKE=1 GIT_TERMINAL_PROMPT=0 HOME="${HOME:-/root}" GIT_CONFIG_NOSYSTEM=1
-export GIT_SSH_COMMAND="ssh -o BatchMode=yes -o ConnectTimeout=15"
+export GIT_SSH_COMMAND="ssh -o BatchMode=yes -o ConnectTimeout=15 -o ServerAliveInterval=15"
 part=''
 trap '[ -z "$part" ] || rm -rf "$part"' EXIT
 
 # Without the descriptors of the report and the lock, which a child that stays behind would keep open.
-repository() { git --git-dir="$root/repo.git" -c tar.umask=0022 -c gc.auto=0 -c maintenance.auto=false "$@" 3>&- 8>&-; }
+repository() { git --git-dir="$root/repo.git" -c tar.umask=0022 -c http.lowSpeedLimit=1 -c http.lowSpeedTime=60 -c gc.auto=0 -c maintenance.auto=false "$@" 3>&- 8>&-; }
 
 fetch() { # fetch: bring the mirror up to date; the remote's HEAD is kept as a ref of our own
     command -v git >/dev/null || fail "app.source is a git URL and there is no git on the server; run: fab deploy (or system.packages)"
@@ -140,6 +140,17 @@ look_inside() { # look_inside: import the callable with the production variables
     fi
 }
 
+if [ "$only" = environment ]; then
+    export DECANT_BESIDE="$here/fetched"
+    fetch
+    resolve
+    part=$releases/.part-environment
+    rm -rf "$part"
+    mkdir "$part"
+    export_tree "$part"
+    environment environment "$part" "$commit"
+    exit
+fi
 # What a window left that could not be put back then (a full disk) comes first.
 [ ! -e "$transition" ] || sh "$procedures/gate.sh" "$root" || fail "a window that was cut off could not be put back: the last lines say why"
 old=$(basename "$(readlink "$root/current")")
@@ -149,14 +160,6 @@ case $kind in git)
     fetch
     resolve ;;
 esac
-if [ "$only" = environment ]; then
-    part=$releases/.part-environment
-    rm -rf "$part"
-    mkdir "$part"
-    export_tree "$part"
-    environment environment "$part" "$commit"
-    exit
-fi
 identity=$(printf '%s %s %s %s %s' "$commit" "$rendered" "$installer" "$packages" "$subdir$python${driver:+ $driver}" | sha256sum | cut -d' ' -f1)
 value commit "$commit"
 value label "$label"

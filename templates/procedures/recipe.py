@@ -17,18 +17,12 @@ from typing import Any, NamedTuple, NoReturn
 
 TOOLS = {"uv": "0.13.8", "pipenv": "2026.10.3", "poetry": "2.5.1"}
 SERVERS = {"gunicorn": "gunicorn>=23,<28", "uwsgi": "pyuwsgi>=2.0.28,<2.1", "mod_wsgi": ""}
-CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 HOME = Path("/opt/decant")
 MARK = ".decant-complete"
 OWN = Path(os.environ.get("HOME", "/root"))
 PIP_SETTINGS = (Path("/etc/xdg/pip/pip.conf"), Path("/etc/pip.conf"), OWN / ".config/pip/pip.conf", OWN / ".pip/pip.conf")
 UV_SETTINGS = (Path("/etc/uv/uv.toml"), OWN / ".config/uv/uv.toml")
 ARCHIVE = re.compile(r"\.(whl|zip|tar\.\w+)$")
-
-
-# What pip may be told on a server without uv's result being another one.
-HARMLESS = {"timeout", "retries", "disable-pip-version-check", "root-user-action", "break-system-packages", "no-input", "no-color", "progress-bar", "quiet"}
-UV_MACHINES = ("x86_64", "aarch64")
 
 
 class Recipe(NamedTuple):
@@ -72,8 +66,7 @@ def recipe(folder: Path, installer: str) -> Recipe:
         named = [line for line in lines if not line.startswith("-")]
         elsewhere = any(re.match(r"(-r|--requirement|-c|--constraint)[\s=]*\w+://", line) for line in lines)
         pinned = not elsewhere and all(is_local(line) or is_pinned(line) for line in named)
-        exact = all(is_exact(line) or re.match(r"-r|--requirement", line) for line in lines)
-        tool = "uv" if installer == "uv" or (installer == "auto" and pinned and exact and may_take_uv()) else "pip"
+        tool = "uv" if installer == "uv" else "pip"
         settings = tuple(path for path in (folder / "pyproject.toml", folder / "uv.toml") if tool == "uv" and path.exists())
         return Recipe(tool, files[0], (*files, *settings), local, pinned)
     if (folder / "pyproject.toml").exists():
@@ -146,19 +139,6 @@ def is_pinned(line: str) -> bool:
     """Tell a requirement that means the same code for ever."""
     requirement = line.split(";", maxsplit=1)[0].split(" --hash", maxsplit=1)[0].strip()
     return bool(re.search(r"===?\s*[^*,\s]+$|@\s*\S+@[0-9a-f]{40}$|@\s*(?!git\+|hg\+|svn\+)\S+://\S+$", requirement))
-
-
-def is_exact(line: str) -> bool:
-    """Tell a requirement that leaves an installer nothing to decide: one version of a package of the index."""
-    return bool(re.fullmatch(r"[A-Za-z0-9][\w.-]*(\[[\w.,\s-]*\])?\s*==\s*[^\s*,;=]+(\s*;[^@]*?)?(\s+--hash=\S+)*", line))
-
-
-def may_take_uv() -> bool:
-    """Tell whether uv, which is faster, would fetch here what pip would: nobody has told this server's pip where to look, or what to trust."""
-    told = "\n".join(map(read, PIP_SETTINGS))
-    settings = dict(re.findall(r"^\s*([\w-]+)\s*[=:]\s*(.*?)\s*$", told, re.MULTILINE))
-    trust = settings.pop("cert", CERTIFICATES) == CERTIFICATES
-    return trust and os.uname().machine in UV_MACHINES and not settings.keys() - HARMLESS and not any(name.startswith("PIP_") for name in os.environ)
 
 
 def included(file: Path, seen: frozenset[Path] = frozenset()) -> list[Path]:

@@ -36,7 +36,7 @@ tell_lines() { # tell_lines WORD: report each line of standard input
 stop() { # stop: report the end of the log and end the program
     tail -n 30 "$here/log" | tell_lines log
     tell failed
-    [ -z "$beside" ] || kill -- "-$beside" 2>/dev/null
+    [ -z "$beside" ] || kill -- "-$beside" "$beside" 2>/dev/null
     exit 1
 }
 
@@ -95,7 +95,9 @@ step() { # step NUMBER NOTIFY KIND ARGUMENT...
         beside=$!
         tell ok
         return 0 ;;
-    procedure) wait ;; # for that
+    procedure)
+        wait
+        beside='' ;;
     esac
     if "check_$kind" "$@"; then
         tell ok
@@ -372,7 +374,10 @@ check_firewall() { # PORT/PROTOCOL...: ufw is on and lets these in
 show_firewall() { tell diff "ufw on, letting in $*"; }
 apply_firewall() {
     for rule in "$@"; do ufw allow "$rule"; done
+    # Connections that are open when the first rule comes are unknown to it, and would be cut off: what is fetched beside has to be there.
+    while [ -n "$beside" ] && [ ! -e "$here/fetched" ] && kill -0 "$beside" 2>/dev/null; do sleep 0.05; done
     ufw --force enable
+    ! { systemctl is-enabled -q ufw && systemctl is-active -q ufw; } || return 0
     # On a busy server systemd has been seen to refuse this once; the second time it says why.
     systemctl enable -q --now ufw 2>/dev/null || { sleep 2; systemctl enable --now ufw || { systemctl --no-pager status ufw; return 1; }; }
 }

@@ -2,50 +2,72 @@
 
 import subprocess
 
-from tests.booted import Booth
+import pytest
+
+from tests.booted import Booth, Server
 from tests.guestbook import git
+
+URL = "file:///opt/guestbook.git"
+
+
+def publish(server: Server) -> None:
+    """Put the guestbook with all of its branches into a repository on the server, at URL."""
+    server.ssh("git init -q --bare -b main /opt/guestbook.git")
+    archive = server.folder / "bundle"
+    git(server.folder / "guestbook", "bundle", "create", "-q", str(archive), "--all")
+    to = [
+        "-o",
+        "StrictHostKeyChecking=no",
+        "-o",
+        "UserKnownHostsFile=/dev/null",
+        "-i",
+        str(server.folder / ".lab/key"),
+        str(archive),
+        f"root@{server.address}:/tmp/bundle",
+    ]
+    subprocess.run(["scp", "-q", *to], check=True)
+    server.ssh("git -C /opt/guestbook.git fetch -q /tmp/bundle 'refs/*:refs/*'")
+
+
+@pytest.mark.parametrize(("package", "beside"), [("", True), pytest.param("mysqlclient==2.2.7", False, marks=pytest.mark.matrix)])
+def test_a_first_deploy_makes_the_environment_beside_apt_unless_something_must_be_built(booth: Booth, package: str, beside: bool) -> None:
+    server = booth.boot()
+    server.ssh("apt-get -q update && apt-get -q -y install --no-install-recommends git")
+    publish(server)
+    server.configure(f'source = "{URL}"\nref = "main"', more=f'[python]\npackages = ["{package}"]' if package else "")
+    said = server.fab("-e", "deploy").stdout
+    assert server.get("/version") == (200, "v1")
+    assert said.index("environment, beside what follows") < said.index("packages python3 python3-venv nginx") < said.index("imported wsgi:app")
+    assert ("must be built: installing" in said) is bool(package)
+    # A release has its commit before its environment, unless that was there already.
+    order = server.ssh("cd /srv/guestbook && ls -tr --time-style=full-iso current/.deploy/commit venvs/*/.decant-complete").splitlines()
+    assert order[0].startswith("venvs" if beside else "current")
+    # What Debian's venv brings is there.
+    server.ssh("cd /srv/guestbook/current/.deploy/venv/bin && ./pip --version && ./pip check && ./python -c 'import setuptools, pkg_resources'")
+    assert "0 changed in all" in server.fab("deploy").stdout
 
 
 def test_a_git_url_with_a_branch_a_tag_a_commit_and_a_pattern(booth: Booth) -> None:
     server = booth.deployed()
-    url = "file:///opt/guestbook.git"
-    server.configure(f'source = "{url}"\nref = ""')
+    server.configure(f'source = "{URL}"\nref = ""')
     server.fab("system.packages")
-    server.ssh("git init -q --bare -b main /opt/guestbook.git")
     local = server.folder / "guestbook"
     for tag, branch in {"v1.9": "main", "v1.10": "better", "v2.0-rc1": "migrates"}.items():
         git(local, "tag", tag, branch)
-    archive = server.folder / "bundle"
-    git(local, "bundle", "create", "-q", str(archive), "--all")
-    subprocess.run(
-        [
-            "scp",
-            "-q",
-            "-o",
-            "StrictHostKeyChecking=no",
-            "-o",
-            "UserKnownHostsFile=/dev/null",
-            "-i",
-            server.folder / ".lab/key",
-            archive,
-            f"root@{server.address}:/tmp/bundle",
-        ],
-        check=True,
-    )
-    server.ssh("git -C /opt/guestbook.git fetch -q /tmp/bundle 'refs/*:refs/*'")
+    publish(server)
 
     server.fab("update")  # the remote's HEAD is main, at v1
     assert server.get("/version") == (200, "v1")
-    server.configure(f'source = "{url}"\nref = "tag:v1.*"')
+    server.configure(f'source = "{URL}"\nref = "tag:v1.*"')
     server.fab("update")
     assert server.get("/version") == (200, "better")
-    server.configure(f'source = "{url}"\nref = "v1.0"')
+    server.configure(f'source = "{URL}"\nref = "v1.0"')
     server.fab("update")
     assert server.get("/version") == (200, "v1")
-    server.configure(f'source = "{url}"\nref = "{git(local, "rev-parse", "better")}"')
+    server.configure(f'source = "{URL}"\nref = "{git(local, "rev-parse", "better")}"')
     server.fab("update")
     assert server.get("/version") == (200, "better")
-    server.configure(f'source = "{url}"\nref = "migrates"')
+    server.configure(f'source = "{URL}"\nref = "migrates"')
     server.fab("update")
     assert server.get("/version") == (200, "migrates")
     assert "already current" in server.fab("update").stdout

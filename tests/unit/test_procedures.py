@@ -366,53 +366,6 @@ def test_an_environment_is_named_by_everything_that_decides_it(tmp_path: Path) -
     assert digest(tmp_path, "auto", "", "7", "commit1") != first
 
 
-@pytest.mark.parametrize(
-    ("line", "exact"),
-    [
-        ("flask==3.1.3", True),
-        ("flask[async] == 3.1.3", True),
-        ('flask==3.1.3 ; python_version < "3.13" and sys_platform == "linux" --hash=sha256:00 --hash=sha256:01', True),
-        ("flask==3.*", False),
-        ("flask===3.1.3", False),
-        ("flask>=3,==3.1.3", False),
-        ("app @ https://example.org/app-1.0.tar.gz", False),
-        ("flask==3.1.3 --config-settings=x=y", False),
-        ("--extra-index-url https://example.org/simple", False),
-        ("./libs", False),
-    ],
-)
-def test_a_requirement_leaves_an_installer_nothing_to_decide_or_something(line: str, exact: bool) -> None:
-    assert module_of("recipe").is_exact(line) is exact
-
-
-@pytest.mark.parametrize(
-    ("settings", "tool"),
-    [
-        ("", "uv"),
-        ("[global]\ncert = /etc/ssl/certs/ca-certificates.crt\ntimeout=60\n", "uv"),
-        ("[global]\ncert = /etc/ssl/own.pem\n", "pip"),
-        ("[global]\nindex-url = https://packages.example.org/simple\n", "pip"),
-        ("[install]\nno_binary: :all:\n", "pip"),
-    ],
-)
-def test_uv_installs_what_is_pinned_where_nobody_has_told_pip_where_to_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: str, tool: str) -> None:
-    recipe = module_of("recipe")
-    (tmp_path / "pip.conf").write_text(settings)
-    for name in [name for name in os.environ if name.startswith("PIP_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setattr(recipe, "PIP_SETTINGS", (tmp_path / "pip.conf",))
-    monkeypatch.setattr(recipe, "UV_MACHINES", (os.uname().machine,))
-    (tmp_path / "requirements.txt").write_text("-r base.txt\nflask==3.1.3\n")
-    (tmp_path / "base.txt").write_text("jinja2==3.1.6\n")
-    assert recipe.recipe(tmp_path, "auto").tool == tool
-    assert recipe.recipe(tmp_path, "pip").tool == "pip"
-    (tmp_path / "base.txt").write_text("jinja2>=3\n")
-    assert recipe.recipe(tmp_path, "auto").tool == "pip"
-    monkeypatch.setenv("PIP_INDEX_URL", "https://packages.example.org/simple")
-    (tmp_path / "base.txt").write_text("jinja2==3.1.6\n")
-    assert recipe.recipe(tmp_path, "auto").tool == "pip"
-
-
 def test_where_the_project_itself_is_installed_the_commit_decides_too(tmp_path: Path) -> None:
     (tmp_path / "requirements.txt").write_text("./\nflask==3.1.3\n")
     assert digest(tmp_path, "auto", "", "7", "commit1") != digest(tmp_path, "auto", "", "7", "commit2")
