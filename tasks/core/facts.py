@@ -36,6 +36,7 @@ class Party:
 class Facts:
     """What facts.sh found. Sizes are in MB, `listeners` are ADDRESS:PORT/PROTOCOL, `proxies` the units that run, `sites` paths of what is enabled in them.
 
+    `distro_python` is asked where there is no python3 yet, `pythons` (those that the distribution has beside it) where hosts.toml names a version.
     `certificate` is what certbot obtained for the application: its names, and the ACME server. `secure` are the proxies that are set up for HTTPS.
     """
 

@@ -337,7 +337,7 @@ def status(host: Host) -> dict[str, Any]:
         "service": facts.service,
         "socket": facts.socket,
         "health": health,
-        "open windows": [window.name for window in facts.windows if not window.result],
+        "open windows": [window.name for window in facts.windows if not window.result] + [f"{party.name} over several hosts" for party in facts.parties],
         "disk free": f"{facts.free_mb} MB",
         "last": [
             f"{item.get('when')} {item.get('what')} {item.get('release')} by {item.get('who')}: {item.get('result')} {item.get('cause')}".strip()

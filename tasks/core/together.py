@@ -68,10 +68,18 @@ def switch(
     order = {first: parts[first], **parts}
     own = {name: change.pop(name, "") for name in ("migrate", "migrate_in")}
     old = ready[first].old or next((ready[name].old for name in hosts if ready[name].old), "")
-    fleet.each(lambda part: part.open(what, ready[part.host.name], **change, **(own if part.part == "first" else {})), order)
-    problem = _all(fleet, parts, "closed")
-    if not problem:
-        problem = _migrated(fleet, server, parts, first, old)
+    if not server:
+        hosts[first].output.line('no dump (db.kind = "external"): a migration that fails will not be undone')
+    try:
+        fleet.each(lambda part: part.open(what, ready[part.host.name], **change, **(own if part.part == "first" else {})), order)
+        problem = _all(fleet, parts, "closed")
+        if not problem:
+            problem = _migrated(fleet, server, parts, first, old)
+    except KeyboardInterrupt:
+        for part in parts.values():
+            if part.number:  # it was told to stay
+                part.host.output.line(f"interrupted: the window {id} over several hosts is open, and nothing serves here until the same command is run again")
+        raise
     verdict = "back" if problem else "serve"
     if problem and not server and parts[first].answer in MIGRATED:
         hosts[first].output.line(f"{problem}; the new release serves nevertheless, as the migration ran and there is no dump to undo it")
