@@ -66,7 +66,8 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
             try:
                 if not self.is_connected:
                     self._open()
-                channel, lines = self.start(command), list[str]()
+                self.keep_ready()  # at the same time: the next command is known to come
+                channel, lines = self._begin(command), list[str]()
                 channel.shutdown_write()
                 errors = read_lines(channel, lines.append)
                 self.told = (command, channel.recv_exit_status(), lines, errors)
@@ -113,12 +114,16 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
             if channel:
                 channel.sendall(framed(command) + stdin)
             else:
-                channel = self.transport.open_session()
-                channel.exec_command(command)
+                channel = self._begin(command)
                 channel.sendall(stdin)
             self.keep_ready()  # after that: a server may allow few sessions
         except (SSHException, EOFError, OSError) as error:
             raise self.lost() from error
+        return channel
+
+    def _begin(self, command: str) -> Channel:
+        channel: Channel = self.transport.open_session()
+        channel.exec_command(command)
         return channel
 
     def keep_ready(self) -> None:
