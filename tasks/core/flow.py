@@ -309,8 +309,14 @@ def _dump_wanted(host: Host, pending: bool) -> str:
     snapshot = host.settings.db.snapshot
     wanted = host.settings.has_dumps and not host.settings.database_peer and (snapshot == "always" or (pending and snapshot == "auto"))
     if pending and not wanted and not host.settings.database_peer:
-        host.output.line(f'no dump (db.kind = "{host.settings.db.kind}", db.snapshot = "{snapshot}"): a migration that fails will not be undone')
+        say_no_dump(host)
     return "yes" if wanted else "no"
+
+
+def say_no_dump(host: Host) -> None:
+    """Say that a database is migrated without a dump, and what that means."""
+    db = host.settings.db
+    host.output.line(f'no dump (db.kind = "{db.kind}", db.snapshot = "{db.snapshot}"): a migration that fails will not be undone')
 
 
 def _counts(lines: list[str]) -> dict[str, Any] | None:

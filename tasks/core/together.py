@@ -69,7 +69,7 @@ def switch(
     own = {name: change.pop(name, "") for name in ("migrate", "migrate_in")}
     old = ready[first].old or next((ready[name].old for name in hosts if ready[name].old), "")
     if not server:
-        hosts[first].output.line('no dump (db.kind = "external"): a migration that fails will not be undone')
+        flow.say_no_dump(hosts[first])
     try:
         fleet.each(lambda part: part.open(what, ready[part.host.name], **change, **(own if part.part == "first" else {})), order)
         problem = _all(fleet, parts, "closed")
@@ -189,7 +189,7 @@ def _known(hosts: Mapping[str, Host], parts: Mapping[str, Part], id: str) -> tup
 def dump(server: Host, id: str, old: str) -> str:
     """Dump the database before it is migrated, unless hosts.toml wants none; return what went wrong."""
     if server.settings.db.snapshot == "never":
-        server.output.line('no dump (db.snapshot = "never"): a migration that fails will not be undone')
+        flow.say_no_dump(server)
         return ""
     path = f"{server.paths.backups}/{id}-{old or 'empty'}{db.SUFFIXES[server.settings.db.kind]}"
     return _tried(server, (*app.scripts(server.settings), Directory(server.paths.logs), *db.dump(server.settings, path)))
