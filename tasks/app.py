@@ -96,3 +96,4 @@ def shell(c: Any) -> None:
 def _need_release(host: Host) -> None:
     if not host.facts.current:
         raise DeployError(f"{host.name}: nothing is deployed here yet; run: fab -H {host.name} deploy")
+    plans.refuse_older(host.settings, host.facts)

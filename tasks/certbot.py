@@ -32,7 +32,7 @@ def obtain(c: Any, skip_test: bool = False) -> None:
             *app.claim(settings),
             *app.scripts(settings),
             *system.firewall(settings, facts),
-            *stack.proxy(settings).install(settings),
+            *stack.proxy(settings).install(settings, host.facts),
             *plans.install(settings),
         )
         host.changes((*before, *stack.site(settings, facts)))

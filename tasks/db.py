@@ -74,8 +74,15 @@ def dump(c: Any, to: str = "") -> None:
     host.output.line(f"dumped to {path}" + (f" and {to}" if to else ""))
 
 
-@task(positional=["file"], help={"file": "a dump: a local file, or one in backups/ on the server", "yes": "do not ask; needed where there is no terminal"})
-def restore(c: Any, file: str, yes: bool = False) -> None:
+@task(
+    positional=["file"],
+    help={
+        "file": "a dump: a local file, or one in backups/ on the server",
+        "yes": "do not ask; needed where there is no terminal",
+        "as_administrator": "load it as the server's administrator: whatever stands in the dump is done, so only for one that you trust",
+    },
+)
+def restore(c: Any, file: str, yes: bool = False, as_administrator: bool = False) -> None:
     """Put a dump in the place of the database: it is tried out first, what is there is dumped, and comes back if the release is not well with it."""
     host = Host(c)
     _need_own(host)
@@ -89,6 +96,8 @@ def restore(c: Any, file: str, yes: bool = False) -> None:
     name = PurePosixPath(file).name
     sent = f"{host.paths.backups}/.restore-{name}"
     path = sent if local.is_file() else f"{host.paths.backups}/{name}"
+    if as_administrator and not host.settings.has_server:
+        raise DeployError(f'db.kind is "{host.settings.db.kind}": there is no administrator; run it without --as-administrator')
     host.output.line(f"restore puts {f'your file {local}' if local.is_file() else path} in the place of the database; what is there is dumped first")
     host.confirm("restore", yes)
     with flow.locked(host, "db.restore"):
@@ -97,11 +106,11 @@ def restore(c: Any, file: str, yes: bool = False) -> None:
         try:
             if local.is_file():
                 host.send(local, sent)
-            host.apply((*app.scripts(host.settings), *plans.prove(host.settings, path)))
+            host.apply((*app.scripts(host.settings), *plans.prove(host.settings, path, as_administrator)))
         except StepError:
             host.apply(plans.forget(sent))
             raise
-        outcome = flow.restore(host, path)
+        outcome = flow.restore(host, path, as_administrator)
     if outcome.result == "failed":
         raise DeployError(f"{host.name}: {outcome.cause}")
 
@@ -159,6 +168,7 @@ def _need_here(host: Host) -> None:
 
 
 def _need_release(host: Host) -> None:
+    app.refuse_older(host.settings, host.facts)
     deployed = host.facts.current or (not host.settings.has_release and any(found.get("name") == host.settings.app.name for found in host.facts.manifests))
     if not deployed:
         raise DeployError(f"{host.name}: nothing is deployed here yet; run: fab -H {host.name} deploy")

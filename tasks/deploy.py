@@ -16,7 +16,7 @@ from tasks.core.kinds import fleet_task, task
 from tasks.core.rollout import Rollout
 from tasks.core.shell import Secret
 from tasks.core.steps import Plan
-from tasks.plans import app, certbot, db, python, release, stack, system
+from tasks.plans import app, certbot, db, harden, metadata, python, release, stack, system
 from tasks.plans import destroy as plans
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def destroy(c: Any, yes: bool = False, backup: bool = True) -> None:
     host.output.line(f"its database is dumped to {dump} first" if dump else "no dump of its database is kept")
     host.confirm("destroy", yes)
     with flow.locked(host, "destroy"):
-        host.changes(plans.everything(host.settings, host.facts, manifest, dump))
+        host.changes((*app.scripts(host.settings), *plans.everything(host.settings, host.facts, manifest, dump)))
 
 
 def provision(settings: "Settings", facts: "Facts", key: Secret | None = None, url: Secret | None = None) -> Plan:
@@ -144,13 +144,14 @@ def provision(settings: "Settings", facts: "Facts", key: Secret | None = None, u
         *app.claim(settings),
         *(system.for_environment(settings, facts) if environment else system.packages(settings, facts)),
         *system.user(settings),
+        *metadata.closed(settings),  # before anything is built
         *(() if environment else firewall),
         *app.home(settings, key),
         *environment,
         *(system.packages(settings, facts) if environment else ()),
         *system.timezone(settings),
         *system.admins(settings),
-        *system.harden(settings),
+        *harden.plan(settings, facts),
         *db.install(settings),
         *db.create(settings, url),
         *python.managed(settings, facts),

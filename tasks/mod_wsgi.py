@@ -18,7 +18,7 @@ def install(c: Any) -> None:
     app_plans.refuse_conflicts(settings, host.facts)
     python.refuse_unreachable(settings, host.facts)
     with host.lock("mod-wsgi.install"):
-        host.changes((*app_plans.claim(settings), *system.user(settings), *app_plans.home(settings), *plans.install(settings)))
+        host.changes((*app_plans.claim(settings), *system.user(settings), *app_plans.home(settings), *plans.install(settings, host.facts)))
 
 
 @app_task

@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import threading
+from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -102,6 +103,21 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
         self.connect_kwargs.pop("sock", None)
         self.transport.set_keepalive(5)
         return result
+
+    def second(self) -> "ServerConnection":
+        """Return a new connection to the same server by the same way, not open yet."""
+        made = ServerConnection(
+            self.original_host,
+            user=self.user,
+            port=self.port,
+            config=self.config,
+            gateway=self.gateway,
+            connect_kwargs={**self.connect_kwargs},
+            connect_timeout=CONNECT_TIMEOUT,
+        )
+        made.server_name, made.pinned, made.opening = self.server_name, self.pinned, threading.RLock()
+        made.settings, made.output, made.promised = self.settings, self.output, deque()
+        return made
 
     def start(self, command: str, stdin: bytes = b"") -> Channel:
         """Begin a remote command, whose standard input begins with `stdin`, on a channel of its own.

@@ -19,6 +19,7 @@ from tasks.core.fleet import Fleet
 from tasks.core.host import facts_command
 from tasks.core.kinds import AT_ONCE
 from tasks.core.output import Output
+from tasks.core.paths import Paths
 
 if TYPE_CHECKING:
     from tasks.core.inventory import Inventory
@@ -141,7 +142,7 @@ class Executor(fabric.Executor):  # type: ignore[misc]  # fabric has no types
         with contextlib.suppress(Exception):  # a mistake in the file, which the check names
             merged = self.inventory.merged(name)
             root, python = merged["app"].get("root") or f"/srv/{merged['app']['name']}", merged.get("python", {}).get("version", "")
-            command = facts_command(merged["app"]["name"], root, python)
+            command = facts_command(Paths(merged["app"]["name"], root), python)
             threading.Thread(target=self.connection(name, self.config).dial, args=(command,), daemon=True).start()
 
     def _resolve(self, name: str) -> list[str]:

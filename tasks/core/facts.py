@@ -36,7 +36,7 @@ class Party:
 class Facts:
     """What facts.sh found. Sizes are in MB, `listeners` are ADDRESS:PORT/PROTOCOL, `proxies` the units that run, `sites` paths of what is enabled in them.
 
-    `distro_python` is asked where there is no python3 yet, `pythons` (those that the distribution has beside it) where hosts.toml names a version.
+    `installed` are the packages that this tool brought, `present` those of them that are there. `distro_python` is asked where there is no python3 yet, `pythons` (those that the distribution has beside it) where hosts.toml names a version.
     `certificate` is what certbot obtained for the application: its names, and the ACME server. `secure` are the proxies that are set up for HTTPS.
     """
 
@@ -58,13 +58,18 @@ class Facts:
     systemd: str = ""
     ipv6: str = ""
     account: str = ""
+    builder: str = ""
     unit: str = ""
     current: str = ""
     distro_python: str = ""
     managed_python: str = ""
     pythons: tuple[str, ...] = ()
+    installed: tuple[str, ...] = ()
+    present: tuple[str, ...] = ()
     server: str = ""
     nginx: str = ""
+    openssh: str = ""
+    client: str = ""
     certificate: Any = None
     secure: tuple[str, ...] = ()
     hsts: str = ""
@@ -105,12 +110,15 @@ TEXTS = (
     "systemd",
     "ipv6",
     "account",
+    "builder",
     "unit",
     "current",
     "distro_python",
     "managed_python",
     "server",
     "nginx",
+    "openssh",
+    "client",
     "hsts",
     "tls_files",
     "service",
@@ -133,6 +141,8 @@ def parse(output: str) -> Facts:
         certificate=next(iter(_documents(every("certificate"))), None),
         ssh_ports=tuple(dict.fromkeys(int(port) for port in every("ssh_port"))),
         pythons=tuple(every("pythons")),
+        installed=tuple(every("installed")),
+        present=tuple(every("present")),
         secure=tuple(every("secure")),
         proxies=tuple(every("proxy")),
         sites=tuple(every("site")),

@@ -80,6 +80,8 @@ def prepare(host: Host, id: str, before: Plan = (), compare: Plan = ()) -> tuple
     `before` is what has to stand on the server first (in the same program, where nothing has to be sent in between); `compare` is only compared.
     """
     settings, facts = host.settings, host.facts
+    if not before:
+        app.refuse_older(settings, facts)
     rendered = release.files(settings, facts)
     files = {"deploy.tar": rendered}
     first = before or app.scripts(settings)
@@ -88,6 +90,8 @@ def prepare(host: Host, id: str, before: Plan = (), compare: Plan = ()) -> tuple
         return _prepared(report), report
     sent = source.find(settings)
     host.output.line(f"source: {sent.label} of {sent.folder}")
+    if sent.left_out:
+        host.output.line(f"left out of the release, as private: {', '.join(sent.left_out)}")
     known: dict[str, Any] = {"commit": sent.commit, "label": sent.label}
     if any(found.commit == sent.commit for found in facts.releases):
         # A release of this very tree is there: often nothing has to be sent.
@@ -219,10 +223,10 @@ def migrate(host: Host) -> Outcome:
     return judge(host, report, Outcome(host.name, "", current), counts, current)
 
 
-def restore(host: Host, path: str) -> Outcome:
+def restore(host: Host, path: str, administrator: bool = False) -> Outcome:
     """Put a dump in the place of the database, in a window of its own; what is there is dumped, and comes back if the release is not well with it."""
     current = host.facts.current
-    report, counts = switch(host, "restore", current, current, restore=path, dump_wanted="yes")
+    report, counts = switch(host, "restore", current, current, restore=path, administrator="yes" if administrator else "", dump_wanted="yes")
     outcome = judge(host, report, Outcome(host.name, "", current), counts, current)
     if outcome.result == "good":
         at = host.apply(release.heads(host.settings, host.facts, current)).values

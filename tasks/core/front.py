@@ -18,7 +18,7 @@ def install(host: Host, task: str) -> None:
     """Install the proxy, with room for the requests that wait while versions change."""
     plans = stack.proxy(host.settings)
     with host.lock(task):
-        host.changes((*plans.install(host.settings), Notify(plans.RELOAD)))
+        host.changes((*plans.install(host.settings, host.facts), Notify(plans.RELOAD)))
 
 
 def site(host: Host, task: str) -> None:

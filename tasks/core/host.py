@@ -24,9 +24,10 @@ from tasks.core.connection import ServerConnection, read_lines
 from tasks.core.errors import DeployError, StepError
 from tasks.core.facts import Facts
 from tasks.core.output import Output, asking
+from tasks.core.paths import GUARDS, Paths
 from tasks.core.shell import Secret
 from tasks.core.source import Source, stage, unsafe
-from tasks.core.steps import Mode, Plan, Program, Step, compile_plan
+from tasks.core.steps import Mode, Plan, Program, Step, Together, compile_plan
 from tasks.core.templates import procedure
 
 if TYPE_CHECKING:
@@ -278,7 +279,7 @@ class Host:
 
     def _ask(self) -> Facts:
         lines: list[str] = []
-        command = facts_command(self.paths.name, self.paths.root, self.settings.python.version)
+        command = facts_command(self.paths, self.settings.python.version)
         self.connection.open()  # it waits for `dial`
         told, self.connection.told = self.connection.told, None
         if told and told[0] == command:
@@ -296,7 +297,7 @@ class Host:
     def _run(self, program: Program) -> Report:
         archive = program.archive(procedure("steps.sh"))
         report = Report()
-        reader = _Reader(program, report, self.output)
+        reader = _Reader(program, report, self.output, self._come_in_again, f"{GUARDS}/{self.paths.name}")
         unpack = shell.all_of(
             "umask 077",
             'd=$(mktemp -d "${TMPDIR:-/tmp}/decant.XXXXXXXX")',
@@ -307,6 +308,23 @@ class Host:
         if status and not report.failed:
             raise DeployError(f"{self.name}: {self._why(status, errors.strip() or ''.join(report.log[-1:]))}")
         return report
+
+    def _come_in_again(self, hold: str) -> None:
+        """Show the server, which waits for it, that a new connection still comes in and becomes root; or tell it by the old one that none does."""
+        second, said = self.connection.second(), "confirmed"
+        try:
+            channel = second.start(self._elevated(shell.join(("touch", f"{hold}/confirmed"))), self._password())
+            channel.shutdown_write()
+            if channel.recv_exit_status():
+                raise DeployError(channel.makefile_stderr("rb").read().decode("utf-8", "replace").strip() or "the command could not be run")
+        except (DeployError, SSHException, EOFError, OSError) as error:
+            said = str(error)
+        finally:
+            second.close()
+        if said != "confirmed":
+            words = ("sh", "-c", 'printf "%s\\n" "$2" >"$1/refused"', "refuse", hold, said)
+            with contextlib.suppress(DeployError):
+                self.connection.start(self._elevated(shell.join(words)), self._password()).shutdown_write()
 
     def _why(self, status: int, errors: str) -> str:
         last = (errors.strip().splitlines() or [f"exit code {status}"])[-1]
@@ -342,13 +360,16 @@ class Host:
         """Return a command's first line and its complaints; where sudo refuses, its input ends, as it would ask for ever."""
         line = errors = b""
         try:
-            while not line.endswith(b"\n") and (channel.recv_ready() or channel.recv_stderr_ready() or not channel.exit_status_ready()):
+            while not line.endswith(b"\n"):
+                ended = channel.exit_status_ready()  # asked first: what it printed came before that
                 if channel.recv_stderr_ready():
                     errors += channel.recv_stderr(4096)
                     if any(word in errors for word in REFUSALS):
                         channel.shutdown_write()
                 elif channel.recv_ready():
                     line += channel.recv(1)
+                elif ended:
+                    break
                 else:
                     time.sleep(0.002)
         except (SSHException, EOFError, OSError) as error:
@@ -396,13 +417,14 @@ class Host:
 class _Reader:
     """Turn a program's report into a Report, printing as it comes."""
 
-    def __init__(self, program: Program, report: Report, output: Output) -> None:
-        self.program, self.report, self.output = program, report, output
+    def __init__(self, program: Program, report: Report, output: Output, guard: Callable[[str], None], hold: str) -> None:
+        self.program, self.report, self.output, self.guard = program, report, output, guard
+        self.hold = hold
         self.since = time.monotonic()
 
     def line(self, text: str) -> None:
         word, _, rest = text.partition("\t")
-        number, _, detail = rest.partition("\t")
+        number, _, detail = printable(rest).partition("\t")
         if not number.isdigit():
             return
         step = self.program.steps[int(number) - 1] if int(number) else None
@@ -414,7 +436,12 @@ class _Reader:
             self.output.line(f"  {detail}")
         elif word == "value":
             key, _, value = detail.partition("\t")
-            self.report.values[key] = value
+            if key == "guard":
+                # The program waits, and so do its next lines. Only where it said that it would, and only for its own folder.
+                if value == self.hold and any(isinstance(each, Together) and each.guarded for each in self.program.steps):
+                    self.guard(value)
+            else:
+                self.report.values[key] = value
 
     def _end(self, word: str, step: Step) -> None:
         seconds, self.since = time.monotonic() - self.since, time.monotonic()
@@ -428,9 +455,14 @@ class _Reader:
             self.output.step(word, str(step), seconds)
 
 
-def facts_command(name: str, root: str, python: str) -> str:
-    """Return the command that asks a server for facts about itself and about the application in this folder."""
-    return shell.join(("sh", "-c", procedure("facts.sh").decode(), "facts", name, root, python))
+def printable(text: str) -> str:
+    """Return what a server printed without what a terminal would obey; a repository or an application may have written it."""
+    return "".join(char if char.isprintable() or char == "\t" else "?" for char in text)
+
+
+def facts_command(paths: Paths, python: str) -> str:
+    """Return the command that asks a server for facts about itself and about the application at these paths."""
+    return shell.join(("sh", "-c", procedure("facts.sh").decode(), "facts", paths.name, paths.root, python, paths.builder))
 
 
 def sudo_password(settings: "Settings", name: str) -> Secret:

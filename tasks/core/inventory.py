@@ -6,6 +6,7 @@ file are reported together, each with the path at which it stands.
 
 import contextlib
 import difflib
+import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 FILE = "hosts.toml"
 LAB_FILE = ".lab/hosts.toml"
+SECRETS_FILE = ".env.deploy"
+FILE_KEYS = frozenset({"env_file", "certificate", "key", "acme_ca", "identity"})
 
 
 class Inventory:
@@ -121,7 +124,7 @@ class Inventory:
         origin: dict[tuple[str, ...], str] = {("host",): f"hosts.{name}"}
         for prefix, layer in layers:
             _overlay(merged, layer, prefix, (), origin)
-        return {**merged, "host": entry, "folder": self.folder, "peers": self._peers(name)}, origin
+        return {**merged, "host": entry, "folder": self.folder, "peers": self._peers(name), "named_files": tuple(_files(self.document))}, origin
 
     def _peers(self, name: str) -> "tuple[Peer, ...]":
         """Return the other hosts of the same application: those with which a host has a group in common, or none like it.
@@ -156,12 +159,56 @@ class Inventory:
 def find(start: Path, beside: Path) -> Path:
     """Return the hosts.toml of `start` or of the nearest folder above it, else the one beside the fabfile.
 
-    Raises SettingsError when there is none.
+    Raises SettingsError when there is none, or when it is somebody else's.
     """
-    for folder in (start, *start.parents, beside):
+    for folder in (start, *start.parents):
         if (folder / FILE).is_file():
+            _refuse_strangers(folder / FILE, () if folder == start else (folder,))
             return folder / FILE
+    if (beside / FILE).is_file():
+        return beside / FILE  # whose code runs already
     raise SettingsError(f"no {FILE} in {start} or above it; write one as the README shows (the annotated one is {beside / FILE})")
+
+
+def _refuse_strangers(path: Path, above: tuple[Path, ...]) -> None:
+    """Raise SettingsError for a hosts.toml of another owner, or one that was found above in a folder of another owner: it would say what is done with our keys.
+
+    Who became root by sudo counts as owner, too. The environment variable DECANT_TRUST names folders (with `:` between them) that are trusted all the same.
+    """
+    mine = {os.getuid(), *([int(os.environ["SUDO_UID"])] if os.getuid() == 0 and os.environ.get("SUDO_UID", "").isdigit() else [])}
+    trusted = {Path(folder).expanduser().resolve() for folder in os.environ.get("DECANT_TRUST", "").split(":") if folder}
+    # Of a link, too: it may lead to a file of ours, beside which somebody else's templates would not be.
+    for place, owner in ((path, path.lstat().st_uid), *((each, each.stat().st_uid) for each in (path, *above))):
+        if owner not in mine and path.parent.resolve() not in trusted:
+            raise SettingsError(
+                f"{place} belongs to {_account(owner)}, not to you, and {FILE} says what is done to your servers with your keys; read it, and if you trust it: export DECANT_TRUST={path.parent}"
+            )
+
+
+def _account(uid: int) -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"the account {uid}"
+
+
+def _refuse_exposed(folder: Path) -> None:
+    """Raise SettingsError for a .env.deploy, which holds passwords, that others may read or that git tracks."""
+    path = folder / SECRETS_FILE
+    if not path.is_file():
+        return
+    mode = path.stat().st_mode & 0o777
+    if mode & 0o077:
+        raise SettingsError(f"{path} holds passwords, and others may read it (mode {mode:04o}); run: chmod 600 {path}")
+    if any((parent / ".git").exists() for parent in (folder, *folder.parents)):
+        from tasks.core import source
+
+        if source.tracks(folder, SECRETS_FILE):
+            raise SettingsError(
+                f"{path} holds passwords, and git tracks it; run: git rm --cached {SECRETS_FILE}, add it to .gitignore, and change what it held"
+            )
 
 
 def load(path: Path) -> Inventory:
@@ -169,6 +216,7 @@ def load(path: Path) -> Inventory:
 
     Raises SettingsError for a file that is not TOML, or with every mistake where the outline has one.
     """
+    _refuse_exposed(path.parent)
     document = _read(path)
     lab = path.parent / LAB_FILE
     if lab.is_file() and isinstance(document.get("hosts", {}), dict):
@@ -193,6 +241,17 @@ def _spell_out(layer: Any) -> None:
     for section, key, long in (("app", "health", health_table), ("system", "harden", harden_table)):
         if isinstance(layer, dict) and isinstance(layer.get(section), dict) and key in layer[section]:
             layer[section] = {**layer[section], key: long(layer[section][key])}
+
+
+def _files(table: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the local files that hosts.toml names, for whichever host: keys, certificates, env files."""
+    for key, value in table.items():
+        if isinstance(value, str) and value and key in FILE_KEYS:
+            yield value
+        elif key == "admins" and isinstance(value, dict):
+            yield from (file for file in value.values() if isinstance(file, str))
+        elif isinstance(value, dict):
+            yield from _files(value)
 
 
 def _overlay(into: dict[str, Any], layer: Mapping[str, Any], prefix: str, path: tuple[str, ...], origin: dict[tuple[str, ...], str]) -> None:

@@ -1,17 +1,20 @@
 """Where things are on the server: one name for each path."""
 
+import hashlib
 from dataclasses import dataclass
 
 LOCKS = "/run/decant"
 PROGRAM_LOGS = "/var/log/decant"
 MANIFESTS = "/var/lib/decant/apps"
 PENDING = "/var/lib/decant/pending"
+GUARDS = "/var/lib/decant/guard"
 # What the certificates of certbot are for, where everybody may read it; the challenges that the proxies serve; certificates and keys that are not certbot's;
 # and the authorities of private ACME servers.
 CERTIFICATES = "/var/lib/decant/certificates"
 CHALLENGES = "/var/lib/decant/challenges"
 TLS = "/etc/decant/tls"
 ACME_CAS = "/etc/decant/acme-ca.d"
+LONGEST_ACCOUNT = 32  # useradd(8)
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,17 @@ class Paths:
 
     name: str
     root: str
+
+    @property
+    def builder(self) -> str:
+        """The account under which environments are built: what dependencies bring runs as this one, and it owns nothing else."""
+        name = f"{self.name}-build"
+        return name if len(name) <= LONGEST_ACCOUNT else f"{name[:17]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}-build"
+
+    @property
+    def build(self) -> str:
+        """The builder's own folder: its cache, a copy of the tree, and the environment that is made."""
+        return f"{self.root}/build"
 
     @property
     def releases(self) -> str:

@@ -25,6 +25,7 @@ OURS = {
             "reload",
             "forwarder_headers",
             "forwarded_allow_ips",
+            "secure_scheme_headers",
             "post_worker_init",
             "worker_tmp_dir",
             "config",

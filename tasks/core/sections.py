@@ -16,5 +16,5 @@ def health_table(value: Any) -> Any:
 def harden_table(value: Any) -> Any:
     """Write the shorthand of harden as its table."""
     if isinstance(value, bool):
-        return {"ssh": value, "upgrades": value}
+        return dict.fromkeys(("ssh", "upgrades", "sysctl", "bans"), value)
     return value

@@ -159,6 +159,8 @@ class Wsgi(Model):
     timeout: Annotated[int, Field(ge=1)] = 30
     hold: Annotated[int, Field(ge=1)] = 300
     bind: Bind = ""
+    memory: Annotated[str, _or_empty(r"[0-9]+[kmgKMG]", "a size such as 512m")] = ""
+    tasks: Annotated[int, Field(ge=0)] = 0
     options: dict[OptionName, Any] = {}
     sandbox: bool = True
 
@@ -203,6 +205,8 @@ class Harden(Model):
 
     ssh: bool = True
     upgrades: bool = True
+    sysctl: bool = True
+    bans: bool = True
 
 
 class System(Model):
@@ -211,7 +215,8 @@ class System(Model):
     packages: Listed[PackageName] = ()
     firewall: Literal["auto"] | bool = "auto"
     allow: Listed[PortRule] = ()
-    harden: Annotated[Harden, BeforeValidator(harden_table), _either({"type": "boolean"}, Harden)] = Harden(ssh=False, upgrades=False)
+    harden: Annotated[Harden, BeforeValidator(harden_table), _either({"type": "boolean"}, Harden)] = Harden(ssh=False, upgrades=False, sysctl=False, bans=False)
+    metadata: bool = False
     timezone: Timezone = ""
     admins: dict[Annotated[str, _matches(r"(?!root$)[a-z_][a-z0-9_-]{0,31}", "an account's name other than root")], Text] = {}
 
@@ -260,6 +265,7 @@ class Settings(Model):
     host: HostEntry = HostEntry()
     peers: tuple[Peer, ...] = ()
     folder: Path = Path()
+    named_files: tuple[str, ...] = ()
 
     @property
     def paths(self) -> Paths:
@@ -357,6 +363,19 @@ class Settings(Model):
     def sandboxed(self) -> bool:
         """Tell whether the application runs in systemd's sandbox; supervisor and Apache have none."""
         return self.wsgi.sandbox and self.wsgi.manager == "systemd" and self.wsgi.server != "mod_wsgi"
+
+    @property
+    def served(self) -> dict[str, str]:
+        """What the proxy serves itself: URL prefix -> folder on the server; a shared folder by its own path, before the one that it is in."""
+        above = f"{self.app.subdir.rstrip('/')}/" if self.app.subdir else ""
+        shared = {entry.rstrip("/"): f"{self.paths.shared}/{entry.rstrip('/')}" for entry in self.app.shared}
+        found: dict[str, str] = {}
+        for prefix, folder in self.app.static.items():
+            url, inside = prefix.rstrip("/"), folder.rstrip("/")
+            found |= {f"{url}{entry.removeprefix(inside)}": path for entry, path in shared.items() if f"{entry}/".startswith(f"{inside}/")}
+            if inside not in shared:
+                found[url] = f"{self.paths.current}/{above}{inside}"
+        return found
 
     @property
     def body_bytes(self) -> int:

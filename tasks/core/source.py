@@ -1,7 +1,13 @@
-"""An application's source that is sent from this machine: a working tree, or a commit of a local repository."""
+"""An application's source that is sent from this machine: a working tree, or a commit of a local repository.
 
+git reads a repository through an empty git directory of ours that borrows its objects and names: the repository's own configuration, hooks and filters, which could name
+programs, are not there.
+"""
+
+import contextlib
 import hashlib
 import io
+import os
 import re
 import shutil
 import subprocess
@@ -17,27 +23,48 @@ from tasks.core.errors import SettingsError
 if TYPE_CHECKING:
     from tasks.core.settings import Settings
 
-NEVER_SENT = frozenset({".git", ".lab", ".env.deploy", ".venv", "__pycache__", ".decant"})
+# What is of this machine, and said of to nobody.
+NEVER_SENT = frozenset({".git", ".venv", "__pycache__"})
+# What is never part of a release: settings and keys of those who develop and deploy. The server says so again, of what it fetches (templates/procedures/tree.py).
+PRIVATE = frozenset({"hosts.toml", ".ssh", ".lab", ".decant", ".vscode", ".idea", ".vs", ".fleet", ".zed"})
+# Of a repository's configuration: what says how its files lie on this disk.
+ON_DISK = r"^core\.(filemode|ignorecase|precomposeunicode|symlinks|autocrlf)$"
 
 
 @dataclass(frozen=True)
 class Source:
-    """What is to be sent: its identity (a commit, or a digest of the tree), a label for people, and where it is."""
+    """What is to be sent: its identity (a commit, or a digest of the tree), a label for people, where it is, and what of a working tree is left out."""
 
     folder: Path
     commit: str
     label: str
     files: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     def archive(self) -> bytes:
         """Return the tree as a tar."""
         if not self.files:
-            return git(self.folder, "archive", "--format=tar", self.commit)
+            with repository(self.folder) as git:
+                return git("archive", "--format=tar", self.commit)
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
             for name in self.files:
                 tar.add(self.folder / name, name, recursive=False)
         return buffer.getvalue()
+
+
+class Git:
+    """git on one repository, without the repository's configuration."""
+
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        self.folder, self.environment = folder, environment
+
+    def __call__(self, *words: str) -> bytes:
+        """Return what git prints.
+
+        Raises SettingsError with the last line of its complaint.
+        """
+        return _run(self.folder, words, self.environment)
 
 
 def find(settings: "Settings") -> Source:
@@ -48,56 +75,155 @@ def find(settings: "Settings") -> Source:
     folder = (settings.folder / Path(settings.app.source).expanduser()).resolve()
     if not folder.is_dir():
         raise SettingsError(f"app.source: there is no folder {folder}; a git URL has :// in it, or the form user@host:path")
-    return _commit(folder, settings.app.ref) if settings.app.ref else _working_tree(folder, settings)
+    if settings.app.ref:
+        with repository(folder) as git:
+            return _commit(git, settings.app.ref)
+    return _working_tree(folder, settings)
 
 
-def git(folder: Path, *words: str) -> bytes:
-    """Return what git prints.
+@contextlib.contextmanager
+def repository(folder: Path) -> Iterator[Git]:
+    """Open the repository that a folder is in.
 
-    Raises SettingsError with the last line of its complaint.
+    Raises SettingsError where there is none, or git would not read it (it belongs to somebody else), with git's reason.
     """
     if not shutil.which("git"):
         raise SettingsError(f"app.source: {folder} is a git repository, and there is no git on this machine; install it")
-    done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True)
+    # These look at names and configuration alone, which runs nothing.
+    bare, form, own, common = (
+        _run(folder, ("rev-parse", "--is-bare-repository", "--show-object-format", "--absolute-git-dir", "--git-common-dir")).decode().splitlines()
+    )
+    names = _run(folder, ("for-each-ref", "--format=%(objectname) %(refname)"))
+    with tempfile.TemporaryDirectory(prefix="decant-git-") as temporary:
+        ours, theirs = Path(temporary), (folder / common).resolve()
+        for name in ("refs", "objects/info", "info"):
+            (ours / name).mkdir(parents=True, exist_ok=True)
+        (ours / "config").write_text(_config(folder, form, bare))
+        (ours / "packed-refs").write_bytes(names)
+        (ours / "objects/info/alternates").write_text(f"{theirs}/objects\n")
+        for source, name in (
+            (Path(own), "HEAD"),
+            (Path(own), "index"),
+            (theirs, "shallow"),
+            (theirs, "info/exclude"),
+            *((path.parent, path.name) for path in Path(own).glob("sharedindex.*")),
+        ):
+            if (source / name).is_file():
+                shutil.copy(source / name, ours / name)
+        tree = {} if bare == "true" else {"GIT_WORK_TREE": str(_top(folder, Path(own)))}
+        yield Git(folder, {"GIT_DIR": str(ours), **tree})
+
+
+def tracks(folder: Path, name: str) -> bool:
+    """Tell whether git tracks a file of a folder; a folder that git would not read has none."""
+    try:
+        with repository(folder) as git:
+            return bool(git("ls-files", "--", name))
+    except SettingsError:
+        return False
+
+
+def _top(folder: Path, own: Path) -> Path:
+    """Return the top of the working tree: where `.git` is, whatever core.worktree says."""
+    return next((parent for parent in (folder, *folder.parents) if (parent / ".git").exists()), own.parent)
+
+
+def _config(folder: Path, form: str, bare: str) -> str:
+    """Return the configuration of our git directory: what kind of objects the repository has, and how its files lie on this disk."""
+    lines = ["[core]", f"\trepositoryformatversion = {0 if form == 'sha1' else 1}", f"\tbare = {bare}"]
+    done = subprocess.run(
+        ["git", "-C", str(folder), "config", "--get-regexp", "--type=bool-or-str", ON_DISK], capture_output=True, text=True, env=_environment({})
+    )
+    for key, _, value in (line.partition(" ") for line in done.stdout.splitlines()):
+        if value in ("true", "false", "input"):
+            lines.append(f"\t{key.removeprefix('core.')} = {value}")
+    return "\n".join([*lines, *([] if form == "sha1" else ["[extensions]", f"\tobjectFormat = {form}"]), ""])
+
+
+def _environment(added: dict[str, str]) -> dict[str, str]:
+    """Return the environment of git: no transport, no lazy fetch, no pager, no lock of somebody else's index, no program for changed files."""
+    given = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("GIT_") or name in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM")
+    }
+    settings = {"core.fsmonitor": "false", "core.hooksPath": os.devnull, "log.showSignature": "false", "core.pager": "cat"}
+    counted = {"GIT_CONFIG_COUNT": str(len(settings))}
+    for number, (name, value) in enumerate(settings.items()):
+        counted |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
+    return {**given, **counted, "GIT_ALLOW_PROTOCOL": "", "GIT_NO_LAZY_FETCH": "1", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", **added}
+
+
+def _run(folder: Path, words: tuple[str, ...], environment: dict[str, str] | None = None) -> bytes:
+    done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, stdin=subprocess.DEVNULL, env=_environment(environment or {}))
     if done.returncode:
         complaint = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
         raise SettingsError(f"app.source: git {words[0]} failed in {folder}: {' '.join(complaint) or done.returncode}")
     return done.stdout
 
 
-def _commit(folder: Path, ref: str) -> Source:
+def _commit(git: Git, ref: str) -> Source:
+    folder = git.folder
     if ref.startswith("tag:"):
-        tags = git(folder, "-c", "versionsort.suffix=-", "for-each-ref", "--sort=-version:refname", "--format=%(refname)", f"refs/tags/{ref[4:]}").split()
+        tags = git("-c", "versionsort.suffix=-", "for-each-ref", "--sort=-version:refname", "--format=%(refname)", f"refs/tags/{ref[4:]}").split()
         if not tags:
             raise SettingsError(f"app.ref: no tag in {folder} matches {ref[4:]}")
         ref = tags[0].decode()
     try:
-        commit = git(folder, "rev-parse", "-q", "--verify", "--end-of-options", f"{ref}^{{commit}}").decode().strip()
+        commit = git("rev-parse", "-q", "--verify", "--end-of-options", f"{ref}^{{commit}}").decode().strip()
     except SettingsError as error:
         raise SettingsError(f"app.ref: {folder} has no branch, tag or commit {ref}") from error
-    return Source(folder, commit, git(folder, "log", "-1", "--format=%h %s", commit).decode("utf-8", "replace").strip())
+    return Source(folder, commit, git("log", "-1", "--format=%h %s", commit).decode("utf-8", "replace").strip())
 
 
 def _working_tree(folder: Path, settings: "Settings") -> Source:
-    versioned = any((parent / ".git").exists() for parent in (folder, *folder.parents))
-    if versioned:
-        git(folder, "rev-parse", "--is-inside-work-tree")  # refuses, with its reason, what it would not read
-    names = _tracked(folder) if versioned else _everything(folder)
-    private = (settings.folder / settings.app.env_file).resolve() if settings.app.env_file else None
-    files = tuple(sorted(name for name in set(names) if not NEVER_SENT & set(Path(name).parts) and (folder / name).resolve() != private))
+    label = "the working tree"
+    if any((parent / ".git").exists() for parent in (folder, *folder.parents)):
+        with repository(folder) as git:
+            names = set(_tracked(git))
+            with contextlib.suppress(SettingsError):  # no commit yet
+                last = git("log", "-1", "--format=%h %s").decode("utf-8", "replace").strip()
+                dirty = bool(git("status", "--porcelain", "--ignore-submodules=all", "--", "."))
+                label += f" at {last}" + (" (dirty)" if dirty else "")
+    else:
+        names = set(_everything(folder))
+    left_out = _left_out(names, frozenset(private(settings)))
+    files = tuple(sorted(names - {name for found in left_out.values() for name in found}))
     if not files:
         raise SettingsError(f"app.source: {folder} has no files to send")
-    label = "the working tree"
-    if versioned and subprocess.run(["git", "-C", str(folder), "rev-parse", "-q", "--verify", "HEAD"], capture_output=True).returncode == 0:
-        dirty = bool(git(folder, "status", "--porcelain", "--", "."))
-        label += f" at {git(folder, 'log', '-1', '--format=%h %s').decode('utf-8', 'replace').strip()}" + (" (dirty)" if dirty else "")
-    return Source(folder, _digest(folder, files), label, files)
+    return Source(folder, _digest(folder, files), label, files, tuple(sorted(name for name in left_out if name)))
 
 
-def _tracked(folder: Path) -> Iterator[str]:
+def private(settings: "Settings") -> tuple[str, ...]:
+    """Return the files that hosts.toml names (keys, identities, env files), as paths in the application's source; those that lie elsewhere are no part of it anyway."""
+    local = (settings.folder / Path(settings.app.source).expanduser()).resolve()
+    above = next((parent for parent in (settings.folder, *settings.folder.parents) if (parent / ".git").exists()), settings.folder)
+    top = above.resolve() if settings.app.is_git else local
+    found = ((settings.folder / Path(name).expanduser()).resolve() for name in settings.named_files)
+    return tuple(sorted({str(path.relative_to(top)) for path in found if path.is_relative_to(top)}))
+
+
+def _left_out(names: set[str], named: frozenset[str]) -> dict[str, list[str]]:
+    """Return what is no part of a release, each (a folder with its `/`) with its files; what nobody needs to be told of is under the empty name."""
+    found: dict[str, list[str]] = {}
+    environments = {str(Path(name).parent) for name in names if Path(name).name == "pyvenv.cfg"}
+    for name in sorted(names):
+        parts = Path(name).parts
+        paths = ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
+        if NEVER_SENT & set(parts):
+            found.setdefault("", []).append(name)
+            continue
+        for part, path in zip(parts, paths, strict=True):
+            if part in PRIVATE or part.startswith(".env") or path in named or path in environments:
+                found.setdefault(path if path == name else f"{path}/", []).append(name)
+                break
+    return found
+
+
+def _tracked(git: Git) -> Iterator[str]:
     """Yield what git does not ignore, as far as it is there."""
-    for name in git(folder, "ls-files", "-z", "--cached", "--others", "--exclude-standard").decode("utf-8", "surrogateescape").split("\0"):
-        if name and ((folder / name).is_file() or (folder / name).is_symlink()):
+    for name in git("ls-files", "-z", "--cached", "--others", "--exclude-standard").decode("utf-8", "surrogateescape").split("\0"):
+        if name and ((git.folder / name).is_file() or (git.folder / name).is_symlink()):
             yield name
 
 

@@ -297,12 +297,16 @@ class Beside(Procedure):
 
 @dataclass(frozen=True)
 class Together(Step):
-    """All of these steps hold and `validate` succeeds, or what they changed is put back and `undo` runs."""
+    """All of these steps hold and `validate` succeeds, or what they changed is put back and `undo` runs.
+
+    `guarded`: they could shut us out of the server, so they stay only when a second connection comes in after them; else the server takes them back by itself.
+    """
 
     steps: tuple[Step, ...]
     validate: tuple[str, ...]
     undo: tuple[str, ...] = ("true",)
     label: str = ""
+    guarded: bool = False
 
     def __str__(self) -> str:
         return self.label or f"check {' '.join(self.validate)}"
@@ -363,7 +367,7 @@ def mark(step: Together) -> str:
 def _calls(plan: Iterable[Step], numbered: list[Step], sent: dict[str, bytes]) -> Iterator[str]:
     for step in plan:
         if isinstance(step, Together):
-            yield shell.join(("together", mark(step), shell.join(step.validate), shell.join(step.undo)))
+            yield shell.join(("together", mark(step), shell.join(step.validate), shell.join(step.undo), *(("guarded",) if step.guarded else ())))
             yield from _calls(step.steps, numbered, sent)
             numbered.append(step)
             yield shell.join(("agree", str(len(numbered))))

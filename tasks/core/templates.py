@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.core.errors import SettingsError
+from tasks.core.headers import CLAIMS
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -49,18 +50,30 @@ def load(folder: Path) -> None:
 
 def procedure(name: str) -> bytes:
     """Return a procedure: a static script, with nothing filled in."""
-    return (OURS / "procedures" / name).read_bytes()
+    return procedures()[name]
 
 
 @functools.cache
 def procedures() -> dict[str, bytes]:
     """Return every procedure by its file name."""
-    return {path.name: path.read_bytes() for path in sorted((OURS / "procedures").iterdir()) if path.is_file()}
+    return {path.name: path.read_bytes() for path in sorted((OURS / "procedures").rglob("*")) if path.is_file() and "__pycache__" not in path.parts}
 
 
 @functools.cache
 def _environment(folder: Path) -> "Environment":
-    from jinja2 import ChoiceLoader, Environment, FileSystemBytecodeCache, FileSystemLoader, StrictUndefined
+    from jinja2 import ChoiceLoader, FileSystemBytecodeCache, FileSystemLoader, StrictUndefined
+    from jinja2.runtime import BlockReference, LoopContext, Macro
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+    from jinja2.utils import Cycler, Joiner, Namespace
+
+    class Sandbox(ImmutableSandboxedEnvironment):
+        """Templates may come with somebody else's folder: they lay out text, and call nothing but what does that."""
+
+        def is_safe_callable(self, obj: Any) -> bool:
+            owner = getattr(obj, "__self__", None)
+            if type(owner) in (str, tuple, list, dict, int) or isinstance(owner, LoopContext | Cycler):
+                return bool(super().is_safe_callable(obj))
+            return isinstance(obj, Macro | BlockReference | Joiner) or obj in (self.globals["range"], dict, Cycler, Joiner, Namespace)
 
     class Cache(FileSystemBytecodeCache):
         def dump_bytecode(self, bucket: Any) -> None:
@@ -69,8 +82,9 @@ def _environment(folder: Path) -> "Environment":
 
     loader = ChoiceLoader([FileSystemLoader(folder / "templates"), FileSystemLoader(OURS)])
     # Compiled templates are kept as Python keeps compiled modules: beside their source, where it may be written.
-    cache = Cache(str(CACHE)) if _may_cache() else None
-    environment = Environment(loader=loader, undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True, bytecode_cache=cache)
+    cache = Cache(str(CACHE), "sandboxed-%s.cache") if _may_cache() else None
+    environment = Sandbox(loader=loader, undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True, bytecode_cache=cache)
+    environment.globals["claims"] = CLAIMS
     environment.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False)
     environment.filters["repr"] = repr
     environment.filters["regex"] = re.escape

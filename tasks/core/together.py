@@ -192,7 +192,7 @@ def dump(server: Host, id: str, old: str) -> str:
         flow.say_no_dump(server)
         return ""
     path = f"{server.paths.backups}/{id}-{old or 'empty'}{db.SUFFIXES[server.settings.db.kind]}"
-    return _tried(server, (*app.scripts(server.settings), Directory(server.paths.logs), *db.dump(server.settings, path)))
+    return _tried(server, (*app.scripts(server.settings), Directory(server.paths.logs), *db.dump(server.settings, path, migrates=True)))
 
 
 def _finish(fleet: Fleet, server: Host | None, parts: Mapping[str, Part]) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from tasks.core.paths import CHALLENGES
 from tasks.core.steps import Absent, File, Link, Notify, Packages, Plan, Run, Step, Together, Unit
 from tasks.core.templates import render
-from tasks.plans import tls
+from tasks.plans import installed, tls
 
 if TYPE_CHECKING:
     from tasks.core.facts import Facts
@@ -30,7 +30,7 @@ def modules(*names: str) -> Plan:
     )
 
 
-def install(settings: "Settings") -> Plan:
+def install(settings: "Settings", facts: "Facts") -> Plan:
     """Apache with its modules, and room for the requests that wait while versions change."""
     conf = "/etc/apache2/conf-available/decant.conf"
     main: tuple[Step, ...] = (
@@ -39,7 +39,13 @@ def install(settings: "Settings") -> Plan:
     )
     if settings.tls.kind != "none":
         main += tuple(Link(f"/etc/apache2/mods-enabled/{name}", f"../mods-available/{name}", notify=(RELOAD,)) for name in TLS_MODULES)
-    return (Packages(PACKAGES), *modules(*MODULES, *(BALANCER if settings.backends else ())), Together(main, validate=CHECK))
+    before = (*installed.mark("apache2"), *installed.sandbox("apache2", settings, facts))
+    status = (
+        tuple(Absent(f"/etc/apache2/mods-enabled/status.{ending}", notify=(RELOAD,)) for ending in ("load", "conf"))
+        if installed.is_ours("apache2", facts)
+        else ()
+    )
+    return (*before, Packages(PACKAGES), *status, *modules(*MODULES, *(BALANCER if settings.backends else ())), Together(main, validate=CHECK))
 
 
 def site(settings: "Settings", facts: "Facts") -> Plan:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 from tasks.core import shell
 from tasks.core.errors import DeployError
 from tasks.core.paths import ACME_CAS, MANIFESTS, Paths
-from tasks.core.steps import Directory, File, Generated, Notify, Plan
+from tasks.core.steps import Directory, File, Generated, Notify, Plan, Run
 from tasks.core.templates import procedures, render
 from tasks.core.variables import variables
-from tasks.plans import apache, certbot, db, mod_wsgi, stack, systemd
+from tasks.plans import apache, certbot, db, metadata, mod_wsgi, stack, systemd
 
 if TYPE_CHECKING:
     from tasks.core.facts import Facts
@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 # Sent with each program and not left on the server.
 TRAVELLING = frozenset({"steps.sh", "facts.sh", "lock.sh"})
 
+SECLUDE = 'root=$1; python3 -I -S "$1/procedures/tree.py" seclude "$1" "$2" && . "$1/procedures/lib.sh" && list_releases'
+SECLUDED = """
+test -z "$(find "$1/releases" "$1/venvs" -mindepth 1 -maxdepth 1 -type d -name '[0-9a-f]*' -perm -o=r -print -quit)" &&
+{ test -e "$1/releases.list" || test -z "$(find "$1/releases" -mindepth 1 -maxdepth 1 -name '2*' -print -quit)"; }
+"""
+
 
 def home(settings: "Settings", key: "Secret | None" = None) -> Plan:
     """Folders, procedures and generated secrets; `key` is the SECRET_KEY that the hosts of an application share."""
@@ -26,8 +32,9 @@ def home(settings: "Settings", key: "Secret | None" = None) -> Plan:
     generated = () if not settings.is_app or "SECRET_KEY" in variables(settings) else (Generated(paths.secrets, "SECRET_KEY", f"root:{name}", key),)
     return (
         Directory(paths.root),
-        Directory(paths.releases),
-        Directory(paths.environments),
+        Directory(paths.releases, mode=0o751),
+        Directory(paths.environments, f"root:{name}", 0o751),
+        *(_for_builds(paths) if settings.is_app else ()),
         Directory(paths.logs),
         Directory(paths.backups, mode=0o700),
         Directory(paths.shared, f"root:{name}", 0o751),
@@ -35,8 +42,24 @@ def home(settings: "Settings", key: "Secret | None" = None) -> Plan:
         File(f"/etc/tmpfiles.d/decant-{name}.conf", render("systemd/tmpfiles.j2", settings), notify=("tmpfiles",)),
         Notify("tmpfiles"),
         *scripts(settings),
+        *_secluded(settings),
         *(systemd.procedures(settings) if settings.is_app or settings.is_web else ()),
     )
+
+
+def _for_builds(paths: Paths) -> Plan:
+    """Where environments are built; what is in it belongs to the builder."""
+    return (Directory(paths.build, f"root:{paths.builder}", 0o710), Directory(f"{paths.build}/home", f"{paths.builder}:{paths.builder}", 0o700))
+
+
+def _secluded(settings: "Settings") -> Plan:
+    """Releases and environments that an older version left readable for everybody are not any more."""
+    if not settings.is_app:
+        return ()
+    paths = settings.paths
+    words = (paths.root, settings.app.name)
+    command = ("sh", "-c", SECLUDE, "seclude", *words)
+    return (Run(command, unless=("sh", "-c", SECLUDED, "secluded", *words), label="releases and environments that others could read"),)
 
 
 def claim(settings: "Settings") -> Plan:
@@ -52,6 +75,8 @@ def scripts(settings: "Settings") -> Plan:
         Directory(paths.procedures),
         *(File(f"{paths.procedures}/{name}", data, mode=0o755 if name == "with-env" else 0o644) for name, data in files.items()),
         File(f"{paths.procedures}/app.conf", shell.assignments(parameters(settings))),
+        File(f"{paths.procedures}/sandbox.application", render("systemd/sandbox.j2", settings)),
+        File(f"{paths.procedures}/sandbox.build", render("systemd/build.j2", settings)),
     )
 
 
@@ -61,6 +86,7 @@ def parameters(settings: "Settings") -> dict[str, str]:
     return {
         "name": settings.app.name,
         "user": settings.app.name,
+        "builder": settings.paths.builder,
         "run": settings.paths.run,
         "lock": settings.paths.lock,
         # On an app host without a database of its own there is nothing to dump.
@@ -89,7 +115,7 @@ def manifest(settings: "Settings") -> dict[str, object]:
         "server": stack.server(settings),
         "manager": settings.wsgi.manager if settings.is_app and settings.wsgi.server != "mod_wsgi" else "",
         "proxy": settings.proxy.kind if settings.is_web else "",
-        "units": [f"{name}.socket", f"{name}.service"],
+        "units": [f"{name}.socket", f"{name}.service", metadata.unit(name)],
         "database": _database(settings),
         "sockets": [paths.socket] if settings.is_app and not settings.bind else [],
         "binds": [settings.bind] if settings.bind and settings.is_app else [],
@@ -119,8 +145,15 @@ def own_files(settings: "Settings") -> tuple[str, ...]:
         *apache.sites(name),
         f"/etc/tmpfiles.d/decant-{name}.conf",
         certbot.marker(settings),
+        *metadata.files(name),
         f"{ACME_CAS}/{name}.pem",
     )
+
+
+def refuse_older(settings: "Settings", facts: "Facts") -> None:
+    """Raise DeployError for a server that an older version set up: its procedures would do as root what is the application's."""
+    if settings.is_app and not facts.builder:
+        raise DeployError("an older version set this server up, and what touches the application has accounts and sandboxes of its own now; run: fab deploy")
 
 
 def refuse_another_database(settings: "Settings", facts: "Facts") -> None:
@@ -146,12 +179,14 @@ def refuse_conflicts(settings: "Settings", facts: "Facts") -> None:
         taken = facts.unit or (f"an account {settings.app.name}" if facts.account else "")
         if taken:
             raise DeployError(f"app.name: the server has {taken}, which is not this tool's; choose another name")
+    _refuse_foreign_builder(settings.paths, facts.builder)
     bound = [bind for other in facts.manifests if other.get("name") == settings.app.name for bind in other.get("binds", ())]
     if settings.is_app and settings.bind and settings.bind not in bound and _listens(settings.bind, facts):
         raise DeployError(f"wsgi.bind: something listens on {settings.bind} of this server already; choose another port")
     if settings.is_web:
         stack.refuse_displacement(settings, facts)
     for other in facts.manifests:
+        _refuse_builder(settings.paths, str(other.get("name")))
         if other.get("name") == settings.app.name:
             if other.get("root") != settings.paths.root:
                 raise DeployError(f"app.root: {settings.app.name} is in {other['root']} on this server; moving it is not built: set app.root to that")
@@ -177,17 +212,30 @@ def refuse_conflicts(settings: "Settings", facts: "Facts") -> None:
             raise DeployError(f"proxy.domains: {other['name']} on this server already answers to any name; give this application a domain")
 
 
+def _refuse_foreign_builder(paths: Paths, home: str) -> None:
+    """Raise DeployError where the account of builds is somebody else's: its home is not where ours is."""
+    if home and home != f"{paths.build}/home":
+        raise DeployError(
+            f"app.name: the server has an account {paths.builder}, which is not this tool's (its home is {home}); choose another name, or remove it"
+        )
+
+
+def _refuse_builder(paths: Paths, other: str) -> None:
+    """Raise DeployError where one application has the name of the account that builds the other's environments."""
+    for builds, name in ((paths.name, other), (other, paths.name)):
+        if Paths(builds, "").builder == name:
+            raise DeployError(f"app.name: {name} is the account that builds the environments of {builds} on this server; choose another name")
+
+
 def _nested(paths: Paths, other: str) -> bool:
     ours, theirs = f"{paths.root}/", f"{other}/"
     return ours.startswith(theirs) or theirs.startswith(ours)
 
 
 def in_current(settings: "Settings", *command: str) -> tuple[str, ...]:
-    """Return a command that runs in the current release as the application's user, with its variables and environment."""
-    name, paths = settings.app.name, settings.paths
-    user = ("setpriv", f"--reuid={name}", f"--regid={name}", "--init-groups", "--no-new-privs", "--")
-    clean = ("env", "-i", "PATH=/usr/local/bin:/usr/bin:/bin", f"HOME={paths.root}", "LANG=C.UTF-8", "TERM=xterm-256color")
-    return (*user, *clean, f"{paths.current}/.deploy/with-env", *command)
+    """Return a command that runs in the current release in the application's sandbox, with its variables and environment, and without a limit."""
+    paths = settings.paths
+    return ("sh", f"{paths.procedures}/confined.sh", paths.root, "application", "run", "0", f"{paths.current}/.deploy/with-env", *command)
 
 
 def _listens(bind: str, facts: "Facts") -> bool:

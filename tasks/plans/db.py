@@ -63,17 +63,21 @@ def create(settings: "Settings", url: "Secret | None" = None) -> Plan:
     return (Run(command, unless=action(settings, "created"), label=f"database {settings.database_name} and its account"),)
 
 
-def dump(settings: "Settings", path: str) -> Plan:
-    """A dump in this file of the server."""
-    return (Run(action(settings, "room", settings.paths.backups), label="room for the dump"), Run(action(settings, "dump", path), label="dump"))
+def dump(settings: "Settings", path: str, migrates: bool = False) -> Plan:
+    """A dump in this file of the server; `migrates`: one that may have to be put back."""
+    return (
+        Run(action(settings, "ready" if migrates else "room", settings.paths.backups), label="room for the dump"),
+        Run(action(settings, "dump", path), label="dump"),
+    )
 
 
-def prove(settings: "Settings", path: str) -> Plan:
-    """The dump in this file of the server can be restored: it was, into a database of its own."""
+def prove(settings: "Settings", path: str, administrator: bool = False) -> Plan:
+    """The dump in this file of the server can be restored: it was, where nothing can be lost. `administrator`: it will be by the server's, so only its form is looked at."""
+    word = ("administrator",) if administrator else ()
     room = Run(action(settings, "room", settings.paths.backups), label="room for a trial restore")
     return (
         room,
-        Run(action(settings, "prove", path), label=f"trial restore of {path.rpartition('/')[2].removeprefix('.restore-')}"),
+        Run(action(settings, "prove", path, *word), label=f"trial restore of {path.rpartition('/')[2].removeprefix('.restore-')}"),
     )
 
 

@@ -44,7 +44,10 @@ def everything(settings: "Settings", facts: "Facts", manifest: dict[str, Any], d
         *_database(database, manifest),
         *certbot.remove(name),
         Run(("rm", "-rf", f"{TLS}/{name}"), unless=_missing(f"{TLS}/{name}"), label=f"remove {TLS}/{name}"),
-        Run(("sh", "-c", USERDEL, "sh", name), unless=("sh", "-c", '! getent passwd "$1"', "sh", name), label=f"account {name}"),
+        *(
+            Run(("sh", "-c", USERDEL, "sh", account), unless=("sh", "-c", '! getent passwd "$1"', "sh", account), label=f"account {account}")
+            for account in (name, settings.paths.builder)
+        ),
         *(Run(("rm", "-rf", path), unless=_missing(path), label=f"remove {path}") for path in (root, f"/run/{name}")),
         *(
             Run(("sh", "-c", 'rm -f "$1" "$1".*', "sh", log), unless=_missing(log), label=f"remove {log}")

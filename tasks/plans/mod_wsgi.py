@@ -4,19 +4,21 @@ from typing import TYPE_CHECKING
 
 from tasks.core.steps import Absent, Directory, File, Notify, Packages, Plan
 from tasks.core.templates import render
-from tasks.plans import apache
+from tasks.plans import apache, installed
 
 if TYPE_CHECKING:
+    from tasks.core.facts import Facts
     from tasks.core.settings import Settings
 
 PACKAGES = ("libapache2-mod-wsgi-py3",)
 
 
-def install(settings: "Settings") -> Plan:
+def install(settings: "Settings", facts: "Facts") -> Plan:
     """The module, and the gate that Apache passes when the server boots."""
     gate = File(drop_in(settings), render("apache/gate.conf.j2", settings), notify=("daemon-reload",))
     folder = Directory(drop_in(settings).rpartition("/")[0])
-    return (Packages((*apache.PACKAGES, *PACKAGES)), *apache.modules("wsgi"), folder, gate, Notify("daemon-reload"), Notify(apache.RELOAD))
+    first = (*installed.mark("apache2"), *installed.sandbox("apache2", settings, facts))
+    return (*first, Packages((*apache.PACKAGES, *PACKAGES)), *apache.modules("wsgi"), folder, gate, Notify("daemon-reload"), Notify(apache.RELOAD))
 
 
 def remove(settings: "Settings") -> Plan:

@@ -21,7 +21,7 @@ HTTP2_SINCE = (1, 25, 1)  # the version that made `http2` a directive of its own
 DISTRIBUTION = {"bullseye": "1.18", "bookworm": "1.22", "trixie": "1.26", "jammy": "1.18", "noble": "1.24"}
 
 
-def install(settings: "Settings") -> Plan:
+def install(settings: "Settings", facts: "Facts") -> Plan:  # as apache.py's
     """Nginx with room for the requests that wait while versions change."""
     main = (
         File("/etc/nginx/modules-enabled/90-decant.conf", render("nginx/main.conf.j2", settings), notify=(RELOAD,)),

@@ -63,9 +63,10 @@ def refuse_unreachable(settings: "Settings", facts: "Facts") -> None:
 def environment(settings: "Settings", commit: str) -> tuple[str, ...]:
     """Return the command that makes the environment anew that the current release is linked to."""
     paths, python = settings.paths, settings.python
-    folder = f"{paths.current}/{settings.app.subdir}".rstrip("/")
     words = (
-        folder,
+        "build",
+        paths.current,
+        settings.app.subdir.rstrip("/"),
         paths.environments,
         python.installer,
         "\n".join(python.packages),

@@ -6,6 +6,7 @@ import json
 import tarfile
 from typing import TYPE_CHECKING
 
+from tasks.core import source as source_module
 from tasks.core.shell import Secret
 from tasks.core.steps import Beside, File, Plan, Procedure
 from tasks.core.templates import procedure, render
@@ -85,7 +86,10 @@ def _preparation(
 ) -> dict[str, str]:
     app, wanted = settings.app, settings.python
     shared = [entry.rstrip("/") for entry in app.shared] if settings.is_app else []
-    public = [entry for entry in shared if any(f"{entry}/".startswith(f"{folder.rstrip('/')}/") for folder in app.static.values())]
+    folders = [folder.rstrip("/") for folder in app.static.values()]
+    public = [entry for entry in shared if any(f"{entry}/".startswith(f"{folder}/") for folder in folders)]
+    above = f"{app.subdir.rstrip('/')}/" if app.subdir else ""
+    named = [("app.subdir", app.subdir.rstrip("/")), *(("app.shared", above + entry) for entry in shared)]
     return {
         "root": settings.paths.root,
         "id": id,
@@ -98,6 +102,9 @@ def _preparation(
         "rendered": hashlib.sha256(rendered + "\n".join(["", *shared, "", *public]).encode()).hexdigest(),
         "shared": "\n".join(shared),
         "public": "\n".join(public),
+        "static": "\n".join(above + folder for folder in folders if folder not in shared),
+        "private": "\n".join(source_module.private(settings)),
+        "named": "\n".join(f"{key}\t{path}" for key, path in named if path),
         "server": stack.server(settings),
         "python": wanted.version,
         "installer": wanted.installer,
@@ -122,6 +129,7 @@ def window(settings: "Settings", id: str, what: str, who: str, old: str, new: st
         "migrate": "",
         "migrate_in": "",
         "restore": "",
+        "administrator": "",
         "dump_wanted": "no",
         "smoked": "no",
         "rolled_back": "no",

@@ -69,7 +69,7 @@ def before(settings: "Settings", facts: "Facts") -> Plan:
         return (*processes, *_without_site(settings)) if not moves(settings, facts) else processes
     # Two proxies that are both enabled would race for the port at the next boot; the new one is, when its site is there.
     waits = (Unit(proxy(settings).UNIT, enabled=False),) if displaced(settings, facts) else ()
-    front = (*proxy(settings).install(settings), *_keepalive(settings), *certbot.install(settings), *waits)
+    front = (*proxy(settings).install(settings, facts), *_keepalive(settings), *certbot.install(settings), *waits)
     if moves(settings, facts):
         return (*front, *processes) if _site_comes_last(facts) else (*front, *site(settings, facts), *processes)
     return (*front, *processes, *site(settings, facts), *_leave(settings), *_leave_tls(settings, facts))
@@ -96,7 +96,7 @@ def _processes(settings: "Settings", facts: "Facts") -> Plan:
     """What runs the application on this host."""
     if not settings.is_app:
         return ()
-    plan: Plan = mod_wsgi.install(settings) if settings.wsgi.server == "mod_wsgi" else manager(settings).install(settings, facts)
+    plan: Plan = mod_wsgi.install(settings, facts) if settings.wsgi.server == "mod_wsgi" else manager(settings).install(settings, facts)
     return plan
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from tasks.core.paths import PROGRAM_LOGS
 from tasks.core.steps import Absent, Directory, File, Notify, Packages, Plan, Run, Together, Unit
 from tasks.core.templates import render
+from tasks.plans import installed
 
 if TYPE_CHECKING:
     from tasks.core.facts import Facts
@@ -23,6 +24,8 @@ def control(settings: "Settings", facts: "Facts") -> Plan:
     member = ("sh", "-c", 'id -nG "$1" | tr " " "\\n" | grep -qx supervisor', "sh", facts.user)
     join = () if facts.sudo == "root" else (Run(("usermod", "-aG", "supervisor", facts.user), unless=member, label=f"{facts.user} in the group supervisor"),)
     return (
+        *installed.mark("supervisor"),
+        *installed.sandbox("supervisor", settings, facts),
         Packages(PACKAGES),
         Run(("groupadd", "--system", "supervisor"), unless=("getent", "group", "supervisor"), label="group supervisor"),
         *join,

@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.core.errors import DeployError, SettingsError
-from tasks.core.steps import Directory, File, Firewall, Notify, Packages, Plan, Reachable, Run, Step, Together, User
-from tasks.core.templates import render
-from tasks.plans import db, python, stack
+from tasks.core.steps import Directory, File, Firewall, Packages, Plan, Reachable, Run, Step, Together, User
+from tasks.plans import db, harden, installed, metadata, python, stack
 
 if TYPE_CHECKING:
     from tasks.core.facts import Facts
@@ -16,26 +15,43 @@ if TYPE_CHECKING:
 # Keys that somebody put there stay.
 ADD_KEY = 'umask 077 && printf "%s\\n" "$2" >>"$1" && chown "$3:$3" "$1"'
 
+# ufw as its files say, after they were put back.
+UFW_BACK = "if grep -qx ENABLED=yes /etc/ufw/ufw.conf; then ufw reload; else ufw --force disable; fi"
+
 # What listens for answers to the machine itself: DHCP, time, names.
 CLIENTS = frozenset({"68/udp", "123/udp", "323/udp", "546/udp", "5353/udp", "5355/udp"})
 
 
 def setup(settings: "Settings", facts: "Facts") -> Plan:
     """Everything of this module that hosts.toml asks for."""
-    return (*packages(settings, facts), *timezone(settings), *user(settings), *admins(settings), *firewall(settings, facts), *harden(settings))
+    return (
+        *packages(settings, facts),
+        *timezone(settings),
+        *user(settings),
+        *metadata.closed(settings),
+        *admins(settings),
+        *firewall(settings, facts),
+        *harden.plan(settings, facts),
+    )
 
 
 def packages(settings: "Settings", facts: "Facts") -> Plan:
     """Every Debian package of the chosen stack, in one step."""
     names = [*python.packages(settings, facts), *stack.packages(settings), *db.packages(settings), "ca-certificates", *settings.system.packages]
-    names += _for_source(settings)
+    names += [*_for_source(settings), *_metadata(settings)]
     names += [name for step in firewall(settings, facts) if isinstance(step, Packages) for name in step.names]
-    return (Packages(tuple(dict.fromkeys(names))),)
+    brought = [package for package in installed.PROGRAMS if package in names]
+    first = [step for package in brought for step in (*installed.mark(package), *installed.sandbox(package, settings, facts))]
+    return (*first, Packages(tuple(dict.fromkeys(names))))
 
 
 def for_environment(settings: "Settings", facts: "Facts") -> Plan:
     """The packages without which no environment can be made; the others are installed while that is done."""
-    return (Packages((*python.packages(settings, facts), *_for_source(settings), "ca-certificates")),)
+    return (Packages((*python.packages(settings, facts), *_for_source(settings), *_metadata(settings), "ca-certificates")),)
+
+
+def _metadata(settings: "Settings") -> tuple[str, ...]:
+    return metadata.PACKAGES if settings.is_app and not settings.system.metadata else ()
 
 
 def _for_source(settings: "Settings") -> list[str]:
@@ -43,8 +59,9 @@ def _for_source(settings: "Settings") -> list[str]:
 
 
 def user(settings: "Settings") -> Plan:
-    """The application's own account, without a login."""
-    return (User(settings.app.name, settings.paths.root),)
+    """The application's own account, and the one that builds its environments, both without a login."""
+    paths = settings.paths
+    return (User(settings.app.name, paths.root), User(paths.builder, f"{paths.build}/home"))
 
 
 def timezone(settings: "Settings") -> Plan:
@@ -81,7 +98,12 @@ def admins(settings: "Settings") -> Plan:
                 Run(("sh", "-c", ADD_KEY, "add", f"{folder}/authorized_keys", key, name), ("grep", "-qxF", key, f"{folder}/authorized_keys"), f"key of {name}")
                 for key in keys
             ),
-            File(sudoers, f"{name} ALL=(ALL) NOPASSWD: ALL\n", mode=0o440),
+            Together(
+                (File(sudoers, f"{name} ALL=(ALL) NOPASSWD: ALL\n", mode=0o440),),
+                validate=("visudo", "-c", "-q"),
+                label=f"sudo of {name}, and ours",
+                guarded=True,
+            ),
         ]
     return tuple(steps)
 
@@ -119,15 +141,7 @@ def firewall(settings: "Settings", facts: "Facts") -> Plan:
         )
     if wanted is False or cut_off:
         return (Reachable(private),)
-    return (Packages(("ufw",)), Reachable(private), Firewall(ports(settings, facts)))
-
-
-def harden(settings: "Settings") -> Plan:
-    """Sshd with keys alone, and automatic security upgrades."""
-    steps: list[Step] = []
-    if settings.system.harden.ssh:
-        conf = File("/etc/ssh/sshd_config.d/10-decant.conf", render("system/sshd.conf.j2", settings), notify=("ssh.service.reload",))
-        steps += [Together((conf,), validate=("sshd", "-t")), Notify("ssh.service.reload")]
-    if settings.system.harden.upgrades:
-        steps += [Packages(("unattended-upgrades",)), File("/etc/apt/apt.conf.d/20auto-upgrades", render("system/auto-upgrades.j2", settings))]
-    return tuple(steps)
+    rules = Together(
+        (Reachable(private), Firewall(ports(settings, facts))), validate=("true",), undo=("sh", "-c", UFW_BACK), label="the firewall lets us in", guarded=True
+    )
+    return (Packages(("ufw",)), rules)

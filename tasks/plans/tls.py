@@ -87,7 +87,10 @@ def values(settings: "Settings", facts: "Facts") -> dict[str, object]:
         "names": names(settings, facts),
         "certificate": f"{folder(settings)}/fullchain.pem",
         "key": f"{folder(settings)}/privkey.pem",
-        "own": "|".join(re.escape(name).replace(r"\*", ".+") for name in (*names(settings, facts).secure, settings.health_host.partition(":")[0])),
+        "own": "|".join(
+            re.escape(name).replace(r"\*", ".+")
+            for name in dict.fromkeys((*settings.proxy.domains, *settings.proxy.redirect, settings.health_host.partition(":")[0]))
+        ),
         "hsts": kind in ("letsencrypt", "files"),
         "challenges": kind == "letsencrypt",
         "ipv6": facts.ipv6 == "yes",

@@ -1,14 +1,13 @@
 """Work on the application's database as its server's administrator: dump, restore, create ...; no action takes or shows a password.
 
-Arguments: the application's folder, the action, its words. What the database is, procedures/app.conf says. Standard library only.
+Arguments: the application's folder, the action, its words. What the database is, procedures/app.conf says. What enters the database is inside/client.py. Standard library only.
 
 `exists` and `created` answer by their exit code: 0 yes, 1 no, 2 it could not be told. `size` prints bytes, `suffix` what its dumps are called,
-`status` a JSON document. `room FOLDER` fails where a dump has no room. `dump FILE`, `restore FILE`, `prove FILE` (is it one that could be restored?),
-`aside ID`, `create`, `drop`, `shell`.
+`status` a JSON document. `room FOLDER` fails where a dump has no room; `ready FOLDER` also where it could not be put back, and prints the size. `dump FILE`,
+`restore FILE`, `prove FILE` (is it one that could be restored?), both with the word `administrator` where its account is to do it; `aside ID`, `create`, `drop`, `shell`.
 """
 
 import json
-import sqlite3
 import sys
 from pathlib import Path
 
@@ -44,16 +43,17 @@ def act(engine: Engine, action: str, words: list[str]) -> int:
         case "exists" | "created":
             return 0 if getattr(engine, action)() else 1
         case "size":
-            print(engine.size() if engine.exists() else 0)
+            print(engine.found().size)
         case "suffix":
             print(engine.suffix)
         case "status":
-            there = engine.exists()
-            print(json.dumps({"size": engine.size() if there else 0, "tables": engine.tables() if there else []}))
-        case "restore":
-            engine.load(readable(engine, words[0]))
-        case "prove":
-            engine.prove(readable(engine, words[0]))
+            found = engine.found("measure")
+            print(json.dumps({"size": found.size, "tables": found.tables}))
+        case "ready":
+            print(engine.ready(words[0]))
+        case "restore" | "prove":
+            work = engine.load if action == "restore" else engine.prove
+            work(readable(engine, words[0]), administrator=words[1:] == ["administrator"])
         case "shell":
             engine.shell()
         case "aside":
@@ -76,8 +76,8 @@ def main() -> int:
         return 1 if action == "exists" else 0  # an external database is not ours to dump
     try:
         return act(ENGINES[conf["db_kind"]](root, conf), action, words)
-    except (Failure, sqlite3.Error, OSError) as error:
-        print(f"{conf['db_kind']}: {error}", file=sys.stderr)
+    except Exception as error:  # 1 would mean "no"
+        print(f"{conf['db_kind']}: {error if isinstance(error, Failure | OSError) else repr(error)}", file=sys.stderr)
         return 2
 
 

@@ -1,13 +1,13 @@
-"""What the three databases have in common: where things are, the URL and its password in secrets.env, and dumps that are durable.
+"""What the three databases have in common on the administrator's side: the URL and its password in secrets.env, dumps that are durable, and the one way to the application's client.
 
-`sqlite.py`, `mariadb.py` and `postgresql.py` beside this file each have an Engine; `database.py` is the program. Standard library only.
+`sqlite.py`, `mariadb.py` and `postgresql.py` beside this file each have an Engine; `database.py` is the program. What enters the application's database is `inside/client.py`,
+as the application: root hands it bytes and takes bytes from it, and never opens what they are. Standard library only.
 """
 
 import contextlib
 import gzip
 import json
 import os
-import pwd
 import secrets
 import shlex
 import shutil
@@ -18,10 +18,10 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, NamedTuple, cast
 from urllib.parse import unquote, urlsplit
 
-COUNTED = 100_000_000  # bytes; the rows of a smaller table are counted, as the servers know the numbers of others only about
+MOST = 1 << 22  # bytes of what the application's client says that are read
 PATIENCE = 60  # seconds to wait for a database server that is starting, as at boot
 
 
@@ -38,6 +38,15 @@ class Login:
     host: str
     port: int | None
     name: str
+
+
+class Measured(NamedTuple):
+    """What the application's client says of the database: whether it is there, its bytes, its tables with their rows, and what the application's account could not put back."""
+
+    exists: bool
+    size: int = 0
+    tables: tuple[tuple[str, int], ...] = ()
+    strangers: tuple[str, ...] = ()
 
 
 class Engine:
@@ -57,24 +66,12 @@ class Engine:
         """Tell whether there is something to dump."""
         raise NotImplementedError
 
-    def size(self) -> int:
-        """Return the bytes that it takes."""
+    def load(self, file: Path, administrator: bool = False) -> None:
+        """Replace the database by a dump, as the application's account; `administrator`: as the server's, for what that account may not do."""
         raise NotImplementedError
 
-    def tables(self) -> list[tuple[str, int]]:
-        """Return the tables, each with its rows: counted where they are few, else the server's estimate."""
-        raise NotImplementedError
-
-    def write(self, file: Path) -> None:
-        """Write a dump to a file that is there and empty."""
-        raise NotImplementedError
-
-    def load(self, file: Path) -> None:
-        """Replace the database by a dump. One of our own is put back as it was, with owners and grants; another one becomes the application's."""
-        raise NotImplementedError
-
-    def prove(self, file: Path) -> None:
-        """Load a dump into a database of its own, and remove that: a file that is damaged, or of another kind, shows here."""
+    def prove(self, file: Path, administrator: bool = False) -> None:
+        """Load a dump where nothing can be lost, and remove that: a file that is damaged, of another kind, or wants what the application may not do shows here."""
         raise NotImplementedError
 
     def created(self) -> bool:
@@ -88,8 +85,62 @@ class Engine:
         """Remove the database and its user."""
 
     def shell(self) -> None:
-        """Become the database's own shell, as the application's user."""
-        raise NotImplementedError
+        """Become the database's own shell, as the application."""
+        os.execvp("sh", self.client("shell"))
+
+    # --- the application's side ---
+
+    def client(self, action: str, *words: str) -> list[str]:
+        """Return the command that runs the application's client in its sandbox."""
+        program = ("/usr/bin/python3", "-I", f"{self.root}/procedures/client.py", str(self.root), action, *words)
+        return ["sh", f"{self.root}/procedures/confined.sh", str(self.root), "application", "database", "0", *program]
+
+    def ask(self, action: str, *words: str, stdin: IO[bytes] | int | None = None) -> str:
+        """Run the client and return what it prints; it is the application's word, and taken as no more."""
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
+            done = subprocess.run(
+                self.client(action, *words), stdin=stdin if stdin is not None else subprocess.DEVNULL, stdout=out, stderr=errors, cwd="/", close_fds=False
+            )
+            for file in (out, errors):
+                file.seek(0)
+            if done.returncode:
+                raise Failure(telling(errors.read(MOST), done.returncode))
+            return out.read(MOST).decode("utf-8", "replace")
+
+    def measured(self, action: str = "size") -> "Measured":
+        """Return what the client says of the database; with the action `measure` also of its tables."""
+        try:
+            told = json.loads(self.ask(action))
+            tables = tuple((printable(str(name)), int(rows)) for name, rows in told.get("tables", ())[:10_000])
+            return Measured(bool(told["exists"]), int(told.get("size", 0)), tables, tuple(printable(str(name)) for name in told.get("strangers", ())))
+        except (LookupError, ValueError, TypeError, AttributeError) as error:
+            raise Failure(f"the database's client gave no answer: {error}") from error
+
+    def found(self, action: str = "size") -> "Measured":
+        """Return the same, also of a database that is not there."""
+        return self.measured(action) if self.exists() else Measured(False)
+
+    def write(self, file: Path) -> None:
+        """Write what the client dumps to a file that is there and empty; it gets no descriptor of that, which it could keep."""
+        with tempfile.TemporaryFile() as errors:
+            process = subprocess.Popen(self.client("dump"), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, cwd="/", close_fds=False)
+            with gzip.open(file, "wb", compresslevel=1) if self.suffix.endswith(".gz") else file.open("wb") as out:
+                shutil.copyfileobj(cast("IO[bytes]", process.stdout), cast("IO[bytes]", out), 1 << 20)
+            if process.wait():
+                errors.seek(0)
+                raise Failure(telling(errors.read(MOST), process.returncode))
+
+    def pour(self, file: Path, action: str, *words: str, ends: bytes = b"") -> None:
+        """Hand the client a dump, unpacked, on its standard input. `ends`: what its last line begins with, so that one that is cut off shows."""
+        with unpacked(file) as dump, tempfile.TemporaryFile() as errors:
+            process = subprocess.Popen(self.client(action, *words), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors, cwd="/", close_fds=False)
+            code, whole = feed(process, dump, ends)
+            errors.seek(0)
+            said = errors.read(MOST)
+        if code:
+            raise Failure(telling(said, code))
+        if not whole:
+            raise Failure(f"{file.name} is cut off: its last line does not say that the dump is complete")
 
     # --- dumps ---
 
@@ -111,17 +162,30 @@ class Engine:
             unfinished.unlink(missing_ok=True)
         sync(target.parent)
 
+    def ready(self, backups: str) -> int:
+        """Return the size; raise Failure where there is no room for a dump (see `room`), or where the application's account could not put back what it dumps."""
+        found = self.found()
+        if found.strangers:
+            raise Failure(
+                f"the database has what {self.user} could not dump and put back: {', '.join(found.strangers[:5])}; give it to {self.user} "
+                '(ALTER ... OWNER TO, or another DEFINER; NO FORCE ROW LEVEL SECURITY), or set db.snapshot = "never"'
+            )
+        self._need_room(backups, found.size)
+        return found.size
+
     def room(self, backups: str) -> None:
         """Raise Failure where the disk has no room for a dump, and for putting it back beside what is there."""
+        self._need_room(backups, self.found().size)
+
+    def _need_room(self, backups: str, size: int) -> None:
         needed: dict[int, tuple[str, int]] = {}
-        size = self.size() if self.exists() else 0
         for folder, share in ((backups, size), (self.folder or backups, size)):
             device = Path(folder).stat().st_dev
             needed[device] = (folder, needed.get(device, ("", 50_000_000))[1] + share)
         for folder, wanted in needed.values():
             free = shutil.disk_usage(folder).free
             if free < wanted:
-                raise Failure(f"{free >> 20} MB free, {wanted >> 20} MB needed in {folder}")
+                raise Failure(f"no room for the window and its dump: {free >> 20} MB free, {wanted >> 20} MB needed in {folder}")
 
     # --- the URL and its password ---
 
@@ -195,38 +259,55 @@ class Engine:
         sync(self.secrets.parent)
 
 
-def run(*command: str, stdin: IO[bytes] | int | None = None, text: str = "", stdout: IO[bytes] | int = subprocess.PIPE, **environment: str) -> str:
+def run(*command: str, stdin: IO[bytes] | int | None = None, text: str = "", **environment: str) -> str:
     """Run a command and return what it prints; `text` is its standard input.
 
-    Children keep the descriptors of the locks that this process was given: the gate stays closed as long as one of them touches the database.
-    Raises Failure with the last line of its standard error when it fails.
+    Children keep the descriptors of the locks that this process was given: the gate stays closed as long as one of ours works on the database.
+    Raises Failure with the telling line of its standard error when it fails.
     """
     done = subprocess.run(
         command,
         stdin=stdin if not text else None,
         input=text.encode() if text else None,
-        stdout=stdout,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         cwd="/",
         close_fds=False,
         env={**os.environ, "LC_ALL": "C.UTF-8", **environment},
     )
     if done.returncode:
-        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        telling = next((line for line in said if "error" in line.lower()), said[-1] if said else f"exit code {done.returncode}")
-        raise Failure(telling)
+        raise Failure(telling(done.stderr, done.returncode))
     return (done.stdout or b"").decode("utf-8", "replace")
 
 
-def packed(command: tuple[str, ...], file: Path) -> None:
-    """Write what a command prints into a file, compressed."""
-    with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, cwd="/", close_fds=False)
-        with gzip.open(file, "wb", compresslevel=1) as out:
-            shutil.copyfileobj(cast("IO[bytes]", process.stdout), out, 1 << 20)
-        if process.wait():
-            errors.seek(0)
-            raise Failure((errors.read().decode("utf-8", "replace").strip().splitlines() or [f"{command[0]}: exit code {process.returncode}"])[-1])
+def telling(errors: bytes, code: int) -> str:
+    """Return the line of a program's complaints that names the cause."""
+    said = [printable(line) for line in errors.decode("utf-8", "replace").strip().splitlines()]
+    return next((line for line in said if "error" in line.lower()), said[-1] if said else f"exit code {code}")
+
+
+def printable(text: str) -> str:
+    """Return a text that comes from an application without what a terminal would obey."""
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
+def feed(process: "subprocess.Popen[bytes]", dump: IO[bytes], ends: bytes) -> tuple[int, bool]:
+    """Hand a dump on, piece by piece; return the exit code, and whether its last line is the one that it should be. A dump that cannot be read to its end ends the process."""
+    stdin, tail = cast("IO[bytes]", process.stdin), b""
+    try:
+        while piece := dump.read(1 << 20):  # not by lines: they may have no end
+            stdin.write(piece)
+            tail = (tail + piece)[-4096:]
+        whole = tail.rstrip().rpartition(b"\n")[2].startswith(ends)
+    except BrokenPipeError:
+        whole = True  # it says why on its standard error
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    finally:
+        with contextlib.suppress(BrokenPipeError):
+            stdin.close()
+    return process.wait(), whole
 
 
 @contextlib.contextmanager
@@ -246,23 +327,6 @@ def private_file(text: str) -> Iterator[str]:
         file.write(text)
         file.flush()
         yield file.name
-
-
-def held(text: str) -> str:
-    """Keep a text in memory as a file that ends with this process, also after it has become another program; return its path."""
-    descriptor = os.memfd_create("decant", 0)
-    os.fchmod(descriptor, 0o600)
-    os.write(descriptor, text.encode())
-    return f"/proc/self/fd/{descriptor}"
-
-
-def as_user(user: str) -> None:
-    """Become an account for good."""
-    account = pwd.getpwnam(user)
-    if os.getuid() != account.pw_uid:
-        os.initgroups(user, account.pw_gid)
-        os.setgid(account.pw_gid)
-        os.setuid(account.pw_uid)
 
 
 def wait_for(question: Any) -> None:

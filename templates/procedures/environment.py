@@ -1,26 +1,44 @@
-"""Make the Python environment of a release, which recipe.py has named.
+"""Make the Python environment of a release, as root: name it, have it built by an account of its own, and take over what came out.
 
-Arguments: recipe.py's own, and where a certain environment is to be made anew its name; prints the environment's folder name. Or `python`
-and a version: provide that Python. An environment is made at its final path and counts only with its mark, a file written last.
-Standard library only.
+Nothing of a repository or of its dependencies is read or run here: `inside/recipe.py` reads, `inside/builder.py` installs, both in the sandbox of builds (confined.sh), on a copy of
+the tree. What they made is copied by tree.py.
+
+`name` or `build`, and: the tree, app.subdir, the folder of the environments, installer (auto, pip, uv, pipenv, poetry), packages (a line each), refresh (days), commit, WSGI server, Python
+version (nothing: the distribution's), driver (module and requirement, or nothing), and where a certain environment is to be made anew its name; prints the environment's folder
+name. Or `python` and a version: provide that Python. An environment is made at its final path and counts only with its mark, a file written last. Standard library only.
 """
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
+import pwd
 import re
 import shutil
 import subprocess
 import sys
-import zipfile
-from collections.abc import Callable, Iterator
+import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-from recipe import HOME, MARK, SERVERS, TOOLS, Wanted, fail, is_local, pip_wheel, wanted
-
+TOOLS = {"uv": "0.13.8", "pipenv": "2026.10.3", "poetry": "2.5.1"}
+SERVERS = {"gunicorn": "gunicorn>=23,<28", "uwsgi": "pyuwsgi>=2.0.28,<2.1", "mod_wsgi": ""}
+HOME = Path("/opt/decant")
+LOCKS = Path("/run/decant")
+MARK = ".decant-complete"
+HOUR = 3600
+LONGEST = 1 << 20  # bytes of what a build prints that are looked at
+OWN = Path(os.environ.get("HOME", "/root"))
+PIP_SETTINGS = (Path("/etc/xdg/pip/pip.conf"), Path("/etc/pip.conf"), OWN / ".config/pip/pip.conf", OWN / ".pip/pip.conf")
+UV_SETTINGS = (Path("/etc/uv/uv.toml"), OWN / ".config/uv/uv.toml")
+INSTALLERS = ("PIP_", "UV_", "PIPENV_", "POETRY_")
+PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "all_proxy", "ALL_PROXY")
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
+# What an environment is made by; a change of how it is made makes each anew.
+MAKER = "by an account of its own"
 # A file that is made when all is fetched, where this runs beside other steps. These use apt and may bring what a build would find: nothing is built then.
 BESIDE = os.environ.get("DECANT_BESIDE", "")
 
@@ -59,6 +77,30 @@ class InstallError(Exception):
     """An installer's command failed; its text is everything it printed."""
 
 
+class Wanted(NamedTuple):
+    """An environment that is wanted: from which tree and recipe, where, and what comes into it besides."""
+
+    tree: Path
+    subdir: str
+    recipe: dict[str, Any]
+    target: Path
+    packages: tuple[str, ...]
+    server: str
+    python: str
+    driver: str
+
+    @property
+    def root(self) -> Path:
+        """The application's folder."""
+        return self.target.parents[1]
+
+
+def fail(message: str) -> NoReturn:
+    """Stop with a cause."""
+    print(message, file=sys.stderr)
+    sys.exit(1)
+
+
 def say(text: str) -> None:
     """Tell the person at the other end; the report is descriptor 3 where a procedure runs this."""
     try:
@@ -67,28 +109,22 @@ def say(text: str) -> None:
         print(text, file=sys.stderr)
 
 
-def provide(version: str) -> None:
-    """Let uv fetch a Python that the distribution has not."""
-    store = HOME / "python"
-    found = {"UV_PYTHON_INSTALL_DIR": str(store / "store"), "UV_PYTHON_PREFERENCE": "only-managed"}
-    try:
-        run(tool("uv"), "python", "install", "--no-bin", version, folder=Path("/"), **found)
-        path = run(tool("uv"), "python", "find", version, folder=Path("/"), **found).strip().splitlines()[-1]
-    except InstallError as error:
-        fail(f"python.version: uv could not fetch Python {version}: {last_line(error)}")
-    link = store / version
-    link.with_suffix(".new").unlink(missing_ok=True)
-    link.with_suffix(".new").symlink_to(Path(path).parents[1])
-    link.with_suffix(".new").replace(link)
+@contextlib.contextmanager
+def alone(name: str) -> Iterator[None]:
+    """Keep others out of what only one at a time may make: what all applications share, or an application's environments. The lock is root's alone."""
+    LOCKS.mkdir(mode=0o700, exist_ok=True)
+    with os.fdopen(os.open(LOCKS / name, os.O_WRONLY | os.O_CREAT, 0o600), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
-def run(*command: str, folder: Path, **variables: str) -> str:
-    """Run a command and return what it prints.
+def run(*command: str, **variables: str) -> str:
+    """Run a command of ours as root and return what it prints.
 
     Raises InstallError with everything it printed when it fails.
     """
     done = subprocess.run(
-        command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **TRUST, **variables}
+        command, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **TRUST, **variables}
     )
     if done.returncode:
         print(done.stdout, file=sys.stderr)
@@ -103,50 +139,51 @@ def last_line(error: InstallError) -> str:
         for line in lines:
             if re.match(kind, line):
                 return line
-    return lines[-1]
+    return lines[-1] if lines else "it was ended without a word (killed, or out of memory)"
 
 
-@contextlib.contextmanager
-def alone(path: Path = HOME / "lock") -> Iterator[None]:
-    """Keep others out of what only one at a time may make: what all applications share, or an application's environments."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+# --- what all applications share ------------------------------------------------------------------------------------------------------
+
+
+def provide(version: str) -> None:
+    """Let uv fetch a Python that the distribution has not."""
+    store = HOME / "python"
+    found = {"UV_PYTHON_INSTALL_DIR": str(store / "store"), "UV_PYTHON_PREFERENCE": "only-managed"}
+    try:
+        run(tool("uv"), "python", "install", "--no-bin", version, **found)
+        path = run(tool("uv"), "python", "find", version, **found).strip().splitlines()[-1]
+    except InstallError as error:
+        fail(f"python.version: uv could not fetch Python {version}: {last_line(error)}")
+    link = store / version
+    link.with_suffix(".new").unlink(missing_ok=True)
+    link.with_suffix(".new").symlink_to(Path(path).parents[1])
+    link.with_suffix(".new").replace(link)
 
 
 def tool(name: str) -> str:
-    """Return our own uv, pipenv or poetry, installed beside everything else once."""
-    home = HOME / f"{name}-{TOOLS[name]}-py{sys.version_info[0]}.{sys.version_info[1]}"
+    """Return our own uv, pipenv or poetry, installed beside everything else once: it and what it needs are pinned and hashed (tools-NAME.txt), and nothing is built."""
+    pinned = Path(__file__).resolve().parent / f"tools-{name}.txt"
+    # By what is pinned: one of before, without hashes, is another one.
+    home = HOME / f"{name}-{TOOLS[name]}-py{sys.version_info[0]}.{sys.version_info[1]}-{hashlib.sha256(pinned.read_bytes()).hexdigest()[:8]}"
     if not (home / MARK).exists():
         shutil.rmtree(home, ignore_errors=True)
-        if name == "uv":
-            run(*venv(sys.executable, home), "-q", f"uv=={TOOLS[name]}", folder=Path("/"))
-        else:
-            run(tool("uv"), "venv", "-q", "--python", sys.executable, str(home), folder=Path("/"))
-            run(tool("uv"), "pip", "install", "-q", "--python", f"{home}/bin/python", f"{name}=={TOOLS[name]}", folder=Path("/"))
+        run(sys.executable, "-I", "-m", "venv", str(home))
+        run(
+            f"{home}/bin/python",
+            "-I",
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            "--disable-pip-version-check",
+            "--require-hashes",
+            "--only-binary=:all:",
+            "--no-deps",
+            "-r",
+            str(pinned),
+        )
         (home / MARK).touch()
     return f"{home}/bin/{name}"
-
-
-def installed(install: Callable[[], None], python: str) -> None:
-    """Install; where a package has no wheel for this server, add the compilers and headers it needs, say so, and install again."""
-    added: set[str] = set()
-    while True:
-        try:
-            return install()
-        except InstallError as error:
-            package = unbuilt(str(error))
-            missing = bool(package and UNCOMPILED.search(str(error))) and not BESIDE
-            wanted = {*COMPILERS, *development(python), *HEADERS.get(package, ())} - added if missing else set()
-            if not wanted:
-                fail(f"{package} could not be built; the lines above say why: {last_line(error)}" if package else last_line(error))
-            say(f"{package} has no wheel for this server and must be built: installing {' '.join(sorted(wanted))}")
-            try:
-                debian(*sorted(wanted))
-            except InstallError as refusal:
-                fail(f"{package} must be built, and what that needs cannot be installed: {last_line(refusal)}")
-            added |= wanted
 
 
 def debian(*packages: str) -> None:
@@ -154,10 +191,10 @@ def debian(*packages: str) -> None:
     apt = ("apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=300", "-o", "Dpkg::Options::=--force-confold")
     install = (*apt, "install", "--no-install-recommends", "--no-remove", *packages)
     try:
-        run(*install, folder=Path("/"), DEBIAN_FRONTEND="noninteractive")
+        run(*install, DEBIAN_FRONTEND="noninteractive")
     except InstallError:
-        run(*apt, "update", folder=Path("/"))
-        run(*install, folder=Path("/"), DEBIAN_FRONTEND="noninteractive")
+        run(*apt, "update")
+        run(*install, DEBIAN_FRONTEND="noninteractive")
 
 
 def unbuilt(output: str) -> str:
@@ -179,33 +216,288 @@ def development(python: str) -> tuple[str, ...]:
     return (f"{Path(python).name}-dev",) if python.startswith("/usr/bin/") else ()
 
 
-def empty(asked: Wanted) -> list[str]:
-    """Make an environment with nothing in it, and return the command that installs into it."""
-    tool_of_ours = asked.made_from.tool.removesuffix("-lock")
-    if tool_of_ours == "pip":
-        return venv(asked.python, asked.target)
-    with alone():  # what is shared is made before it is used
-        uv, _ = tool("uv"), tool(tool_of_ours)
-    run(uv, "venv", "-q", "--python", asked.python, str(asked.target), folder=asked.folder)
-    return [uv, "pip", "install", "--link-mode", "copy", "--python", f"{asked.target}/bin/python"]
+# --- the name -------------------------------------------------------------------------------------------------------------------------
 
 
-def venv(python: str, target: Path) -> list[str]:
-    """Make an environment as venv does, and return the command by which its pip installs.
+def interpreter(version: str) -> str:
+    """Return the Python that environments are made with: the distribution's, its other one of that version, or uv's."""
+    if version in ("", f"{sys.version_info[0]}.{sys.version_info[1]}"):
+        return sys.executable
+    for path in (Path(f"/usr/bin/python{version}"), HOME / "python" / version / "bin/python3"):
+        if os.access(path, os.X_OK):
+            return str(path)
+    fail(f"python.version: there is no Python {version} on this server yet; run: fab deploy")
 
-    Debian's venv lets pip install itself and setuptools from wheels, and compile them, which takes several times as long as to unpack these.
-    """
-    wheels = seeds() if python == sys.executable else []
-    run(python, "-m", "venv", *(["--without-pip"] if wheels else []), str(target), folder=Path("/"))
-    for wheel in wheels:
-        with zipfile.ZipFile(wheel) as archive:
-            archive.extractall(next(target.glob("lib/python3*/site-packages")))
-    if wheels:
-        script = target / "bin/pip"
-        script.write_text('#!/bin/sh\nexec "$(dirname "$0")/python" -m pip "$@"\n')
-        script.chmod(0o755)
-    built = ["--only-binary=:all:"] if BESIDE else []
-    return [f"{target}/bin/python", "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--no-compile", *built]
+
+def digest(recipe: dict[str, Any], packages: tuple[str, ...], commit: str, server: str, python: str, driver: str) -> str:
+    """Return the digest of what decides an environment's content."""
+    version = TOOLS.get(recipe["tool"].removesuffix("-lock")) or pip_version()
+    parts = [MAKER, os.path.realpath(python), full_version(python), recipe["tool"], version, SERVERS[server], *packages, *([driver] if driver else [])]
+    parts += [f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith(INSTALLERS)]
+    parts += [read(path) for path in (*PIP_SETTINGS, *UV_SETTINGS)]
+    parts += [recipe["files"], commit if recipe["installs_project"] else ""]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def full_version(python: str) -> str:
+    """Return the version of a Python, to its last number."""
+    if python == sys.executable:
+        return sys.version.split()[0]
+    import subprocess
+
+    done = subprocess.run([python, "-I", "-c", "import sys; print(sys.version.split()[0])"], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode:
+        fail(f"python.version: {python} does not run: {(done.stderr.strip().splitlines() or ['it says nothing'])[-1]}")
+    return done.stdout.strip()
+
+
+def pip_version() -> str:
+    """Return the version of the pip that venv puts into an environment: on Debian that of the wheel beside Python, which is found sooner than by ensurepip."""
+    wheel = pip_wheel()
+    if wheel:
+        return wheel.name.split("-")[1]
+    import ensurepip
+
+    return ensurepip.version()
+
+
+def pip_wheel() -> Path | None:
+    """Return the wheel from which Debian's venv installs pip; None for a Python that is not Debian's."""
+    wheels = sorted(Path("/usr/share/python-wheels").glob("pip-*.whl")) if Path(sys.executable).resolve().parent == Path("/usr/bin") else []
+    return wheels[-1] if wheels else None
+
+
+def read(path: Path) -> str:
+    """Return a file's text, or nothing."""
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def choose(pinned: bool, name: str, environments: Path, refresh: int) -> str:
+    """Return the environment's folder name: unpinned requirements get a new one every `refresh` days."""
+    if pinned:
+        return name
+    fresh = [path for path in environments.glob(f"{name}-*") if (path / MARK).exists() and time.time() - (path / MARK).stat().st_mtime < refresh * 86400]
+    return max(fresh).name if fresh else f"{name}-{time.strftime('%Y%m%d')}"
+
+
+def recipe_of(tree: Path, subdir: str, installer: str, root: Path) -> dict[str, Any]:
+    """Return how a tree's environment is made. It is read once, in the sandbox of builds, and kept beside the release's other files."""
+    kept = tree / ".deploy/recipe"
+    asked = {"installer": installer, "subdir": subdir}
+    if kept.exists():
+        found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+        if asked.items() <= found.items():
+            return found
+    with copied(tree, root) as copy:
+        done = confined(
+            root, "recipe", 60, (), ["/usr/bin/python3", "-I", f"{root}/procedures/recipe.py", f"{copy}/{subdir}".rstrip("/"), installer, str(copy)]
+        )
+    if done.returncode:
+        fail((done.stdout.strip().splitlines() or ["the repository's requirements could not be read"])[-1])
+    made = {**checked(done.stdout), **asked}
+    if kept.parent.is_dir():
+        kept.write_text(json.dumps(made) + "\n", encoding="utf-8")
+        kept.chmod(0o640)
+    return made
+
+
+def checked(output: str) -> dict[str, Any]:
+    """Return what was told of a recipe; it comes from where a repository is read, so nothing is taken that is not of its kind."""
+    try:
+        told = json.loads(output.strip().splitlines()[-1])
+        good = told["tool"] in ("pip", "uv", "uv-lock", "poetry", "pipenv") and bool(re.fullmatch(r"[0-9a-f]{64}", told["files"]))
+        good = good and told["source"] in ("requirements.txt", "pyproject.toml", "uv.lock", "poetry.lock", "Pipfile.lock")
+        flags = {name: told[name] for name in ("installs_project", "pinned", "packaged")}
+        if good and all(isinstance(flag, bool) for flag in flags.values()):
+            return {"tool": told["tool"], "source": told["source"], "files": told["files"], **flags}
+    except (LookupError, ValueError, TypeError):
+        pass
+    fail("the repository's requirements could not be read")
+
+
+def wanted(words: list[str]) -> Wanted:
+    """Return the environment that the arguments ask for; one word more is the name of one that is to be made anew."""
+    tree, subdir, environments, installer, packages, refresh, commit, server, version, driver, *given = words
+    root, python, added = Path(environments).parent, interpreter(version), tuple(line for line in packages.splitlines() if line)
+    recipe = recipe_of(Path(tree).resolve(), subdir, installer, root)
+    name = given[0] if given else choose(recipe["pinned"], digest(recipe, added, commit, server, python, driver), Path(environments), int(refresh))
+    return Wanted(Path(tree).resolve(), subdir, recipe, Path(environments) / name, added, server, python, driver)
+
+
+# --- the build ------------------------------------------------------------------------------------------------------------------------
+
+
+def confined(root: Path, word: str, seconds: int, properties: tuple[str, ...], command: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run a command as the account of builds in its sandbox; when it has ended no process of that account is left."""
+    words = [part for name in (*properties, *others(root)) for part in ("-p", name)]
+    settings = [*(f"{name}={value}" for name, value in TRUST.items()), f"XDG_CONFIG_HOME={root}/build/settings", "GIT_TERMINAL_PROMPT=0"]
+    whole = ["sh", f"{root}/procedures/confined.sh", str(root), "build", word, str(seconds), *words, "/usr/bin/env", *settings, *command]
+    with tempfile.TemporaryFile() as printed:
+        done = subprocess.run(whole, stdin=subprocess.DEVNULL, stdout=printed, stderr=subprocess.STDOUT)
+        nobody_left(root)
+        # It may have printed without end.
+        printed.seek(max(0, printed.tell() - LONGEST))
+        text = printed.read(LONGEST).decode("utf-8", "replace")
+    return subprocess.CompletedProcess(whole, done.returncode, text)
+
+
+def others(root: Path) -> list[str]:
+    """Return the properties that hide the other applications of this server."""
+    found = []
+    for manifest in Path("/var/lib/decant/apps").glob("*.json"):
+        folder = str(json.loads(manifest.read_text(encoding="utf-8")).get("root", ""))
+        if folder and folder != str(root):
+            found.append(f"InaccessiblePaths=-{folder}")
+    return found
+
+
+def builder(root: Path) -> pwd.struct_passwd:
+    """Return the account of builds: the owner of its home."""
+    return pwd.getpwuid((root / "build/home").lstat().st_uid)
+
+
+def nobody_left(root: Path) -> None:
+    """Kill what the account of builds has left, and wait until nothing lives; what it owns can change under us until then."""
+    uid, deadline = builder(root).pw_uid, time.monotonic() + 10
+    if uid == 0:
+        fail(f"{root}/build/home belongs to root; run: fab deploy")
+    while True:
+        living = [path for path in Path("/proc").iterdir() if path.name.isdigit() and _owner(path) == uid]
+        if not living:
+            return
+        if time.monotonic() > deadline:
+            fail(f"processes of the account of builds do not end: {' '.join(path.name for path in living)}")
+        for path in living:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(path.name), 9)
+        time.sleep(0.05)
+
+
+def _owner(process: Path) -> int:
+    try:
+        return process.stat().st_uid
+    except OSError:
+        return -1
+
+
+def remove(*folders: Path) -> None:
+    """Remove what a build may have made as deep as it liked; rm follows no link, and needs no descriptor for each level."""
+    run("rm", "-rf", "--", *map(str, folders))
+
+
+@contextlib.contextmanager
+def copied(tree: Path, root: Path) -> Iterator[Path]:
+    """Copy a tree into a folder of the builder, where it may write beside its code; without what is this tool's own."""
+    nobody_left(root)
+    copy, account = root / "build/tree", builder(root)
+    remove(copy)
+    copy.mkdir(mode=0o700)
+    try:
+        run("cp", "-a", f"{tree}/.", str(copy))
+        remove(copy / ".deploy")
+        # Links to shared folders lead to where no build may look, which tools that walk through the tree take for an error.
+        run("find", str(copy), "-type", "l", "-lname", f"{root}/shared/*", "-delete")
+        run("chown", "-R", "-h", f"{account.pw_uid}:{account.pw_gid}", str(copy))
+        run("chmod", "0700", str(copy))
+        yield copy
+    finally:
+        remove(copy)
+
+
+def settings_for_builds(root: Path) -> None:
+    """Put root's own settings of pip and uv, such as an index and its password, where builds may read them."""
+    folder, group = root / "build/settings", builder(root).pw_gid
+    shutil.rmtree(folder, ignore_errors=True)
+    given = {name: value for name, value in os.environ.items() if name.startswith(INSTALLERS) or name in PROXIES}
+    # In a file: everybody can read the arguments of a process and of a unit.
+    texts = {"environment.json": json.dumps(given).encode()}
+    for name, files in (("pip/pip.conf", PIP_SETTINGS[2:]), ("uv/uv.toml", UV_SETTINGS[1:])):
+        found = next((path for path in files if path.is_file()), None)
+        if found:
+            texts[name] = found.read_bytes()
+    for name, data in texts.items():
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.touch(mode=0o600)
+        shutil.chown(target, "root", group)
+        target.chmod(0o640)
+        target.write_bytes(data)
+
+
+def build(asked: Wanted) -> None:
+    """Make the environment at its final path, mark last."""
+    root, made = asked.root, asked.root / "build/env"
+    if BESIDE and asked.recipe["tool"] != "pip":
+        fail("this environment is not made beside other steps")
+    nobody_left(root)
+    remove(asked.target, made)
+    settings_for_builds(root)
+    tool_of_ours = asked.recipe["tool"].removesuffix("-lock")
+    with alone("tools.lock"):  # what is shared is made before it is used
+        tools = {name: tool(name) for name in dict.fromkeys(("uv", tool_of_ours))} if tool_of_ours != "pip" else {}
+    asked.target.mkdir(mode=0o750)
+    made.mkdir(mode=0o700)
+    account = builder(root)
+    os.chown(made, account.pw_uid, account.pw_gid)
+    try:
+        with copied(asked.tree, root) as copy:
+            installed(asked, tools, copy)
+        if BESIDE:
+            Path(BESIDE).touch()
+        run("/usr/bin/python3", "-I", "-S", f"{Path(__file__).resolve().parent}/tree.py", "adopt", str(made), str(asked.target), application(root))
+    finally:
+        remove(made)
+    os.sync()
+    mark = asked.target / MARK
+    mark.touch(mode=0o640)
+    mark.write_text(f"{asked.recipe['tool']} {asked.recipe['source']}\n")
+
+
+def application(root: Path) -> str:
+    """Return the application's own account, whose group may read its environments."""
+    line = next(line for line in (root / "procedures/app.conf").read_text(encoding="utf-8").splitlines() if line.startswith("user="))
+    return line.partition("=")[2].strip("'")
+
+
+def installed(asked: Wanted, tools: dict[str, str], copy: Path) -> None:
+    """Install; where a package has no wheel for this server, add the compilers and headers it needs, say so, and install again."""
+    request = {
+        "recipe": asked.recipe,
+        "folder": f"{copy}/{asked.subdir}".rstrip("/"),
+        "target": str(asked.target),
+        "packages": asked.packages,
+        "server": SERVERS[asked.server],
+        "command": asked.server,
+        "driver": asked.driver,
+        "python": asked.python,
+        "tools": tools,
+        "seeds": [str(wheel) for wheel in (seeds() if asked.python == sys.executable else [])],
+        "wheels": bool(BESIDE),
+    }
+    program = ["/usr/bin/python3", "-I", "-S", f"{asked.root}/procedures/builder.py", json.dumps(request)]
+    added: set[str] = set()
+    while True:
+        done = confined(asked.root, "build", HOUR, (f"BindPaths={asked.root}/build/env:{asked.target}",), program)
+        for line in done.stdout.splitlines():
+            if line.startswith("say: "):
+                say("".join(char for char in line[5:] if char.isprintable())[:200])
+        if not done.returncode:
+            return
+        print(done.stdout, file=sys.stderr)
+        error = InstallError(done.stdout)
+        if done.returncode == 3:
+            fail(done.stdout.strip().splitlines()[-1])
+        package = unbuilt(done.stdout)
+        missing = bool(package and UNCOMPILED.search(done.stdout)) and not BESIDE
+        wanted = {*COMPILERS, *development(asked.python), *HEADERS.get(package, ())} - added if missing else set()
+        if not wanted:
+            fail(f"{package} could not be built; the lines above say why: {last_line(error)}" if package else last_line(error))
+        say(f"{package} has no wheel for this server and must be built: installing {' '.join(sorted(wanted))}")
+        try:
+            debian(*sorted(wanted))
+        except InstallError as refusal:
+            fail(f"{package} must be built, and what that needs cannot be installed: {last_line(refusal)}")
+        added |= wanted
 
 
 def seeds() -> list[Path]:
@@ -215,116 +507,23 @@ def seeds() -> list[Path]:
     return [wheel, *more] if wheel else []
 
 
-def compiled(target: Path) -> None:
-    """Compile what was installed, on all cores; like pip, pass over what does not compile. What only installs others can wait."""
-    command = [f"{target}/bin/python", "-m", "compileall", "-q", "-q", "-j", "0", "-x", "/(pip|setuptools)/", str(target / "lib")]
-    subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-
-
-def build(asked: Wanted) -> None:
-    """Make the environment at its final path, mark last."""
-    made_from, target, folder = asked.made_from, asked.target, asked.folder
-    shutil.rmtree(target, ignore_errors=True)
-    if BESIDE and made_from.tool != "pip":
-        fail("this environment is not made beside other steps")
-    install = empty(asked)
-    installed(lambda: dependencies(asked, install), asked.python)
-    if asked.packages:
-        installed(lambda: print(run(*install, *asked.packages, folder=folder), file=sys.stderr), asked.python)
-    if SERVERS[asked.server] and not (target / "bin" / asked.server).exists():
-        installed(lambda: print(run(*install, SERVERS[asked.server], folder=folder), file=sys.stderr), asked.python)
-    module, _, requirement = asked.driver.partition(" ")
-    if module and not has_module(target, module):
-        say(f"the application brings no {module}; adding {requirement}")
-        installed(lambda: print(run(*install, requirement, folder=folder), file=sys.stderr), asked.python)
-    if BESIDE:
-        Path(BESIDE).touch()
-    compiled(target)
-    os.sync()
-    (target / MARK).write_text(f"{made_from.tool} {made_from.source.name}\n")
-
-
-def has_module(target: Path, module: str) -> bool:
-    """Tell whether an environment has a module."""
-    look = "import importlib.util, sys; sys.exit(not importlib.util.find_spec(sys.argv[1]))"
-    return not subprocess.run([f"{target}/bin/python", "-I", "-c", look, module], stderr=subprocess.DEVNULL).returncode
-
-
-def dependencies(asked: Wanted, install: list[str]) -> None:
-    """Install what the repository asks for: from a lock what stands in it, and a lock that is out of date is refused."""
-    made_from, folder, target = asked.made_from, asked.folder, asked.target
-    if made_from.tool == "uv-lock":
-        flags = ["--no-editable"] if made_from.installs_project else ["--no-install-project"]
-        command = [tool("uv"), "sync", "--locked", "--no-default-groups", "--inexact", "--python", f"{target}/bin/python", *flags]
-        run(*command, folder=folder, UV_PROJECT_ENVIRONMENT=str(target), UV_LINK_MODE="copy")
-    elif made_from.tool == "poetry":
-        quiet = {"VIRTUAL_ENV": str(target), "POETRY_VIRTUALENVS_CREATE": "false", "POETRY_NO_INTERACTION": "1"}
-        poetry = tool("poetry")
-        checked("poetry.lock", "poetry lock", "changed significantly", lambda: run(poetry, "install", "--only", "main", "--no-root", folder=folder, **quiet))
-        if made_from.packaged:
-            run(*install, "--no-deps", str(folder), folder=folder)
-    elif made_from.tool == "pipenv":
-        quiet = {"VIRTUAL_ENV": str(target), "PIPENV_VERBOSITY": "-1", "PIPENV_NOSPIN": "1", "PIPENV_YES": "1"}
-        pipenv = tool("pipenv")
-        refuse_other_python(folder, target)
-        checked("Pipfile.lock", "pipenv lock", "out-of-date", lambda: run(pipenv, "verify", folder=folder, **quiet))
-        locked(run(pipenv, "requirements", "--hash", folder=folder, **quiet), folder, install)
-    elif made_from.source.name == "requirements.txt":
-        run(*install, "-r", str(made_from.source), folder=folder)
-    else:
-        run(*install, str(folder), folder=folder)
-
-
-def checked(lock: str, fresh: str, stale: str, command: Callable[[], str]) -> None:
-    """Run what refuses a lock that does not belong to the file beside it, and say so in our own words."""
-    try:
-        command()
-    except InstallError as error:
-        if stale in str(error):
-            fail(f"{lock} is out of date; run: {fresh}, and commit it")
-        raise
-
-
-def refuse_other_python(folder: Path, target: Path) -> None:
-    """Refuse a Pipfile.lock that was made for another Python, which pipenv would install without a word."""
-    requires = json.loads((folder / "Pipfile.lock").read_text(encoding="utf-8")).get("_meta", {}).get("requires", {})
-    wanted = requires.get("python_full_version") or requires.get("python_version", "")
-    found = run(f"{target}/bin/python", "-I", "-c", "import platform; print(platform.python_version())", folder=Path("/")).strip()
-    if wanted and not f"{found}.".startswith(f"{wanted}."):
-        fail(f"Pipfile.lock is for Python {wanted}, and this is {found}; set python.version, or lock it anew")
-
-
-def locked(exported: str, folder: Path, install: list[str]) -> None:
-    """Install the requirements that pipenv exported from its lock: those of an index with their hashes, paths as they are."""
-    lines = [line for line in exported.splitlines() if re.match(r"(-i |--|-e |\.|[A-Za-z0-9])", line) and not line.startswith(("Courtesy", "Loading"))]
-    paths = [line.removeprefix("-e ").split(";")[0].strip() for line in lines if is_local(line)]
-    import tempfile
-
-    with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
-        file.write("".join(f"{line}\n" for line in lines if not is_local(line)))
-        file.flush()
-        # An index that has an older version of the same package must not hide the locked one; the hashes decide what is taken.
-        run(*install, "--index-strategy", "unsafe-best-match", "--no-deps", "-r", file.name, folder=folder)
-    for path in paths:
-        run(*install, "--no-deps", path, folder=folder)
-
-
 def main() -> None:
     """Print the environment's name; build it where it is missing."""
-    if sys.argv[1] == "python":
-        with alone():
-            return provide(sys.argv[2])
-    asked = wanted(sys.argv[1:])
-    asked.target.parent.mkdir(exist_ok=True)
-    with alone(asked.target.parent / ".lock"):
-        if not (asked.target / MARK).exists():
+    action, *words = sys.argv[1:]
+    if action == "python":
+        with alone("tools.lock"):
+            return provide(words[0])
+    asked_for = Path(words[2]).parent.name
+    with alone(f"{asked_for}.build.lock"):
+        asked = wanted(words)
+        if action == "build" and not (asked.target / MARK).exists():
             try:
                 build(asked)
             except InstallError as error:
                 fail(last_line(error))
             finally:
                 if not (asked.target / MARK).exists():
-                    shutil.rmtree(asked.target, ignore_errors=True)
+                    remove(asked.target)
     print(asked.target.name)
 
 

@@ -1,8 +1,8 @@
 # shellcheck shell=sh
 # Print what a plan needs to know about this server and about one application on it, a tab-separated pair a line. Runs as the login user
-# and changes nothing. Arguments: the application's name and root, and the Python it wants.
+# and changes nothing. Arguments: the application's name and root, the Python it wants, and the account of its builds.
 export LC_ALL=C PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
-name=$1 root=$2 wanted_python=$3
+name=$1 root=$2 wanted_python=$3 builder=$4
 
 fact() { printf '%s\t%s\n' "$1" "$2"; }
 line() { got='' && { read -r got <"$1"; } 2>/dev/null; } # line FILE: its first line is in `got`; no process for each of them
@@ -11,8 +11,18 @@ line() { got='' && { read -r got <"$1"; } 2>/dev/null; } # line FILE: its first 
 [ -x /usr/bin/python3 ] || fact distro_python "$(apt-cache policy python3 2>/dev/null | sed -n 's/^  Candidate: \([0-9]*\.[0-9]*\).*/\1/p')" &
 [ -z "$wanted_python" ] || apt-cache pkgnames python3. 2>/dev/null | sed -n 's/^python\(3\.[0-9]*\)$/pythons\t\1/p' &
 command -v ss >/dev/null && ss -Hltun 2>/dev/null | awk '{ print "listener\t" $5 "/" $1; fflush() }' &
-line "$root/current/.deploy/server"
-server=$got
+current=$(readlink "$root/current" 2>/dev/null)
+releases() { # NAME STATE COMMIT SERVER a line; nobody but the application may look into its releases. Before they were listed, everybody could
+    if [ -e "$root/releases.list" ]; then cat "$root/releases.list"; return; fi
+    for folder in "$root"/releases/2*/.deploy; do
+        [ ! -r "$folder/state" ] || printf '%s %s %s %s\n' "$(basename "${folder%/.deploy}")" "$(cat "$folder/state")" "$(cat "$folder/commit")" "$(cat "$folder/server")"
+    done
+}
+listed=$(releases 2>/dev/null)
+server=''
+while read -r release _ _ kind; do [ "$release" != "${current##*/}" ] || server=$kind; done <<END
+$listed
+END
 if [ -d /run/systemd/system ]; then
     fact systemd "$(systemctl --version | awk 'NR == 1 { print $2 }')" &
     systemctl is-active "$name.service" "$name.socket" nginx.service apache2.service 2>/dev/null | {
@@ -33,6 +43,7 @@ if [ -d /run/systemd/system ]; then
         case $apache in active | reloading | refreshing) fact proxy apache2 ;; esac
     } &
 fi
+fact openssh "$(ssh -V 2>&1 | sed -n 's/^OpenSSH_\([0-9.]*\).*/\1/p')" &
 fact nginx "$(nginx -v 2>&1 | sed -n 's|.*nginx/\([0-9.]*\).*|\1|p')" &
 
 uid=$(id -u)
@@ -62,6 +73,7 @@ df -Pk "$folder" "${TMPDIR:-/tmp}" | awk 'NR > 1 { print (NR == 2 ? "free_mb" : 
 # shellcheck disable=SC2086
 set -- ${SSH_CONNECTION:-}
 fact ssh_port "${4:-22}"
+fact client "${1:-}"
 sed -n 's/^[Pp]ort[[:space:]][[:space:]]*\([0-9][0-9]*\).*/ssh_port\t\1/p' /etc/ssh/sshd_config /etc/ssh/sshd_config.d/*.conf 2>/dev/null
 if [ -n "$wanted_python" ] && [ ! -x "/opt/decant/python/$wanted_python/bin/python3" ]; then
     # Where uv gets its Pythons from, or the mirror that the server's own settings name; looked for only when hosts.toml asks for a version.
@@ -75,22 +87,19 @@ for manifest in /var/lib/decant/apps/*.json; do
     [ -r "$manifest" ] && fact manifest "$(tr -d '\n' <"$manifest")"
 done
 fact account "$(id -u "$name" 2>/dev/null)"
+fact builder "$(getent passwd "$builder" | cut -d: -f6)"
 for unit in /etc/systemd/system/"$name".* /lib/systemd/system/"$name".* /usr/lib/systemd/system/"$name".* /etc/supervisor/conf.d/"$name".conf \
     /etc/nginx/sites-available/"$name" /etc/apache2/sites-available/"$name".conf; do
     [ ! -e "$unit" ] || fact unit "$unit"
 done
 grep -lx "\[\(fcgi-\)\{0,1\}\(program\|group\):$name\]" /etc/supervisor/conf.d/* 2>/dev/null | sed 's/^/unit\t/'
 [ ! -e "/run/$name" ] || fact unit "/run/$name"
-current=$(readlink "$root/current" 2>/dev/null)
 fact current "${current##*/}"
-for release in "$root"/releases/*/; do
-    release=${release%/}
-    [ -r "$release/.deploy/state" ] || continue
-    line "$release/.deploy/state"
-    state=${got:-unknown}
-    line "$release/.deploy/commit"
-    fact release "${release##*/} $state $got"
-done
+while read -r release state commit _; do
+    [ -z "$release" ] || [ ! -d "$root/releases/$release" ] || fact release "$release $state $commit"
+done <<END
+$listed
+END
 [ -r "$root/deploys.jsonl" ] && tail -n 5 "$root/deploys.jsonl" | while IFS= read -r line; do fact deploy "$line"; done
 for parameters in "$root"/log/*.params; do
     [ -e "$parameters" ] || continue
@@ -111,6 +120,9 @@ done
 ! grep -qs Strict-Transport-Security "/etc/nginx/sites-enabled/$name" "/etc/apache2/sites-enabled/$name.conf" "/etc/apache2/sites-enabled/000-$name.conf" || fact hsts yes
 [ ! -d "/etc/decant/tls/$name/files" ] || fact tls_files yes
 fact server "$server"
+for mark in /var/lib/decant/installed/*; do [ ! -e "$mark" ] || fact installed "${mark##*/}"; done
+[ ! -e /usr/sbin/apache2 ] || fact present apache2
+[ ! -e /usr/bin/supervisord ] || fact present supervisor
 pristine() { # pristine SITE: is it a proxy's own first page, as its package brought it, and is there nothing else to see in it?
     case $1 in /etc/nginx/sites-enabled/default) file=/etc/nginx/sites-available/default ;; */000-default.conf) file=/etc/apache2/sites-available/000-default.conf ;; *) return 1 ;; esac
     sum=$(md5sum <"$file" 2>/dev/null) &&

@@ -31,6 +31,7 @@ for release in $(newest_first "$releases"/2*); do
     say "removed release $release ($state)"
     rm -rf "${releases:?}/$release"
 done
+list_releases
 rm -rf "$releases"/.part-* "$root"/backups/.restore-* "$root"/backups/.dump-* "$root"/backups/.prove-* "$root"/backups/*.part
 
 for environment in "$root"/venvs/*/; do

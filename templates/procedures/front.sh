@@ -14,6 +14,7 @@ apache2) other=nginx ;;
 esac
 check_proxy || exit 1
 before=unwell
+proof=no # the site that runs is not yet the one that stands there
 # By either scheme, as what runs is not yet what stands in the site. Where there is HTTPS, a redirect to it is no sign of life.
 if [ ! -e "$root/current" ]; then :
 elif ! grep -qs ':01BB 0*:0000 0A' /proc/net/tcp /proc/net/tcp6; then
@@ -28,4 +29,5 @@ else
     if ! { systemctl enable -q "$wanted" && systemctl restart "$wanted"; }; then fail "$wanted does not start: journalctl -u $wanted"; fi
 fi
 [ $before = well ] || exit 0
+proof=yes
 said=$(ask_health proxy "$health_timeout") || fail "not well through $wanted: $said"

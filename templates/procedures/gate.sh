@@ -19,4 +19,5 @@ until heal; do
     sleep 1
     flock 9
 done
+rm -f "$run/closed" # of one that was killed
 [ $waited = no ] || open_door

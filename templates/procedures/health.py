@@ -1,7 +1,7 @@
 """Ask one place for health until it is well or the time is up; say why it is not in one line.
 
-Arguments: a socket's path, ADDRESS:PORT or `proxy`, URL path, Host, status or range, seconds, scheme, protocol (http or uwsgi). Exit code 1:
-not well. Standard library only.
+Arguments: a socket's path, ADDRESS:PORT or `proxy`, URL path, Host, status or range, seconds, scheme, protocol (http or uwsgi); a one-time token to which the proxy has to answer that this
+application was asked (nothing: it cannot), the application's name, and where it listens. Exit code 1: not well. Standard library only.
 """
 
 import http.client
@@ -12,6 +12,7 @@ import sys
 import time
 import urllib.parse
 
+MOST = 1 << 20  # bytes of an answer that are read: it is the application's, and may have no end
 GRACE = 2.0  # seconds in which a wrong answer may still turn right: nginx reloads late, workers boot one by one
 
 
@@ -60,18 +61,20 @@ def connection(where: str, host: str, scheme: str, timeout: float) -> http.clien
     return http.client.HTTPConnection("127.0.0.1", timeout=timeout)
 
 
-def over_http(where: str, path: str, host: str, scheme: str, timeout: float) -> tuple[int, str]:
-    """Return status and reason of one request."""
+def over_http(where: str, path: str, host: str, scheme: str, timeout: float, token: str) -> tuple[int, str, str]:
+    """Return status and reason of one request, and what the proxy says of who answered."""
     made = connection(where, host, scheme, timeout)
     headers = {"Host": host, "X-Forwarded-Proto": scheme, "X-Forwarded-For": "127.0.0.1", "User-Agent": "decant-health", "Connection": "close"}
+    if token:
+        headers["X-Decant-Probe"] = token
     made.request("GET", path, headers=headers)
     answer = made.getresponse()
-    answer.read()
+    answer.read(MOST)
     made.close()
-    return answer.status, answer.reason
+    return answer.status, answer.reason, answer.getheader("X-Decant-Answer", "")
 
 
-def over_uwsgi(where: str, path: str, host: str, scheme: str, timeout: float) -> tuple[int, str]:
+def over_uwsgi(where: str, path: str, host: str, scheme: str, timeout: float) -> tuple[int, str, str]:
     """Return status and reason of one request in uWSGI's own protocol: a length, and length-prefixed names and values."""
     name, _, query = path.partition("?")
     variables = {
@@ -92,34 +95,50 @@ def over_uwsgi(where: str, path: str, host: str, scheme: str, timeout: float) ->
         sock.sendall(struct.pack("<BHB", 0, len(block), 0) + block)
         answer = http.client.HTTPResponse(sock, method="GET")
         answer.begin()
-        answer.read()
-        return answer.status, answer.reason
+        answer.read(MOST)
+        return answer.status, answer.reason, ""
 
 
-def ask(where: str, path: str, host: str, scheme: str, timeout: float, protocol: str) -> tuple[int, str]:
-    """Return status and what it says of one request; status 0 means that no answer came."""
+def ask(where: str, path: str, host: str, scheme: str, timeout: float, protocol: str, token: str) -> tuple[int, str, str]:
+    """Return status, what it says, and what the proxy says of who answered one request; status 0 means that no answer came."""
     try:
-        status, reason = (over_uwsgi if protocol == "uwsgi" else over_http)(where, path, host, scheme, timeout)
+        if protocol == "uwsgi":
+            status, reason, by = over_uwsgi(where, path, host, scheme, timeout)
+        else:
+            status, reason, by = over_http(where, path, host, scheme, timeout, token)
     except (OSError, http.client.HTTPException) as error:
-        return 0, f"no answer ({error or type(error).__name__})"
-    return status, f"{status} {reason}"
+        return 0, f"no answer ({error or type(error).__name__})", ""
+    return status, f"{status} {reason}", by
+
+
+def proven(by: str, name: str, listens: str) -> bool:
+    """Tell whether the proxy says that it handed the request to this application: by its name, and by where it listens (in Apache itself: by its .wsgi file)."""
+    who, _, where = by.partition(" ")
+    last = where.rpartition(", ")[2]  # of several that nginx asked
+    return who == name and (not listens or listens in last or last.endswith("/application.wsgi") or "balancer:" in last)
 
 
 def main() -> int:
     """Ask until the answer is in the range."""
-    where, path, host, wanted, seconds, scheme, protocol = sys.argv[1:8]
+    where, path, host, wanted, seconds, scheme, protocol, token, name, listens = sys.argv[1:11]
     low, _, high = wanted.partition("-")
     deadline = time.monotonic() + float(seconds)
     first_wrong = 0.0
     while True:
         now = time.monotonic()
-        status, said = ask(where, path, host, scheme, max(deadline - now, 0.5), protocol)
-        if int(low) <= status <= int(high or low):
+        status, said, by = ask(where, path, host, scheme, max(deadline - now, 0.5), protocol, token)
+        good = int(low) <= status <= int(high or low)
+        if good and (not token or proven(by, name, listens)):
             return 0
         now = time.monotonic()
         first_wrong = first_wrong or (now if status else 0.0)
         if now > deadline or (first_wrong and now > first_wrong + GRACE):
-            print(f"{path} answered {said}, wanted {wanted}" if status else f"{path}: {said}")
+            if good:
+                print(
+                    f"{path} was answered for {host}, but not by this application: another site of this server has that name ({by or 'it does not say which'}); see nginx -T or apache2ctl -S"
+                )
+            else:
+                print(f"{path} answered {said}, wanted {wanted}" if status else f"{path}: {said}")
             return 1
         time.sleep(0.05)
 

@@ -15,12 +15,16 @@ releases=$root/releases
 gate=$run/gate
 transition=$root/transition
 
+one_line() { # one_line TEXT: what a repository or an application may have written, in one line of the report, and nothing that a terminal obeys
+    printf '%s' "$1" | tr '\000-\037\177' ' '
+}
+
 say() { # say TEXT: a line for the person at the other end
-    { printf 'say\t%s\t%s\n' "${DECANT_STEP:-0}" "$1" >&3; } 2>/dev/null || printf '%s\n' "$1"
+    { printf 'say\t%s\t%s\n' "${DECANT_STEP:-0}" "$(one_line "$1")" >&3; } 2>/dev/null || printf '%s\n' "$1"
 }
 
 value() { # value KEY TEXT: a result for the task
-    printf 'value\t%s\t%s\t%s\n' "${DECANT_STEP:-0}" "$1" "$2" >&3
+    printf 'value\t%s\t%s\t%s\n' "${DECANT_STEP:-0}" "$1" "$(one_line "$2")" >&3
 }
 
 fail() { # fail CAUSE: the last line of a step's log is the cause that the person reads
@@ -28,34 +32,78 @@ fail() { # fail CAUSE: the last line of a step's log is the cause that the perso
     exit 1
 }
 
-as_app() { # as_app COMMAND...: run as the application's user, without root's environment
-    setpriv --reuid="$user" --regid="$user" --init-groups --no-new-privs -- \
-        env -i PATH="$PATH" HOME="$root" LANG=C.UTF-8 DECANT_SMOKE="${DECANT_SMOKE:-}" "$@"
-}
-
 database() { # database ACTION WORD...: database.py on the application's database
     python3 -I "$procedures/database.py" "$root" "$@"
 }
 
-in_release() { # in_release RELEASE COMMAND...: run with a release's environment and variables, in its folder
-    release=$1
-    shift
-    as_app "$releases/$release/.deploy/with-env" "$@"
+in_release() { # in_release WORD SECONDS RELEASE COMMAND...: run in the sandbox with a release's environment and variables, in its folder
+    word=$1 limit=$2 inside=$releases/$3/.deploy/with-env
+    shift 3
+    sh "$procedures/confined.sh" "$root" application "$word" "$limit" "$inside" "$@"
+}
+
+living() { # living ACCOUNT: the pids of its processes; Apache's daemon processes, which wait in the gate, are none of them
+    uid=$(id -u "$1" 2>/dev/null) && [ "$uid" != 0 ] || return 0
+    spared=" $(daemons | tr '\n' ' ')"
+    # shellcheck disable=SC2012
+    stat -c '%u %n' /proc/[0-9]* 2>/dev/null | sed -n "s|^$uid /proc/||p" | while read -r pid; do
+        case $spared in *" $pid "*) ;; *) printf '%s\n' "$pid" ;; esac
+    done
+}
+
+end_account() { # end_account ACCOUNT: kill every process of an account, and wait until none is left
+    left=100
+    while :; do
+        pids=$(living "$1")
+        [ -n "$pids" ] || return 0
+        left=$((left - 1))
+        # shellcheck disable=SC2086
+        [ $left -gt 0 ] || { echo "processes of $1 do not end:" $pids; return 1; }
+        # shellcheck disable=SC2086
+        kill -KILL $pids 2>/dev/null
+        sleep 0.1
+    done
+}
+
+end_confined() { # end_confined: nothing runs as the application any more beside its stopped service: no migration, no command, no client of its database
+    # By unit first: what a unit starts while its processes are counted is in its control group, too.
+    systemctl kill --signal=KILL "$name.*.service" "$name-smoke@*.service" 2>/dev/null
+    systemctl stop "$name.*.service" "$name-smoke@*.service" 2>/dev/null
+    for group in /sys/fs/cgroup/system.slice/"$name".*.service /sys/fs/cgroup/*/system.slice/"$name".*.service; do
+        left=100
+        while [ -s "$group/cgroup.procs" ] && [ -n "$(cat "$group/cgroup.procs" 2>/dev/null)" ]; do
+            left=$((left - 1))
+            [ $left -gt 0 ] || { echo "the processes in $group do not end"; return 1; }
+            xargs -r kill -KILL <"$group/cgroup.procs" 2>/dev/null
+            sleep 0.1
+        done
+    done
+    end_account "$user"
+}
+
+close_gate() { # close_gate: with its lock held, have Apache's daemon processes wait, too. They cannot hold the lock, which is root's alone
+    echo $$ >"$run/closed" # one that was killed keeps nobody waiting
+}
+
+open_gate() { # open_gate: whoever starts the application may go on
+    rm -f "$run/closed"
+    flock -u 9
 }
 
 look() { # look RELEASE yes|no: import its callable; with yes find code_heads and database_heads, comma-separated. Ends the procedure if it cannot
     external=
     case $db_kind in external | remote) external=${db_variable:?} ;; esac
-    found=$(in_release "$1" timeout 120 "$releases/$1/.deploy/venv/bin/python" "$procedures/look.py" "${wsgi_app:?}" "$2" "$external" 2>"${here:?}/errors")
+    in_release import 120 "$1" "$releases/$1/.deploy/venv/bin/python" "$procedures/look.py" "${wsgi_app:?}" "$2" "$external" >"${here:?}/found" 2>"$here/errors"
     code=$?
-    cat "$here/errors"
-    cause=$(tail -n 1 "$here/errors")
+    # The application printed these, and may have printed without end.
+    tail -c 100000 "$here/errors"
+    cause=$(tail -c 2000 "$here/errors" | tail -n 1)
     case $code in
     0) ;;
     3) fail "$cause" ;;
     *) fail "the release cannot be imported: ${cause:-it did not end within 120 s}" ;;
     esac
-    found=$(printf '%s\n' "$found" | tail -n 1)
+    found=$(tail -c 2000 "$here/found" | tail -n 1)
     [ "$2" = no ] || case $found in '{"code"'*) ;; *) fail "the migration heads could not be read" ;; esac
     code_heads=$(printf '%s' "$found" | sed -n 's/.*"code": \[\([^]]*\)\].*/\1/p' | tr -d '" ')
     database_heads=$(printf '%s' "$found" | sed -n 's/.*"database": \[\([^]]*\)\].*/\1/p' | tr -d '" ')
@@ -74,7 +122,19 @@ switch_to() { # switch_to RELEASE: current becomes it, by rename; an empty name 
 }
 
 set_state() { # set_state RELEASE STATE
-    [ ! -d "$releases/$1/.deploy" ] || write_durably "$releases/$1/.deploy/state" "$2"
+    [ ! -d "$releases/$1/.deploy" ] || { (umask 027 && write_durably "$releases/$1/.deploy/state" "$2") && list_releases; }
+}
+
+list_releases() { # list_releases: what facts.sh tells of releases, as the login that asks may not look into them: NAME STATE COMMIT SERVER
+    for listed in "$releases"/2*; do
+        [ -r "$listed/.deploy/state" ] || continue
+        state_of_it=unknown commit_of_it=- server_of_it=-
+        read -r state_of_it <"$listed/.deploy/state"
+        read -r commit_of_it <"$listed/.deploy/commit"
+        read -r server_of_it <"$listed/.deploy/server"
+        printf '%s %s %s %s\n' "${listed##*/}" "$state_of_it" "$commit_of_it" "$server_of_it"
+    done >"$root/releases.list.new" 2>/dev/null
+    mv -fT "$root/releases.list.new" "$root/releases.list"
 }
 
 state_of() { # state_of RELEASE
@@ -86,7 +146,28 @@ ask_health() { # ask_health WHERE TIMEOUT [PROTOCOL [SCHEME]]: ask a socket, an 
     if [ "$1" = proxy ] && [ "$(proxy)" = none ]; then
         set -- "$(cat "$procedures/listen")" "$2" "$([ "$(server_of_current)" != uwsgi ] || echo uwsgi)"
     fi
-    python3 -I "$procedures/health.py" "$1" "$health_path" "$health_host" "$health_status" "$2" "${4:-$(scheme)}" "${3:-http}"
+    token=''
+    if [ "$1" = proxy ] && [ "${proof:-yes}" = yes ] && proves; then
+        read -r token </proc/sys/kernel/random/uuid
+        token=$(printf '%s' "$token" | tr -d -)
+        : >"$run/probes/$token"
+    fi
+    python3 -I "$procedures/health.py" "$1" "$health_path" "$health_host" "$health_status" "$2" "${4:-$(scheme)}" "${3:-http}" \
+        "$token" "$name" "$(cat "$procedures/listen" 2>/dev/null)"
+    answered=$?
+    [ -z "$token" ] || rm -f "$run/probes/$token"
+    return $answered
+}
+
+sites() { # sites: the site of this application in the proxy that serves it
+    for site in "/etc/nginx/sites-enabled/$name" "/etc/apache2/sites-enabled/$name.conf" "/etc/apache2/sites-enabled/000-$name.conf"; do
+        [ ! -e "$site" ] || printf '%s\n' "$site"
+    done
+}
+
+proves() { # proves: does the site show to whom it handed a health check? One of before, or the user's own, may not
+    site=$(sites | head -n 1)
+    [ -n "$site" ] && grep -q '^# proof: ' "$site"
 }
 
 ask_service() { # ask_service TIMEOUT: ask the application itself, without a proxy where it has a socket of its own
@@ -116,8 +197,7 @@ proxy() { # who faces the visitors: nginx, apache2, or none
 }
 
 scheme() { # https where the site serves the name by it that health is asked for, else http: the site itself says so in its first lines
-    for site in "/etc/nginx/sites-enabled/$name" "/etc/apache2/sites-enabled/$name.conf" "/etc/apache2/sites-enabled/000-$name.conf"; do
-        [ -e "$site" ] || continue
+    for site in $(sites); do
         grep -q '^# https: ' "$site" || break
         sed -n 's/^# http: //p' "$site" | tr ' ' '\n' | grep -qxF -e "$health_host" || { echo https; return; }
         break
@@ -128,7 +208,7 @@ scheme() { # https where the site serves the name by it that health is asked for
 trust() { # trust FOLDER: let certbot believe the authorities of private ACME servers, beside the server's own
     set -- "$1"/*.pem
     [ -e "$1" ] || return 0
-    mkdir -p /run/decant
+    mkdir -p /run/decant && chmod 0700 /run/decant
     cat /etc/ssl/certs/ca-certificates.crt "$@" >/run/decant/acme-ca.pem
     export REQUESTS_CA_BUNDLE=/run/decant/acme-ca.pem
 }
@@ -143,7 +223,8 @@ can_serve() { # can_serve RELEASE: is this server set up for the WSGI server tha
 
 daemons() { # the pids of the application's daemon processes in Apache; their name is cut to the length of Apache's own, their account is not
     grep -ls "^(wsgi:" /proc/[0-9]*/cmdline | while IFS=/ read -r _ _ pid _; do
-        [ "$(stat -c %U "/proc/$pid" 2>/dev/null)" != "$user" ] || printf '%s\n' "$pid"
+        # Anybody may call himself so; in Apache's control group are its own alone.
+        [ "$(stat -c %U "/proc/$pid" 2>/dev/null)" != "$user" ] || ! grep -qs '/apache2\.service' "/proc/$pid/cgroup" || printf '%s\n' "$pid"
     done
 }
 
@@ -275,7 +356,7 @@ put_back() ( # put_back: undo the window that the transition record tells of; ma
     # shellcheck source=/dev/null
     . "$transition"
     : "${id:?}" "${old?}" "${new:?}" "${dump?}" "${fresh:?}" "${was:?}"
-    systemctl stop "$name-smoke@*.service" 2>/dev/null
+    end_confined || return 1
     if [ -n "$dump" ]; then
         database restore "$dump" || return 1
     elif [ "$fresh" = yes ]; then

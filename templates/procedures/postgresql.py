@@ -1,24 +1,30 @@
-"""PostgreSQL: administered as the account postgres through its socket, without a password. A restore goes into a fresh database, which is then renamed."""
+"""PostgreSQL: administered as the account postgres through its socket, without a password, and only from the database postgres: a superuser enters none of an application's.
+
+A restore goes into a fresh database, which is then renamed.
+"""
 
 import base64
 import contextlib
 import hashlib
 import hmac
-import os
+import json
 import re
 import secrets
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
-from engine import COUNTED, Engine, Failure, Login, held, private_file, run, sync, wait_for
+from engine import Engine, Failure, Login, printable, private_file, run, sync, wait_for
 
 AS_ADMIN = ("runuser", "-u", "postgres", "--")
 PSQL = (*AS_ADMIN, "psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1")
-# Settings whose value is a list that pg_db_role_setting keeps quoted (GUC_LIST_QUOTE in PostgreSQL's guc_tables.c).
-LISTS = "'search_path', 'temp_tablespaces', 'session_preload_libraries', 'local_preload_libraries'"
-# In pg_restore's list: an extension, or the comment on one.
-EXTENSION = re.compile(r"\d+; \d+ \d+ (EXTENSION - (?P<name>\S+)|COMMENT - EXTENSION)")
+# Settings whose value is a list (GUC_LIST_QUOTE in PostgreSQL's guc_tables.c).
+LISTS = frozenset(
+    {"search_path", "temp_tablespaces", "session_preload_libraries", "local_preload_libraries", "shared_preload_libraries", "unix_socket_directories"}
+)
+# What the server says of what a role may not do.
+DENIED = re.compile(r"permission denied|must be (superuser|owner|able|a? ?member)|only (roles|superuser)", re.IGNORECASE)
 
 
 class PostgreSQL(Engine):
@@ -30,28 +36,15 @@ class PostgreSQL(Engine):
         """Tell whether the server has the database."""
         return bool(_sql(f"SELECT 1 FROM pg_database WHERE datname = '{self.name}'"))
 
-    def size(self) -> int:
-        """Return the bytes of the database."""
-        return int(_sql(f"SELECT pg_database_size('{self.name}')")[0])
-
-    def tables(self) -> list[tuple[str, int]]:
-        """Return the tables, each with its rows."""
-        query = "SELECT quote_ident(schemaname) || '.' || quote_ident(relname), n_live_tup, pg_relation_size(relid) FROM pg_stat_user_tables ORDER BY 1"
-        found = [(name, int(rows), int(size)) for name, rows, size in (line.rsplit("|", 2) for line in _sql(query, database=self.name))]
-        few = [name for name, _, size in found if size < COUNTED]
-        counts = iter(_sql(*(f"SELECT count(*) FROM {name}" for name in few), database=self.name) if few else ())
-        return [(name.removeprefix("public."), int(next(counts)) if size < COUNTED else rows) for name, rows, size in found]
-
-    def write(self, file: Path) -> None:
-        """Write pg_dump's own compressed format; the file is ours, so postgres needs no right to it."""
-        with file.open("wb") as out:
-            run(*AS_ADMIN, "pg_dump", "-Fc", "-Z1", "-d", self.name, stdout=out)
-
-    def load(self, file: Path) -> None:
+    def load(self, file: Path, administrator: bool = False) -> None:
         """Restore into a fresh database and swap the two by name, in one transaction."""
         wait_for(lambda: _sql("SELECT 1"))
         fresh, old = f"{self.name}_decant_new", f"{self.name}_decant_old"
-        self._fill(fresh, file)
+        try:
+            self._fill(fresh, file, self.user, administrator)
+        except Failure:
+            _sql(f'DROP DATABASE IF EXISTS "{fresh}" WITH (FORCE)')
+            raise
         carried = self._carried(fresh)
         _sql(f'DROP DATABASE IF EXISTS "{old}"')
         _sql(f'ALTER DATABASE "{self.name}" ALLOW_CONNECTIONS false')
@@ -66,13 +59,28 @@ class PostgreSQL(Engine):
         with contextlib.suppress(Failure):  # a replication slot in it, for one; the next restore tries again
             _sql(f'DROP DATABASE "{old}"')
 
-    def prove(self, file: Path) -> None:
-        """Restore it into a database of its own."""
-        scratch = f"{self.name}_decant_new"
+    def prove(self, file: Path, administrator: bool = False) -> None:
+        """Have it restored into a database of its own by a role of its own, which owns nothing else; as administrator only its contents are listed."""
+        if administrator:
+            with file.open("rb") as dump:
+                self.ask("wants", stdin=dump)
+            return
+        scratch, login = f"{self.name}_decant_new", cast("Login", self.login())
         try:
-            self._fill(scratch, file)
+            self._drop_scratch()
+            _sql(
+                f"CREATE ROLE \"{scratch}\" LOGIN PASSWORD '{_scram(login.password)}'",
+            )
+            self._fill(scratch, file, scratch)
         finally:
-            _sql(f'DROP DATABASE IF EXISTS "{scratch}"')
+            self._drop_scratch()
+
+    def _drop_scratch(self) -> None:
+        """Remove what a trial restore made; a statement of the dump may have given its role something beside."""
+        scratch = f"{self.name}_decant_new"
+        _sql(f'DROP DATABASE IF EXISTS "{scratch}" WITH (FORCE)')
+        if _sql(f"SELECT 1 FROM pg_roles WHERE rolname = '{scratch}'"):
+            _sql(f'DROP OWNED BY "{scratch}"', f'DROP ROLE "{scratch}"')
 
     def created(self) -> bool:
         """Tell whether the application can log in with its URL, and owns its database."""
@@ -84,7 +92,7 @@ class PostgreSQL(Engine):
         """Make user and database; the password in secrets.env is the one that counts, also when it was changed there by hand."""
         wait_for(lambda: _sql("SELECT 1"))
         there = bool(_sql(f"SELECT 1 FROM pg_roles WHERE rolname = '{self.user}'"))
-        _sql(f'DROP DATABASE IF EXISTS "{self.name}_decant_new"')  # what a trial restore left that was cut off
+        self._drop_scratch()  # of a trial restore that was cut off
         if not self.url_fits() and (there or self.exists()):
             what = f"an account {self.user}" if there else f"a database {self.name}"
             raise Failure(
@@ -107,11 +115,6 @@ class PostgreSQL(Engine):
         leftovers = (f'DROP DATABASE IF EXISTS "{self.name}_decant_{which}"' for which in ("new", "old"))
         _sql(f'DROP DATABASE IF EXISTS "{self.name}"', *leftovers, f'DROP ROLE IF EXISTS "{self.user}"')
         self._let([])
-
-    def shell(self) -> None:
-        """Become psql, as the application's user."""
-        login = cast("Login", self.login())
-        os.execvpe("psql", ["psql", *_connection(login)], {**os.environ, "PGPASSFILE": held(_passfile(login))})
 
     def _rules(self) -> list[str]:
         """Return the lines of pg_hba.conf that let other hosts' application in."""
@@ -138,60 +141,130 @@ class PostgreSQL(Engine):
         new.rename(path)
         _sql("SELECT pg_reload_conf()")
 
-    def _fill(self, name: str, file: Path) -> None:
-        """Restore a dump into a new database.
+    def _fill(self, name: str, file: Path, role: str, administrator: bool = False) -> None:
+        """Restore a dump into a new database as a role that owns it.
 
-        One of our own comes back as it was, with its owners and grants. Of another one the extensions are the administrator's and everything else becomes
-        the application's, as the accounts of the other server are not known here.
+        Extensions that everybody trusts are made by that role itself. Another one (postgis) is made by the administrator before anything of the application is there, and only where the
+        dump was made here: then the database had it.
         """
-        _end_connections(name)
-        _sql(f'DROP DATABASE IF EXISTS "{name}"')
-        _create(name, self.user)
-        if self.is_own(file):
-            with file.open("rb") as dump:
-                run(*AS_ADMIN, "pg_restore", "--exit-on-error", "-d", name, stdin=dump)
-            return
         with file.open("rb") as dump:
-            contents = run(*AS_ADMIN, "pg_restore", "--list", stdin=dump).splitlines()
-        for line in contents:
-            found = EXTENSION.match(line)
-            if found and found["name"]:
-                _sql('CREATE EXTENSION IF NOT EXISTS "{}"'.format(found["name"].replace('"', '""')), database=name)
-        wanted = "".join(f"{line}\n" for line in contents if not EXTENSION.match(line))
-        with private_file(wanted) as listed, file.open("rb") as dump:
-            shutil.chown(listed, "postgres")
-            run(*AS_ADMIN, "pg_restore", "--exit-on-error", "--no-owner", "--no-acl", f"--role={self.user}", f"--use-list={listed}", "-d", name, stdin=dump)
+            wants = wanted(self.ask("wants", stdin=dump))
+        _sql(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+        _create(name, "postgres", " CONNECTION LIMIT 0")  # nobody but us is in it until it is handed over
+        trusted = set(_sql("SELECT DISTINCT name FROM pg_available_extension_versions WHERE trusted"))
+        missing = [extension for extension in wants if extension not in trusted]
+        if missing and not (self.is_own(file) or administrator):
+            raise Failure(
+                f"the dump wants the extension {', '.join(map(printable, missing))}, which only the server's administrator may make: "
+                "take it out of the dump, or give --as-administrator"
+            )
+        for extension in wants if administrator else missing:
+            _make_extension(name, extension, wants[extension], role)
+        _sql(f'ALTER DATABASE "{name}" OWNER TO "{role}"', f'REVOKE CONNECT, TEMPORARY ON DATABASE "{name}" FROM PUBLIC')
+        _sql(f'ALTER DATABASE "{name}" CONNECTION LIMIT -1')
+        if administrator:
+            return _as_administrator(name, role, wants, file)
+        try:
+            with file.open("rb") as dump:
+                self.ask("load", name, role, json.dumps(missing), stdin=dump)
+        except Failure as error:
+            if not DENIED.search(str(error)):
+                raise
+            raise Failure(f"the dump wants what the account {self.user} may not do: {error}; take it out of the dump, or give --as-administrator") from error
 
     def _carried(self, fresh: str) -> list[str]:
         """Return the statements that give the fresh database the grants and settings of the one that it replaces: no dump of one database has them."""
-        settings = _sql(
-            f"SELECT format('ALTER %s SET %I = %s', CASE WHEN setrole = 0 THEN format('DATABASE %I', '{fresh}') "
-            f"ELSE format('ROLE %I IN DATABASE %I', pg_get_userbyid(setrole), '{fresh}') END, split_part(item, '=', 1), "
-            f"CASE WHEN split_part(item, '=', 1) IN ({LISTS}) THEN substr(item, strpos(item, '=') + 1) "
-            "ELSE quote_literal(substr(item, strpos(item, '=') + 1)) END) "
-            f"FROM pg_db_role_setting, unnest(setconfig) AS item WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = '{self.name}')"
-        )
-        grants = _sql(
+        statements = [f'REVOKE ALL ON DATABASE "{fresh}" FROM PUBLIC']
+        statements += _sql(
             f"SELECT format('GRANT %s ON DATABASE %I TO %s', privilege_type, '{fresh}', CASE WHEN grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END) "
             f"FROM pg_database, aclexplode(datacl) WHERE datname = '{self.name}' AND grantee <> datdba"
         )
-        return [f'REVOKE ALL ON DATABASE "{fresh}" FROM PUBLIC', *grants, *settings]
+        settings = _sql(
+            "SELECT json_build_array(CASE WHEN setrole = 0 THEN '' ELSE pg_get_userbyid(setrole)::text END, item) FROM pg_db_role_setting, unnest(setconfig) AS item "
+            f"WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = '{self.name}')"
+        )
+        for role, item in (json.loads(line) for line in settings):
+            whose = f"ROLE {_ident(role)} IN DATABASE {_ident(fresh)}" if role else f"DATABASE {_ident(fresh)}"
+            setting, _, value = item.partition("=")
+            # The value is the database's owner's, who may have written anything: each element of a list is a literal.
+            elements = listed(value) if setting in LISTS else [value]
+            statements.append(f"ALTER {whose} SET {_ident(setting)} = {', '.join(_literal(element) for element in elements)}")
+        return statements
+
+
+def listed(value: str) -> list[str]:
+    """Return the elements of a list setting, which may stand in double quotes: what SplitGUCList of PostgreSQL's varlena.c does."""
+    found = [quoted.replace('""', '"') if quoted else plain for quoted, plain in re.findall(r'\s*(?:"((?:[^"]|"")*)"|([^,]*))\s*(?:,|$)', value)]
+    return [element.strip() for element in found if element.strip()] or [""]
+
+
+def wanted(answer: str) -> dict[str, str]:
+    """Return the extensions that a dump names, each with its schema. The answer is the application's word: a name that could be anything else is refused."""
+    try:
+        found = {str(extension): str(schema) for extension, schema in json.loads(answer)}
+    except (ValueError, TypeError) as error:
+        raise Failure("the dump's extensions could not be read") from error
+    for name in (*found, *found.values()):
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]{0,62}", name):
+            raise Failure(f"the dump names an extension or a schema {printable(name)!r}, which is refused")
+    return found
+
+
+def _ident(name: str) -> str:
+    _refuse_control(name)
+    return '"{}"'.format(name.replace('"', '""'))
+
+
+def _refuse_control(text: str) -> None:
+    """Raise Failure for what psql would not read as a part of a statement, such as a NUL."""
+    if any(ord(char) < 32 or ord(char) == 127 for char in text):
+        raise Failure(f"{printable(text)!r} has control characters, and is refused")
+
+
+def _literal(value: str) -> str:
+    _refuse_control(value)
+    escaped = value.replace("\\", "\\\\").replace("'", "''")
+    return f"E'{escaped}'"
+
+
+def _make_extension(database: str, name: str, schema: str, role: str) -> None:
+    """Make an extension in a database in which nothing of the application is yet."""
+    own = schema not in ("public", "pg_catalog")
+    before = [f"CREATE SCHEMA IF NOT EXISTS {_ident(schema)}"] if own else []
+    after = [f"ALTER SCHEMA {_ident(schema)} OWNER TO {_ident(role)}"] if own else []
+    try:
+        _sql(*before, f"CREATE EXTENSION IF NOT EXISTS {_ident(name)} WITH SCHEMA {_ident(schema)}", *after, database=database)
+    except Failure as error:
+        raise Failure(f"the dump wants the extension {printable(name)}: {error}; install its package") from error
+
+
+def _as_administrator(name: str, role: str, wants: Mapping[str, str], file: Path) -> None:
+    """Restore a dump as the server's administrator, who asked for it: whatever stands in it is done. Without owners and grants, as the other server's accounts are not known here."""
+    with file.open("rb") as dump:
+        contents = run(*AS_ADMIN, "pg_restore", "--list", stdin=dump).splitlines()
+    made = "|".join(re.escape(schema) for schema in wants.values() if schema != "public") or "(?!)"
+    wanted = [line for line in contents if not re.match(rf"\d+; \d+ \d+ (EXTENSION - |COMMENT - EXTENSION |SCHEMA - ({made}) )", line)]
+    with private_file("".join(f"{line}\n" for line in wanted)) as listed, file.open("rb") as dump:
+        shutil.chown(listed, "postgres")
+        run(*AS_ADMIN, "pg_restore", "--exit-on-error", "--no-owner", "--no-acl", f"--role={role}", f"--use-list={listed}", "-d", name, stdin=dump)
 
 
 def _sql(*statements: str, database: str = "postgres") -> list[str]:
     """Run statements as postgres and return the lines of their results."""
-    return run(*PSQL, "-d", database, text="".join(f"{statement};\n" for statement in statements)).splitlines()
+    text = "".join(f"{statement};\n" for statement in statements)
+    # Whoever may make a function in a schema could give it the name of one of the server's own.
+    return run(*PSQL, "-d", database, text=text, PGOPTIONS="-c search_path=pg_catalog").splitlines()
 
 
 def _hba() -> Path:
     return Path(_sql("SHOW hba_file")[0])
 
 
-def _create(name: str, owner: str) -> None:
+def _create(name: str, owner: str, more: str = "") -> None:
     """Make a database in UTF-8; a cluster that was made without a locale is in SQL_ASCII."""
     encoding = _sql("SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = 'template1'")
     locale = "" if encoding == ["UTF8"] else " LC_COLLATE 'C.UTF-8' LC_CTYPE 'C.UTF-8'"
-    _sql(f'CREATE DATABASE "{name}" OWNER "{owner}" TEMPLATE template0 ENCODING \'UTF8\'{locale}')
+    _sql(f'CREATE DATABASE "{name}" OWNER "{owner}" TEMPLATE template0 ENCODING \'UTF8\'{locale}{more}')
 
 
 def _end_connections(name: str) -> None:

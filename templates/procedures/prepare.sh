@@ -1,8 +1,9 @@
 # shellcheck shell=sh
 # Make a release ready while the old one serves: fetch, export, environment, import, pending migrations and, where none wait, a smoke test.
 # Parameters: root, id (TIME part of the release's name), kind (git, tar, folder; known: nothing was sent, as a release of this commit may be there), source, ref, commit and label (known for what was sent),
-# subdir, rendered (a digest of the files below), shared (a path a line), public (those of them that the proxy serves), server (none: the application does not run here), python, installer,
-# packages, driver (of the database: its module, and what brings it), refresh, wsgi_app, migrate (auto, a command, or nothing), dotenv,
+# subdir, rendered (a digest of the files below), shared (a path a line), public (those of them that the proxy serves), static (the folders of the repository that it serves),
+# private (files that hosts.toml names: no part of a release), named (KEY, a tab, and the path in the repository that it names, a line each), server (none: the application does not
+# run here), python, installer, packages, driver (of the database: its module, and what brings it), refresh, wsgi_app, migrate (auto, a command, or nothing), dotenv,
 # only (environment: nothing but that, on a new server, beside other steps; or nothing).
 # The release's rendered files are beside the parameters, in deploy.tar; a source that was sent is source.tar, or the folder itself.
 # Tells: result (current, prepared, absent), release, old, commit, pending, heads.
@@ -10,20 +11,21 @@ set -u
 here_files=$(dirname "$1")
 # shellcheck source=/dev/null
 . "$1"
-: "${here:?}" "${root:?}" "${id:?}" "${kind:?}" "${source?}" "${ref?}" "${commit?}" "${label?}" "${subdir?}" "${rendered:?}" "${shared?}" "${public?}" "${server:?}" "${python?}" "${installer:?}" "${packages?}" "${driver?}" "${refresh:?}" "${wsgi_app:?}" "${migrate?}" "${only?}"
+: "${here:?}" "${root:?}" "${id:?}" "${kind:?}" "${source?}" "${ref?}" "${commit?}" "${label?}" "${subdir?}" "${rendered:?}" "${shared?}" "${public?}" "${static?}" "${private?}" "${named?}" "${server:?}" "${python?}" "${installer:?}" "${packages?}" "${driver?}" "${refresh:?}" "${wsgi_app:?}" "${migrate?}" "${only?}"
 # shellcheck source=lib.sh
 . "$root/procedures/lib.sh"
-export DECANT_SMOKE=1 GIT_TERMINAL_PROMPT=0 HOME="${HOME:-/root}" GIT_CONFIG_NOSYSTEM=1
+export DECANT_SMOKE=1 GIT_TERMINAL_PROMPT=0 HOME="${HOME:-/root}" GIT_CONFIG_NOSYSTEM=1 GIT_ATTR_NOSYSTEM=1
 export GIT_SSH_COMMAND="ssh -o BatchMode=yes -o ConnectTimeout=15 -o ServerAliveInterval=15"
 part=''
-trap '[ -z "$part" ] || rm -rf "$part"' EXIT
+trap '[ -z "$part" ] || { rm -rf "$part"; list_releases; }' EXIT
 
-# Without the descriptors of the report and the lock, which a child that stays behind would keep open.
-repository() { git --git-dir="$root/repo.git" -c tar.umask=0022 -c http.lowSpeedLimit=1 -c http.lowSpeedTime=60 -c gc.auto=0 -c maintenance.auto=false "$@" 3>&- 8>&-; }
+# Without the descriptors of the report and the lock, which a child that stays behind would keep open. The mirror is root's, and so is its configuration; what a repository
+# says of attributes names no program, as filters are configured nowhere here.
+repository() { git --git-dir="$root/repo.git" -c core.hooksPath=/dev/null -c core.fsmonitor=false -c core.attributesFile=/dev/null -c filter.lfs.smudge= -c filter.lfs.process= -c filter.lfs.required=false -c tar.umask=0077 -c http.lowSpeedLimit=1 -c http.lowSpeedTime=60 -c gc.auto=0 -c maintenance.auto=false "$@" 3>&- 8>&-; }
 
 fetch() { # fetch: bring the mirror up to date; the remote's HEAD is kept as a ref of our own
     command -v git >/dev/null || fail "app.source is a git URL and there is no git on the server; run: fab deploy (or system.packages)"
-    [ -d "$root/repo.git" ] || git init -q --bare "$root/repo.git" || fail "git could not make $root/repo.git"
+    [ -d "$root/repo.git" ] || git init -q --bare --template= "$root/repo.git" || fail "git could not make $root/repo.git"
     chmod 0700 "$root/repo.git"
     set -- --end-of-options "$source" '+refs/heads/*:refs/heads/*' '+refs/tags/*:refs/tags/*'
     # A repository without commits, or whose HEAD names a branch that is not there, has no HEAD to fetch.
@@ -48,10 +50,10 @@ resolve() { # resolve: the commit that ref names: a branch, a tag, tag:PATTERN (
     label=$(repository log -1 --format='%h %s' "$commit")
 }
 
-environment() { # environment recipe|environment TREE COMMIT: the name of the tree's environment; `environment` makes it where it is missing
+environment() { # environment name|build TREE COMMIT: the name of the tree's environment; `build` makes it where it is missing
     # Imported, so that Python keeps it compiled.
-    python3 -I -S -c 'import sys; sys.path.insert(0, sys.argv.pop(1)); __import__(sys.argv.pop(1)).main()' \
-        "$procedures" "$1" "$2/$subdir" "$root/venvs" "$installer" "$packages" "$refresh" "$3" "$server" "$python" "$driver"
+    python3 -I -S -c 'import sys; sys.path.insert(0, sys.argv.pop(1)); import environment; environment.main()' \
+        "$procedures" "$1" "$2" "$subdir" "$root/venvs" "$installer" "$packages" "$refresh" "$3" "$server" "$python" "$driver"
 }
 
 already_current() { # the serving release has the same code, files and environment
@@ -76,9 +78,16 @@ export_tree() { # export_tree FOLDER
     case $kind in
     git) repository archive --format=tar "$commit" | tar -xf - -C "$1" ;;
     tar) tar -xf "$here_files/source.tar" -C "$1" --no-same-owner ;;
-    folder) cp -a "$source/." "$1/" ;;
+    folder) cp -a "$source/." "$1/" && chmod 0700 "$1" ;;
     esac || fail "the tree of $label could not be exported (free disk: $(df -Ph "$root" | awk 'NR == 2 { print $4 }'))"
-    [ "$kind" = git ] || { chown -R -h root:root "$1" && chmod -R u=rwX,go=rX "$1"; }
+}
+
+roots_own() { # roots_own FOLDER: every folder from shared/ down to it is root's and no link, so that what is done in it happens there
+    folder=$1
+    while [ "$folder" != "$root" ]; do
+        [ ! -L "$folder" ] && [ "$(stat -c %u "$folder" 2>/dev/null || echo 0)" = 0 ] || return 1
+        folder=${folder%/*}
+    done
 }
 
 link_shared() ( # link_shared TREE: shared folders and files are links into shared/; what the repository brings is their first content
@@ -86,18 +95,17 @@ link_shared() ( # link_shared TREE: shared folders and files are links into shar
     printf '%s\n' "$shared" | while IFS= read -r entry; do
         [ -n "$entry" ] || continue
         inside=$1/${subdir:+$subdir/}$entry target=$root/shared/$entry
-        if [ ! -e "$target" ]; then
+        roots_own "${target%/*}" || fail "app.shared: ${target%/*} is the application's own, as it was shared by itself once, so nothing is made in it: move it away, or share it again"
+        if [ ! -e "$target" ] && [ ! -L "$target" ]; then
             mkdir -p "$(dirname "$target")"
-            rm -rf "$target.new"
-            if [ -e "$inside" ]; then cp -a "$inside" "$target.new"; else mkdir "$target.new"; fi
-            chown -R "$user:$user" "$target.new"
-            [ ! -d "$target.new" ] || chmod 0750 "$target.new"
-            mv -T "$target.new" "$target"
+            rm -rf "$root/shared/.new"
+            if [ -e "$inside" ]; then cp -a "$inside" "$root/shared/.new"; else mkdir "$root/shared/.new"; fi
+            chown -R -h "$user:$user" "$root/shared/.new"
+            [ ! -d "$root/shared/.new" ] || chmod 0750 "$root/shared/.new"
+            mv -T "$root/shared/.new" "$target"
         fi
-        if printf '%s\n' "$public" | grep -qxF -e "$entry"; then
-            chgrp -R www-data "$target"
-            chmod g+rXs "$target"
-        fi
+        [ ! -L "$target" ] || fail "app.shared: $target on the server is a symbolic link, and is not followed; put the folder itself there"
+        if printf '%s\n' "$public" | grep -qxF -e "$entry"; then python3 -I -S "$procedures/tree.py" publish "$target" "$user"; fi
         rm -rf "$inside"
         mkdir -p "$(dirname "$inside")"
         ln -s "$target" "$inside"
@@ -106,23 +114,20 @@ link_shared() ( # link_shared TREE: shared folders and files are links into shar
 
 assemble() ( # assemble: the release in its unfinished folder, all of it or an error
     set -e
-    mkdir "$part"
+    mkdir -m 0700 "$part"
     export_tree "$part"
     [ -d "$part/$subdir" ] || fail "app.subdir: there is no folder $subdir in $label"
-    mkdir -m 0755 "$part/.deploy" || fail "the repository has a file or folder .deploy, which is this tool's own name"
+    mkdir -m 0750 "$part/.deploy" || fail "the repository has a file or folder .deploy, which is this tool's own name"
     tar -xf "$here_files/deploy.tar" -C "$part/.deploy" --no-same-owner
-    chown root:root "$part/.deploy"/*
-    [ "$server" = none ] || chown "root:$user" "$part/.deploy/env"
     printf '%s\n' "$subdir" >"$part/.deploy/folder"
     printf '%s\n' "$commit" >"$part/.deploy/commit"
     printf '%s\n' "$label" >"$part/.deploy/label"
     (umask 077 && printf '%s\n' "$identity" >"$part/.deploy/identity")
     printf 'prepared\n' >"$part/.deploy/state"
-    if [ -e "$part/.deploy/dotenv" ]; then
-        rm -f "$part/${subdir:+$subdir/}.env"
-        install -o root -g "$user" -m 0640 "$part/.deploy/dotenv" "$part/${subdir:+$subdir/}.env"
-        rm -f "$part/.deploy/dotenv"
-    fi
+    # Links and what is private first: what comes after this walks through folders only.
+    said=$(python3 -I -S "$procedures/tree.py" release "$part" "$user" "$static" "$private" "$named" 2>&1) || fail "$said"
+    [ -z "$said" ] || say "$said"
+    chown root:root "$part/.deploy/identity" && chmod 0600 "$part/.deploy/identity"
     link_shared "$part"
 )
 
@@ -131,7 +136,7 @@ look_inside() { # look_inside: import the callable with the production variables
     [ "$migrate" != auto ] || [ ! -d "$releases/$release/$subdir/migrations" ] || migrations=yes
     look "$release" $migrations
     case $code_heads in *,*) fail "there are several migration heads ($code_heads): join them with: flask db merge heads" ;; esac
-    printf '%s\n' "$code_heads" >"$releases/$release/.deploy/heads"
+    (umask 027 && printf '%s\n' "$code_heads" >"$releases/$release/.deploy/heads")
     pending=no
     if [ $migrations = yes ]; then
         [ "$code_heads" = "$database_heads" ] || pending=yes
@@ -146,16 +151,16 @@ if [ "$only" = environment ]; then
     resolve
     part=$releases/.part-environment
     rm -rf "$part"
-    mkdir "$part"
+    mkdir -m 0700 "$part"
     export_tree "$part"
-    environment environment "$part" "$commit"
+    environment build "$part" "$commit"
     exit
 fi
 # What a window left that could not be put back then (a full disk) comes first.
 [ ! -e "$transition" ] || sh "$procedures/gate.sh" "$root" || fail "a window that was cut off could not be put back: the last lines say why"
 old=$(basename "$(readlink "$root/current")")
 # Beside the fetch: which environment would the serving release get today?
-[ -z "$old" ] || [ "$server" = none ] || environment recipe "$releases/$old" "$(cat "$releases/$old/.deploy/commit")" >"$here/digest" &
+[ -z "$old" ] || [ "$server" = none ] || environment name "$releases/$old" "$(cat "$releases/$old/.deploy/commit")" >"$here/digest" &
 case $kind in git)
     fetch
     resolve ;;
@@ -183,10 +188,16 @@ if ! prepared_before; then
     [ $code -eq 0 ] || fail "$(tail -n 1 "$here/log")"
     if [ "$server" != none ]; then
         say "environment of $label"
-        digest=$(environment environment "$part" "$commit") || fail "the environment could not be made: $(tail -n 1 "$here/log")"
+        digest=$(environment build "$part" "$commit") || fail "the environment could not be made: $(tail -n 1 "$here/log")"
         ln -s "$root/venvs/$digest" "$part/.deploy/venv" || fail "the environment could not be linked"
+        # After the build, which gets a copy of the tree and none of the variables.
+        if [ -e "$part/.deploy/dotenv" ]; then
+            install -o root -g "$user" -m 0640 "$part/.deploy/dotenv" "$part/${subdir:+$subdir/}.env" || fail "the .env could not be written"
+            rm -f "$part/.deploy/dotenv"
+        fi
     fi
     { mv -T "$part" "$releases/$release" && sync -f "$releases"; } || fail "the release could not be given its name"
+    list_releases
 fi
 # From here a failure leaves no release behind: it never served.
 part=$releases/$release

@@ -9,11 +9,12 @@ shift
 
 exec 9>>"$gate"
 flock 9
+close_gate
 shut_door
 end_daemons
 "$@"
 code=$?
 sleep 1 # a reload returns before the new processes serve
-flock -u 9
+open_gate
 open_door
 exit $code

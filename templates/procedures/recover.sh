@@ -11,6 +11,8 @@ root=$1 id=$2
 exec 9>>"$gate"
 flock 9
 cut="the window was cut off (${SERVICE_RESULT:-killed})"
+# Its migration does not hold the gate's lock, and may live.
+[ ! -e "$transition" ] || end_confined || exit 1
 heal
 case $? in
 0) ;;
@@ -37,7 +39,7 @@ else
     [ "${rolled_back:-no}" = no ] || set_state "$old" rolled-back
     finish "$id" good "$cut after its commit point; the new release serves"
 fi
-flock -u 9
+open_gate
 start_service no
 open_door
 # Only then: a reload closes the idle connections of visitors.

@@ -17,7 +17,7 @@ unset CDPATH
 state=${DECANT_STATE:-/var/lib/decant}
 record=$state/apps/$app.files
 pending=$state/pending/$app
-number=0 seen='' marker='' beside=''
+number=0 seen='' marker='' beside='' hold=$here/together guarded=''
 export here app
 
 exec 3>&1 >>"$here/log" 2>&1 </dev/null
@@ -116,7 +116,8 @@ step() { # step NUMBER NOTIFY KIND ARGUMENT...
     tell start
     seen=
     : >"$here/log"
-    [ -z "$marker" ] || { mkdir -p "$here/together" && : >"$marker"; } || stop
+    [ -z "$marker" ] || { mkdir -p "$hold" && : >"$marker"; } || stop
+    [ -z "$guarded" ] || [ -e "$hold/armed" ] || arm || stop
     [ "$notify" = - ] || for action in $notify; do : >"$pending/$action" || stop; done
     (
         set -e
@@ -128,7 +129,7 @@ step() { # step NUMBER NOTIFY KIND ARGUMENT...
         stop
     fi
     [ "$kind" != procedure ] || { tell ok; return 0; }
-    [ -z "$marker" ] || : >"$here/together/changed"
+    [ -z "$marker" ] || [ ! -d "$hold" ] || : >"$hold/changed"
     tell changed
 }
 
@@ -141,11 +142,7 @@ written_by_us() { # written_by_us PATH: is the file as we left it the last time?
 }
 
 keep() { # keep PATH: before PATH is replaced, keep a copy of what others wrote there, and one for put_back
-    if [ -d "$here/together" ]; then
-        printf '%s\n' "$1" >>"$here/together/paths"
-        count=$(wc -l <"$here/together/paths")
-        [ ! -e "$1" ] && [ ! -L "$1" ] || cp -a "$1" "$here/together/$count"
-    fi
+    copy_aside "$1"
     [ -f "$1" ] && [ ! -L "$1" ] || return 0
     written_by_us "$1" && return 0
     kept=$state/kept/$(date +%Y%m%dT%H%M%S)$1
@@ -153,6 +150,13 @@ keep() { # keep PATH: before PATH is replaced, keep a copy of what others wrote 
     chmod 0700 "$state/kept"
     cp -a "$1" "$kept"
     tell say "$1 was not as this tool left it; the old one is kept in $kept"
+}
+
+copy_aside() { # copy_aside PATH: the copy for put_back alone
+    [ -d "$hold" ] || return 0
+    printf '%s\n' "$1" >>"$hold/paths"
+    count=$(wc -l <"$hold/paths")
+    [ ! -e "$1" ] && [ ! -L "$1" ] || cp -a "$1" "$hold/$count"
 }
 
 remember() { # remember PATH: note what we wrote, to tell a hand-made edit from our own text the next time
@@ -164,36 +168,88 @@ remember() { # remember PATH: note what we wrote, to tell a hand-made edit from 
 
 put_back() { # put_back: undo what the steps since `together` replaced, and run what it names for that
     count=0
-    mkdir -p "$here/together"
-    : >>"$here/together/paths"
+    mkdir -p "$hold"
+    : >>"$hold/paths"
     while IFS= read -r path; do
         count=$((count + 1))
         rm -f "$path"
-        [ ! -e "$here/together/$count" ] && [ ! -L "$here/together/$count" ] || cp -a "$here/together/$count" "$path"
+        [ ! -e "$hold/$count" ] && [ ! -L "$hold/$count" ] || cp -a "$hold/$count" "$path"
         [ ! -f "$path" ] || [ -L "$path" ] || remember "$path"
-    done <"$here/together/paths"
+    done <"$hold/paths"
     sh -c "$undo" 3>&- >/dev/null 2>&1
-    rm -rf "$here/together" "$marker"
+    disarm
+    rm -rf "$hold" "$marker"
 }
 
-together() { # together KEY VALIDATE UNDO: from here to `agree`, all changes or none; UNDO runs when they were put back
-    validate=$2 undo=$3
+together() { # together KEY VALIDATE UNDO [guarded]: from here to `agree`, all changes or none; UNDO runs when they were put back
+    validate=$2 undo=$3 guarded=${4:-} hold=$here/together
     # A file, from before the first change until VALIDATE has run: what was cut off in between is validated by the next run.
     marker=$pending/check-$1
+    [ -n "$guarded" ] || return 0
+    # Not in this program's folder: the server takes the changes back also when the program is gone.
+    hold=$state/guard/$app
+    [ "$mode" != apply ] || [ ! -e "$hold/armed" ] || sh "$hold/back.sh" "$hold" # a command that was cut off
 }
 
 agree() { # agree NUMBER: the changes since `together` hold when VALIDATE succeeds, else they are put back
     number=$1
-    if [ "$mode" = apply ] && { [ -e "$here/together/changed" ] || [ -e "$marker" ]; }; then
+    if [ "$mode" = apply ] && { [ -e "$hold/changed" ] || [ -e "$marker" ]; }; then
         : >"$here/log"
+        if [ -n "$guarded" ] && [ ! -e "$hold/armed" ]; then
+            echo "taken back: it took longer than the server waits for us"
+            sh -c "$undo" 3>&- >/dev/null 2>&1
+            rm -rf "$hold" "$marker"
+            stop
+        fi
         if ! sh -c "$validate" 3>&-; then
             put_back
             stop
         fi
-        rm -rf "$marker" "$here/together"
+        [ -z "$guarded" ] || confirmed || { put_back; stop; }
+        rm -rf "$marker" "$hold"
     fi
-    marker=
+    marker='' guarded='' hold=$here/together
     tell ok
+}
+
+# --- changes that could shut us out ---------------------------------------------------------------------------------------------------
+
+arm() { # arm: before the first change, a unit that takes all of them back in 90 s. What a firewall waits for is there before that
+    await_fetched
+    printf '%s\n' "$undo" >"$hold/undo"
+    : >>"$hold/paths"
+    cat >"$hold/back.sh" <<'END'
+hold=$1 count=0
+systemctl stop "$2.timer" 2>/dev/null
+while IFS= read -r path; do
+    count=$((count + 1))
+    rm -f "$path"
+    [ ! -e "$hold/$count" ] && [ ! -L "$hold/$count" ] || cp -a "$hold/$count" "$path"
+done <"$hold/paths"
+sh "$hold/undo"
+rm -rf "$hold"
+END
+    systemctl stop "decant.guard.$app.timer" 2>/dev/null
+    systemd-run --quiet --collect --unit="decant.guard.$app" --on-active=90 /bin/sh "$hold/back.sh" "$hold" && : >"$hold/armed"
+}
+
+disarm() { # disarm: the changes stay, or are taken back already
+    [ -z "$guarded" ] || systemctl stop "decant.guard.$app.timer" 2>/dev/null
+    return 0
+}
+
+confirmed() { # confirmed: has the client come in by a second connection, with the changes in force?
+    tell value guard "$hold"
+    waited=0
+    while [ ! -e "$hold/confirmed" ]; do
+        if [ -e "$hold/refused" ] || [ $waited -ge 400 ]; then
+            echo "taken back: with this change no second connection came in: $(cat "$hold/refused" 2>/dev/null)"
+            return 1
+        fi
+        waited=$((waited + 1))
+        sleep 0.1
+    done
+    disarm
 }
 
 # --- packages -------------------------------------------------------------------------------------------------------------------------
@@ -372,10 +428,13 @@ check_firewall() { # PORT/PROTOCOL...: ufw is on and lets these in
     done
 }
 show_firewall() { tell diff "ufw on, letting in $*"; }
-apply_firewall() {
-    for rule in "$@"; do ufw allow "$rule"; done
-    # Connections that are open when the first rule comes are unknown to it, and would be cut off: what is fetched beside has to be there.
+await_fetched() { # await_fetched: connections that are open when the firewall's first rule comes are unknown to it, and would be cut off: what is fetched beside has to be there
     while [ -n "$beside" ] && [ ! -e "$here/fetched" ] && kill -0 "$beside" 2>/dev/null; do sleep 0.05; done
+}
+apply_firewall() {
+    for file in ufw.conf user.rules user6.rules; do copy_aside "/etc/ufw/$file"; done
+    for rule in "$@"; do ufw allow "$rule"; done
+    await_fetched
     ufw --force enable
     ! { systemctl is-enabled -q ufw && systemctl is-active -q ufw; } || return 0
     # On a busy server systemd has been seen to refuse this once; the second time it says why.
@@ -394,6 +453,7 @@ check_reachable() { # 'ADDRESS PORT'...: the firewall lets these in for the appl
 }
 show_reachable() { tell diff "for the application's other hosts the firewall lets in: $(printf '%s, ' "$@")"; }
 apply_reachable() {
+    for file in user.rules user6.rules; do copy_aside "/etc/ufw/$file"; done
     ours_in_ufw | while read -r address port; do
         printf '%s\n' "$@" | grep -qxF "$address $port" || ufw delete allow proto tcp from "$address" to any port "$port"
     done

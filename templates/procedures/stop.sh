@@ -8,4 +8,6 @@ root=$1
 shut_door
 exec 9>>"$gate" # what Apache starts anew waits there
 flock 9
-stop_service
+close_gate
+trap open_gate EXIT
+stop_service && end_confined

@@ -3,13 +3,13 @@
 # of its own, so that neither a dead client nor a cut network is part of it.
 # Arguments: the application's folder, the window's id. Parameters in log/ID.params: old, new, smoked (yes: prepare asked the new release for
 # health, and nothing comes between), migrate (a shell command or nothing), migrate_in (the release whose code runs it), migrate_timeout,
-# dump_wanted, restore (a dump to put in, or nothing), hold, rolled_back, drain (yes: meanwhile the web hosts ask other app hosts), about.
+# dump_wanted, restore (a dump to put in, or nothing), administrator (yes: it is put in as the server's administrator), hold, rolled_back, drain (yes: meanwhile the web hosts ask other app hosts), about.
 # party: first or other, where several hosts share the database that is migrated: they close together, the first one migrates, and what comes next the client
 # says (word.sh), as no host can know how the others are. Once it was told to stay, such a host never goes on or back by itself.
 #
 # Until the transition record is removed (the commit point) any end of this script, also a kill or a power cut, is undone by put_back,
-# called here, in recover.sh or in gate.sh. Every child inherits the gate's lock (descriptor 9), so nobody starts the application or
-# repairs the database while one of them lives.
+# called here, in recover.sh or in gate.sh. What works as root inherits the gate's lock (descriptor 9); the migration and the clients of the
+# database are units of their own and do not, so put_back ends them before it touches anything.
 set -u
 root=$1 id=$2
 # shellcheck source=lib.sh
@@ -18,7 +18,7 @@ root=$1 id=$2
 . "$root/log/$id.params"
 : "${old?}" "${new:?}" "${smoked:?}" "${migrate?}" "${migrate_in?}" "${migrate_timeout:?}" "${dump_wanted:?}" "${restore?}" "${hold:?}" "${about:?}"
 started=$(date +%s)
-dump='' fresh=no site_changed=no was=$(state_of "$new")
+dump='' fresh=no site_changed=no size=0 was=$(state_of "$new")
 
 stage() { printf ':: %s\n' "$1"; }
 
@@ -28,7 +28,7 @@ give_up() { # give_up CAUSE: before the commit point, the old version comes back
     if [ -e "$transition" ]; then
         put_back || { stage "putting back failed; the site waits. Mend the cause and run: sh $procedures/restart.sh $root"; exit 1; }
     fi
-    flock -u 9
+    open_gate
     start_service yes
     open_door
     finish "$id" failed "$1"
@@ -56,18 +56,15 @@ answer() { printf '%s\n' "$1" >>"$root/log/$id.at"; } # answer TEXT: what the cl
 migrate() { # migrate: run the migration; or `problem` says why it failed
     stage migrate
     began=$(date +%s)
-    # Not `in_release`: timeout must be the parent of the command, and a child of ours, so that it keeps the gate's lock.
-    timeout -k 10 "$migrate_timeout" setpriv --reuid="$user" --regid="$user" --init-groups --no-new-privs -- \
-        env -i PATH="$PATH" HOME="$root" LANG=C.UTF-8 "$releases/${migrate_in:-$new}/.deploy/with-env" sh -c "$migrate"
+    in_release migrate "$migrate_timeout" "${migrate_in:-$new}" sh -c "$migrate"
     code=$?
     took=$(($(date +%s) - began))
     case $code in
     0) echo $took >"$root/log/last-migration" && return 0 ;;
-    124 | 137)
-        problem="the migration was killed (out of memory? journalctl -k says)"
-        [ $took -lt "$migrate_timeout" ] || problem="the migration did not end within db.migrate_timeout ($migrate_timeout s)" ;;
+    137 | 143 | 255) problem="the migration was killed (out of memory? journalctl -k says)" ;;
     *) problem="the migration failed (exit code $code): $(cause_in "$root/log/$id.log")" ;;
     esac
+    [ $took -lt "$migrate_timeout" ] || problem="the migration did not end within db.migrate_timeout ($migrate_timeout s)"
     return 1
 }
 
@@ -106,7 +103,6 @@ take_part() { # take_part: do what the client says, until it says how this ends
 }
 
 announce() { # announce: a window that would outlast the queue's patience puts up the maintenance page instead
-    size=$(database size) || size=0
     last=$(cat "$root/log/last-migration" 2>/dev/null || echo 1)
     # The dump of before tells how fast this server writes one; until there is one, 30 MB/s.
     { read -r before took <"$root/log/last-dump"; } 2>/dev/null || { before=30000000 took=1; }
@@ -122,6 +118,7 @@ exec 8>>"$lock"
 flock -s -w 20 8 || { finish "$id" failed "another command holds the lock"; exit 75; }
 exec 9>>"$gate"
 flock -w 20 9 || { finish "$id" failed "another window is open"; exit 75; }
+close_gate
 if [ -e "$transition" ]; then
     heal && finish "$id" failed "a window that was cut off earlier was put back first; run the command again"
     exit 1
@@ -136,10 +133,11 @@ can_serve "$new" || give_up "this server is not set up for $(cat "$releases/$new
 
 # Room for the dump, and for putting it back beside what is there.
 if [ "$dump_wanted" = yes ]; then
-    said=$(database room "$root/backups" 2>&1) || give_up "no room for the window and its dump: ${said#*: }"
+    size=$(database ready "$root/backups" 2>"$root/log/$id.ready") || give_up "no dump for this window: $(cause_in "$root/log/$id.ready" | sed 's/^[a-z]*: //')"
 fi
 free=$(df -Pk "$root" | awk 'NR == 2 { print $4 }')
 [ "$free" -gt 10000 ] || give_up "no room for the window: $((free / 1024)) MB free, 10 MB needed in $root"
+if [ -n "$restore" ] && [ "$dump_wanted" != yes ]; then size=$(database size) || size=0; fi
 [ -z "$migrate$restore" ] || announce
 # What waits in the socket is written for the old server, and what waits inside Apache ends with a reload of it.
 shut=no
@@ -187,7 +185,7 @@ else
     [ -z "$migrate" ] || migrate || give_up "$problem"
     if [ -n "$restore" ]; then
         stage "restore $restore"
-        database restore "$restore" || give_up "the dump could not be restored: $(cause_in "$root/log/$id.log")"
+        database restore "$restore" ${administrator:+administrator} || give_up "the dump could not be restored: $(cause_in "$root/log/$id.log")"
     fi
     check || give_up "$problem"
 fi
@@ -202,7 +200,7 @@ done
 sync -f "$root"
 
 stage start
-flock -u 9
+open_gate
 start_service yes
 [ "$site_changed" = no ] || reload_proxy
 [ $shut = no ] || sleep 1 # a reload returns before the new workers serve
@@ -227,15 +225,16 @@ fi
 write_durably "$root/log/$id.back" "" # recover.sh goes on from here
 [ $shut = no ] || shut_door
 flock 9
+close_gate
 stop_service
 switch_to "$old" || {
-    flock -u 9
+    open_gate
     start_service yes
     open_door
     finish "$id" failed "not well through the proxy: $said; and current could not be switched back: $new serves"
     exit 1
 }
-flock -u 9
+open_gate
 start_service yes
 [ "$site_changed" = no ] || reload_proxy
 [ $shut = no ] || sleep 1

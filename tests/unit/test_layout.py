@@ -13,7 +13,7 @@ from tests.servers.test_stacks import MATRIX
 ROOT = Path(__file__).parents[2]
 
 FLOORS = [
-    ("errors", "shell", "paths", "sections", "compat", "kinds", "output"),
+    ("errors", "shell", "paths", "headers", "sections", "compat", "kinds", "output"),
     ("rules", "settings", "inventory", "schema", "facts", "templates", "steps", "variables", "source", "trust", "bridge", "lab"),
     ("plans",),
     ("connection", "host", "fleet", "executor"),
@@ -26,7 +26,7 @@ WITHIN = {
     "settings": {"rules"},
     "lab": {"bridge"},
     "rules": {"settings"},
-    "inventory": {"settings"},
+    "inventory": {"settings", "source"},
     "variables": {"settings"},
     "source": {"settings"},
     "templates": {"settings"},
@@ -75,6 +75,22 @@ def test_only_host_and_connection_touch_a_connection() -> None:
     assert users == {"host.py", "connection.py"}
 
 
+def test_what_touches_the_application_stands_on_its_own_side() -> None:
+    """Root's procedures import nothing of `inside`, run nothing of it but by confined.sh, and name no other way to become the application."""
+    folder = ROOT / "templates/procedures"
+    inside = {path.name for path in (folder / "inside").iterdir() if path.is_file()}
+    assert inside >= {"builder.py", "client.py", "look.py", "recipe.py", "serve.py", "with-env", "application.wsgi"}
+    for path in folder.glob("*.py"):
+        imported = {alias for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom) for alias in [node.module]}
+        assert not {f"{module}.py" for module in imported} & inside, path
+        assert not re.search(r"import sqlite3|setuid\(|os\.fork", path.read_text()), path
+    # serve.sh is what supervisor starts: the service itself, which becomes the application there.
+    becomes = {path.name for path in folder.glob("*.sh") if re.search(r"setpriv|runuser|\bsu ", path.read_text())}
+    assert becomes == {"serve.sh"}
+    runs = {path.name for path in folder.iterdir() if path.is_file() and "systemd-run" in path.read_text()}
+    assert runs == {"confined.sh", "steps.sh"}, "steps.sh arms the guard of changes that could shut us out"
+
+
 def test_listing_the_tasks_imports_nothing_heavy() -> None:
     code = (
         "import sys, fabfile; print(*sorted({name.split('.')[0] for name in sys.modules} & {'pydantic', 'jinja2', 'rich', 'patchwork', 'dotenv', 'tomllib'}))"
@@ -104,7 +120,7 @@ def test_every_namespace_lists_its_tasks() -> None:
     assert {prefix + name for prefix, names in wanted.items() for name in names.split()} <= listed
 
 
-@pytest.mark.parametrize("document", ["databases", "https", "fleet"])
+@pytest.mark.parametrize("document", ["databases", "https", "fleet", "security"])
 def test_what_a_document_says_is_tested_is_a_test(document: str) -> None:
     written = set(re.findall(r"\b(test_\w+) \|", (ROOT / f"docs/{document}.md").read_text()))
     tests = {name for path in (ROOT / "tests").rglob("test_*.py") for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)}

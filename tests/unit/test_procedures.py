@@ -17,9 +17,11 @@ from types import ModuleType
 import pytest
 
 from tasks.core import shell
-from tasks.core.templates import OURS
+from tasks.core.templates import OURS, procedures
 
 PROCEDURES = OURS / "procedures"
+# In a folder there is no systemd: the command alone, as whoever runs the tests.
+UNCONFINED = 'shift 4; while [ "$1" = -p ]; do shift 2; done; exec "$@"'
 ME = pwd.getpwuid(os.getuid()).pw_name
 
 
@@ -28,15 +30,15 @@ def root(tmp_path: Path) -> Path:
     """An application's folder with its procedures and two releases."""
     root = tmp_path / "shop"
     (root / "procedures").mkdir(parents=True)
-    for path in PROCEDURES.iterdir():
-        if path.is_file():
-            (root / "procedures" / path.name).write_bytes(path.read_bytes())
+    for name, data in procedures().items():
+        (root / "procedures" / name).write_bytes(data)
+    (root / "procedures/confined.sh").write_text(UNCONFINED)
     for folder in ("run", "log", "backups", "shared", "venvs"):
         (root / folder).mkdir()
     values = {"db_kind": "sqlite", "db_name": "shop", "db_user": "shop", "db_path": f"{root}/shared/shop.db", "db_variable": "DATABASE_URL", "db_driver": ""}
     values |= {
         "name": "shop",
-        "user": ME,
+        "user": "decant-nobody",
         "run": f"{root}/run",
         "patience": "5",
         "lock": f"{root}/run/lock",
@@ -182,7 +184,7 @@ def test_the_gate_puts_aside_what_a_first_migration_left_and_takes_the_link_away
     procedure(root, "gate.sh", str(root))
     assert not (root / "current").is_symlink()
     assert not (root / "shared/shop.db").exists()
-    assert texts(root / "backups/w-failed-shop.db") == ["half"]
+    assert texts(root / "shared/shop.db-failed-w") == ["half"]
 
 
 @pytest.mark.parametrize(
@@ -308,7 +310,9 @@ def test_health_is_asked_over_a_unix_socket(tmp_path: Path, status: int, code: i
     with socketserver.ThreadingUnixStreamServer(str(tmp_path / "s"), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         done = subprocess.run(
-            [sys.executable, "-I", PROCEDURES / "health.py", tmp_path / "s", "/up", "h", "200-399", "5", "http", "http"], capture_output=True, text=True
+            [sys.executable, "-I", PROCEDURES / "health.py", tmp_path / "s", "/up", "h", "200-399", "5", "http", "http", "", "shop", ""],
+            capture_output=True,
+            text=True,
         )
         server.shutdown()
     assert (done.returncode, done.stdout.strip()) == (code, said)
@@ -332,7 +336,7 @@ class Packet(socketserver.StreamRequestHandler):
 def test_health_is_asked_in_uwsgis_own_protocol(tmp_path: Path) -> None:
     with socketserver.ThreadingUnixStreamServer(str(tmp_path / "s"), Packet) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        words = [str(tmp_path / "s"), "/%C3%BC?a=1", "shop.test", "200", "1", "https", "uwsgi"]
+        words = [str(tmp_path / "s"), "/%C3%BC?a=1", "shop.test", "200", "1", "https", "uwsgi", "", "shop", ""]
         done = subprocess.run([sys.executable, "-I", PROCEDURES / "health.py", *words], capture_output=True, text=True)
         server.shutdown()
     assert (done.returncode, done.stdout) == (0, "")
@@ -340,17 +344,24 @@ def test_health_is_asked_in_uwsgis_own_protocol(tmp_path: Path) -> None:
 
 def test_health_says_when_nobody_answers(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-I", PROCEDURES / "health.py", tmp_path / "s", "/up", "h", "200", "0.2", "http", "http"], capture_output=True, text=True
+        [sys.executable, "-I", PROCEDURES / "health.py", tmp_path / "s", "/up", "h", "200", "0.2", "http", "http", "", "shop", ""],
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 1
     assert "no answer" in done.stdout
 
 
-def digest(folder: Path, *words: str, driver: str = "") -> str:
-    """Return the environment's name, or why there is none. `words`: installer, packages, refresh, commit."""
-    script = str(PROCEDURES / "recipe.py")
-    done = subprocess.run([sys.executable, "-I", script, str(folder), f"{folder}/venvs", *words, "gunicorn", "", driver], capture_output=True, text=True)
-    return str(done.stdout.strip() or done.stderr.strip())
+def digest(folder: Path, installer: str, packages: str, refresh: str, commit: str, driver: str = "") -> str:
+    """Return the environment's name, or why there is none."""
+    words = [str(folder), installer, str(folder if not folder.parent.joinpath("uv.lock").exists() else folder.parent)]
+    done = subprocess.run([sys.executable, "-I", PROCEDURES / "inside/recipe.py", *words], capture_output=True, text=True)
+    if done.returncode:
+        return done.stderr.strip()
+    environment = module_of("environment")
+    recipe = environment.checked(done.stdout)
+    name = environment.digest(recipe, tuple(packages.split()), commit, "gunicorn", sys.executable, driver)
+    return str(environment.choose(recipe["pinned"], name, folder / "venvs", int(refresh)))
 
 
 def test_an_environment_is_named_by_everything_that_decides_it(tmp_path: Path) -> None:
@@ -413,13 +424,13 @@ def test_a_repository_without_a_usable_list_is_refused(tmp_path: Path, file: str
 )
 def test_the_callable_is_looked_up_as_servers_do(tmp_path: Path, spec: str, said: str) -> None:
     (tmp_path / "here.py").write_text("app = lambda: 0\nnumber = 3\ndef make(*a, **k): return app\n")
-    done = subprocess.run([sys.executable, PROCEDURES / "look.py", spec, "no", ""], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, PROCEDURES / "inside/look.py", spec, "no", ""], cwd=tmp_path, capture_output=True, text=True)
     assert said in (done.stdout or done.stderr.splitlines()[-1])
     assert not (tmp_path / "owned").exists()
 
 
 def module_of(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, PROCEDURES / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(name, next(PROCEDURES.rglob(f"{name}.py")))
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
@@ -487,8 +498,64 @@ def test_missing_compilers_and_headers_are_told_from_other_causes(text: str, mis
 
 
 def test_a_member_of_a_uv_workspace_is_refused_instead_of_resolved_anew(tmp_path: Path) -> None:
-    (tmp_path / ".deploy").mkdir()
     (tmp_path / "web").mkdir()
     (tmp_path / "uv.lock").touch()
     (tmp_path / "web/pyproject.toml").write_text("[project]\nname = 'web'\n")
     assert "uv.lock lies above app.subdir" in digest(tmp_path / "web", "auto", "", "7", "c")
+
+
+@pytest.mark.parametrize(
+    ("value", "elements"),
+    [
+        ("public, other", ["public", "other"]),
+        ('"$user", public', ["$user", "public"]),
+        ('"a,b", "c""d"', ["a,b", 'c"d']),
+        ("x;ALTER/**/ROLE/**/evil/**/SUPERUSER", ["x;ALTER/**/ROLE/**/evil/**/SUPERUSER"]),
+        ("x', 'y", ["x'", "'y"]),
+        ("", [""]),
+    ],
+)
+def test_a_list_setting_of_postgresql_is_taken_apart_and_each_element_quoted(value: str, elements: list[str]) -> None:
+    sys.path.insert(0, str(PROCEDURES))
+    try:
+        module = module_of("postgresql")
+    finally:
+        sys.path.remove(str(PROCEDURES))
+    assert module.listed(value) == elements
+    assert module._literal("it's \\") == "E'it''s \\\\'"
+
+
+def test_what_a_repository_writes_is_one_line_of_the_report(root: Path) -> None:
+    hostile = "a folder\nvalue\t1\tguard\t/etc/cron.d\n\x1b[2J"
+    script = 'root=$1; . "$1/procedures/lib.sh"; say "$2"; value label "$2"'
+    done = subprocess.run(
+        ["sh", "-c", f"exec 3>&1; {script}", "sh", str(root), hostile], capture_output=True, text=True, env={**os.environ, "DECANT_STEP": "7"}
+    )
+    assert [line.split("\t")[:2] for line in done.stdout.splitlines()] == [["say", "7"], ["value", "7"]]
+    assert "\x1b" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        '[["\\n\\\\! id #", "public"]]',
+        '[["citext", "a\\u0000"]]',
+        '[["x; drop", "public"]]',
+        '[["a\\"b", "public"]]',
+        '[["citext", ""]]',
+        "[[1]]",
+        "{}x",
+        '"text"',
+    ],
+)
+def test_the_extensions_that_a_dump_names_are_the_applications_word(answer: str) -> None:
+    sys.path.insert(0, str(PROCEDURES))
+    try:
+        module = module_of("postgresql")
+    finally:
+        sys.path.remove(str(PROCEDURES))
+    with pytest.raises(module.Failure):
+        module.wanted(answer)
+    assert module.wanted('[["pg_trgm", "tools"], ["uuid-ossp", "public"]]') == {"pg_trgm": "tools", "uuid-ossp": "public"}
+    with pytest.raises(module.Failure):
+        module._literal("a\0b")

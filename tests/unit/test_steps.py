@@ -13,6 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 
+from tasks.core.host import Report, _Reader
+from tasks.core.output import Output
 from tasks.core.shell import Secret
 from tasks.core.steps import Absent, Beside, Directory, File, Generated, Line, Link, Mode, Notify, Plan, Procedure, Run, Together, compile_plan
 from tasks.core.templates import procedure
@@ -211,3 +213,21 @@ def test_what_is_as_it_should_be_is_seen_at_the_beginning_and_not_after_a_change
     seen = [sorted(line.partition("seen:")[2].split()) for line in done.stdout.splitlines() if "seen:" in line]
     assert seen == [["1", "2"], []]
     assert other.read_text() == "more\n"
+
+
+@pytest.mark.parametrize(
+    ("guarded", "path", "asked"),
+    [
+        (True, "/var/lib/decant/guard/shop", True),
+        (True, "/var/lib/decant/guard/other", False),
+        (True, "/srv/shop/shared", False),
+        (False, "/var/lib/decant/guard/shop", False),
+    ],
+)
+def test_a_second_connection_is_shown_only_where_the_plan_is_guarded_and_only_to_its_own_guard(guarded: bool, path: str, asked: bool) -> None:
+    plan = (Together((File("/x", "y"),), validate=("true",), guarded=guarded),)
+    program, report, shown = compile_plan((("apply", plan),), "shop"), Report(), list[str]()
+    reader = _Reader(program, report, Output("shop"), shown.append, "/var/lib/decant/guard/shop")
+    reader.line(f"value\t1\tguard\t{path}")
+    assert shown == ([path] if asked else [])
+    assert "guard" not in report.values

@@ -16,7 +16,7 @@ from tasks.core import variables
 from tasks.core.errors import SettingsError
 from tests.unit.values import HOSTILE, settings
 
-WITH_ENV = Path(__file__).parents[2] / "templates/procedures/with-env"
+WITH_ENV = Path(__file__).parents[2] / "templates/procedures/inside/with-env"
 SHOW = "import json, os; print(json.dumps({k: v for k, v in os.environ.items() if k.startswith('X_')}))"
 
 

@@ -48,7 +48,7 @@ def test_without_a_domain_it_answers_to_any_name_and_debians_default_goes() -> N
 
 def test_redirected_names_lead_to_the_first_domain() -> None:
     text = site_text(proxy={"domains": ["shop.test", "other.test"], "redirect": ["www.shop.test"]})
-    assert "server_name www.shop.test;\n    server_tokens off;\n\n    location / {\n        return 301 http://shop.test$request_uri;" in text
+    assert "        return 421;\n    }\n\n    location / {\n        return 301 http://shop.test$request_uri;" in text
     with pytest.raises(ValidationError, match=r"needs proxy\.domains"):
         settings(proxy={"redirect": ["www.shop.test"]})
 

@@ -2,14 +2,14 @@
 
 from dataclasses import replace
 
-from tasks.core.steps import Firewall, Packages, Reachable
+from tasks.core.steps import Firewall, Packages, Reachable, Together
 from tasks.plans import system
 from tests.unit.values import FACTS, settings
 
 
 def test_every_package_comes_in_one_step() -> None:
     plan = system.packages(settings(system={"packages": ["jq"]}), FACTS)
-    assert plan == (Packages(("python3", "python3-venv", "nginx", "ca-certificates", "jq", "git", "ufw")),)
+    assert plan == (Packages(("python3", "python3-venv", "nginx", "ca-certificates", "jq", "git", "nftables", "ufw")),)
 
 
 def test_a_local_source_needs_rsync_and_no_git() -> None:
@@ -21,7 +21,9 @@ def test_a_local_source_needs_rsync_and_no_git() -> None:
 
 def test_the_firewall_lets_in_every_port_of_sshd_the_proxy_and_what_is_asked_for() -> None:
     plan = system.firewall(settings(system={"allow": ["51820/udp"]}), replace(FACTS, ssh_ports=(2222, 22)))
-    assert plan[-1] == Firewall(("2222/tcp", "22/tcp", "80/tcp", "51820/udp"))
+    together = plan[-1]
+    assert isinstance(together, Together) and together.guarded
+    assert together.steps[-1] == Firewall(("2222/tcp", "22/tcp", "80/tcp", "51820/udp"))
 
 
 def test_a_stranger_is_named_and_not_cut_off() -> None:

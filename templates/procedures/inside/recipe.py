@@ -1,27 +1,16 @@
-"""Decide by the files of a repository how its environment is made, and name it by a digest of everything that decides what is in it.
+"""Decide by the files of a repository how its environment is made. What a repository contains is read here, in the sandbox of builds, and nowhere else.
 
-Arguments: the application's folder, the folder of the environments, installer (auto, pip, uv, pipenv, poetry), packages (a line each), refresh
-(days), commit, WSGI server, Python version (nothing: the distribution's), driver (module and requirement, or nothing). Prints the
-environment's folder name. An environment holds dependencies only; where the project itself or a local path has to be installed, the commit is
-part of the digest, else a release would import another one's code. Each deploy asks this, so what only some repositories need is imported
-where they need it. Standard library only.
+Arguments: the application's folder in the repository, the installer (auto, pip, uv, pipenv, poetry), and the top of the repository. Prints one JSON document (see `Recipe`, and
+`digest`, of the files that decide what is in the environment). Standard library only.
 """
 
 import hashlib
-import os
+import json
 import re
 import sys
-import time
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-TOOLS = {"uv": "0.13.8", "pipenv": "2026.10.3", "poetry": "2.5.1"}
-SERVERS = {"gunicorn": "gunicorn>=23,<28", "uwsgi": "pyuwsgi>=2.0.28,<2.1", "mod_wsgi": ""}
-HOME = Path("/opt/decant")
-MARK = ".decant-complete"
-OWN = Path(os.environ.get("HOME", "/root"))
-PIP_SETTINGS = (Path("/etc/xdg/pip/pip.conf"), Path("/etc/pip.conf"), OWN / ".config/pip/pip.conf", OWN / ".pip/pip.conf")
-UV_SETTINGS = (Path("/etc/uv/uv.toml"), OWN / ".config/uv/uv.toml")
 ARCHIVE = re.compile(r"\.(whl|zip|tar\.\w+)$")
 
 
@@ -42,14 +31,13 @@ def fail(message: str) -> NoReturn:
     sys.exit(1)
 
 
-def recipe(folder: Path, installer: str) -> Recipe:
+def recipe(folder: Path, installer: str, top: Path) -> Recipe:
     """Decide by the files of the repository how its environment is made: a lock wins over what is not locked."""
     locked = {"uv": ("uv.lock", uv_project), "poetry": ("poetry.lock", poetry_project), "pipenv": ("Pipfile.lock", pipenv_project)}
     for tool, (lock, read_project) in locked.items():
         if (folder / lock).exists() and installer in ("auto", tool):
             return read_project(folder)
-    release = next((path for path in (folder, *folder.parents) if (path / ".deploy").is_dir()), folder)
-    above = next((path for path in folder.parents if path.is_relative_to(release) and (path / "uv.lock").exists()), None)
+    above = next((path for path in folder.parents if path.is_relative_to(top) and (path / "uv.lock").exists()), None)
     if above and installer in ("auto", "uv"):
         fail(
             'uv.lock lies above app.subdir: members of a uv workspace are not built; export a requirements.txt beside the application, and set installer = "pip"'
@@ -155,93 +143,17 @@ def included(file: Path, seen: frozenset[Path] = frozenset()) -> list[Path]:
     return found
 
 
-def interpreter(version: str) -> str:
-    """Return the Python that environments are made with: the distribution's, its other one of that version, or uv's."""
-    if version in ("", f"{sys.version_info[0]}.{sys.version_info[1]}"):
-        return sys.executable
-    for path in (Path(f"/usr/bin/python{version}"), HOME / "python" / version / "bin/python3"):
-        if os.access(path, os.X_OK):
-            return str(path)
-    fail(f"python.version: there is no Python {version} on this server yet; run: fab deploy")
-
-
-def digest(made_from: Recipe, folder: Path, packages: list[str], commit: str, server: str, python: str, driver: str) -> str:
-    """Return the digest of what decides an environment's content."""
-    version = TOOLS.get(made_from.tool.removesuffix("-lock")) or pip_version()
-    parts = [os.path.realpath(python), full_version(python), made_from.tool, version, SERVERS[server], *packages, *([driver] if driver else [])]
-    parts += [f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith(("PIP_", "UV_", "PIPENV_", "POETRY_"))]
-    parts += [read(path) for path in (*PIP_SETTINGS, *UV_SETTINGS)]
-    for file in made_from.files:
-        parts += [str(file.relative_to(folder)) if file.is_relative_to(folder) else file.name, file.read_text(encoding="utf-8")]
-    parts.append(commit if made_from.installs_project else "")
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-
-
-def full_version(python: str) -> str:
-    """Return the version of a Python, to its last number."""
-    if python == sys.executable:
-        return sys.version.split()[0]
-    import subprocess
-
-    done = subprocess.run([python, "-I", "-c", "import sys; print(sys.version.split()[0])"], stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    if done.returncode:
-        fail(f"python.version: {python} does not run: {(done.stderr.strip().splitlines() or ['it says nothing'])[-1]}")
-    return done.stdout.strip()
-
-
-def pip_version() -> str:
-    """Return the version of the pip that venv puts into an environment: on Debian that of the wheel beside Python, which is found sooner than by ensurepip."""
-    wheel = pip_wheel()
-    if wheel:
-        return wheel.name.split("-")[1]
-    import ensurepip
-
-    return ensurepip.version()
-
-
-def pip_wheel() -> Path | None:
-    """Return the wheel from which Debian's venv installs pip; None for a Python that is not Debian's."""
-    wheels = sorted(Path("/usr/share/python-wheels").glob("pip-*.whl")) if Path(sys.executable).resolve().parent == Path("/usr/bin") else []
-    return wheels[-1] if wheels else None
-
-
-def read(path: Path) -> str:
-    """Return a file's text, or nothing."""
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
-
-
-def choose(made_from: Recipe, name: str, environments: Path, refresh: int) -> str:
-    """Return the environment's folder name: unpinned requirements get a new one every `refresh` days."""
-    if made_from.pinned:
-        return name
-    fresh = [path for path in environments.glob(f"{name}-*") if (path / MARK).exists() and time.time() - (path / MARK).stat().st_mtime < refresh * 86400]
-    return max(fresh).name if fresh else f"{name}-{time.strftime('%Y%m%d')}"
-
-
-class Wanted(NamedTuple):
-    """An environment that is wanted: what it is made from, in which folder of the repository, where, and what comes into it besides."""
-
-    made_from: Recipe
-    folder: Path
-    target: Path
-    packages: tuple[str, ...]
-    server: str
-    python: str
-    driver: str
-
-
-def wanted(words: list[str]) -> Wanted:
-    """Return the environment that the arguments ask for; one word more is the name of one that is to be made anew."""
-    folder, environments, installer, packages, refresh, commit, server, version, driver, *given = words
-    home, python, added = Path(folder).resolve(), interpreter(version), [line for line in packages.splitlines() if line]
-    made_from = recipe(home, installer)
-    name = given[0] if given else choose(made_from, digest(made_from, home, added, commit, server, python, driver), Path(environments), int(refresh))
-    return Wanted(made_from, home, Path(environments) / name, tuple(added), server, python, driver)
+def document(found: Recipe, folder: Path) -> dict[str, object]:
+    """Return what is told of a recipe: its fields, and one digest of its files' names and contents."""
+    parts = [(str(file.relative_to(folder)) if file.is_relative_to(folder) else file.name, file.read_text(encoding="utf-8")) for file in found.files]
+    digest = hashlib.sha256("\0".join(part for pair in parts for part in pair).encode()).hexdigest()
+    return {**found._asdict(), "source": found.source.name, "files": digest}
 
 
 def main() -> None:
-    """Print the environment's name."""
-    print(wanted(sys.argv[1:]).target.name)
+    """Print the recipe."""
+    folder = Path(sys.argv[1]).resolve()
+    print(json.dumps(document(recipe(folder, sys.argv[2], Path(sys.argv[3]).resolve()), folder)))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
-"""What Apache's daemon processes load: wait in the gate, then become the release that serves.
+"""What Apache's daemon processes load: wait until the gate is open, then become the release that serves.
 
 A daemon process may have started while another release served: its environment's path is set anew behind the gate. Standard library only.
 """
 
-import fcntl
 import os
 import runpy
 import site
@@ -17,22 +16,18 @@ deploy = root / "current" / ".deploy"
 conf = dict(line.split("=", 1) for line in (procedures / "app.conf").read_text(encoding="utf-8").splitlines() if "=" in line)
 
 
-def wait_in_the_gate() -> int:
-    """Share the gate's lock when no window is open and none was cut off; what was cut off only root can put back."""
-    while True:
-        gate = os.open(f"/run/{root_name}/gate", os.O_RDONLY | os.O_CLOEXEC)
-        fcntl.flock(gate, fcntl.LOCK_SH)
-        if not (root / "transition").exists():
-            return gate
-        os.close(gate)
-        time.sleep(0.2)
+def must_wait() -> bool:
+    """Tell whether a window is open, or was cut off, which only root can put back. One that begins after this waits for this process to end."""
+    try:
+        holder = Path(f"/run/{conf['name'].strip(chr(39))}/closed").read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        holder = ""
+    return bool(holder and Path(f"/proc/{holder}").exists()) or (root / "transition").exists()
 
 
-root_name = conf["name"].strip("'")
-gate = wait_in_the_gate()
+while must_wait():
+    time.sleep(0.1)
 deploy = deploy.resolve()
-# Only now the gate may close again: what starts here is this release, and a window that begins meanwhile waits for this process to end.
-os.close(gate)
 
 home, environment = sys.prefix, str((deploy / "venv").resolve())
 sys.path[:] = [path for path in sys.path if not path.startswith(f"{home}/")]
