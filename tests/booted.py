@@ -164,13 +164,18 @@ class Server:
         if sudo:
             self.ssh(f"echo '{name} {sudo}' > /etc/sudoers.d/{name}")
 
+    def secret(self, name: str, text: str) -> None:
+        """Write a file of the project that only we can read."""
+        (self.folder / name).write_text(text)
+        (self.folder / name).chmod(0o600)
+
     def login(self, kind: str) -> str:
         """Deploy from now on as root, or by an account with passwordless sudo or with sudo's password; return the host's table for hosts.toml."""
         if kind == "root":
             return ""
         self.target = "by-account"
         self.account("deployer", "ALL=(ALL) ALL" if kind == "password" else "ALL=(ALL) NOPASSWD: ALL", "secret" if kind == "password" else "")
-        (self.folder / ".env.deploy").write_text("SUDO_PASSWORD=secret\n")
+        self.secret(".env.deploy", "SUDO_PASSWORD=secret\n")
         return self.entry(self.target, user="deployer")
 
     @property

@@ -56,6 +56,16 @@ ADD = 'op.add_column("entry", sa.Column("mood", sa.String(20), nullable=False, s
 DAMAGE = "with op.get_context().autocommit_block():\n    op.execute(\"UPDATE entry SET text = 'damaged'\")"
 # A statement that goes on when its client is dead.
 SLEEP = 'op.execute("SELECT SLEEP(600)" if op.get_bind().dialect.name == "mysql" else "SELECT pg_sleep(600)")'
+# Whatever it is told, it goes on to write.
+WRITES_ON = """import itertools, signal
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+with op.get_context().autocommit_block():
+    for number in itertools.count():
+        op.execute("INSERT INTO entry (text, written, author) VALUES ('written on', '2026-01-01 00:00:00', '')")
+        number % 20 or print("row batch", number // 20, flush=True)
+        time.sleep(0.01)
+"""
 HEALTH = 'return {"entries": db.session.scalar(select(func.count(Entry.id)))}'
 MIGRATED = 'import sqlalchemy; abort(500) if "mood" in {column["name"] for column in sqlalchemy.inspect(db.engine).get_columns("entry")} else None'
 
@@ -138,6 +148,7 @@ BRANCHES: dict[str, Callable[[Path], object]] = {
     "fails-to-migrate": lambda folder: _migration(folder, f'{DAMAGE}\nraise RuntimeError("half of the rows are done")'),
     "hangs-in-the-server": lambda folder: _migration(folder, f"{DAMAGE}\n{SLEEP}"),
     "hangs-in-migration": lambda folder: _migration(folder, f"{DAMAGE}\ntime.sleep(600)"),
+    "writes-on": lambda folder: _migration(folder, WRITES_ON),
     "sick": lambda folder: _health(folder, "abort(500)"),
     "sick-after-migration": _sick_after_migration,
     "sick-in-public": _sick_in_public,

@@ -12,18 +12,18 @@ KINDS = ("mariadb", "postgresql")
 # What databases have that a guestbook has not, and what a restore by its own account, or of rows alone, would trip over.
 AWKWARD = {
     "mariadb": """
-create trigger entry_guard before insert on entry for each row
+create definer = guestbook@localhost trigger entry_guard before insert on entry for each row
 begin
     -- a word at the start of a line that is one of the client's, too
     Use_it: begin end;
     set new.author = new.author;
 end //
-create procedure counted()
+create definer = guestbook@localhost procedure counted()
 begin
     select count(*) from entry
     USE INDEX (primary);
 end //
-create view texts as select text from entry //
+create definer = guestbook@localhost view texts as select text from entry //
 create table picture (id int primary key, data longblob) //
 insert into picture values (1, repeat(x'00ff', 5000000)) //
 create table versioned (id int primary key) with system versioning //
@@ -41,9 +41,10 @@ alter database guestbook set work_mem = '8MB';
 alter database guestbook set search_path = public, other;
 alter role "read-only" in database guestbook set statement_timeout = '5s';
 \\connect guestbook
-create schema tools;
+create schema tools authorization guestbook;
 create extension pg_trgm schema tools;
-create schema other authorization guestbook;
+set role guestbook;
+create schema other;
 create table other.theirs (id serial primary key, data bytea);
 insert into other.theirs (data) values (decode(repeat('00ff', 5000), 'hex'));
 select nextval('other.theirs_id_seq');

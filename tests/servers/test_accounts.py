@@ -19,7 +19,7 @@ def test_an_account_with_sudo_deploys_and_no_secret_is_seen(booth: Booth, suite:
     server = booth.boot(suite)
     password = "pass word'$(id)\""
     server.account("deployer", sudo, password)
-    (server.folder / ".env.deploy").write_text("SUDO_PASSWORD='pass word\\'$(id)\"'\n")
+    server.secret(".env.deploy", "SUDO_PASSWORD='pass word\\'$(id)\"'\n")
     (server.folder / "env").write_text("TOKEN=token-4711\n")
     server.configure('env_file = "env"', more=server.entry("admin", user="deployer"))
     with Watch(server) as watch:

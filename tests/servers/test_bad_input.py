@@ -86,9 +86,9 @@ def test_an_account_without_sudo_rights_is_refused(deployed: Server) -> None:
     deployed.account("guest", password="secret")
     deployed.configure(more=deployed.entry("guest", user="guest"))
     assert "put SUDO_PASSWORD=" in refused(deployed, "deploy", host="guest")
-    (deployed.folder / ".env.deploy").write_text("SUDO_PASSWORD=secret\n")
+    deployed.secret(".env.deploy", "SUDO_PASSWORD=secret\n")
     assert "guest may not use sudo" in refused(deployed, "deploy", host="guest")
-    (deployed.folder / ".env.deploy").write_text("SUDO_PASSWORD=wrong\n")
+    deployed.secret(".env.deploy", "SUDO_PASSWORD=wrong\n")
     assert "sudo does not take the password of guest" in refused(deployed, "deploy", host="guest")
     (deployed.folder / ".env.deploy").unlink()
 

@@ -26,7 +26,11 @@ def name(row: tuple[tuple[str, str, str], str, str, str]) -> str:
     return "-".join([*stack, *rest])
 
 
-@pytest.mark.parametrize("row", MATRIX, ids=name)
+# Each stack once; the second time, on another suite and with another installer, is for `make full`.
+ROWS = [pytest.param(row, id=name(row), marks=() if number < len(STACKS) else pytest.mark.full) for number, row in enumerate(MATRIX)]
+
+
+@pytest.mark.parametrize("row", ROWS)
 @pytest.mark.usefixtures("installers")
 def test_a_stack_serves_updates_and_comes_back(booth: Booth, row: tuple[tuple[str, str, str], str, str, str]) -> None:
     (kind, manager, proxy), suite, installer, login = row
