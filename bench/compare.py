@@ -313,12 +313,11 @@ def main() -> None:
         subprocess.run([str(given.bin / "python"), str(BENCH / "plot.py"), str(BENCH / "results.png")], input=as_json(times), text=True, check=True)
 
 
-def cases(tools: Tools, folder: Path, runs: int, times: Times) -> tuple[dict[str, tuple[int, int]], dict[str, tuple[float, int]], dict[str, float]]:
-    """Run every case; return the round trips of each tool, what visitors waited, and where the time goes."""
-    guestbook.make(folder / "repository")
+def make_base(repository: Path) -> str:
+    """Keep a server that has git, python3 and the guestbook's repository, and return the layer's name."""
     base = f"{RUN}-base"
     server = boot("base", "")
-    bundle = subprocess.run(["git", "-C", str(folder / "repository"), "bundle", "create", "-q", "-", "main"], check=True, capture_output=True).stdout
+    bundle = subprocess.run(["git", "-C", str(repository), "bundle", "create", "-q", "-", "main"], check=True, capture_output=True).stdout
     # git is there, as the repository is, and python3, which Ansible needs; what the job itself needs is not.
     server.ssh("apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends git python3")
     server.ssh(
@@ -326,7 +325,12 @@ def cases(tools: Tools, folder: Path, runs: int, times: Times) -> tuple[dict[str
         bundle,
     )
     lab.snapshot(server.name, base)
+    return base
 
+
+def cases(tools: Tools, folder: Path, runs: int, times: Times) -> tuple[dict[str, tuple[int, int]], dict[str, tuple[float, int]], dict[str, float]]:
+    """Run every case; return the round trips of each tool, what visitors waited, and where the time goes."""
+    base = make_base(guestbook.make(folder / "repository"))
     servers = first_deploys(tools, base, max(1, runs // 3), times)
     trips = {tool: round_trips(tools, tool, servers[tool]) for tool in TOOLS}
     for far in (False, True):
