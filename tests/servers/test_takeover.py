@@ -13,14 +13,17 @@ from tests.load import Load
 
 pytestmark = pytest.mark.matrix
 
+BEFORE = "43a7dd4"
+
 
 @pytest.fixture(scope="module")
 def older(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The version before, from this repository's history."""
     folder = tmp_path_factory.mktemp("older")
-    commit = "43a7dd4"
-    tar = subprocess.run(["git", "-C", str(ROOT), "archive", commit], capture_output=True, check=True).stdout
-    subprocess.run(["tar", "-xf", "-", "-C", str(folder)], input=tar, check=True)
+    archive = subprocess.run(["git", "-C", str(ROOT), "archive", BEFORE], capture_output=True)
+    if archive.returncode:
+        pytest.skip(f"this clone has no history: git fetch --unshallow brings {BEFORE}")
+    subprocess.run(["tar", "-xf", "-", "-C", str(folder)], input=archive.stdout, check=True)
     return folder
 
 
