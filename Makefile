@@ -2,12 +2,14 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 RUNS ?= 5
+SHARD ?= 1/1
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 BIN := .venv/bin
+SERVERS = $(SUDO) $(BIN)/pytest -q -n 2 --durations 20 --dist loadgroup -p no:cacheprovider
 LAB_PACKAGES := mmdebstrap systemd-container iproute2 iptables openssh-client debian-archive-keyring
 PACKAGES := git rsync curl python3-venv $(LAB_PACKAGES)
 
-.PHONY: help setup setup-dev tools demo test test-all full lint types unit servers format schema lock bench bench-startup clean
+.PHONY: help setup setup-dev tools demo test full lint types unit servers format schema lock bench bench-startup clean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -40,14 +42,11 @@ demo: tools  ## boot a lab server, deploy the guestbook to it, update it
 test: tools  ## lint, types, unit tests, and the main stack on real servers
 	@$(MAKE) --no-print-directory setup-dev lint types
 	$(BIN)/pytest -q tests/unit
-	$(SUDO) $(BIN)/pytest -q -n 2 --durations 20 --dist worksteal -p no:cacheprovider -m "not matrix and not full" tests/servers tests/faults
+	$(SERVERS) -m "not full" tests/servers tests/faults
 
-test-all: test  ## everything that is tested: nine stacks, five installers, moves between stacks
-	$(SUDO) $(BIN)/pytest -q -n 2 --durations 20 --dist worksteal -p no:cacheprovider -m "matrix and not full" tests/servers tests/faults
-
-full: tools  ## what neither of them has time for (15 minutes): further rows of the matrix; before a release
+full: tools  ## everything else that is tested, before a release; SHARD=k/n runs a part of it
 	@$(MAKE) --no-print-directory setup-dev
-	$(SUDO) $(BIN)/pytest -q -n 2 --durations 20 --dist worksteal -p no:cacheprovider -m full tests/servers tests/faults
+	$(SERVERS) -m full --shard $(SHARD) tests/servers tests/faults
 
 lint: setup-dev  ## ruff and shellcheck
 	$(BIN)/ruff check

@@ -59,7 +59,7 @@ def make_awkward(server: Server) -> None:
     server.ssh(f"cat <<'END' | {LOAD[server.database]}\n{AWKWARD[server.database].replace(chr(92) * 2, chr(92))}END")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["mariadb", pytest.param("postgresql", marks=pytest.mark.full)])
 def test_a_migration_that_fails_hangs_or_makes_the_release_sick_leaves_every_row_as_it_was(booth: Booth, kind: str) -> None:
     server = booth.deployed(database=kind)
     make_awkward(server)
@@ -89,7 +89,7 @@ def test_a_migration_that_fails_hangs_or_makes_the_release_sick_leaves_every_row
     assert "mood" in server.columns()
 
 
-@pytest.mark.matrix
+@pytest.mark.full
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_killed_window_and_a_power_cut_end_with_the_old_code_and_the_old_rows(booth: Booth, kind: str) -> None:
     server = booth.deployed("trixie", database=kind)

@@ -6,10 +6,12 @@ from tests.booted import Booth
 from tests.faults.test_cuts import old_pair
 from tests.load import Load
 
+pytestmark = pytest.mark.full
+
 STACKS = [
-    pytest.param("", "nginx", "sqlite", marks=pytest.mark.matrix),
-    pytest.param('server = "uwsgi"\nmanager = "supervisor"', "nginx", "mariadb", marks=pytest.mark.full),
-    pytest.param('server = "mod_wsgi"', "apache", "postgresql", marks=pytest.mark.matrix),
+    ("", "nginx", "sqlite"),
+    ('server = "uwsgi"\nmanager = "supervisor"', "nginx", "mariadb"),
+    ('server = "mod_wsgi"', "apache", "postgresql"),
 ]
 
 

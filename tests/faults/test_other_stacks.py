@@ -6,7 +6,7 @@ from tests.booted import Booth, kill
 from tests.faults.test_cuts import old_pair
 from tests.load import Load
 
-pytestmark = pytest.mark.matrix
+pytestmark = pytest.mark.full
 
 STACKS = {
     "uwsgi-supervisor-nginx": ('server = "uwsgi"\nmanager = "supervisor"', "nginx", "mariadb"),

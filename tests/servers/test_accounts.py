@@ -13,8 +13,10 @@ import pytest
 from tests.booted import FAB, Booth, Server
 from tests.watch import Watch
 
+SUDOERS = [("trixie", "ALL=(ALL) ALL"), pytest.param("bookworm", "ALL=(ALL) NOPASSWD: ALL", marks=pytest.mark.full)]
 
-@pytest.mark.parametrize(("suite", "sudo"), [("trixie", "ALL=(ALL) ALL"), ("bookworm", "ALL=(ALL) NOPASSWD: ALL")])
+
+@pytest.mark.parametrize(("suite", "sudo"), SUDOERS)
 def test_an_account_with_sudo_deploys_and_no_secret_is_seen(booth: Booth, suite: str, sudo: str) -> None:
     server = booth.boot(suite)
     password = "pass word'$(id)\""

@@ -6,7 +6,6 @@ import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,12 +13,13 @@ from tasks.core.headers import CLAIMS
 from tests.booted import NO_SERVER, Booth, why_not
 from tests.hostile import Hostile
 
+pytestmark = pytest.mark.full
+
 STACKS = {
     "gunicorn-systemd-nginx": ("", ""),
     "uwsgi-supervisor-nginx": ('server = "uwsgi"\nmanager = "supervisor"', ""),
     "mod_wsgi-apache": ('server = "mod_wsgi"', 'kind = "apache"'),
 }
-MARKS: dict[str, Any] = {"gunicorn": pytest.mark.matrix, "mod_wsgi": pytest.mark.matrix, "uwsgi": pytest.mark.full}
 STATIC = 'shared = ["instance", "uploads"]\nstatic = { "/files" = "uploads", "/static" = "static" }'
 
 PATHS = [
@@ -168,10 +168,7 @@ OTHERS = {
 }
 
 
-@pytest.fixture(
-    scope="module",
-    params=[pytest.param(name, marks=MARKS[name.partition("-")[0]]) for name in STACKS],
-)
+@pytest.fixture(scope="module", params=STACKS)
 def attacked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterator[tuple[str, Hostile]]:
     """The hostile application on a stack, beside the guestbook."""
     if why_not():
@@ -311,7 +308,6 @@ TRIES = """
 """
 
 
-@pytest.mark.full
 @pytest.mark.parametrize("suite", ["bookworm", "trixie"])
 def test_applications_with_large_libraries_run_in_the_sandbox(booth: Booth, suite: str) -> None:
     evil = Hostile(booth.boot(suite))

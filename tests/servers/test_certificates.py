@@ -33,7 +33,7 @@ def lead(server: Server, authority: Authority, *names: str) -> None:
         server.ssh(f"echo {server.address} {name} >>/etc/hosts")
 
 
-@pytest.mark.parametrize(("proxy", "suite"), PROXIES[:2])
+@pytest.mark.parametrize(("proxy", "suite"), [PROXIES[0], pytest.param(*PROXIES[1], marks=pytest.mark.full)])
 def test_a_certificate_is_obtained_verified_and_renewed_without_a_lost_request(booth: Booth, authority: Authority, proxy: str, suite: str) -> None:
     server, name, root = booth.boot(suite), f"{proxy}.test", authority.root()
     www = f"www.{name}"
@@ -120,7 +120,7 @@ def redirected(server: Server, host: str, path: str) -> tuple[int, str]:
         return answer.status, answer.getheader("Location", "")
 
 
-@pytest.mark.matrix
+@pytest.mark.full
 @pytest.mark.parametrize(("proxy", "suite"), PROXIES[2:])
 def test_a_domain_more_or_less_gets_another_certificate_and_a_refused_one_changes_nothing(booth: Booth, authority: Authority, proxy: str, suite: str) -> None:
     server, root = booth.deployed(suite), authority.root()
@@ -166,7 +166,7 @@ def test_a_domain_more_or_less_gets_another_certificate_and_a_refused_one_change
     assert server.ssh("ls /etc/letsencrypt/live /etc/letsencrypt/renewal /var/lib/decant/certificates /etc/decant/acme-ca.d | grep guestbook || true") == ""
 
 
-@pytest.mark.matrix
+@pytest.mark.full
 @pytest.mark.parametrize(("proxy", "kind"), [("nginx", "gunicorn"), ("apache", "mod_wsgi"), ("nginx", "uwsgi")])
 def test_certificates_of_our_own_making_and_files_are_served_and_exchanged(booth: Booth, proxy: str, kind: str) -> None:
     server = booth.deployed()

@@ -8,7 +8,7 @@ import pytest
 
 from tests.booted import FAB, Booth
 
-pytestmark = pytest.mark.matrix
+pytestmark = pytest.mark.full
 
 
 def test_without_a_terminal_it_needs_yes_and_changes_nothing(booth: Booth) -> None:

@@ -9,7 +9,7 @@ import pytest
 from tests.booted import Booth, Server
 from tests.load import Load
 
-pytestmark = pytest.mark.matrix
+pytestmark = pytest.mark.full
 
 OLD = (200, "v1")
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.booted import NO_SERVER, ROOT, Booth, Server, kill, why_not
 
-pytestmark = pytest.mark.matrix
+pytestmark = pytest.mark.full
 
 HARDENED = "[system]\nharden = true"
 

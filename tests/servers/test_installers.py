@@ -10,7 +10,7 @@ from tests import guestbook
 from tests.booted import Booth
 from tests.guestbook import git
 
-pytestmark = pytest.mark.matrix
+pytestmark = pytest.mark.full
 
 
 def test_a_project_in_src_serves_each_versions_own_code(booth: Booth) -> None:

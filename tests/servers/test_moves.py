@@ -9,7 +9,7 @@ from tasks.core.steps import Together, mark
 from tests.booted import Booth, Server
 from tests.load import Load
 
-pytestmark = pytest.mark.matrix
+pytestmark = pytest.mark.full
 
 APACHE = '[proxy]\nkind = "apache"'
 

@@ -29,7 +29,7 @@ def publish(server: Server) -> None:
     server.ssh("git -C /opt/guestbook.git fetch -q /tmp/bundle 'refs/*:refs/*'")
 
 
-@pytest.mark.parametrize(("package", "beside"), [("", True), pytest.param("mysqlclient==2.2.7", False, marks=pytest.mark.matrix)])
+@pytest.mark.parametrize(("package", "beside"), [("", True), pytest.param("mysqlclient==2.2.7", False, marks=pytest.mark.full)])
 def test_a_first_deploy_makes_the_environment_beside_apt_unless_something_must_be_built(booth: Booth, package: str, beside: bool) -> None:
     server = booth.boot()
     server.ssh("apt-get -q update && apt-get -q -y install --no-install-recommends git")

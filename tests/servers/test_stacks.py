@@ -1,4 +1,4 @@
-"""Every way to serve the guestbook: nine stacks, five installers, two suites, three ways to become root. This is the matrix of `make test-all`."""
+"""Every way to serve the guestbook: nine stacks, five installers, two suites, three ways to become root. They are part of `make full`."""
 
 import itertools
 import json
@@ -8,7 +8,7 @@ import pytest
 from tests.booted import Booth, document
 from tests.load import Load
 
-pytestmark = pytest.mark.matrix
+pytestmark = pytest.mark.full
 
 STACKS = [
     *itertools.product(("gunicorn", "uwsgi"), ("systemd", "supervisor"), ("nginx", "apache")),
@@ -26,11 +26,7 @@ def name(row: tuple[tuple[str, str, str], str, str, str]) -> str:
     return "-".join([*stack, *rest])
 
 
-# Each stack once; the second time, on another suite and with another installer, is for `make full`.
-ROWS = [pytest.param(row, id=name(row), marks=() if number < len(STACKS) else pytest.mark.full) for number, row in enumerate(MATRIX)]
-
-
-@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize("row", MATRIX, ids=name)
 @pytest.mark.usefixtures("installers")
 def test_a_stack_serves_updates_and_comes_back(booth: Booth, row: tuple[tuple[str, str, str], str, str, str]) -> None:
     (kind, manager, proxy), suite, installer, login = row

@@ -11,7 +11,7 @@ import pytest
 from tests.booted import ROOT, Booth
 from tests.load import Load
 
-pytestmark = pytest.mark.matrix
+pytestmark = pytest.mark.full
 
 BEFORE = "43a7dd4"
 

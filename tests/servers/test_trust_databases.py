@@ -10,7 +10,7 @@ import pytest
 from tests.booted import NO_SERVER, Booth, why_not
 from tests.hostile import Hostile
 
-pytestmark = pytest.mark.matrix
+pytestmark = pytest.mark.full
 
 LEFT = {
     "postgresql": "select datname from pg_database where datname like '%decant%' union all select rolname from pg_roles where rolname like '%decant%'",

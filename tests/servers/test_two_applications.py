@@ -5,7 +5,7 @@ import pytest
 from tests.booted import Booth, Server
 from tests.load import Load
 
-pytestmark = pytest.mark.matrix
+pytestmark = pytest.mark.full
 
 SHOP = ('name = "shop"', "", '[proxy]\ndomains = ["shop.test"]')
 ADMIN = ('name = "shop-admin"', 'server = "uwsgi"\nmanager = "supervisor"', '[proxy]\ndomains = ["admin.test"]')
