@@ -51,7 +51,7 @@ full: tools  ## everything else that is tested, before a release; SHARD=k/n runs
 lint: setup-dev  ## ruff and shellcheck
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/shellcheck -x -P templates/procedures templates/procedures/*.sh scripts/demo .ci/run bench/shell/*.sh
+	$(BIN)/shellcheck -x -P decant/server decant/server/*.sh decant/server/*/*.sh scripts/demo .ci/run bench/shell/*.sh
 
 types: setup-dev  ## mypy --strict
 	$(BIN)/mypy
@@ -64,7 +64,7 @@ format: setup-dev  ## let ruff write
 	$(BIN)/ruff format
 
 schema: setup  ## write hosts.schema.json anew from the models
-	$(BIN)/python -m tasks.core.schema > hosts.schema.json
+	$(BIN)/python -m decant.config.json_schema > hosts.schema.json
 
 lock: setup-dev  ## pin requirements.txt anew (needs uv)
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header -o requirements.txt

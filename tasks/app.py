@@ -3,15 +3,15 @@
 import getpass
 from typing import Any
 
-from tasks.core import flow
-from tasks.core.errors import DeployError
-from tasks.core.host import Host
-from tasks.core.kinds import app_task, task
-from tasks.core.output import asking
-from tasks.core.shell import Secret
-from tasks.core.steps import File, Together
-from tasks.core.variables import NAME, dialect
-from tasks.plans import app as plans
+from decant.config.variables import NAME, dialect
+from decant.decorators import app_task, task
+from decant.errors import DeployError
+from decant.operations.release import flow
+from decant.output import asking
+from decant.plans import app as plans
+from decant.quoting import Secret
+from decant.remote.host import Host
+from decant.steps import File, Together
 
 
 @task

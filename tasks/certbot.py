@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from tasks.core import certificate
-from tasks.core.errors import DeployError
-from tasks.core.host import Host
-from tasks.core.kinds import web_task
-from tasks.plans import app, stack, system
-from tasks.plans import certbot as plans
+from decant.decorators import web_task
+from decant.errors import DeployError
+from decant.operations import certificate
+from decant.plans import app, stack, system
+from decant.plans import certbot as plans
+from decant.remote.host import Host
 
 
 @web_task

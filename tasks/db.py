@@ -5,13 +5,13 @@ import time
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tasks.core import flow, rollout
-from tasks.core.errors import DeployError, StepError
-from tasks.core.host import Host, Report
-from tasks.core.kinds import task
-from tasks.core.steps import Packages
-from tasks.plans import app, release, system
-from tasks.plans import db as plans
+from decant.decorators import task
+from decant.errors import DeployError, StepError
+from decant.operations.release import flow, rollout
+from decant.plans import app, release, system
+from decant.plans import db as plans
+from decant.remote.host import Host, Report
+from decant.steps import Packages
 
 
 @task

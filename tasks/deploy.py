@@ -6,22 +6,23 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-import tasks.system
-from tasks.core import certificate, flow, rollout, together
-from tasks.core.connection import UNEXPECTED
-from tasks.core.errors import DeployError
-from tasks.core.fleet import Fleet
-from tasks.core.host import Host
-from tasks.core.kinds import fleet_task, task
-from tasks.core.rollout import Rollout
-from tasks.core.shell import Secret
-from tasks.core.steps import Plan
-from tasks.plans import app, certbot, db, harden, metadata, python, release, stack, system
-from tasks.plans import destroy as plans
+from decant.decorators import fleet_task, task
+from decant.errors import DeployError
+from decant.operations import certificate
+from decant.operations.release import flow, joint_window, rollout
+from decant.operations.release.rollout import Rollout
+from decant.plans import app, certbot, db, harden, metadata, python, release, stack, system
+from decant.plans import destroy as plans
+from decant.quoting import Secret
+from decant.remote.connection import UNEXPECTED
+from decant.remote.fleet import Fleet
+from decant.remote.host import Host
+from decant.steps import Plan
+from decant.tasks import system as system_tasks
 
 if TYPE_CHECKING:
-    from tasks.core.facts import Facts
-    from tasks.core.settings import Settings
+    from decant.config.models import Settings
+    from decant.facts import Facts
 
 JSON = {"json": "print one JSON document on standard output, everything else on standard error"}
 ROLLOUT = {
@@ -38,7 +39,7 @@ def deploy(fleet: Fleet, batch: str = "", keep_going: bool = False, rolling: boo
     with _told(fleet, hosts, json) as outcomes:
         fleet.each(_can_begin, hosts)
         fleet.need_all(rollout.NOTHING, keep_going)
-        together.resolve(fleet, hosts)
+        joint_window.resolve(fleet, hosts)
         with rollout.locked(fleet, hosts, "deploy", keep_going):
             key = rollout.secret_key(fleet, hosts, keep_going)
             fleet.each(certificate.believe, hosts)
@@ -59,7 +60,7 @@ def update(fleet: Fleet, batch: str = "", keep_going: bool = False, rolling: boo
     with _told(fleet, hosts, json) as outcomes:
         fleet.each(_can_update, hosts)
         fleet.need_all(rollout.NOTHING, keep_going)
-        together.resolve(fleet, hosts)
+        joint_window.resolve(fleet, hosts)
         with rollout.locked(fleet, hosts, "update", keep_going):
             if fleet.dry:
                 fleet.each(lambda host: flow.preview(host, compare=provision(host.settings, host.facts)), hosts)
@@ -85,7 +86,7 @@ def rollback(fleet: Fleet, to: str = "", downgrade: bool = False, restore: bool 
     with _told(fleet, hosts, json) as outcomes:
         fleet.each(lambda host: app.refuse_another_database(host.settings, host.facts), hosts)
         fleet.need_all("no host has switched")
-        together.resolve(fleet, hosts)
+        joint_window.resolve(fleet, hosts)
         with rollout.locked(fleet, hosts, "rollback"):
             targets = rollout.targets(fleet, hosts, to)
             if fleet.dry:
@@ -170,7 +171,7 @@ def _hosts(fleet: Fleet, json: bool) -> dict[str, Host]:
 
 
 def _can_begin(host: Host) -> None:
-    tasks.system.prepare(host)
+    system_tasks.prepare(host)
     release.files(host.settings, host.facts)  # a template that is not valid fails here, before anything changes
 
 

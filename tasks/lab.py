@@ -4,11 +4,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from tasks.core import lab as machine
-from tasks.core.kinds import local_task
-from tasks.core.output import Output
+from decant.decorators import local_task
+from decant.lab import servers as machine
+from decant.output import Output
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @local_task(positional=["name"], help={"name": "what -H calls it", "suite": "bookworm or trixie"})
@@ -41,7 +41,7 @@ def list_(c: Any) -> None:
 
 def inventory_file() -> Path:
     """Return .lab/hosts.toml beside the hosts.toml in use, which reads it."""
-    from tasks.core import inventory
+    from decant.config import inventory
 
     return inventory.find(Path.cwd(), ROOT).parent / inventory.LAB_FILE
 

@@ -2,18 +2,18 @@
 
 from typing import Any
 
-from tasks.core import service
-from tasks.core.host import Host
-from tasks.core.kinds import app_task
-from tasks.plans import app as app_plans
-from tasks.plans import mod_wsgi as plans
-from tasks.plans import python, system
+from decant.decorators import app_task
+from decant.operations import processes
+from decant.plans import app as app_plans
+from decant.plans import mod_wsgi as plans
+from decant.plans import python, system
+from decant.remote.host import Host
 
 
 @app_task
 def install(c: Any) -> None:
     """Install mod_wsgi in Apache, and the gate that Apache passes when the server boots."""
-    host = service.need_server(Host(c), "mod_wsgi")
+    host = processes.need_server(Host(c), "mod_wsgi")
     settings = host.settings
     app_plans.refuse_conflicts(settings, host.facts)
     python.refuse_unreachable(settings, host.facts)
@@ -24,4 +24,4 @@ def install(c: Any) -> None:
 @app_task
 def reload(c: Any) -> None:
     """Let Apache start fresh daemon processes of the same release; the old ones answer what they have begun, and the site is asked for health."""
-    service.restart(service.need_server(Host(c), "mod_wsgi"), "mod-wsgi.reload")
+    processes.restart(processes.need_server(Host(c), "mod_wsgi"), "mod-wsgi.reload")

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from tasks.core.errors import DeployError
-from tasks.core.host import Host
-from tasks.core.kinds import app_task
-from tasks.core.steps import Run
-from tasks.plans import app as app_plans
-from tasks.plans import python as plans
+from decant.decorators import app_task
+from decant.errors import DeployError
+from decant.plans import app as app_plans
+from decant.plans import python as plans
+from decant.remote.host import Host
+from decant.steps import Run
 
 
 @app_task

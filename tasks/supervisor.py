@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from tasks.core import service
-from tasks.core.host import Host
-from tasks.core.kinds import app_task
-from tasks.core.steps import Run
-from tasks.plans import supervisor as plans
+from decant.decorators import app_task
+from decant.operations import processes
+from decant.plans import supervisor as plans
+from decant.remote.host import Host
+from decant.steps import Run
 
 
 @app_task
@@ -14,7 +14,7 @@ def install(c: Any) -> None:
     """Install supervisor with a group that runs supervisorctl without sudo, and the application's program."""
     host = Host(c)
     if host.settings.wsgi.manager == "supervisor":
-        return service.install(host, "supervisor.install")
+        return processes.install(host, "supervisor.install")
     with host.lock("supervisor.install"):
         host.changes(plans.control(host.settings, host.facts))
 
@@ -22,19 +22,19 @@ def install(c: Any) -> None:
 @app_task
 def start(c: Any) -> None:
     """Open the socket and start the application."""
-    service.start(_host(c), "supervisor.start")
+    processes.start(_host(c), "supervisor.start")
 
 
 @app_task
 def stop(c: Any) -> None:
     """Stop the application and close its socket: visitors get an error until supervisor.start; other programs run on."""
-    service.stop(_host(c), "supervisor.stop")
+    processes.stop(_host(c), "supervisor.stop")
 
 
 @app_task
 def restart(c: Any) -> None:
     """Restart the application behind its open socket, and ask it for health."""
-    service.restart(_host(c), "supervisor.restart")
+    processes.restart(_host(c), "supervisor.restart")
 
 
 @app_task
@@ -48,8 +48,8 @@ def reload(c: Any) -> None:
 @app_task
 def status(c: Any) -> None:
     """Show what supervisor says of the application."""
-    service.status(_host(c))
+    processes.status(_host(c))
 
 
 def _host(c: Any) -> Host:
-    return service.need_supervisor(Host(c))
+    return processes.need_supervisor(Host(c))

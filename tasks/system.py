@@ -3,14 +3,14 @@
 import time
 from typing import Any
 
-from tasks.core.errors import ConnectError, DeployError
-from tasks.core.host import Host
-from tasks.core.kinds import task
-from tasks.core.steps import Run
-from tasks.plans import app as app_plans
-from tasks.plans import harden as harden_plans
-from tasks.plans import python, stack, tls
-from tasks.plans import system as plans
+from decant.decorators import task
+from decant.errors import ConnectError, DeployError
+from decant.plans import app as app_plans
+from decant.plans import harden as harden_plans
+from decant.plans import python, stack, tls
+from decant.plans import system as plans
+from decant.remote.host import Host
+from decant.steps import Run
 
 # What uses a library that was upgraded under it, as needrestart sees it; it comes with system.harden.
 OLD_CODE = (

@@ -2,34 +2,34 @@
 
 from typing import Any
 
-from tasks.core import service
-from tasks.core.host import Host
-from tasks.core.kinds import app_task
-from tasks.core.steps import Run
+from decant.decorators import app_task
+from decant.operations import processes
+from decant.remote.host import Host
+from decant.steps import Run
 
 
 @app_task
 def install(c: Any) -> None:
     """Write the units or the program; a running application keeps them only if it is well under them."""
-    service.install(_host(c), "uwsgi.install")
+    processes.install(_host(c), "uwsgi.install")
 
 
 @app_task
 def start(c: Any) -> None:
     """Open the socket and start the application."""
-    service.start(_host(c), "uwsgi.start")
+    processes.start(_host(c), "uwsgi.start")
 
 
 @app_task
 def stop(c: Any) -> None:
     """Stop the application and close its socket: visitors get an error until uwsgi.start."""
-    service.stop(_host(c), "uwsgi.stop")
+    processes.stop(_host(c), "uwsgi.stop")
 
 
 @app_task
 def restart(c: Any) -> None:
     """Restart the application behind its open socket, and ask it for health."""
-    service.restart(_host(c), "uwsgi.restart")
+    processes.restart(_host(c), "uwsgi.restart")
 
 
 @app_task
@@ -43,14 +43,14 @@ def reload(c: Any) -> None:
 @app_task
 def status(c: Any) -> None:
     """Show what the manager says of the application."""
-    service.status(_host(c))
+    processes.status(_host(c))
 
 
 @app_task(help={"lines": "how many", "follow": "go on until Ctrl-C"})
 def logs(c: Any, lines: int = 100, follow: bool = False) -> None:
     """Show what the application logged."""
-    service.logs(_host(c), lines, follow)
+    processes.logs(_host(c), lines, follow)
 
 
 def _host(c: Any) -> Host:
-    return service.need_server(Host(c), "uwsgi")
+    return processes.need_server(Host(c), "uwsgi")

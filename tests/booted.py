@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 
-from tasks import lab as lab_tasks
-from tasks.core import bridge, lab
+from decant.lab import network, servers
+from decant.tasks import lab as lab_tasks
 from tests import guestbook
 
 ROOT = Path(__file__).parents[1]
@@ -109,7 +109,7 @@ class Server:
 
     def inside(self, command: str) -> str:
         """Run a command on the server without its network: from its host, in its namespaces."""
-        pid = lab.processes(self.name)[-1]
+        pid = servers.processes(self.name)[-1]
         done = subprocess.run(["nsenter", "-t", str(pid), "-m", "-u", "-i", "-n", "-p", "sh", "-c", command], capture_output=True, text=True, timeout=60)
         return done.stdout.strip()
 
@@ -181,7 +181,7 @@ class Server:
     @property
     def gateway(self) -> str:
         """The address from which this machine visits the server."""
-        return str(bridge.network()[1])
+        return str(network.network()[1])
 
     def fingerprint(self) -> str:
         """Return a digest of every file that a deployment writes, to show that nothing was changed."""
@@ -204,11 +204,11 @@ class Server:
 
     def power_cut(self) -> None:
         """Cut the power."""
-        lab.power_cut(self.name)
+        servers.power_cut(self.name)
 
     def boot(self) -> None:
         """Switch on."""
-        lab.boot(self.name)
+        servers.boot(self.name)
 
     @contextlib.contextmanager
     def network_cut(self) -> Iterator[None]:
@@ -237,7 +237,7 @@ def why_not() -> str:
         return "this is neither Debian nor Ubuntu"
     if os.geteuid():
         return "not root"
-    missing = [tool for tool in lab.TOOLS if not shutil.which(tool)]
+    missing = [tool for tool in servers.TOOLS if not shutil.which(tool)]
     return f"missing: {', '.join(missing)}" if missing else ""
 
 
@@ -257,7 +257,7 @@ class Booth:
         """Boot a fresh server with a project folder of its own."""
         name = f"test-{run_id()}-{os.environ.get('PYTEST_XDIST_WORKER', 'gw')}-{self.label}-{len(self.names)}"
         self.names.append(name)
-        booted = lab.up(name, suite, layer)
+        booted = servers.up(name, suite, layer)
         folder = self.folder / name
         folder.mkdir()
         shutil.copytree(self.repository, folder / "guestbook", symlinks=True)
@@ -276,7 +276,7 @@ class Booth:
     def close(self) -> None:
         """Take the servers down."""
         for name in self.names:
-            lab.down(name)
+            servers.down(name)
 
     def packaged(self, *packages: str) -> Server:
         """Boot a server that has these Debian packages, which takes longest in a first deploy."""
@@ -297,10 +297,10 @@ class Booth:
         layer = f"test-{run_id()}-{name}"
         with (self.repository.parent / f"{layer}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if not (lab.STATE / "layers" / layer / "lower.json").exists():
+            if not (servers.STATE / "layers" / layer / "lower.json").exists():
                 server = self.boot(suite, database=database)
                 work(server)
-                lab.snapshot(server.name, layer)
+                servers.snapshot(server.name, layer)
                 self.names.remove(server.name)
                 shutil.rmtree(server.folder)
         return layer
@@ -360,15 +360,15 @@ def deployed(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iter
 
 def sweep(everything: bool = False) -> None:
     """Take down what runs of these tests left that are no longer alive; `everything`: also of this one."""
-    if why_not() or not lab.STATE.exists():
+    if why_not() or not servers.STATE.exists():
         return
-    for home in [*(lab.STATE / "servers").glob("test-*"), *(lab.STATE / "layers").glob("test-*")]:
+    for home in [*(servers.STATE / "servers").glob("test-*"), *(servers.STATE / "layers").glob("test-*")]:
         run = home.name.split("-")[1]
         if (everything and run == run_id()) or not Path(f"/proc/{run}").exists():
             if home.parent.name == "layers":
-                lab.forget(home.name)
+                servers.forget(home.name)
             else:
-                lab.down(home.name)
+                servers.down(home.name)
 
 
 def kill(process: subprocess.Popen[Any]) -> None:

@@ -60,7 +60,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     for reports in terminalreporter.stats.values():
         for report in reports:
             if isinstance(report, pytest.TestReport):
-                took[report.nodeid.rpartition("/")[0]] += report.duration
+                took[report.nodeid.partition("::")[0].rpartition("/")[0]] += report.duration
     for folder, seconds in sorted(took.items()):
         terminalreporter.write_line(f"{folder}: {seconds / 60:.1f} minutes of a worker")
     if shard := config.getoption("--shard"):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.headers import CLAIMS
+from decant.headers import CLAIMS
 from tests.booted import NO_SERVER, Booth, why_not
 from tests.hostile import Hostile
 

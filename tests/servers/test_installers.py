@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from tasks.core import lab
+from decant.lab import servers
 from tests import guestbook
 from tests.booted import Booth
 from tests.guestbook import git
@@ -104,7 +104,7 @@ PYTHONS = {
 def test_a_python_that_the_distribution_lacks_is_fetched_by_uv(booth: Booth) -> None:
     packed = base64.b64decode(booth.boot("bookworm").ssh(PACK))
     server = booth.boot("trixie")
-    root = lab.STATE / "servers" / server.name / "root"
+    root = servers.STATE / "servers" / server.name / "root"
     (root / "opt/python.tar").write_bytes(packed)
     (root / "opt/pythons.json").write_text(json.dumps(PYTHONS))
     with (root / "etc/uv/uv.toml").open("a") as file:

@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 
-from tasks.core.steps import Together, mark
+from decant.steps import Together, mark
 from tests.booted import Booth, Server
 from tests.load import Load
 

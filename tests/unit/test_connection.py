@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from tasks.core.connection import WAITING, WHOLE, framed
+from decant.remote.connection import WAITING, WHOLE, framed
 
 
 def waiting(data: bytes, shell: str = "sh") -> subprocess.CompletedProcess[bytes]:

@@ -7,10 +7,10 @@ import pytest
 from fabric import Config
 from invoke.collection import Collection
 
-from tasks.core.connection import ServerConnection
-from tasks.core.errors import DeployError
-from tasks.core.executor import Executor
-from tasks.core.inventory import Inventory
+from decant.cli.executor import Executor
+from decant.config.inventory import Inventory
+from decant.errors import DeployError
+from decant.remote.connection import ServerConnection
 from tests.unit.values import MINIMAL
 
 HOSTS = {"web1": {"groups": ["web"]}, "web2": {"groups": ["web", "eu"]}, "db1": {}}

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from tasks.core import rollout
-from tasks.core.errors import ConnectError, DeployError
-from tasks.core.fleet import Fleet
-from tasks.core.flow import Prepared
-from tasks.core.output import Output
-from tasks.core.rollout import Rollout
-from tasks.core.settings import Peer
+from decant.config.models import Peer
+from decant.errors import ConnectError, DeployError
+from decant.operations.release import rollout
+from decant.operations.release.flow import Prepared
+from decant.operations.release.rollout import Rollout
+from decant.output import Output
+from decant.remote.fleet import Fleet
 
 
 def fleet(*names: str) -> Fleet:

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from tasks.core.facts import Facts, Release
-from tasks.core.settings import Settings
-from tasks.core.steps import Program, compile_plan
-from tasks.deploy import provision
-from tasks.plans import release
+from decant.config.models import Settings
+from decant.facts import Facts, Release
+from decant.plans import release
+from decant.steps import Program, compile_plan
+from decant.tasks.deploy import provision
 from tests.servers.test_stacks import STACKS
 from tests.unit.values import FACTS, settings
 

@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -12,82 +13,57 @@ from tests.servers.test_stacks import MATRIX
 
 ROOT = Path(__file__).parents[2]
 
-FLOORS = [
-    ("errors", "shell", "paths", "headers", "sections", "compat", "kinds", "output"),
-    ("rules", "settings", "inventory", "schema", "facts", "templates", "steps", "variables", "source", "trust", "bridge", "lab"),
-    ("plans",),
-    ("connection", "host", "fleet", "executor"),
-    ("flow", "service", "front", "certificate", "together", "rollout"),
-    ("tasks",),
-]
-# Inside a floor, these may build on those named behind them.
-WITHIN = {
-    "schema": {"settings"},
-    "settings": {"rules"},
-    "lab": {"bridge"},
-    "rules": {"settings"},
-    "inventory": {"settings", "source"},
-    "variables": {"settings"},
-    "source": {"settings"},
-    "templates": {"settings"},
-    "host": {"connection"},
-    "fleet": {"connection"},
-    "executor": {"connection", "fleet", "host"},
-    "together": {"flow"},
-    "rollout": {"flow", "together"},
-}
+# From the ground up: a floor is a folder of decant/, the first one its own modules. A module imports its own floor and those below.
+FLOORS = ["", "lab", "config", "plans", "remote", "operations", "tasks", "cli"]
+PATHS = [*(ROOT / "decant").rglob("*.py"), *(ROOT / "decant/tasks").glob("*.py")]  # `decant/tasks` is a link
+ENGINE = {path: path.relative_to(ROOT / "decant").parts for path in PATHS if "server" not in path.relative_to(ROOT).parts}
+MODULES = {".".join(("decant", *parts)).removesuffix(".py").removesuffix(".__init__"): path for path, parts in ENGINE.items()}
 
 
-def floor(module: str) -> tuple[int, str]:
-    parts = module.split(".")
-    name = parts[2] if parts[:2] == ["tasks", "core"] and len(parts) > 2 else "plans" if parts[:2] == ["tasks", "plans"] else "tasks"
-    return next(number for number, names in enumerate(FLOORS) if name in names), name
+def floor(module: str) -> int:
+    folder = module.split(".")[1:2]
+    return FLOORS.index(folder[0] if folder and folder[0] in FLOORS else "")
 
 
-def imports(path: Path) -> list[str]:
-    found = []
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("tasks"):
-            deeper = [f"{node.module}.{alias.name}" for alias in node.names]
-            found += [name if node.module in ("tasks", "tasks.core", "tasks.plans") else node.module for name in deeper]
-    return found
+def imports(path: Path) -> set[str]:
+    found = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom) and node.module]
+    return {name for node in found for name in (node.module, *(f"{node.module}.{alias.name}" for alias in node.names)) if name in MODULES}
 
 
-def test_a_module_imports_only_lower_floors() -> None:
-    wrong = []
-    for path in (ROOT / "tasks").rglob("*.py"):
-        if path.name == "__init__.py":
-            continue
-        here, name = floor(".".join(path.relative_to(ROOT).with_suffix("").parts))
-        for imported in imports(path):
-            there, other = floor(imported)
-            if there > here or (there == here and other not in {name} | WITHIN.get(name, set()) and name not in ("plans", "tasks")):
-                wrong.append(f"{path.relative_to(ROOT)} imports {imported}")
-    assert wrong == []
+def test_no_import_goes_up() -> None:
+    assert [f"{module} imports {other}" for module, path in MODULES.items() for other in imports(path) if floor(other) > floor(module)] == []
 
 
-def test_only_host_and_connection_touch_a_connection() -> None:
-    users = {
-        path.name
-        for path in (ROOT / "tasks").rglob("*.py")
-        if any(word in path.read_text() for word in ("exec_command", "open_session", ".sudo(", "connection.run"))
-    }
-    assert users == {"host.py", "connection.py"}
+def test_no_import_goes_in_a_circle() -> None:
+    graph = {module: {other for other in imports(path) if other not in module} for module, path in MODULES.items()}
+    assert list(TopologicalSorter(graph).static_order())
+
+
+def test_the_figure_of_the_floors_is_drawn_from_the_imports() -> None:
+    drawn = subprocess.run([sys.executable, ROOT / "scripts/draw-floors"], capture_output=True, text=True, check=True).stdout
+    assert drawn in (ROOT / "docs/architecture.md").read_text(), "run: scripts/draw-floors --write"
+
+
+def test_only_one_floor_touches_a_connection() -> None:
+    words = ("exec_command", "open_session", ".sudo(", "connection.run")
+    assert {path.parent.name for path in ENGINE if any(word in path.read_text() for word in words)} == {"remote"}
 
 
 def test_what_touches_the_application_stands_on_its_own_side() -> None:
     """Root's procedures import nothing of `inside`, run nothing of it but by confined.sh, and name no other way to become the application."""
-    folder = ROOT / "templates/procedures"
+    folder = ROOT / "decant/server"
     inside = {path.name for path in (folder / "inside").iterdir() if path.is_file()}
+    outside = [path for path in folder.rglob("*") if path.is_file() and not {"inside", "__pycache__"} & set(path.parts)]
+    assert len({path.name for path in outside} | inside) == len(outside) + len(inside), "on a server they lie in one folder"
     assert inside >= {"builder.py", "client.py", "look.py", "recipe.py", "serve.py", "with-env", "application.wsgi"}
-    for path in folder.glob("*.py"):
+    for path in (path for path in outside if path.suffix == ".py"):
         imported = {alias for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom) for alias in [node.module]}
         assert not {f"{module}.py" for module in imported} & inside, path
         assert not re.search(r"import sqlite3|setuid\(|os\.fork", path.read_text()), path
     # serve.sh is what supervisor starts: the service itself, which becomes the application there.
-    becomes = {path.name for path in folder.glob("*.sh") if re.search(r"setpriv|runuser|\bsu ", path.read_text())}
+    becomes = {path.name for path in outside if path.suffix == ".sh" and re.search(r"setpriv|runuser|\bsu ", path.read_text())}
     assert becomes == {"serve.sh"}
-    runs = {path.name for path in folder.iterdir() if path.is_file() and "systemd-run" in path.read_text()}
+    runs = {path.name for path in outside if "systemd-run" in path.read_text()}
     assert runs == {"confined.sh", "steps.sh"}, "steps.sh arms the guard of changes that could shut us out"
 
 

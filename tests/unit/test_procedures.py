@@ -16,10 +16,9 @@ from types import ModuleType
 
 import pytest
 
-from tasks.core import shell
-from tasks.core.templates import OURS, procedures
+from decant import quoting
+from decant.plans.rendering import SERVER, procedures
 
-PROCEDURES = OURS / "procedures"
 # In a folder there is no systemd: the command alone, as whoever runs the tests.
 UNCONFINED = 'shift 4; while [ "$1" = -p ]; do shift 2; done; exec "$@"'
 ME = pwd.getpwuid(os.getuid()).pw_name
@@ -44,7 +43,7 @@ def root(tmp_path: Path) -> Path:
         "lock": f"{root}/run/lock",
     }
     values |= {"health_path": "/up", "health_host": "localhost", "health_status": "200-399", "health_timeout": "2", "scheme": "http"}
-    (root / "procedures/app.conf").write_text(shell.assignments(values))
+    (root / "procedures/app.conf").write_text(quoting.assignments(values))
     return root
 
 
@@ -59,7 +58,7 @@ def release(root: Path, name: str, state: str = "good", environment: str = "one"
 def procedure(root: Path, name: str, *words: str, **parameters: str) -> subprocess.CompletedProcess[str]:
     arguments = list(words)
     if parameters:
-        (root / "parameters").write_text(shell.assignments({"root": str(root), **parameters}))
+        (root / "parameters").write_text(quoting.assignments({"root": str(root), **parameters}))
         arguments = [str(root / "parameters")]
     done = subprocess.run(["sh", "-c", 'exec sh "$0" "$@" 3>&1', str(root / "procedures" / name), *arguments], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -98,7 +97,7 @@ def test_the_gate_puts_back_code_and_database_of_a_window_that_was_cut_off(root:
     assert dump.stat().st_mode & 0o777 == 0o600
     database(root / "shared/shop.db", "damaged")
     (root / "transition").write_text(f"id='w' old='20260101T000000-old' new='20260102T000000-new' dump='{dump}' fresh='no' was='prepared'\n")
-    (root / "log/w.params").write_text(shell.assignments({"about": '"who": "me"'}))
+    (root / "log/w.params").write_text(quoting.assignments({"about": '"who": "me"'}))
 
     procedure(root, "gate.sh", str(root))
 
@@ -180,7 +179,7 @@ def test_the_gate_puts_aside_what_a_first_migration_left_and_takes_the_link_away
     (root / "current").symlink_to("releases/20260102T000000-new")
     database(root / "shared/shop.db", "half")
     (root / "transition").write_text("id='w' old='' new='20260102T000000-new' dump='' fresh='yes' was='prepared'\n")
-    (root / "log/w.params").write_text(shell.assignments({"about": '"who": "me"'}))
+    (root / "log/w.params").write_text(quoting.assignments({"about": '"who": "me"'}))
     procedure(root, "gate.sh", str(root))
     assert not (root / "current").is_symlink()
     assert not (root / "shared/shop.db").exists()
@@ -203,7 +202,7 @@ def test_a_window_without_a_verdict_gets_the_true_one(root: Path, serves: str, s
     release(root, names["new"], state)
     (root / "current").symlink_to(f"releases/{names[serves]}")
     parameters = {**names, "about": '"who": "me"', "migrate": "", "restore": "", "rolled_back": "no"}
-    (root / "log/w.params").write_text(shell.assignments(parameters))
+    (root / "log/w.params").write_text(quoting.assignments(parameters))
     for mark in marks:
         (root / f"log/w.{mark}").write_text("\n")
     procedure(root, "recover.sh", str(root), "w")
@@ -250,7 +249,7 @@ def _one_of_several(root: Path, words: list[str]) -> dict[str, str]:
     release(root, names["new"], "prepared")
     (root / "current").symlink_to(f"releases/{names['new']}")
     (root / "transition").write_text(f"id='w' old='{names['old']}' new='{names['new']}' dump='' fresh='no' was='prepared' party='other'\n")
-    (root / "log/w.params").write_text(shell.assignments({**names, "about": '"who": "me"', "migrate": "", "restore": "", "party": "other"}))
+    (root / "log/w.params").write_text(quoting.assignments({**names, "about": '"who": "me"', "migrate": "", "restore": "", "party": "other"}))
     (root / "log/w.opened").write_text("\n")
     for number, word in enumerate(words, 1):
         (root / f"log/w.word.{number}").write_text(f"{word}\n")
@@ -310,7 +309,7 @@ def test_health_is_asked_over_a_unix_socket(tmp_path: Path, status: int, code: i
     with socketserver.ThreadingUnixStreamServer(str(tmp_path / "s"), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         done = subprocess.run(
-            [sys.executable, "-I", PROCEDURES / "health.py", tmp_path / "s", "/up", "h", "200-399", "5", "http", "http", "", "shop", ""],
+            [sys.executable, "-I", SERVER / "release/health.py", tmp_path / "s", "/up", "h", "200-399", "5", "http", "http", "", "shop", ""],
             capture_output=True,
             text=True,
         )
@@ -337,14 +336,14 @@ def test_health_is_asked_in_uwsgis_own_protocol(tmp_path: Path) -> None:
     with socketserver.ThreadingUnixStreamServer(str(tmp_path / "s"), Packet) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         words = [str(tmp_path / "s"), "/%C3%BC?a=1", "shop.test", "200", "1", "https", "uwsgi", "", "shop", ""]
-        done = subprocess.run([sys.executable, "-I", PROCEDURES / "health.py", *words], capture_output=True, text=True)
+        done = subprocess.run([sys.executable, "-I", SERVER / "release/health.py", *words], capture_output=True, text=True)
         server.shutdown()
     assert (done.returncode, done.stdout) == (0, "")
 
 
 def test_health_says_when_nobody_answers(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-I", PROCEDURES / "health.py", tmp_path / "s", "/up", "h", "200", "0.2", "http", "http", "", "shop", ""],
+        [sys.executable, "-I", SERVER / "release/health.py", tmp_path / "s", "/up", "h", "200", "0.2", "http", "http", "", "shop", ""],
         capture_output=True,
         text=True,
     )
@@ -355,7 +354,7 @@ def test_health_says_when_nobody_answers(tmp_path: Path) -> None:
 def digest(folder: Path, installer: str, packages: str, refresh: str, commit: str, driver: str = "") -> str:
     """Return the environment's name, or why there is none."""
     words = [str(folder), installer, str(folder if not folder.parent.joinpath("uv.lock").exists() else folder.parent)]
-    done = subprocess.run([sys.executable, "-I", PROCEDURES / "inside/recipe.py", *words], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-I", SERVER / "inside/recipe.py", *words], capture_output=True, text=True)
     if done.returncode:
         return done.stderr.strip()
     environment = module_of("environment")
@@ -424,17 +423,22 @@ def test_a_repository_without_a_usable_list_is_refused(tmp_path: Path, file: str
 )
 def test_the_callable_is_looked_up_as_servers_do(tmp_path: Path, spec: str, said: str) -> None:
     (tmp_path / "here.py").write_text("app = lambda: 0\nnumber = 3\ndef make(*a, **k): return app\n")
-    done = subprocess.run([sys.executable, PROCEDURES / "inside/look.py", spec, "no", ""], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, SERVER / "inside/look.py", spec, "no", ""], cwd=tmp_path, capture_output=True, text=True)
     assert said in (done.stdout or done.stderr.splitlines()[-1])
     assert not (tmp_path / "owned").exists()
 
 
 def module_of(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, next(PROCEDURES.rglob(f"{name}.py")))
+    path = next(SERVER.rglob(f"{name}.py"))
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    sys.path.insert(0, str(path.parent))
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(path.parent))
     return module
 
 
@@ -516,11 +520,7 @@ def test_a_member_of_a_uv_workspace_is_refused_instead_of_resolved_anew(tmp_path
     ],
 )
 def test_a_list_setting_of_postgresql_is_taken_apart_and_each_element_quoted(value: str, elements: list[str]) -> None:
-    sys.path.insert(0, str(PROCEDURES))
-    try:
-        module = module_of("postgresql")
-    finally:
-        sys.path.remove(str(PROCEDURES))
+    module = module_of("postgresql")
     assert module.listed(value) == elements
     assert module._literal("it's \\") == "E'it''s \\\\'"
 
@@ -549,11 +549,7 @@ def test_what_a_repository_writes_is_one_line_of_the_report(root: Path) -> None:
     ],
 )
 def test_the_extensions_that_a_dump_names_are_the_applications_word(answer: str) -> None:
-    sys.path.insert(0, str(PROCEDURES))
-    try:
-        module = module_of("postgresql")
-    finally:
-        sys.path.remove(str(PROCEDURES))
+    module = module_of("postgresql")
     with pytest.raises(module.Failure):
         module.wanted(answer)
     assert module.wanted('[["pg_trgm", "tools"], ["uuid-ossp", "public"]]') == {"pg_trgm": "tools", "uuid-ossp": "public"}

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core import inventory as module
-from tasks.core.errors import SettingsError
-from tasks.core.settings import Settings
-from tasks.core.steps import File, Packages, Reachable, Unit
-from tasks.deploy import provision
-from tasks.plans import app, release, stack, system
+from decant.config import inventory as module
+from decant.config.models import Settings
+from decant.errors import SettingsError
+from decant.plans import app, release, stack, system
+from decant.steps import File, Packages, Reachable, Unit
+from decant.tasks.deploy import provision
 from tests.unit.values import FACTS, flat
 
 GOOD = """

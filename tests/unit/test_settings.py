@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core import inventory as module
-from tasks.core import settings as models
-from tasks.core.errors import SettingsError
-from tasks.core.schema import schema
-from tasks.core.sections import SECTIONS
+from decant.config import inventory as module
+from decant.config import models
+from decant.config.json_schema import schema
+from decant.config.keys import SECTIONS
+from decant.errors import SettingsError
 
 ROOT = Path(__file__).parents[2]
 GOOD = """

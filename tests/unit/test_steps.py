@@ -13,11 +13,11 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 
-from tasks.core.host import Report, _Reader
-from tasks.core.output import Output
-from tasks.core.shell import Secret
-from tasks.core.steps import Absent, Beside, Directory, File, Generated, Line, Link, Mode, Notify, Plan, Procedure, Run, Together, compile_plan
-from tasks.core.templates import procedure
+from decant.output import Output
+from decant.plans.rendering import procedure
+from decant.quoting import Secret
+from decant.remote.host import Report, _Reader
+from decant.steps import Absent, Beside, Directory, File, Generated, Line, Link, Mode, Notify, Plan, Procedure, Run, Together, compile_plan
 from tests.unit.values import HOSTILE
 
 ME = f"{pwd.getpwuid(os.getuid()).pw_name}:{grp.getgrgid(os.getgid()).gr_name}"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core import inventory, source
-from tasks.core.errors import SettingsError
-from tasks.core.templates import render
+from decant.config import inventory, source
+from decant.errors import SettingsError
+from decant.plans.rendering import render
 from tests.unit.values import settings
 
 HOSTS = '[app]\nname = "shop"\nsource = "."\n[wsgi]\napp = "wsgi:app"\n'

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.errors import SettingsError
-from tasks.core.templates import render
+from decant.errors import SettingsError
+from decant.plans.rendering import render
 from tests.unit.values import settings
 
 

@@ -12,10 +12,10 @@ from types import ModuleType
 
 import pytest
 
-from tasks.core import source
-from tasks.core.templates import OURS
+from decant.config import source
+from decant.plans.rendering import SERVER
 
-TREE = OURS / "procedures/tree.py"
+TREE = SERVER / "tree.py"
 ME = pwd.getpwuid(os.getuid()).pw_name
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="what root does")
 

@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tasks.core import variables
-from tasks.core.errors import SettingsError
+from decant.config import variables
+from decant.errors import SettingsError
 from tests.unit.values import HOSTILE, settings
 
-WITH_ENV = Path(__file__).parents[2] / "templates/procedures/inside/with-env"
+WITH_ENV = Path(__file__).parents[2] / "decant/server/inside/with-env"
 SHOW = "import json, os; print(json.dumps({k: v for k, v in os.environ.items() if k.startswith('X_')}))"
 
 

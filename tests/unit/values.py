@@ -4,13 +4,19 @@ from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from tasks.core.facts import Facts
-from tasks.core.settings import Settings
-from tasks.core.steps import Plan, Step, Together
+from decant.config import validation
+from decant.config.models import Settings
+from decant.errors import SettingsError
+from decant.facts import Facts
+from decant.steps import Plan, Step, Together
 
 FACTS = Facts(user="root", sudo="root", os="debian", codename="bookworm", systemd="252", ssh_ports=(22,), cores=2, ipv6="yes")
 MINIMAL = {"app": {"name": "shop", "source": "https://example.org/shop.git"}, "wsgi": {"app": "wsgi:app"}}
+
+# What hosts.toml may not say: each value by itself, and several together.
+MISTAKES = (ValidationError, SettingsError)
 
 # Text that breaks careless quoting, more often than chance would bring it.
 HOSTILE = st.one_of(
@@ -31,4 +37,7 @@ def settings(folder: Path = Path("/nowhere"), **sections: Any) -> Settings:
     merged = {**{name: dict(table) for name, table in MINIMAL.items()}, "folder": folder}
     for name, table in sections.items():
         merged[name] = {**merged.get(name, {}), **table}  # type: ignore[dict-item]
-    return Settings.model_validate(merged)
+    made = Settings.model_validate(merged)
+    if found := validation.problems(made):
+        raise SettingsError("\n".join(found))
+    return made

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from tasks.core.steps import Absent, File, Link, Run
-from tasks.core.templates import render
-from tasks.plans import apache
+from decant.plans import apache
+from decant.plans.rendering import render
+from decant.steps import Absent, File, Link, Run
 from tests.unit.values import FACTS, flat, settings
 
 

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from tasks.core.errors import DeployError
-from tasks.core.steps import Directory, File, Generated
-from tasks.plans import app, release
+from decant.errors import DeployError
+from decant.plans import app, release
+from decant.steps import Directory, File, Generated
 from tests.unit.values import FACTS, settings
 
 

@@ -4,13 +4,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
-from tasks.core.errors import DeployError, SettingsError
-from tasks.core.steps import Packages, Plan, Run, Unit
-from tasks.core.variables import variables
-from tasks.plans import app, db, release, system
-from tests.unit.values import FACTS, settings
+from decant.config.variables import variables
+from decant.errors import DeployError, SettingsError
+from decant.plans import app, db, release, system
+from decant.steps import Packages, Plan, Run, Unit
+from tests.unit.values import FACTS, MISTAKES, settings
 
 
 def plan(**given: str) -> Plan:
@@ -53,7 +52,7 @@ def test_the_driver_comes_with_a_package_that_one_may_choose() -> None:
     ],
 )
 def test_what_cannot_work_is_refused_with_its_path(given: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValidationError, match=said):
+    with pytest.raises(MISTAKES, match=said):
         settings(db=given)
 
 

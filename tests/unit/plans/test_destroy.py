@@ -3,8 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
-from tasks.core.steps import Absent, Plan, Run, Together
-from tasks.plans import app, destroy
+from decant.plans import app, destroy
+from decant.steps import Absent, Plan, Run, Together
 from tests.unit.values import FACTS, flat, settings
 
 MANIFEST: dict[str, Any] = app.manifest(settings())

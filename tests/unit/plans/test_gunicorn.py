@@ -2,7 +2,7 @@
 
 import ast
 
-from tasks.core.templates import render
+from decant.plans.rendering import render
 from tests.unit.values import settings
 
 

@@ -3,10 +3,9 @@
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
-from tasks.plans import mod_wsgi
-from tests.unit.values import settings
+from decant.plans import mod_wsgi
+from tests.unit.values import MISTAKES, settings
 
 
 def daemon(**wsgi: Any) -> str:
@@ -27,7 +26,7 @@ def test_options_stay_in_their_quotes() -> None:
 
 @pytest.mark.parametrize("options", [{"user": "root"}, {"python_home": "/x"}, {"lang": "a\nb"}, {"lang": True}, {"lang": ["a"]}])
 def test_what_is_ours_or_no_line_is_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError, match=r"wsgi\.options"):
+    with pytest.raises(MISTAKES, match=r"wsgi\.options"):
         daemon(options=options)
 
 
@@ -40,5 +39,5 @@ def test_what_is_ours_or_no_line_is_refused(options: dict[str, Any]) -> None:
     ],
 )
 def test_an_impossible_combination_is_refused_with_the_reason(sections: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValidationError, match=said):
+    with pytest.raises(MISTAKES, match=said):
         settings(**{"proxy": {"kind": "apache"}, **sections, "wsgi": {"app": "a:b", "server": "mod_wsgi", **sections.get("wsgi", {})}})

@@ -4,12 +4,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
-from tasks.core.steps import Absent, File, Link, Notify, Together, Unit
-from tasks.core.templates import render
-from tasks.plans import nginx
-from tests.unit.values import FACTS, flat, settings
+from decant.plans import nginx
+from decant.plans.rendering import render
+from decant.steps import Absent, File, Link, Notify, Together, Unit
+from tests.unit.values import FACTS, MISTAKES, flat, settings
 
 
 def site_text(**sections: Any) -> str:
@@ -49,7 +48,7 @@ def test_without_a_domain_it_answers_to_any_name_and_debians_default_goes() -> N
 def test_redirected_names_lead_to_the_first_domain() -> None:
     text = site_text(proxy={"domains": ["shop.test", "other.test"], "redirect": ["www.shop.test"]})
     assert "        return 421;\n    }\n\n    location / {\n        return 301 http://shop.test$request_uri;" in text
-    with pytest.raises(ValidationError, match=r"needs proxy\.domains"):
+    with pytest.raises(MISTAKES, match=r"needs proxy\.domains"):
         settings(proxy={"redirect": ["www.shop.test"]})
 
 

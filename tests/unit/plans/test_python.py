@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from tasks.core.errors import DeployError
-from tasks.core.steps import Run
-from tasks.plans import python
+from decant.errors import DeployError
+from decant.plans import python
+from decant.steps import Run
 from tests.unit.values import FACTS, settings
 
 OWN = ("python3", "python3-venv")

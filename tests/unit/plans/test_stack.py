@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from tasks.core.errors import DeployError
-from tasks.core.steps import Absent, File, Plan
-from tasks.plans import release, stack
+from decant.errors import DeployError
+from decant.plans import release, stack
+from decant.steps import Absent, File, Plan
 from tests.unit.values import FACTS, flat, settings
 
 MOD_WSGI: dict[str, Any] = {"wsgi": {"app": "a:b", "server": "mod_wsgi"}, "proxy": {"kind": "apache"}}

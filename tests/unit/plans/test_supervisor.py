@@ -3,8 +3,8 @@
 import configparser
 from dataclasses import replace
 
-from tasks.core.steps import Absent, File, Run, Unit
-from tasks.plans import supervisor
+from decant.plans import supervisor
+from decant.steps import Absent, File, Run, Unit
 from tests.unit.values import FACTS, flat, settings
 
 

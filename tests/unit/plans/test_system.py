@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from tasks.core.steps import Firewall, Packages, Reachable, Together
-from tasks.plans import system
+from decant.plans import system
+from decant.steps import Firewall, Packages, Reachable, Together
 from tests.unit.values import FACTS, settings
 
 

@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from tasks.core.steps import Absent, File, Plan, Together, Unit
-from tasks.core.templates import render
-from tasks.plans import systemd
+from decant.plans import systemd
+from decant.plans.rendering import render
+from decant.steps import Absent, File, Plan, Together, Unit
 from tests.unit.values import FACTS, flat, settings
 
 

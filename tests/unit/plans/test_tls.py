@@ -6,16 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
-from tasks.core.certificate import Certificate
-from tasks.core.errors import DeployError, SettingsError
-from tasks.core.facts import Facts
-from tasks.core.settings import Settings
-from tasks.core.shell import Secret
-from tasks.core.steps import Absent, File, Plan, Procedure, Run
-from tasks.plans import apache, app, certbot, nginx, stack, system, tls
-from tests.unit.values import FACTS, flat, settings
+from decant.config.models import Settings
+from decant.errors import DeployError, SettingsError
+from decant.facts import Facts
+from decant.operations.certificate import Certificate
+from decant.plans import apache, app, certbot, nginx, stack, system, tls
+from decant.quoting import Secret
+from decant.steps import Absent, File, Plan, Procedure, Run
+from tests.unit.values import FACTS, MISTAKES, flat, settings
 
 PROXY = {"domains": ["a.test", "b.test"], "redirect": ["www.a.test"]}
 
@@ -113,7 +112,7 @@ def test_files_hold_together_with_the_site_and_the_key_is_a_secret(tmp_path: Pat
     ],
 )
 def test_what_cannot_work_is_refused_with_its_path(proxy: dict[str, Any], given: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValidationError, match=said):
+    with pytest.raises(MISTAKES, match=said):
         settings(proxy=proxy, tls=given)
 
 

@@ -4,10 +4,9 @@ import configparser
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
-from tasks.plans import uwsgi
-from tests.unit.values import settings
+from decant.plans import uwsgi
+from tests.unit.values import MISTAKES, settings
 
 
 def ini(**wsgi: Any) -> configparser.SectionProxy:
@@ -40,12 +39,12 @@ def test_options_are_its_own_by_its_own_names() -> None:
     ],
 )
 def test_what_would_break_out_of_its_line_or_its_place_is_refused(options: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValidationError, match=said):
+    with pytest.raises(MISTAKES, match=said):
         ini(options=options)
 
 
 def test_a_factory_with_arguments_is_refused_with_the_way_out() -> None:
-    with pytest.raises(ValidationError, match="write a module that makes the application"):
+    with pytest.raises(MISTAKES, match="write a module that makes the application"):
         ini(app="shop:make('x')")
 
 

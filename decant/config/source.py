@@ -1,0 +1,156 @@
+"""An application's source that is sent from this machine: a working tree, or a commit of a local repository."""
+
+import contextlib
+import hashlib
+import io
+import re
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from decant.errors import SettingsError
+from decant.git import Git, repository
+
+if TYPE_CHECKING:
+    from decant.config.models import Settings
+
+# What is of this machine, and said of to nobody.
+NEVER_SENT = frozenset({".git", ".venv", "__pycache__"})
+# What is never part of a release: settings and keys of those who develop and deploy. The server says so again, of what it fetches (decant/server/tree.py).
+PRIVATE = frozenset({"hosts.toml", ".ssh", ".lab", ".decant", ".vscode", ".idea", ".vs", ".fleet", ".zed"})
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is to be sent: its identity (a commit, or a digest of the tree), a label for people, where it is, and what of a working tree is left out."""
+
+    folder: Path
+    commit: str
+    label: str
+    files: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+    def archive(self) -> bytes:
+        """Return the tree as a tar."""
+        if not self.files:
+            with repository(self.folder) as git:
+                return git("archive", "--format=tar", self.commit)
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
+            for name in self.files:
+                tar.add(self.folder / name, name, recursive=False)
+        return buffer.getvalue()
+
+
+def find(settings: "Settings") -> Source:
+    """Return the local source that app.source and app.ref name.
+
+    Raises SettingsError where there is no such folder, or the folder has no such commit.
+    """
+    folder = (settings.folder / Path(settings.app.source).expanduser()).resolve()
+    if not folder.is_dir():
+        raise SettingsError(f"app.source: there is no folder {folder}; a git URL has :// in it, or the form user@host:path")
+    if settings.app.ref:
+        with repository(folder) as git:
+            return _commit(git, settings.app.ref)
+    return _working_tree(folder, settings)
+
+
+def _commit(git: Git, ref: str) -> Source:
+    folder = git.folder
+    if ref.startswith("tag:"):
+        tags = git("-c", "versionsort.suffix=-", "for-each-ref", "--sort=-version:refname", "--format=%(refname)", f"refs/tags/{ref[4:]}").split()
+        if not tags:
+            raise SettingsError(f"app.ref: no tag in {folder} matches {ref[4:]}")
+        ref = tags[0].decode()
+    try:
+        commit = git("rev-parse", "-q", "--verify", "--end-of-options", f"{ref}^{{commit}}").decode().strip()
+    except SettingsError as error:
+        raise SettingsError(f"app.ref: {folder} has no branch, tag or commit {ref}") from error
+    return Source(folder, commit, git("log", "-1", "--format=%h %s", commit).decode("utf-8", "replace").strip())
+
+
+def _working_tree(folder: Path, settings: "Settings") -> Source:
+    label = "the working tree"
+    if any((parent / ".git").exists() for parent in (folder, *folder.parents)):
+        with repository(folder) as git:
+            names = set(_tracked(git))
+            with contextlib.suppress(SettingsError):  # no commit yet
+                last = git("log", "-1", "--format=%h %s").decode("utf-8", "replace").strip()
+                dirty = bool(git("status", "--porcelain", "--ignore-submodules=all", "--", "."))
+                label += f" at {last}" + (" (dirty)" if dirty else "")
+    else:
+        names = set(_everything(folder))
+    left_out = _left_out(names, frozenset(private(settings)))
+    files = tuple(sorted(names - {name for found in left_out.values() for name in found}))
+    if not files:
+        raise SettingsError(f"app.source: {folder} has no files to send")
+    return Source(folder, _digest(folder, files), label, files, tuple(sorted(name for name in left_out if name)))
+
+
+def private(settings: "Settings") -> tuple[str, ...]:
+    """Return the files that hosts.toml names (keys, identities, env files), as paths in the application's source; those that lie elsewhere are no part of it anyway."""
+    local = (settings.folder / Path(settings.app.source).expanduser()).resolve()
+    above = next((parent for parent in (settings.folder, *settings.folder.parents) if (parent / ".git").exists()), settings.folder)
+    top = above.resolve() if settings.app.is_git else local
+    found = ((settings.folder / Path(name).expanduser()).resolve() for name in settings.named_files)
+    return tuple(sorted({str(path.relative_to(top)) for path in found if path.is_relative_to(top)}))
+
+
+def _left_out(names: set[str], named: frozenset[str]) -> dict[str, list[str]]:
+    """Return what is no part of a release, each (a folder with its `/`) with its files; what nobody needs to be told of is under the empty name."""
+    found: dict[str, list[str]] = {}
+    environments = {str(Path(name).parent) for name in names if Path(name).name == "pyvenv.cfg"}
+    for name in sorted(names):
+        parts = Path(name).parts
+        paths = ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
+        if NEVER_SENT & set(parts):
+            found.setdefault("", []).append(name)
+            continue
+        for part, path in zip(parts, paths, strict=True):
+            if part in PRIVATE or part.startswith(".env") or path in named or path in environments:
+                found.setdefault(path if path == name else f"{path}/", []).append(name)
+                break
+    return found
+
+
+def _tracked(git: Git) -> Iterator[str]:
+    """Yield what git does not ignore, as far as it is there."""
+    for name in git("ls-files", "-z", "--cached", "--others", "--exclude-standard").decode("utf-8", "surrogateescape").split("\0"):
+        if name and ((git.folder / name).is_file() or (git.folder / name).is_symlink()):
+            yield name
+
+
+def _everything(folder: Path) -> Iterator[str]:
+    for path in folder.rglob("*"):
+        if path.is_file() or path.is_symlink():
+            yield str(path.relative_to(folder))
+
+
+def _digest(folder: Path, files: tuple[str, ...]) -> str:
+    total = hashlib.sha256()
+    for name in files:
+        path = folder / name
+        content = str(path.readlink()).encode() if path.is_symlink() else path.read_bytes()
+        executable = "x" if not path.is_symlink() and path.stat().st_mode & 0o100 else "-"
+        total.update(f"{name}\0{executable}\0{hashlib.sha256(content).hexdigest()}\0".encode("utf-8", "surrogateescape"))
+    return total.hexdigest()[:40]
+
+
+def unsafe(text: str) -> bool:
+    """Tell whether a text must not be handed to patchwork, which quotes nothing."""
+    return not re.fullmatch(r"[A-Za-z0-9@%+=:,./_-]+", text)
+
+
+def stage(sent: Source) -> tempfile.TemporaryDirectory[str]:
+    """Copy the files of a working tree that are to be sent into a folder of their own."""
+    folder = tempfile.TemporaryDirectory(prefix="decant-")
+    for name in sent.files:
+        target = Path(folder.name) / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(sent.folder / name, target, follow_symlinks=False)
+    return folder

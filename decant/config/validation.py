@@ -1,0 +1,288 @@
+"""What hosts.toml may not ask for together: each rule yields `path: what is wrong and what to do`."""
+
+import ast
+import keyword
+import math
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from decant.config.models import Settings
+
+# What would take the socket out of the manager's hands, the process out of the unit's, or the visitor's address out of the proxy's.
+OURS = {
+    "gunicorn": frozenset(
+        [
+            "bind",
+            "daemon",
+            "user",
+            "group",
+            "umask",
+            "pidfile",
+            "chdir",
+            "wsgi_app",
+            "reload",
+            "forwarder_headers",
+            "forwarded_allow_ips",
+            "secure_scheme_headers",
+            "post_worker_init",
+            "worker_tmp_dir",
+            "config",
+        ]
+    ),
+    "uwsgi": frozenset(
+        [
+            "socket",
+            "uwsgi-socket",
+            "http",
+            "http-socket",
+            "https",
+            "shared-socket",
+            "fastcgi-socket",
+            "master",
+            "module",
+            "wsgi",
+            "wsgi-file",
+            "callable",
+            "mount",
+            "chdir",
+            "home",
+            "virtualenv",
+            "venv",
+            "uid",
+            "gid",
+            "daemonize",
+            "daemonize2",
+            "pidfile",
+            "safe-pidfile",
+            "die-on-term",
+            "hook-master-start",
+            "processes",
+            "workers",
+            "strict",
+            "ini",
+            "need-app",
+            "vacuum",
+            "lazy-apps",
+        ]
+    ),
+    "mod_wsgi": frozenset(["user", "group", "umask", "processes", "threads", "display-name", "python-home", "python-path", "home", "chroot", "socket-user"]),
+}
+
+# Names that the proxies' own packages use for their sites.
+RESERVED = ("default", "default-ssl")
+
+# Databases and accounts that MariaDB and PostgreSQL have themselves.
+SERVERS_OWN = frozenset(
+    ["mysql", "sys", "information_schema", "performance_schema", "root", "mariadb", "postgres", "template0", "template1", "public", "none", "user"]
+)
+
+# The name of a driver in a URL -> the module that it is, and the package that brings it. The first one is the default. SQLAlchemy's "Engine Configuration".
+DRIVERS = {
+    "mariadb": {
+        "pymysql": ("pymysql", "pymysql>=1.1,<2"),
+        "mysqldb": ("MySQLdb", "mysqlclient>=2.2,<3"),
+        "mysqlconnector": ("mysql.connector", "mysql-connector-python>=9"),
+    },
+    "postgresql": {
+        "psycopg2": ("psycopg2", "psycopg2-binary>=2.9,<3"),
+        "psycopg": ("psycopg", "psycopg[binary]>=3.2,<4"),
+        "pg8000": ("pg8000", "pg8000>=1.31"),
+    },
+}
+
+
+def problems(settings: "Settings") -> list[str]:
+    """Return what is not built yet and what cannot work, each as `path: what is wrong and what to do`."""
+    return [*unbuilt(settings), *misfits(settings)]
+
+
+def unbuilt(settings: "Settings") -> Iterator[str]:
+    """Yield what the format has and no plan serves yet."""
+    chosen = {
+        "proxy.kind": (settings.proxy.kind, ("nginx", "apache"), "nginx and apache"),
+    }
+    for path, (value, built, instead) in chosen.items():
+        if value not in built:
+            yield f"{path}: {value!r} is not built yet; this version has {instead}"
+
+
+def misfits(settings: "Settings") -> Iterator[str]:
+    """Yield combinations that cannot work, or that would hurt."""
+    yield from _roles(settings)
+    yield from _database(settings)
+    yield from _folders(settings)
+    yield from _names(settings)
+    yield from _tls(settings)
+    yield from _server(settings)
+    yield from _options(settings)
+
+
+def _server(settings: "Settings") -> Iterator[str]:
+    wsgi = settings.wsgi
+    if wsgi.server == "mod_wsgi" and settings.proxy.kind != "apache":
+        yield f'wsgi.server: mod_wsgi runs inside Apache, and proxy.kind is "{settings.proxy.kind}"; set proxy.kind = "apache", or choose gunicorn or uwsgi'
+    if wsgi.server == "mod_wsgi" and wsgi.manager != "systemd":
+        yield "wsgi.manager: Apache itself keeps the processes of mod_wsgi; remove wsgi.manager, or choose gunicorn or uwsgi"
+    if wsgi.server == "mod_wsgi" and wsgi.bind:
+        yield "wsgi.bind: mod_wsgi has no socket of its own; remove wsgi.bind, or choose gunicorn or uwsgi"
+    alone = settings.is_web or not settings.is_app
+    if wsgi.bind and not alone and wsgi.bind.partition(":")[0] != settings.host.reached_at:
+        yield f"wsgi.bind: the web hosts reach this host at {settings.host.reached_at}; bind to that address, or set hosts.*.private"
+    if wsgi.bind and alone and not wsgi.bind.startswith("127."):
+        yield "wsgi.bind: only the proxy may speak to the application, whose headers are believed; bind to an address of this machine alone, such as 127.0.0.1:5000"
+    _, parenthesis, arguments = wsgi.app.partition("(")
+    if parenthesis and not _is_literal_call(wsgi.app.partition(":")[2]):
+        yield "wsgi.app: a factory is called with literals alone, as in wsgi:create_app('production')"
+    if wsgi.server == "uwsgi" and parenthesis and arguments != ")":
+        yield "wsgi.app: uWSGI calls a factory without arguments; write a module that makes the application, such as wsgi.py, and name that"
+
+
+def _roles(settings: "Settings") -> Iterator[str]:
+    """Yield what keeps hosts that divide the work from working together."""
+    host, wsgi = settings.host, settings.wsgi
+    apps, webs, dbs = ([peer.name for peer in settings.peers if role in peer.roles] for role in ("app", "web", "db"))
+    if not settings.is_app and not settings.is_web and not (settings.has_server and settings.database_clients):
+        yield f'host.roles: there is nothing to do for this host: db.kind is "{settings.db.kind}", and {"no other" if not apps else "every"} host has its own'
+    if settings.is_web and not settings.is_app and not settings.backends:
+        yield 'host.roles: a web host needs app hosts: no other host in a group with it has the role "app" and not "web"'
+    if settings.is_app and not settings.is_web and not webs:
+        yield 'host.roles: an app host without the role "web" needs a web host: no other host in a group with it has that role'
+    if settings.is_app and not settings.is_db and settings.has_server and len(dbs) != 1:
+        yield f'host.roles: the database of this app host is on one host with the role "db" in a group with it, and there are {len(dbs) or "none"}: {", ".join(dbs)}'
+    if settings.is_app and not settings.is_db and settings.db.kind == "sqlite" and settings.peers:
+        yield 'db.kind: a SQLite file belongs to one host, which has the role "db", too; choose mariadb, postgresql, external or none'
+    shared = settings.visitors or settings.database_clients or settings.backends or settings.database_peer
+    if shared and not host.reached_at:
+        yield 'host.private: the address under which the other hosts reach this one is missing, and host.address is none: private = "10.0.0.2"'
+    if (settings.visitors or settings.database_clients) and settings.system.firewall is False:
+        yield 'system.firewall: without it this host would serve everybody what is for the other hosts alone; remove it, or set it to "auto" or true'
+    others = [peer.name for peer in settings.peers if settings.is_web and "app" in peer.roles and "web" not in peer.roles and peer.server != wsgi.server]
+    if others:
+        yield f'wsgi.server: the web host speaks to {", ".join(others)} as to "{wsgi.server}", and they have another one; set the same for all'
+    if settings.is_app and not settings.is_web and wsgi.server == "mod_wsgi":
+        yield "wsgi.server: mod_wsgi runs inside the proxy, and this app host has none; choose gunicorn or uwsgi"
+    if settings.backends:
+        for prefix, folder in settings.app.static.items():
+            if any(_inside(folder, entry) for entry in _shared(settings)):
+                yield f"app.static.{prefix}: {folder} is a shared folder, of which each app host has its own; let the application serve it, or keep such files elsewhere"
+
+
+def _options(settings: "Settings") -> Iterator[str]:
+    server = settings.wsgi.server
+    for name, value in settings.wsgi.options.items():
+        word = name.replace("_", "-") if server != "gunicorn" else name
+        if word in OURS[server]:
+            yield f"wsgi.options.{name}: is this tool's to set"
+        elif server == "gunicorn" and (not name.isidentifier() or keyword.iskeyword(name) or not _is_plain(value)):
+            yield f"wsgi.options.{name}: should be a name of gunicorn's settings with a text, number, true, false, or a list or table of those"
+        elif server != "gunicorn" and not _is_line(value, lists=server == "uwsgi"):
+            yield f"wsgi.options.{name}: should be a line of text, a number{', true, false, or a list of those' if server == 'uwsgi' else ''}"
+
+
+def _is_literal_call(text: str) -> bool:
+    try:
+        call = ast.parse(text, mode="eval").body
+        if not isinstance(call, ast.Call):
+            return False
+        for value in (*call.args, *(keyword.value for keyword in call.keywords)):
+            ast.literal_eval(value)
+    except (SyntaxError, ValueError):
+        return False
+    return all(keyword.arg for keyword in call.keywords)
+
+
+def _is_line(value: Any, lists: bool) -> bool:
+    """Tell what fits into one line of a configuration file, and into its rules of expansion."""
+    if isinstance(value, list):
+        return lists and all(_is_line(item, lists=False) for item in value)
+    if isinstance(value, str):
+        return value.isprintable() and not re.search(r"[%$@]\(|^@|\$\{|%\{|\\$", value)
+    return isinstance(value, int) and (lists or not isinstance(value, bool))
+
+
+def _database(settings: "Settings") -> Iterator[str]:
+    db = settings.db
+    if settings.has_dumps and db.variable in settings.app.env:
+        yield f'app.env.{db.variable}: db.kind = "{db.kind}" sets this variable; remove it, or set db.kind = "none"'
+    if db.kind == "external" and db.snapshot == "always":
+        yield 'db.snapshot: an external database is dumped by its owner; set db.kind to what this tool installs, or db.snapshot = "auto"'
+    if settings.has_server:
+        for key, value in (("name", settings.database_name), ("user", settings.database_user)):
+            if value in SERVERS_OWN or value.startswith("pg_"):
+                yield f"db.{key}: {value} is the database server's own; choose another"
+            elif len(value) > 40:
+                yield f"db.{key}: should be at most 40 characters"
+    if settings.has_server and db.driver and db.driver not in DRIVERS[db.kind] and not db.package:
+        yield f"db.package: name the package that brings the driver {db.driver}; this tool knows {', '.join(DRIVERS[db.kind])}"
+    if db.kind != "sqlite":
+        return
+    if settings.db.path and not settings.db.path.startswith(f"{settings.paths.shared}/"):
+        yield f"db.path: should be inside {settings.paths.shared}/, which the application may write to and which lives across releases"
+    if not settings.db.path and "instance" not in _shared(settings):
+        yield 'app.shared: should list "instance", where the SQLite file is; or set db.path'
+
+
+def _folders(settings: "Settings") -> Iterator[str]:
+    shared = _shared(settings)
+    for entry in shared:
+        if any(entry != other and _inside(entry, other) for other in shared):
+            yield f"app.shared: {entry} is inside another shared folder, and with it shared already; remove it"
+    for prefix, folder in settings.app.static.items():
+        if any(_inside(folder, entry) and folder.rstrip("/") != entry for entry in shared):
+            yield f"app.static.{prefix}: {folder} is inside a shared folder; make it a shared folder of its own, so that the proxy may read it alone"
+        if any(_inside(entry, folder) and _inside(settings.database_file, f"{settings.paths.shared}/{entry}") for entry in shared):
+            yield f"app.static.{prefix}: {folder} holds the database, which the proxy must not read"
+    if len({prefix.rstrip("/") for prefix in settings.app.static}) < len(settings.app.static):
+        yield "app.static: two prefixes differ only in a / at the end"
+
+
+def _names(settings: "Settings") -> Iterator[str]:
+    if settings.proxy.redirect and not settings.proxy.domains:
+        yield "proxy.redirect: needs proxy.domains, to whose first name it leads"
+    if set(settings.proxy.redirect) & set(settings.proxy.domains):
+        yield "proxy.redirect: a name stands in proxy.domains, too"
+    if re.match(r"\w+://[^/@]*:[^/@]*@", settings.app.source):
+        yield "app.source: a password in a URL is seen by every account of the server; use an ssh URL, or ~/.netrc of root there"
+    if settings.app.name in RESERVED:
+        yield f"app.name: {settings.app.name} is the name of the proxy's own site; choose another"
+    low, _, high = settings.app.health.status.partition("-")
+    if high and int(low) > int(high):
+        yield "app.health.status: should be from low to high"
+
+
+def _tls(settings: "Settings") -> Iterator[str]:
+    tls, every = settings.tls, (*settings.proxy.domains, *settings.proxy.redirect)
+    if tls.kind == "letsencrypt" and not every:
+        yield 'tls.kind: "letsencrypt" needs proxy.domains, the names that the certificate is for'
+    if tls.kind == "letsencrypt":
+        for name in every:
+            if name.startswith("*.") or "." not in name or re.fullmatch(r"[0-9.]+", name):
+                yield f"proxy.domains: {name} cannot be shown to be yours by HTTP, so Let's Encrypt gives no certificate for it"
+    for key in ("certificate", "key"):
+        given = getattr(tls, key)
+        if tls.kind == "files" and not given:
+            yield f'tls.{key}: is required with tls.kind = "files": the path of a local PEM file'
+        elif given and tls.kind != "files":
+            yield f'tls.{key}: goes with tls.kind = "files", and it is "{tls.kind}"; remove one of the two'
+    for key in ("acme_server", "acme_ca"):
+        if getattr(tls, key) and tls.kind != "letsencrypt":
+            yield f'tls.{key}: goes with tls.kind = "letsencrypt", and it is "{tls.kind}"; remove one of the two'
+
+
+def _shared(settings: "Settings") -> list[str]:
+    return [entry.rstrip("/") for entry in settings.app.shared]
+
+
+def _inside(path: str, folder: str) -> bool:
+    return f"{path.rstrip('/')}/".startswith(f"{folder.rstrip('/')}/")
+
+
+def _is_plain(value: Any) -> bool:
+    """Tell what Python can read back from its own repr."""
+    if isinstance(value, list):
+        return all(_is_plain(item) for item in value)
+    if isinstance(value, dict):
+        return all(_is_plain(item) for item in value.values())
+    return isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))

@@ -1,0 +1,101 @@
+"""The application's variables: [app.env] below env_file, in the one dialect that with-env reads."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from decant.errors import SettingsError
+
+if TYPE_CHECKING:
+    from decant.config.models import Settings
+
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+PASSWORD = "{db.password}"  # noqa: S105  # the place where one is filled in
+OURS = ("PATH", "VIRTUAL_ENV", "HOME", "LISTEN_FDS", "LISTEN_PID", "NOTIFY_SOCKET", "LD_PRELOAD")
+
+
+def variables(settings: "Settings") -> dict[str, str]:
+    """Return the variables that belong to a release.
+
+    Raises SettingsError for an env_file that is not there or holds what cannot be a variable.
+    """
+    given = {name: _filled(value, settings) for name, value in settings.app.env.items()}
+    given |= _env_file(settings)
+    for name, value in given.items():
+        if name in OURS:
+            raise SettingsError(f"{name} belongs to the process itself; remove it from app.env or {settings.app.env_file}")
+        if "\0" in value:
+            raise SettingsError(f"{name}: a variable cannot hold a NUL character")
+    if settings.has_dumps and settings.db.variable in given:
+        raise SettingsError(
+            f'{settings.app.env_file}: {settings.db.variable} is set by db.kind = "{settings.db.kind}"; remove it there, or set db.kind = "external"'
+        )
+    if settings.db.kind == "external" and not re.match(r"[a-z][a-z0-9+.]*://", given.get(settings.db.variable, "")):
+        raise SettingsError(f'app.env_file: db.kind = "external" needs {settings.db.variable} there, a URL such as postgresql://user:password@host/name')
+    if settings.database_file:
+        given[settings.db.variable] = f"sqlite:///{settings.database_file}"
+    return given
+
+
+def with_password(settings: "Settings") -> tuple[str, ...]:
+    """Return the variables of [app.env] into which the database's password is filled on the server, the only place that knows it."""
+    return tuple(name for name, value in settings.app.env.items() if PASSWORD in value)
+
+
+def dialect(values: Mapping[str, str]) -> str:
+    """Return the variables as lines `KEY="value"` with JSON's escapes."""
+    return "".join(f"{name}={json.dumps(value, ensure_ascii=False)}\n" for name, value in sorted(values.items()))
+
+
+def dotenv(values: Mapping[str, str]) -> str:
+    """Return the variables as a .env file for applications that parse one themselves.
+
+    Raises SettingsError for a value that python-dotenv would change.
+    """
+    for name, value in values.items():
+        if PASSWORD in value:
+            raise SettingsError(f"{name}: {PASSWORD} is filled in on the server, where no .env knows it; set app.dotenv = false")
+        if "${" in value:
+            raise SettingsError(f"{name}: python-dotenv would expand the ${{...}} in it; read it from the process's environment and set app.dotenv = false")
+    escaped = {name: value.replace("\\", "\\\\").replace("'", "\\'") for name, value in values.items()}
+    return "".join(f"{name}='{value}'\n" for name, value in sorted(escaped.items()))
+
+
+def generated(text: str, name: str) -> str:
+    """Return a variable's value out of shared/secrets.env; an empty string where it is not there, or not in its dialect."""
+    line = next((line for line in text.splitlines() if line.startswith(f"{name}=")), "")
+    try:
+        return str(json.loads(line.partition("=")[2] or '""'))
+    except json.JSONDecodeError:
+        return ""
+
+
+def _env_file(settings: "Settings") -> dict[str, str]:
+    if not settings.app.env_file:
+        return {}
+    from dotenv.parser import parse_stream
+
+    path = settings.folder / settings.app.env_file
+    if not path.is_file():
+        raise SettingsError(f"app.env_file: there is no file {path}; write it, or remove the setting")
+    found = {}
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            bindings = list(parse_stream(file))
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"app.env_file: {path} is not UTF-8") from error
+    for binding in bindings:
+        if binding.error or (binding.key and (binding.value is None or not NAME.fullmatch(binding.key))):
+            raise SettingsError(f"app.env_file: {path}, line {binding.original.line}: should be NAME=value, with letters, digits and _ in the name")
+        if binding.key and binding.value is not None:
+            found[binding.key] = binding.value
+    return found
+
+
+def _filled(value: str, settings: "Settings") -> str:
+    if PASSWORD in value and not settings.has_server:
+        raise SettingsError(f'app.env: {PASSWORD} belongs to a database server that this tool installs, and db.kind is "{settings.db.kind}"')
+    for token, text in {"{db.host}": settings.database_host, "{db.name}": settings.database_name, "{db.user}": settings.database_user}.items():
+        value = value.replace(token, text)
+    return value

@@ -1,0 +1,170 @@
+"""What is known about a server: the answers of one script (decant/server/driver/facts.sh), parsed."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Release:
+    """One release on the server: its folder's name, state and commit."""
+
+    name: str
+    state: str
+    commit: str = ""
+
+
+@dataclass(frozen=True)
+class Window:
+    """A release window whose end no client has seen: its name and result (empty while it runs or when it was cut off)."""
+
+    name: str
+    result: str = ""
+
+
+@dataclass(frozen=True)
+class Party:
+    """This host's part in a window of several hosts that is not over: the window's name, `first` or `other`, how many words it was told, and its last answer."""
+
+    name: str
+    part: str
+    words: int
+    answer: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What facts.sh found. Sizes are in MB, `listeners` are ADDRESS:PORT/PROTOCOL, `proxies` the units that run, `sites` paths of what is enabled in them.
+
+    `installed` are the packages that this tool brought, `present` those of them that are there. `distro_python` is asked where there is no python3 yet, `pythons` (those that the distribution has beside it) where hosts.toml names a version.
+    `certificate` is what certbot obtained for the application: its names, and the ACME server. `secure` are the proxies that are set up for HTTPS.
+    """
+
+    user: str = ""
+    sudo: str = "none"
+    os: str = ""
+    os_like: str = ""
+    os_name: str = ""
+    codename: str = ""
+    kernel: str = ""
+    machine: str = ""
+    cores: int = 1
+    memory_mb: int = 0
+    boot_id: str = ""
+    python: str = ""
+    free_mb: int = 0
+    tmp_free_mb: int = 0
+    ssh_ports: tuple[int, ...] = (22,)
+    systemd: str = ""
+    ipv6: str = ""
+    account: str = ""
+    builder: str = ""
+    unit: str = ""
+    current: str = ""
+    distro_python: str = ""
+    managed_python: str = ""
+    pythons: tuple[str, ...] = ()
+    installed: tuple[str, ...] = ()
+    present: tuple[str, ...] = ()
+    server: str = ""
+    nginx: str = ""
+    openssh: str = ""
+    client: str = ""
+    certificate: Any = None
+    secure: tuple[str, ...] = ()
+    hsts: str = ""
+    tls_files: str = ""
+    service: str = ""
+    socket: str = ""
+    proxies: tuple[str, ...] = ()
+    sites: tuple[str, ...] = ()
+    listeners: tuple[str, ...] = ()
+    manifests: tuple[Any, ...] = ()
+    releases: tuple[Release, ...] = ()
+    windows: tuple[Window, ...] = ()
+    parties: tuple[Party, ...] = ()
+    deploys: tuple[Any, ...] = ()
+
+    @property
+    def is_debian(self) -> bool:
+        """Tell Debian and Ubuntu, and what is made of them, from the rest."""
+        return "debian" in (self.os, *self.os_like.split()) or self.os == "ubuntu"
+
+    def release(self, name: str) -> Release | None:
+        """Return the release of that name, if it is there."""
+        return next((release for release in self.releases if release.name == name), None)
+
+
+NUMBERS = ("cores", "memory_mb", "free_mb", "tmp_free_mb")
+TEXTS = (
+    "user",
+    "sudo",
+    "os",
+    "os_like",
+    "os_name",
+    "codename",
+    "kernel",
+    "machine",
+    "python",
+    "boot_id",
+    "systemd",
+    "ipv6",
+    "account",
+    "builder",
+    "unit",
+    "current",
+    "distro_python",
+    "managed_python",
+    "server",
+    "nginx",
+    "openssh",
+    "client",
+    "hsts",
+    "tls_files",
+    "service",
+    "socket",
+)
+
+
+def parse(output: str) -> Facts:
+    """Parse what facts.sh prints; lines that say nothing known are passed over."""
+    pairs = [line.split("\t", 1) for line in output.splitlines() if "\t" in line]
+    single = dict(pairs)
+
+    def every(key: str) -> list[str]:
+        return [value for name, value in pairs if name == key]
+
+    plain: dict[str, Any] = {name: single.get(name, "").strip() for name in TEXTS}
+    plain |= {name: int(single[name]) for name in NUMBERS if single.get(name, "").isdigit()}
+    return Facts(
+        **plain,
+        certificate=next(iter(_documents(every("certificate"))), None),
+        ssh_ports=tuple(dict.fromkeys(int(port) for port in every("ssh_port"))),
+        pythons=tuple(every("pythons")),
+        installed=tuple(every("installed")),
+        present=tuple(every("present")),
+        secure=tuple(every("secure")),
+        proxies=tuple(every("proxy")),
+        sites=tuple(every("site")),
+        listeners=tuple(every("listener")),
+        manifests=tuple(_documents(every("manifest"))),
+        releases=tuple(Release(*line.split()[:3]) for line in every("release") if len(line.split()) > 1),
+        parties=tuple(_party(line) for line in every("party") if len(line.split()) > 3),
+        windows=tuple(Window(*line.split(None, 1)) for line in every("window") if line),
+        deploys=tuple(_documents(every("deploy"))),
+    )
+
+
+def _party(line: str) -> Party:
+    name, part, words, answer = line.split(None, 3)
+    return Party(name, part, int(words), answer)
+
+
+def _documents(lines: list[str]) -> list[Any]:
+    found = []
+    for line in lines:
+        try:
+            found.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return found

@@ -1,0 +1,80 @@
+"""The interpreter; environments are made by decant/server/environment/environment.py when a release is prepared."""
+
+from typing import TYPE_CHECKING
+
+from decant.errors import DeployError
+from decant.plans import db
+from decant.steps import Packages, Plan, Run
+
+if TYPE_CHECKING:
+    from decant.config.models import Settings
+    from decant.facts import Facts
+
+# What python3 is in each release, for servers that have neither Python nor package lists yet: packages.debian.org, packages.ubuntu.com.
+DISTRIBUTION = {"bullseye": "3.9", "bookworm": "3.11", "trixie": "3.13", "jammy": "3.10", "noble": "3.12"}
+
+
+def packages(settings: "Settings", facts: "Facts") -> tuple[str, ...]:
+    """Return the Debian packages of the interpreter: python3 always, as the procedures run on it, and another one where the distribution has it."""
+    wanted = settings.python.version
+    if not settings.is_app:
+        return ("python3",)
+    own = ("python3", "python3-venv")
+    return own if is_distributions(settings, facts) or wanted not in facts.pythons else (*own, f"python{wanted}", f"python{wanted}-venv")
+
+
+def install(settings: "Settings", facts: "Facts") -> Plan:
+    """The wanted Python with venv: the distribution's, or one that uv provides where the distribution has none of that version."""
+    return (Packages(packages(settings, facts)), *managed(settings, facts))
+
+
+def managed(settings: "Settings", facts: "Facts") -> Plan:
+    """Uv's build of the wanted Python, where the distribution has none of that version."""
+    if not settings.is_app or is_distributions(settings, facts) or settings.python.version in facts.pythons:
+        return ()
+    provide = ("python3", "-I", f"{settings.paths.procedures}/environment.py", "python", settings.python.version)
+    there = ("sh", "-c", 'test -x "$1"', "sh", f"/opt/decant/python/{settings.python.version}/bin/python3")
+    return (Run(provide, unless=there, label=f"Python {settings.python.version}, managed by uv"),)
+
+
+def is_distributions(settings: "Settings", facts: "Facts") -> bool:
+    """Tell whether the wanted Python is the distribution's own python3."""
+    found = ".".join(facts.python.split(".")[:2]) or facts.distro_python or DISTRIBUTION.get(facts.codename, "")
+    return settings.python.version in ("", found)
+
+
+def refuse_unreachable(settings: "Settings", facts: "Facts") -> None:
+    """Raise DeployError where the wanted Python cannot come onto the server, or mod_wsgi cannot take it."""
+    wanted = settings.python.version
+    if not settings.is_app or is_distributions(settings, facts):
+        return
+    has = facts.python or facts.distro_python or DISTRIBUTION.get(facts.codename, "another one")
+    if settings.wsgi.server == "mod_wsgi":
+        raise DeployError(
+            f"python.version: {facts.os_name} builds mod_wsgi for its own Python ({has}) only, not for {wanted}; remove python.version, or choose gunicorn or uwsgi"
+        )
+    if wanted not in facts.pythons and facts.managed_python != "yes":
+        raise DeployError(
+            f"python.version: {facts.os_name} has Python {has} and no {wanted}, and uv's builds cannot be fetched from this server "
+            "(github.com does not answer, and /etc/uv/uv.toml there names no mirror); use the distribution's, or let the server reach one of them"
+        )
+
+
+def environment(settings: "Settings", commit: str) -> tuple[str, ...]:
+    """Return the command that makes the environment anew that the current release is linked to."""
+    paths, python = settings.paths, settings.python
+    words = (
+        "build",
+        paths.current,
+        settings.app.subdir.rstrip("/"),
+        paths.environments,
+        python.installer,
+        "\n".join(python.packages),
+        str(python.refresh),
+        commit,
+        settings.wsgi.server,
+        python.version,
+        db.driver(settings),
+    )
+    linked = 'exec python3 -I "$0" "$@" "$(basename "$(readlink "$LINK")")"'
+    return ("env", f"LINK={paths.current}/.deploy/venv", "sh", "-c", linked, f"{paths.procedures}/environment.py", *words)

@@ -1,0 +1,104 @@
+"""The files that land on a server: our templates, of which the user's own win."""
+
+import contextlib
+import functools
+import json
+import os
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from decant.errors import SettingsError
+from decant.headers import CLAIMS
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+    from decant.config.models import Settings
+
+OURS = Path(__file__).parents[1] / "templates"
+SERVER = Path(__file__).parents[1] / "server"
+CACHE = OURS / "__pycache__"
+
+
+def render(name: str, settings: "Settings", **values: Any) -> str:
+    """Return a template's text; a `templates/` beside the user's hosts.toml is asked first.
+
+    Raises SettingsError for a template that is not valid, or uses a name that nobody gave it: a typo fails, it is not rendered empty.
+    """
+    from jinja2 import TemplateError
+
+    environment = _environment(settings.folder)
+    try:
+        template = environment.get_template(name)
+        return template.render(settings=settings, paths=settings.paths, app=settings.app, **values)
+    except TemplateError as error:
+        where = f", line {error.lineno}" if hasattr(error, "lineno") else ""
+        raise SettingsError(f"template {name}{where}: {error.message}; the user's own is in {settings.folder / 'templates'}") from error
+
+
+def load(folder: Path) -> None:
+    """Import what rendering needs and read all templates, which takes as long as a question to a server; what is wrong with one is told when it is rendered."""
+    from jinja2 import TemplateError
+
+    environment = _environment(folder)
+    for path in OURS.rglob("*.j2"):
+        with contextlib.suppress(TemplateError, OSError, UnicodeError):
+            environment.get_template(str(path.relative_to(OURS)))
+    procedures()
+
+
+def procedure(name: str) -> bytes:
+    """Return a procedure: a static script, with nothing filled in."""
+    return procedures()[name]
+
+
+@functools.cache
+def procedures() -> dict[str, bytes]:
+    """Return every procedure by its file name: on a server they lie in one folder."""
+    files = [path for path in SERVER.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    return {path.name: path.read_bytes() for path in sorted(files, key=lambda path: ("inside/" if path.parent.name == "inside" else "") + path.name)}
+
+
+@functools.cache
+def _environment(folder: Path) -> "Environment":
+    from jinja2 import ChoiceLoader, FileSystemBytecodeCache, FileSystemLoader, StrictUndefined
+    from jinja2.runtime import BlockReference, LoopContext, Macro
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+    from jinja2.utils import Cycler, Joiner, Namespace
+
+    class Sandbox(ImmutableSandboxedEnvironment):
+        """Templates may come with somebody else's folder: they lay out text, and call nothing but what does that."""
+
+        def is_safe_callable(self, obj: Any) -> bool:
+            owner = getattr(obj, "__self__", None)
+            if type(owner) in (str, tuple, list, dict, int) or isinstance(owner, LoopContext | Cycler):
+                return bool(super().is_safe_callable(obj))
+            return isinstance(obj, Macro | BlockReference | Joiner) or obj in (self.globals["range"], dict, Cycler, Joiner, Namespace)
+
+    class Cache(FileSystemBytecodeCache):
+        def dump_bytecode(self, bucket: Any) -> None:
+            with contextlib.suppress(OSError):  # a full disk; Python's own does without, too
+                super().dump_bytecode(bucket)
+
+    loader = ChoiceLoader([FileSystemLoader(folder / "templates"), FileSystemLoader(OURS)])
+    # Compiled templates are kept as Python keeps compiled modules: beside their source, where it may be written.
+    cache = Cache(str(CACHE), "sandboxed-%s.cache") if _may_cache() else None
+    environment = Sandbox(loader=loader, undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True, bytecode_cache=cache)
+    environment.globals["claims"] = CLAIMS
+    environment.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False)
+    environment.filters["repr"] = repr
+    environment.filters["regex"] = re.escape
+    environment.filters["apache"] = lambda value: '"{}"'.format(str(value).replace("\\", "\\\\").replace('"', '\\"'))
+    return environment
+
+
+def _may_cache() -> bool:
+    if sys.dont_write_bytecode:
+        return False
+    try:
+        CACHE.mkdir(exist_ok=True)
+    except OSError:
+        return False
+    return os.access(CACHE, os.W_OK)

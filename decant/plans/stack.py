@@ -1,0 +1,163 @@
+"""The stack that hosts.toml chooses: which WSGI server, under which manager, behind which proxy, and how a server moves from one to another."""
+
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from decant.errors import DeployError
+from decant.plans import apache, certbot, db, gunicorn, mod_wsgi, nginx, supervisor, systemd, tls, uwsgi
+from decant.plans.rendering import render
+from decant.steps import File, Notify, Plan, Unit
+
+if TYPE_CHECKING:
+    from decant.config.models import Settings
+    from decant.facts import Facts
+
+PROXIES = {"nginx": nginx, "apache": apache}
+SYSCTL = "systemd-sysctl.service.restart"
+MANAGERS = {"systemd": systemd, "supervisor": supervisor}
+# What the distribution enables in Apache, and what this tool does; everything else is somebody's site. (facts.sh leaves out the first pages.)
+DISTRIBUTION = frozenset(
+    f"/etc/apache2/conf-enabled/{name}.conf"
+    for name in ("charset", "decant", "javascript-common", "localized-error-pages", "other-vhosts-access-log", "security", "serve-cgi-bin")
+)
+
+
+def manager(settings: "Settings") -> ModuleType:
+    """Return the plans of the manager that keeps the application's processes."""
+    return MANAGERS[settings.wsgi.manager]
+
+
+def proxy(settings: "Settings") -> ModuleType:
+    """Return the plans of the proxy."""
+    return PROXIES[settings.proxy.kind]
+
+
+def packages(settings: "Settings") -> tuple[str, ...]:
+    """Return the Debian packages of the stack."""
+    server = mod_wsgi.PACKAGES if settings.wsgi.server == "mod_wsgi" else manager(settings).PACKAGES
+    front = (*proxy(settings).PACKAGES, *certbot.packages(settings))
+    return (*(front if settings.is_web else ()), *(server if settings.is_app else ()))
+
+
+def ports(settings: "Settings") -> tuple[str, ...]:
+    """Return the ports that visitors come in by."""
+    if not settings.is_web:
+        return ()
+    return ("80/tcp",) if settings.tls.kind == "none" else ("80/tcp", "443/tcp")
+
+
+def reachable(settings: "Settings") -> tuple[tuple[str, str], ...]:
+    """Return who may come in by a port of this host that is for the application's other hosts alone: (address, port)."""
+    port = settings.bind.rpartition(":")[2]
+    mine = db.PORTS.get(settings.db.kind, "")
+    return (*((address, port) for address in settings.visitors), *((address, mine) for address in settings.database_clients))
+
+
+def release_files(settings: "Settings", cores: int) -> dict[str, tuple[str, int]]:
+    """Return what the WSGI server needs in a release's .deploy folder, each with its mode; nothing on a host where the application does not run."""
+    if not settings.is_app:
+        return {}
+    if settings.wsgi.server == "mod_wsgi":
+        return mod_wsgi.files(settings, cores)
+    return uwsgi.files(settings) if settings.wsgi.server == "uwsgi" else gunicorn.files(settings)
+
+
+def before(settings: "Settings", facts: "Facts") -> Plan:
+    """What stands on the server before a release: where the stack changes, the release that serves goes on under it."""
+    processes = _processes(settings, facts)
+    if not settings.is_web:
+        return (*processes, *_without_site(settings)) if not moves(settings, facts) else processes
+    # Two proxies that are both enabled would race for the port at the next boot; the new one is, when its site is there.
+    waits = (Unit(proxy(settings).UNIT, enabled=False),) if displaced(settings, facts) else ()
+    front = (*proxy(settings).install(settings, facts), *_keepalive(settings), *certbot.install(settings), *waits)
+    if moves(settings, facts):
+        return (*front, *processes) if _site_comes_last(facts) else (*front, *site(settings, facts), *processes)
+    return (*front, *processes, *site(settings, facts), *_leave(settings), *_leave_tls(settings, facts))
+
+
+def after(settings: "Settings", facts: "Facts") -> Plan:
+    """What a move has to leave until a release of the new stack serves."""
+    if not settings.is_web:
+        return (*_without_site(settings), *_leave(settings))
+    return (*(site(settings, facts) if _site_comes_last(facts) else ()), *_leave(settings), *_leave_tls(settings, facts))
+
+
+def server(settings: "Settings") -> str:
+    """Return what runs the application on this host: "none" where only its static files are."""
+    return settings.wsgi.server if settings.is_app else "none"
+
+
+def moves(settings: "Settings", facts: "Facts") -> bool:
+    """Tell whether the release that serves is run by Apache and the next one by a manager, or the other way round; or by this host, and not any more."""
+    return bool(facts.server) and any((facts.server == kind) != (server(settings) == kind) for kind in ("mod_wsgi", "none"))
+
+
+def _processes(settings: "Settings", facts: "Facts") -> Plan:
+    """What runs the application on this host."""
+    if not settings.is_app:
+        return ()
+    plan: Plan = mod_wsgi.install(settings, facts) if settings.wsgi.server == "mod_wsgi" else manager(settings).install(settings, facts)
+    return plan
+
+
+def _keepalive(settings: "Settings") -> Plan:
+    """Connections to app hosts that died are noticed within 20 s: a request that waits in one is asked of another host, if it may be."""
+    if not settings.backends:
+        return ()
+    return (File("/etc/sysctl.d/60-decant.conf", render("system/keepalive.conf.j2", settings), notify=(SYSCTL,)), Notify(SYSCTL))
+
+
+def _site_comes_last(facts: "Facts") -> bool:
+    """Tell whether the site has to wait for the release: nginx cannot serve what mod_wsgi serves, and other hosts do not serve yet what this one does."""
+    return facts.server in ("mod_wsgi", "none")
+
+
+def _leave(settings: "Settings") -> Plan:
+    """What only another way of running the application needs goes."""
+    managers = (*supervisor.remove(settings), *systemd.remove(settings))
+    if not settings.is_app:
+        return (*managers, *mod_wsgi.remove(settings))
+    return managers if settings.wsgi.server == "mod_wsgi" else mod_wsgi.remove(settings)
+
+
+def _without_site(settings: "Settings") -> Plan:
+    """No site on a host to which no visitors come any more."""
+    return (*nginx.remove(settings), *apache.remove(settings))
+
+
+def _leave_tls(settings: "Settings", facts: "Facts") -> Plan:
+    """The certificates and keys of another tls.kind go, when nothing serves them any more."""
+    return (*certbot.leave(settings, facts), *tls.leave(settings))
+
+
+def site(settings: "Settings", facts: "Facts") -> Plan:
+    """The site in the chosen proxy."""
+    plan: Plan = proxy(settings).site(settings, facts)
+    return plan
+
+
+def displaced(settings: "Settings", facts: "Facts") -> str:
+    """Return the proxy that gives way to the chosen one, or an empty string."""
+    ours, other = ("nginx", "apache2") if settings.proxy.kind == "nginx" else ("apache2", "nginx")
+    return other if other in facts.proxies and ours not in facts.proxies else ""
+
+
+def refuse_displacement(settings: "Settings", facts: "Facts") -> None:
+    """Raise DeployError where the chosen proxy cannot have its port: the other one serves more than this application, or a stranger holds it."""
+    kind = settings.proxy.kind
+    ours, other, folder = ("nginx", "apache2", "/etc/apache2/") if kind == "nginx" else ("apache2", "nginx", "/etc/nginx/")
+    secure = settings.tls.kind != "none" and any(listener.endswith(":443/tcp") for listener in facts.listeners)
+    if secure and ours not in facts.secure and not (other in facts.secure and displaced(settings, facts)):
+        raise DeployError(f"tls.kind: something that is not {ours} listens on port 443 of this server, so {ours} cannot; stop it first")
+    if ours in facts.proxies:
+        return
+    own = settings.app.name
+    known = {*DISTRIBUTION, f"/etc/nginx/sites-enabled/{own}", f"/etc/apache2/sites-enabled/{own}.conf", f"/etc/apache2/sites-enabled/000-{own}.conf"}
+    strange = [site for site in facts.sites if site.startswith(folder) and site not in known]
+    if displaced(settings, facts) and strange:
+        keep = "apache" if kind == "nginx" else "nginx"
+        raise DeployError(
+            f'proxy.kind: {other} on this server serves others, too ({", ".join(strange)}), so {ours} cannot take its place; set proxy.kind = "{keep}", or move them first'
+        )
+    if other not in facts.proxies and any(listener.endswith(":80/tcp") for listener in facts.listeners):
+        raise DeployError(f"proxy.kind: something that is neither nginx nor Apache listens on port 80 of this server, so {ours} cannot; stop it first")

@@ -1,0 +1,206 @@
+"""One SSH connection to one server: opened with our trust in keys and without Nagle's delay, its errors in one line."""
+
+import contextlib
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from fabric import Connection
+from invoke.exceptions import AuthFailure
+from invoke.util import debug
+from paramiko import AuthenticationException, BadHostKeyException, Channel, PasswordRequiredException, SSHException
+from paramiko.hostkeys import InvalidHostKey
+
+from decant.errors import ConnectError
+from decant.output import Output
+from decant.remote import host_keys
+
+if TYPE_CHECKING:
+    from decant.config.models import Settings
+
+# What no module turned into a sentence of its own still reaches the user as one line: files that cannot be read, names that are no names,
+# a password that sudo refuses in an interactive command, a connection that breaks in one.
+UNEXPECTED = (OSError, UnicodeError, ValueError, RuntimeError, SSHException, AuthFailure, InvalidHostKey)
+
+CONNECT_TIMEOUT = 10
+# What a channel that is kept ready runs. Its command comes as data then, for which nobody waits: its length, a newline, its text with a last line
+# without which it was cut off on its way, and is not run.
+WHOLE = "\n# whole"
+WAITING = """exec sh -c 'read -r size && command=$(head -c "$size") && case $command in *"# whole") eval "$command" ;; esac'"""
+SILENCE = 30_000  # milliseconds without an acknowledgement after which the network counts as cut
+
+
+class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
+    """Fabric's connection with the name and the settings of the host it leads to.
+
+    Each attribute has a value here, also where every connection gets its own: one that the class has not would be put into Fabric's
+    configuration, which all hosts share.
+    """
+
+    server_name: str = ""
+    settings: "Settings | None" = None
+    pinned: str = ""
+    output = Output("")
+    opening: Any = contextlib.nullcontext()
+    refused: ConnectError | None = None  # what `dial` met
+    released: Channel | None = None  # that of a lock which lets go
+    promised: Any = None  # a deque of queues, from each of which comes a channel that is kept ready
+    told: tuple[str, int, list[str], str] | None = None  # the command that `dial` ran, its exit code, its lines, its standard error
+
+    def open(self) -> Any:
+        """Connect, unless that is done; several threads may ask, as those of all hosts behind one gateway do.
+
+        Raises ConnectError: no answer, key refused, host key unknown or changed.
+        """
+        with self.opening:
+            if self.refused:
+                refused, self.refused = self.refused, None
+                raise refused
+            return None if self.is_connected else self._open()
+
+    def dial(self, command: str) -> None:
+        """Open it and run a command, in a thread of its own; what keeps it from that is raised by the `open` that waits for it."""
+        with self.opening:
+            try:
+                if not self.is_connected:
+                    self._open()
+                self.keep_ready()  # at the same time: the next command is known to come
+                channel, lines = self._begin(command), list[str]()
+                channel.shutdown_write()
+                errors = read_lines(channel, lines.append)
+                self.told = (command, channel.recv_exit_status(), lines, errors)
+            except ConnectError as error:
+                self.refused = error
+            except Exception as error:  # whoever needs it meets it again
+                debug(f"{self.server_name}: {error!r}")
+
+    def _open(self) -> Any:
+        self._trust()
+        name = self.server_name
+        where = f"{name} ({self.user}@{self.host}:{self.port})"
+        if not self.gateway:
+            self.connect_kwargs["sock"] = self._socket(where)
+        try:
+            result = Connection.open(self)
+        except BadHostKeyException as error:
+            raise ConnectError(
+                f"{name}: the host key of {self.host} has CHANGED to {host_keys.fingerprint(error.key)}; if the server was set up anew, "
+                f"remove the old key with: ssh-keygen -R {self.host}; else somebody may be listening: do not connect"
+            ) from error
+        except PasswordRequiredException as error:
+            raise ConnectError(f"{where}: the key has a passphrase; load it with ssh-add, or give --prompt-for-passphrase") from error
+        except AuthenticationException as error:
+            raise ConnectError(f"{where}: the server refuses the key; check user and identity, or put your public key into its authorized_keys") from error
+        except (SSHException, OSError, EOFError) as error:
+            if "No authentication methods" in str(error) or "private key file" in str(error):
+                raise ConnectError(
+                    f"{where}: there is no usable key ({error}); name a private key with identity, -i or in ~/.ssh/config, or start ssh-agent"
+                ) from error
+            raise ConnectError(f"{where}: no SSH connection: {error or type(error).__name__}; check address and port, and that sshd runs there") from error
+        self.connect_kwargs.pop("sock", None)
+        self.transport.set_keepalive(5)
+        return result
+
+    def second(self) -> "ServerConnection":
+        """Return a new connection to the same server by the same way, not open yet."""
+        made = ServerConnection(
+            self.original_host,
+            user=self.user,
+            port=self.port,
+            config=self.config,
+            gateway=self.gateway,
+            connect_kwargs={**self.connect_kwargs},
+            connect_timeout=CONNECT_TIMEOUT,
+        )
+        made.server_name, made.pinned, made.opening = self.server_name, self.pinned, threading.RLock()
+        made.settings, made.output, made.promised = self.settings, self.output, deque()
+        return made
+
+    def start(self, command: str, stdin: bytes = b"") -> Channel:
+        """Begin a remote command, whose standard input begins with `stdin`, on a channel of its own.
+
+        Raises ConnectError when the connection is gone.
+        """
+        self.open()
+        try:
+            channel = self._kept()
+            if channel:
+                channel.sendall(framed(command) + stdin)
+            else:
+                channel = self._begin(command)
+                channel.sendall(stdin)
+            self.keep_ready()  # after that: a server may allow few sessions
+        except (SSHException, EOFError, OSError) as error:
+            raise self.lost() from error
+        return channel
+
+    def _begin(self, command: str) -> Channel:
+        channel: Channel = self.transport.open_session()
+        channel.exec_command(command)
+        return channel
+
+    def keep_ready(self) -> None:
+        """Open a channel in the background on which a shell waits for a command: the next `start` need not wait for either."""
+        promise = SimpleQueue[Channel | None]()
+        threading.Thread(target=self._make_ready, args=(promise,), daemon=True).start()
+        self.promised.append(promise)
+
+    def _make_ready(self, promise: "SimpleQueue[Channel | None]") -> None:
+        channel = None
+        try:
+            opened = self.transport.open_session()
+            opened.exec_command(WAITING)
+            channel = opened
+        except Exception as error:  # it is closed meanwhile, or the server gives no more: who needs one meets that
+            debug(f"{self.server_name}: {error!r}")
+        finally:
+            promise.put(channel)
+
+    def _kept(self) -> Channel | None:
+        try:
+            channel = self.promised.popleft().get()
+        except IndexError:
+            channel = None
+        return None if channel is None or channel.closed else channel
+
+    def lost(self) -> ConnectError:
+        """Return the error for a connection that ended under a command."""
+        return ConnectError(f"{self.server_name}: the connection was lost; what had begun on the server ends in order there: run the same command again")
+
+    def _socket(self, where: str) -> socket.socket:
+        try:
+            made = socket.create_connection((self.host, int(self.port)), timeout=self.connect_timeout or CONNECT_TIMEOUT)
+        except OSError as error:
+            raise ConnectError(f"{where}: no answer: {error}; check the address and that the server is up") from error
+        made.settimeout(None)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with contextlib.suppress(AttributeError, OSError):
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENCE)
+        return made
+
+    def _trust(self) -> None:
+        files = tuple(str(self.ssh_config.get("userknownhostsfile", "")).split())
+        host_keys.trust(self.client, self.server_name, self.pinned, files)
+        hop = self.gateway
+        while isinstance(hop, Connection):
+            if not isinstance(hop, ServerConnection):  # those of hosts.toml have their own trust, when they open
+                host_keys.trust(hop.client, hop.host)
+            hop = hop.gateway
+
+
+def framed(command: str) -> bytes:
+    """Return a command as a waiting shell reads it."""
+    text = f"{command}{WHOLE}".encode()
+    return b"%d\n%s" % (len(text), text)
+
+
+def read_lines(channel: Channel, on_line: Callable[[str], None]) -> str:
+    """Feed each line of a channel's standard output to `on_line` until it ends; return its standard error."""
+    with channel.makefile("rb") as output:
+        for raw in output:
+            on_line(raw.decode("utf-8", "replace").rstrip("\n"))
+    with channel.makefile_stderr("rb") as errors:
+        return str(errors.read().decode("utf-8", "replace"))
