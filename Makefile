@@ -67,7 +67,7 @@ schema: setup  ## write hosts.schema.json anew from the models
 	$(BIN)/python -m decant.config.json_schema > hosts.schema.json
 
 lock: setup-dev  ## pin requirements.txt anew (needs uv)
-	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header -o requirements.txt
+	uv pip compile pyproject.toml --group pyproject.toml:clone --universal --python-version 3.11 --generate-hashes --no-header -o requirements.txt
 	uv pip compile --group pyproject.toml:dev --universal --python-version 3.11 --generate-hashes --no-header -c requirements.txt -o requirements-dev.txt
 	uv pip compile --group pyproject.toml:bench --universal --python-version 3.11 --generate-hashes --no-header -o bench/requirements.txt
 	scripts/lock-tools

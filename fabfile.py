@@ -1,9 +1,11 @@
 """The tree of names that `fab --list` shows."""
 
-from invoke.collection import Collection
+import os
+import sys
 
-from decant.tasks import apache, app, certbot, db, deploy, gunicorn, lab, mod_wsgi, nginx, python, supervisor, system, uwsgi
+# invoke keeps Python from caching compiled modules unless it gets --write-pyc: in a clone every command would compile all of these anew.
+sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
 
-ns = Collection(deploy.deploy, deploy.update, deploy.rollback, deploy.status, deploy.destroy)
-for module in (system, python, app, gunicorn, uwsgi, mod_wsgi, supervisor, nginx, apache, certbot, db, lab):
-    ns.add_collection(Collection.from_module(module))
+from decant.tasks import ns  # noqa: E402
+
+__all__ = ["ns"]

@@ -239,7 +239,7 @@ def seconds_of(words: list[str], runs: int, **options: Any) -> float:
 
 def parts(tools: Tools, server: Server, runs: int) -> dict[str, float]:
     """Return where Decant's time goes in a run that changes nothing, each part measured by itself."""
-    modules = "import fabric.main, decant.cli.executor, tasks.deploy"
+    modules = "import fabric.main, decant.commands.executor, tasks.deploy"
     ssh = [*ssh_words(server.key), f"root@{server.address}"]
     connect = seconds_of([*ssh, "true"], runs)
     facts = (ROOT / "decant/server/driver/facts.sh").read_text()

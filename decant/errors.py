@@ -1,5 +1,9 @@
 """What can stop a command: one line that says what happened, where, and what to do next."""
 
+import os
+import tempfile
+import traceback
+
 from invoke.exceptions import Exit
 
 
@@ -17,6 +21,10 @@ class SettingsError(DeployError):
     """Say what is wrong in hosts.toml or in a file that it names; nothing was connected."""
 
 
+class NoInventory(SettingsError):
+    """Say that there is no hosts.toml, and where it was looked for."""
+
+
 class ConnectError(DeployError):
     """Say why a server cannot be reached, trusted or logged in to."""
 
@@ -27,3 +35,12 @@ class StepError(DeployError):
 
 class LabError(DeployError):
     """Say what keeps a lab server from being booted on this machine."""
+
+
+def unforeseen(error: BaseException) -> str:
+    """Return what is said of an exception that nobody foresaw: what and where, and the file in which the traceback is, which only you can read."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    handle, path = tempfile.mkstemp(prefix="decant-", suffix=".traceback")
+    with os.fdopen(handle, "w") as file:
+        file.writelines(traceback.format_exception(error))
+    return f"{type(error).__name__}: {error} (in {frame.filename}, line {frame.lineno})\nthis is a bug in Decant; the traceback is in {path}: please report it"

@@ -1,7 +1,9 @@
-"""Where things are on the server: one name for each path."""
+"""Where things are: one name for each path on the server, and our own folder on this machine."""
 
 import hashlib
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 LOCKS = "/run/decant"
 PROGRAM_LOGS = "/var/log/decant"
@@ -15,6 +17,11 @@ CHALLENGES = "/var/lib/decant/challenges"
 TLS = "/etc/decant/tls"
 ACME_CAS = "/etc/decant/acme-ca.d"
 LONGEST_ACCOUNT = 32  # useradd(8)
+
+
+def cache() -> Path:
+    """Return the folder on this machine for what can be made again at any time (XDG Base Directory Specification)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "decant"
 
 
 @dataclass(frozen=True)

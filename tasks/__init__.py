@@ -1,11 +1,17 @@
-"""The tasks: one module a namespace, as `fab --list` shows them."""
+"""The tasks: one module a namespace, as `fab --list` and `decant --list` show them.
 
-import gc
-import os
-import sys
+A fabfile needs one line, `from decant.tasks import ns`; tasks of your own are added to it: `ns.add_task(mine)`.
+"""
 
-# invoke keeps Python from caching compiled modules unless it gets --write-pyc: every command would compile all of these anew.
-sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
+import fabric.main
+from invoke.collection import Collection
 
-# Importing makes many objects and hardly any garbage.
-gc.set_threshold(50_000)
+from decant.commands.executor import Executor
+from decant.tasks import apache, app, certbot, db, deploy, gunicorn, lab, mod_wsgi, nginx, python, supervisor, system, uwsgi
+
+ns = Collection(deploy.deploy, deploy.update, deploy.rollback, deploy.status, deploy.destroy)
+for module in (system, python, app, gunicorn, uwsgi, mod_wsgi, supervisor, nginx, apache, certbot, db, lab):
+    ns.add_collection(Collection.from_module(module))
+
+# Under `fab`, -H names are the hosts of hosts.toml. No fabric.yaml beside each fabfile has to say so.
+fabric.main.program.executor_class = Executor

@@ -3,8 +3,8 @@
 import getpass
 from typing import Any
 
+from decant.commands.decorators import app_task, task
 from decant.config.variables import NAME, dialect
-from decant.decorators import app_task, task
 from decant.errors import DeployError
 from decant.operations.release import flow
 from decant.output import asking

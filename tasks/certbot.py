@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from decant.decorators import web_task
+from decant.commands.decorators import web_task
 from decant.errors import DeployError
 from decant.operations import certificate
 from decant.plans import app, stack, system

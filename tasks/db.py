@@ -5,7 +5,7 @@ import time
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from decant.decorators import task
+from decant.commands.decorators import task
 from decant.errors import DeployError, StepError
 from decant.operations.release import flow, rollout
 from decant.plans import app, release, system

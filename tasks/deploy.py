@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from decant.decorators import fleet_task, task
+from decant.commands.decorators import fleet_task, task
 from decant.errors import DeployError
 from decant.operations import certificate
 from decant.operations.release import flow, joint_window, rollout
@@ -14,7 +14,6 @@ from decant.operations.release.rollout import Rollout
 from decant.plans import app, certbot, db, harden, metadata, python, release, stack, system
 from decant.plans import destroy as plans
 from decant.quoting import Secret
-from decant.remote.connection import UNEXPECTED
 from decant.remote.fleet import Fleet
 from decant.remote.host import Host
 from decant.steps import Plan
@@ -218,7 +217,7 @@ def _told(fleet: Fleet, hosts: Mapping[str, Host], json: bool) -> Iterator[dict[
     outcomes: dict[str, flow.Outcome] = {}
     try:
         yield outcomes
-    except (DeployError, KeyboardInterrupt, *UNEXPECTED) as error:
+    except (Exception, KeyboardInterrupt) as error:
         for name, host in hosts.items():
             ended, outcome = fleet.ended[name], outcomes.get(name, flow.Outcome(name, "failed", "", changed=host.output.changed))
             if fleet.alone or ended.error or outcome.result not in ("good", "current"):

@@ -4,11 +4,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from decant.decorators import local_task
+from decant.commands.decorators import local_task
 from decant.lab import servers as machine
 from decant.output import Output
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @local_task(positional=["name"], help={"name": "what -H calls it", "suite": "bookworm or trixie"})
@@ -43,7 +41,7 @@ def inventory_file() -> Path:
     """Return .lab/hosts.toml beside the hosts.toml in use, which reads it."""
     from decant.config import inventory
 
-    return inventory.find(Path.cwd(), ROOT).parent / inventory.LAB_FILE
+    return inventory.find(Path.cwd()).parent / inventory.LAB_FILE
 
 
 def add(path: Path, server: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from decant.decorators import web_task
+from decant.commands.decorators import web_task
 from decant.operations import proxy
 from decant.remote.host import Host
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from decant.decorators import app_task
+from decant.commands.decorators import app_task
 from decant.errors import DeployError
 from decant.plans import app as app_plans
 from decant.plans import python as plans

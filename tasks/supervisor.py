@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from decant.decorators import app_task
+from decant.commands.decorators import app_task
 from decant.operations import processes
 from decant.plans import supervisor as plans
 from decant.remote.host import Host

@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from decant.decorators import task
+from decant.commands.decorators import task
 from decant.errors import ConnectError, DeployError
 from decant.plans import app as app_plans
 from decant.plans import harden as harden_plans

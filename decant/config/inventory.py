@@ -6,6 +6,7 @@ file are reported together, each with the path at which it stands.
 
 import contextlib
 import difflib
+import hashlib
 import os
 import re
 import tomllib
@@ -13,8 +14,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from decant import __version__
 from decant.config.keys import APP_PORT, ROLES, SECTIONS, harden_table, health_table
-from decant.errors import SettingsError
+from decant.errors import NoInventory, SettingsError
+from decant.paths import cache
 
 # The models, which take longer to import than a server takes to answer, are imported where the file is checked.
 if TYPE_CHECKING:
@@ -64,6 +67,19 @@ class Inventory:
         problems = self.problems()
         if problems:
             raise SettingsError(_report(self.path, problems))
+        with contextlib.suppress(OSError):
+            mark = self._mark()
+            if not mark.exists():
+                mark.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                mark.touch()
+
+    def was_checked(self) -> bool:
+        """Tell whether this very file was found to be without a mistake before: then a server may be asked while it is checked again."""
+        return self._mark().exists()
+
+    def _mark(self) -> Path:
+        text = repr((__version__, str(self.path), sorted(self.document.items(), key=str)))
+        return cache() / "checked" / hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def problems(self) -> list[str]:
         """Return every mistake of the file, one a line, each once."""
@@ -158,8 +174,8 @@ class Inventory:
         )
 
 
-def find(start: Path, beside: Path) -> Path:
-    """Return the hosts.toml of `start` or of the nearest folder above it, else the one beside the fabfile.
+def find(start: Path, beside: Path | None = None) -> Path:
+    """Return the hosts.toml of `start` or of the nearest folder above it, else the one beside the user's fabfile.
 
     Raises SettingsError when there is none, or when it is somebody else's.
     """
@@ -167,9 +183,10 @@ def find(start: Path, beside: Path) -> Path:
         if (folder / FILE).is_file():
             _refuse_strangers(folder / FILE, () if folder == start else (folder,))
             return folder / FILE
-    if (beside / FILE).is_file():
+    if beside and (beside / FILE).is_file():
         return beside / FILE  # whose code runs already
-    raise SettingsError(f"no {FILE} in {start} or above it; write one as the README shows (the annotated one is {beside / FILE})")
+    looked = f"in {start} or above it" + (f", nor beside the fabfile in {beside}" if beside else "")
+    raise NoInventory(f"no {FILE} {looked}; write one as the README shows: [app] name and source, [wsgi] app, [hosts.NAME] address")
 
 
 def _refuse_strangers(path: Path, above: tuple[Path, ...]) -> None:

@@ -3,7 +3,7 @@
 import json
 from typing import TYPE_CHECKING
 
-from decant import quoting
+from decant import __version__, quoting
 from decant.config.variables import variables
 from decant.errors import DeployError
 from decant.paths import ACME_CAS, MANIFESTS, Paths
@@ -110,6 +110,7 @@ def manifest(settings: "Settings") -> dict[str, object]:
     name, paths = settings.app.name, settings.paths
     return {
         "name": name,
+        "decant": __version__,
         "root": paths.root,
         "roles": list(settings.host.roles),
         "server": stack.server(settings),

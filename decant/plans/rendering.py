@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from decant.errors import SettingsError
 from decant.headers import CLAIMS
+from decant.paths import cache
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 OURS = Path(__file__).parents[1] / "templates"
 SERVER = Path(__file__).parents[1] / "server"
-CACHE = OURS / "__pycache__"
 
 
 def render(name: str, settings: "Settings", **values: Any) -> str:
@@ -83,9 +83,9 @@ def _environment(folder: Path) -> "Environment":
                 super().dump_bytecode(bucket)
 
     loader = ChoiceLoader([FileSystemLoader(folder / "templates"), FileSystemLoader(OURS)])
-    # Compiled templates are kept as Python keeps compiled modules: beside their source, where it may be written.
-    cache = Cache(str(CACHE), "sandboxed-%s.cache") if _may_cache() else None
-    environment = Sandbox(loader=loader, undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True, bytecode_cache=cache)
+    kept = _cache()
+    compiled = Cache(str(kept), "%s.cache") if kept else None
+    environment = Sandbox(loader=loader, undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True, bytecode_cache=compiled)
     environment.globals["claims"] = CLAIMS
     environment.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False)
     environment.filters["repr"] = repr
@@ -94,11 +94,13 @@ def _environment(folder: Path) -> "Environment":
     return environment
 
 
-def _may_cache() -> bool:
+def _cache() -> Path | None:
+    """Return the folder in which compiled templates are kept; None where Python may not keep compiled modules, either, or nothing can be written."""
     if sys.dont_write_bytecode:
-        return False
+        return None
+    folder = cache() / "templates"
     try:
-        CACHE.mkdir(exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError:
-        return False
-    return os.access(CACHE, os.W_OK)
+        return None
+    return folder if os.access(folder, os.W_OK) else None

@@ -14,16 +14,16 @@ from invoke.util import debug
 from paramiko import AuthenticationException, BadHostKeyException, Channel, PasswordRequiredException, SSHException
 from paramiko.hostkeys import InvalidHostKey
 
-from decant.errors import ConnectError
+from decant.errors import ConnectError, DeployError, unforeseen
 from decant.output import Output
 from decant.remote import host_keys
 
 if TYPE_CHECKING:
     from decant.config.models import Settings
 
-# What no module turned into a sentence of its own still reaches the user as one line: files that cannot be read, names that are no names,
-# a password that sudo refuses in an interactive command, a connection that breaks in one.
-UNEXPECTED = (OSError, UnicodeError, ValueError, RuntimeError, SSHException, AuthFailure, InvalidHostKey)
+# What comes from outside, and no module turned into a sentence of its own: files that cannot be read, a password that sudo refuses in an
+# interactive command, a connection that breaks in one. Everything else that nobody foresaw is a mistake of ours.
+FROM_OUTSIDE = (OSError, UnicodeError, SSHException, AuthFailure, InvalidHostKey)
 
 CONNECT_TIMEOUT = 10
 # What a channel that is kept ready runs. Its command comes as data then, for which nobody waits: its length, a newline, its text with a last line
@@ -189,6 +189,15 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
             if not isinstance(hop, ServerConnection):  # those of hosts.toml have their own trust, when they open
                 host_keys.trust(hop.client, hop.host)
             hop = hop.gateway
+
+
+def explained(error: BaseException) -> str:
+    """Return what is said of an exception: ours in their own words, any other with what helps to find it."""
+    if isinstance(error, DeployError):
+        return str(error)
+    if isinstance(error, FROM_OUTSIDE):
+        return f"{type(error).__name__}: {error}; with INVOKE_DEBUG=1 the log shows where"
+    return unforeseen(error)
 
 
 def framed(command: str) -> bytes:

@@ -10,14 +10,14 @@ from typing import TypeVar
 
 from invoke.util import debug
 
-from decant.decorators import AT_ONCE
 from decant.errors import DeployError
 from decant.output import documents, drawn
-from decant.remote.connection import ServerConnection
+from decant.remote.connection import ServerConnection, explained
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+AT_ONCE = 10  # servers that are worked on at the same time
 PATIENCE = 5  # seconds that a thread has to end after Ctrl-C closed its connection
 
 
@@ -113,8 +113,7 @@ class Fleet:
         except Exception as error:  # also a mistake of ours is a failure of that host, which in a thread nobody else would notice
             debug(f"{name}: {error!r}", exc_info=error)
             if not self.interrupted:
-                cause = str(error) if isinstance(error, DeployError) else f"{type(error).__name__}: {error}; with INVOKE_DEBUG=1 the log shows where"
-                self.fail(name, cause.removeprefix(f"{name}: "))
+                self.fail(name, explained(error).removeprefix(f"{name}: "))
 
     def _timed(self, name: str, work: Callable[[Item], Result], item: Item) -> Result:
         ended, since = self.ended[name], time.monotonic()

@@ -27,6 +27,7 @@ from decant.output import Output, asking
 from decant.paths import GUARDS, Paths
 from decant.plans.rendering import procedure
 from decant.quoting import Secret
+from decant.remote import patchwork_rsync
 from decant.remote.connection import ServerConnection, read_lines
 from decant.steps import Mode, Plan, Program, Step, Together, compile_plan
 
@@ -138,7 +139,7 @@ class Host:
     def send_tree(self, sent: Source) -> str:
         """Bring a working tree into the application's incoming folder by patchwork's rsync, and return that folder.
 
-        Returns an empty string where rsync cannot log in as we did (password, jump host, sudo with password) or is missing on one side.
+        Returns an empty string where rsync cannot log in as we did (password, jump host, sudo with password), or rsync or patchwork is missing.
         """
         c = self.connection
         keys = [str(key) for key in c.connect_kwargs.get("key_filename", [])]
@@ -146,9 +147,10 @@ class Host:
         plain = not any(unsafe(text) for text in (*keys, c.host, c.user)) and not c.connect_kwargs.get("password") and not c.gateway
         if self.dry or not (rsync_path and plain and shutil.which("rsync") and shutil.which("ssh")):
             return ""
+        rsync = patchwork_rsync.rsync()
+        if rsync is None:
+            return ""
         c.open()
-        from decant.remote.patchwork_rsync import rsync
-
         target = f"{self.paths.root}/incoming"
         with stage(sent) as folder, tempfile.NamedTemporaryFile("w", prefix="decant-") as known_hosts:
             key = c.transport.get_remote_server_key()

@@ -7,7 +7,7 @@ import pytest
 from fabric import Config
 from invoke.collection import Collection
 
-from decant.cli.executor import Executor
+from decant.commands.executor import Executor
 from decant.config.inventory import Inventory
 from decant.errors import DeployError
 from decant.remote.connection import ServerConnection

@@ -10,21 +10,38 @@ from typing import TYPE_CHECKING, Any
 
 import fabric
 from invoke.config import Config
+from invoke.exceptions import Exit, UnexpectedExit
 from invoke.tasks import Call, Task
 
-from decant.decorators import AT_ONCE
-from decant.errors import DeployError, SettingsError
+from decant.commands.decorators import FleetTask, LocalTask, ServerTask
+from decant.errors import DeployError, NoInventory, SettingsError
 from decant.output import Output
 from decant.paths import Paths
 from decant.plans import rendering
-from decant.remote.connection import UNEXPECTED, ServerConnection
-from decant.remote.fleet import Fleet
+from decant.remote.connection import ServerConnection, explained
+from decant.remote.fleet import AT_ONCE, Fleet
 from decant.remote.host import facts_command
 
 if TYPE_CHECKING:
     from decant.config.inventory import Inventory
 
-ROOT = Path(__file__).parents[2]
+CLONE = Path(__file__).resolve().parents[2]  # where Decant itself lies; its hosts.toml is the manual
+
+
+class ServerCall(Call):
+    """A call of a user's own task on a server: its context is our connection."""
+
+    def __init__(self, task: Any, connection: ServerConnection, **kwargs: Any) -> None:
+        super().__init__(task, **kwargs)
+        self.connection = connection
+
+    def clone_data(self) -> dict[str, Any]:
+        """Return what makes a copy of this call."""
+        return {**super().clone_data(), "connection": self.connection}
+
+    def make_context(self, config: Config) -> ServerConnection:  # noqa: ARG002  # invoke's signature
+        """Return the connection."""
+        return self.connection
 
 
 class Executor(fabric.Executor):  # type: ignore[misc]  # fabric has no types
@@ -44,9 +61,6 @@ class Executor(fabric.Executor):  # type: ignore[misc]  # fabric has no types
         """
         try:
             results = super().execute(*tasks)
-        except UNEXPECTED as error:
-            self._tell()
-            raise DeployError(f"{type(error).__name__}: {error}; with INVOKE_DEBUG=1 the log shows where") from error
         except KeyboardInterrupt:
             if self._fleet:
                 self._fleet.interrupt()
@@ -65,27 +79,71 @@ class Executor(fabric.Executor):  # type: ignore[misc]  # fabric has no types
             self._fleet.need_all("what failed there is above; run the same command again")
         return results
 
-    def expand_calls(self, calls: Iterable[Any], apply_hosts: bool = True) -> list[Any]:  # noqa: ARG002  # Fabric's signature
-        """Give each task for servers one call that leads to all chosen hosts; a local task stays as it is."""
+    def expand_calls(self, calls: Iterable[Any], apply_hosts: bool = True) -> list[Any]:
+        """Give each of our tasks for servers one call that leads to all chosen hosts; a user's own task runs as Fabric runs it."""
         if self.core.remainder:
             raise DeployError("a command after -- would run as you, outside the application; use: fab -H HOST app.run 'COMMAND'")
-        made = [call if isinstance(call, Call) else Call(task=call) for call in calls]
-        return [call if getattr(call.task, "local", False) else self._everywhere(call) for call in made]
+        expanded: list[Any] = []
+        for call in (call if isinstance(call, Call) else Call(task=call) for call in calls):
+            if isinstance(call.task, ServerTask | FleetTask):
+                expanded += [*self.expand_calls(call.pre, apply_hosts=False), self._everywhere(call), *self.expand_calls(call.post, apply_hosts=False)]
+            else:
+                expanded += super().expand_calls([call], apply_hosts and not isinstance(call.task, LocalTask))
+        return expanded
+
+    def normalize_hosts(self, hosts: Iterable[Any]) -> list[dict[str, Any]]:
+        """Return Fabric's table of arguments for each host of a user's own task; a group becomes its hosts."""
+        tables: list[dict[str, Any]] = []
+        for host in hosts or ():
+            names = self._resolve(host.strip()) if isinstance(host, str) and self._has_inventory() else [host]
+            tables += [name if isinstance(name, dict) else {"host": name} for name in names]
+        return tables
+
+    def parameterize(self, call: Call, connection_init_kwargs: dict[str, Any]) -> Call:
+        """Return the call of a user's own task on one host: by our connection where hosts.toml is found, else by Fabric's."""
+        if set(connection_init_kwargs) == {"host"} and self._has_inventory():
+            self.inventory.check()
+            return call.clone(into=ServerCall, with_={"connection": self.server(connection_init_kwargs["host"])})
+        made: Call = super().parameterize(call, connection_init_kwargs)
+        return made
+
+    def _has_inventory(self) -> bool:
+        """Tell whether there is a hosts.toml; one with a mistake is one, too."""
+        from decant.config import inventory
+
+        try:
+            inventory.find(Path.cwd(), self._beside())
+        except NoInventory:
+            return False
+        return True
+
+    def _beside(self) -> Path | None:
+        """Return the folder of the user's own fabfile; our clone's is none."""
+        folder = getattr(self.collection, "loaded_from", None)
+        return Path(folder) if folder and Path(folder).resolve() != CLONE else None
 
     def _everywhere(self, call: Call) -> Call:
         """Return a call that runs a task on every chosen host, or, if it is for all of them together, once."""
         fleet = self.fleet
 
         def everywhere(_: Any) -> None:
-            if getattr(call.task, "fleet", False):
+            if isinstance(call.task, FleetTask):
                 fleet.need_all(f"{call.called_as} was not begun")
-                call.task.body(fleet, *call.args, **call.kwargs)
+                call.task(fleet, *call.args, **call.kwargs)
             else:
                 own = {key: value for key, value in call.kwargs.items() if key != "parallel"}
                 chosen = {name: connection for name, connection in fleet.connections.items() if _concerns(call, connection)}
-                fleet.each(lambda connection: call.task(connection, *call.args, **own), chosen, call.kwargs["parallel"])
+                fleet.each(lambda connection: call.task(connection, *call.args, **own), chosen, call.kwargs.get("parallel", AT_ONCE))
 
-        return Call(Task(body=everywhere), called_as=call.called_as)
+        def reported(c: Any) -> None:
+            try:
+                everywhere(c)
+            except (Exit, UnexpectedExit):
+                raise
+            except Exception as error:  # one that no module turned into a sentence of its own
+                raise DeployError(explained(error)) from error
+
+        return Call(Task(body=reported), called_as=call.called_as)
 
     def _tell(self) -> None:
         if self._fleet:
@@ -96,24 +154,34 @@ class Executor(fabric.Executor):  # type: ignore[misc]  # fabric has no types
         """The chosen hosts, with the one connection to each."""
         if self._fleet is None:
             names = self.chosen()
+            checked = self.inventory.was_checked()
+            if not checked:
+                self.inventory.check()
             for name in names[:AT_ONCE]:
                 self._dial(name)
-            self.inventory.check()
+            if checked:
+                self.inventory.check()
             rendering.load(self.inventory.folder)
-            self._fleet = Fleet({name: self.connection(name, self.config) for name in names})
-            for name, connection in self._fleet.connections.items():
-                connection.settings = self.inventory.settings(name if name in self.inventory.hosts else "")
+            self._fleet = Fleet({name: self.server(name) for name in names})
+            for connection in self._fleet.connections.values():
                 connection.output.alone = len(names) == 1
                 connection.output.margin = max(map(len, names))
         return self._fleet
 
+    def server(self, name: str) -> ServerConnection:
+        """Return the one connection to a host, with its settings."""
+        connection = self.connection(name, self.config)
+        if connection.settings is None:
+            connection.settings = self.inventory.settings(name if name in self.inventory.hosts else "")
+        return connection
+
     @property
     def inventory(self) -> "Inventory":
-        """hosts.toml, found from the current folder upward, else beside the fabfile; read once, and checked before its settings are used."""
+        """hosts.toml, found from the current folder upward, else beside the user's fabfile; read once, and checked before its settings are used."""
         if self._inventory is None:
             from decant.config import inventory
 
-            self._inventory = inventory.load(inventory.find(Path.cwd(), ROOT))
+            self._inventory = inventory.load(inventory.find(Path.cwd(), self._beside()))
         return self._inventory
 
     def chosen(self) -> list[str]:

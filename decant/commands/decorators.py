@@ -1,4 +1,4 @@
-"""Kinds of tasks: on this machine, on each server by itself, on all chosen servers together."""
+"""The decorators of tasks: for this machine, for each server by itself, for all chosen servers together."""
 
 import functools
 from typing import Any
@@ -6,13 +6,12 @@ from typing import Any
 import fabric
 from invoke.parser.argument import Argument
 
-AT_ONCE = 10  # servers that are worked on at the same time
+from decant.remote.connection import ServerConnection
+from decant.remote.fleet import AT_ONCE, Fleet
 
 
 class LocalTask(fabric.tasks.Task):  # type: ignore[misc]  # fabric has no types
     """A task for this machine alone: the executor looks for no host and opens no connection."""
-
-    local = True
 
 
 class ServerTask(fabric.tasks.Task):  # type: ignore[misc]
@@ -34,7 +33,11 @@ class ServerTask(fabric.tasks.Task):  # type: ignore[misc]
 class FleetTask(fabric.tasks.Task):  # type: ignore[misc]
     """A task that gets all chosen servers together (a `Fleet`), because what it does on one depends on the others."""
 
-    fleet = True
+    def __call__(self, first: Any, *args: Any, **kwargs: Any) -> Any:
+        """Run the task on a fleet, or, called by another task, on the one server that this task has."""
+        if isinstance(first, ServerConnection):
+            return self.body(Fleet({first.server_name: first}), *args, **kwargs)
+        return self.body(first, *args, **kwargs)
 
 
 task = functools.partial(fabric.task, klass=ServerTask)
