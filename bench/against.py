@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from bench import compare  # noqa: E402
+from decant.lab import servers as lab  # noqa: E402
 from tests import guestbook  # noqa: E402
 
 
@@ -55,8 +56,8 @@ def main() -> None:
                     if number == given.runs - 1:
                         servers[which] = server
                     else:
-                        servers.down(server.name)
-            for number in range(2 * given.runs):
+                        lab.down(server.name)
+            for number in range(5 * given.runs):
                 for which in sorted(roots, reverse=bool(number % 2)):
                     found.setdefault(("no change", which), []).append(deploy(roots[which], tools, servers[which]))
             for number in range(given.runs):
@@ -65,8 +66,8 @@ def main() -> None:
                     found.setdefault(("update", which), []).append(deploy(roots[which], tools, servers[which], "update"))
         finally:
             for name in names:
-                servers.down(name)
-            servers.forget(f"{compare.RUN}-base")
+                lab.down(name)
+            lab.forget(f"{compare.RUN}-base")
     for case in dict.fromkeys(case for case, _ in found):
         this, before = (statistics.median(found[case, which]) for which in ("this", "older"))
         print(f"{case:14} this {this:6.2f} s   {given.commit} {before:6.2f} s   ratio {this / before:.2f}   ({len(found[case, 'this'])} runs each)")

@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 
 from bench import scale  # noqa: E402
 from bench.slow import slowed  # noqa: E402
-from decant.lab import servers  # noqa: E402
+from decant.lab import servers as lab  # noqa: E402
 from tests import guestbook  # noqa: E402
 from tests.load import Load  # noqa: E402
 
@@ -90,7 +90,7 @@ def ssh_words(key: str) -> list[str]:
 
 def boot(name: str, layer: str) -> Server:
     """Boot a fresh server from a layer."""
-    booted = servers.up(f"{RUN}-{name}", layer=layer)
+    booted = lab.up(f"{RUN}-{name}", layer=layer)
     return Server(f"{RUN}-{name}", booted["address"], booted["host_key"], booted["key"])
 
 
@@ -239,7 +239,7 @@ def seconds_of(words: list[str], runs: int, **options: Any) -> float:
 
 def parts(tools: Tools, server: Server, runs: int) -> dict[str, float]:
     """Return where Decant's time goes in a run that changes nothing, each part measured by itself."""
-    modules = "import fabric.main, decant.commands.executor, tasks.deploy"
+    modules = "import fabric.main, decant.tasks.deploy"
     ssh = [*ssh_words(server.key), f"root@{server.address}"]
     connect = seconds_of([*ssh, "true"], runs)
     facts = (ROOT / "decant/server/driver/facts.sh").read_text()
@@ -263,7 +263,7 @@ def first_deploys(tools: Tools, base: str, runs: int, times: Times) -> dict[str,
                 with near_or_distant([server], far) as seen:
                     times.add("first deploy", tool, far, tools.run(tool, seen))
                 if far or number < runs - 1:
-                    servers.down(server.name)
+                    lab.down(server.name)
                 else:
                     kept[tool] = server
     return kept
@@ -301,11 +301,11 @@ def main() -> None:
         try:
             trips, waited, spent = cases(tools, Path(folder), given.runs, times)
         finally:
-            for server in servers.listing():
+            for server in lab.listing():
                 if server["name"].startswith(f"{RUN}-"):
-                    servers.down(server["name"])
-            for layer in (servers.STATE / "layers").glob(f"{RUN}-*"):
-                servers.forget(layer.name)
+                    lab.down(server["name"])
+            for layer in (lab.STATE / "layers").glob(f"{RUN}-*"):
+                lab.forget(layer.name)
     text = report(times, trips, waited, spent, scale.table(), given.runs, given.bin)
     print(f"\n{text}")
     if given.write:
@@ -324,7 +324,7 @@ def make_base(repository: Path) -> str:
         "mkdir -p /srv/git && cat >/tmp/b && git clone -q --bare -b main /tmp/b /srv/git/guestbook.git && git config --system safe.directory '*' && rm /tmp/b",
         bundle,
     )
-    servers.snapshot(server.name, base)
+    lab.snapshot(server.name, base)
     return base
 
 
@@ -345,7 +345,7 @@ def cases(tools: Tools, folder: Path, runs: int, times: Times) -> tuple[dict[str
     waited = waits(tools, servers["decant"], runs)
     for tool in TOOLS:
         layer = f"{RUN}-{tool}"
-        servers.snapshot(servers[tool].name, layer)
+        lab.snapshot(servers[tool].name, layer)
         fleet = in_parallel([lambda number=number: boot(f"{tool}-fleet-{number}", layer) for number in range(FLEET)])  # noqa: B023  # called at once
         time.sleep(2)
         tools.run(tool, fleet)
@@ -353,7 +353,7 @@ def cases(tools: Tools, folder: Path, runs: int, times: Times) -> tuple[dict[str
             with near_or_distant(fleet, far) as seen:
                 for _ in range(max(1, runs // 2)):
                     times.add(f"no change on {FLEET}", tool, far, tools.run(tool, seen))
-        in_parallel([lambda name=each.name: servers.down(name) for each in fleet])
+        in_parallel([lambda name=each.name: lab.down(name) for each in fleet])
     return trips, waited, spent
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from decant.lab import servers  # noqa: E402
+from decant.lab import servers as lab  # noqa: E402
 
 NAME = f"bench-{os.getpid()}-scale"
 SIZES = (1, 5, 20, 50)
@@ -40,7 +40,7 @@ def run(folder: Path, *words: str) -> tuple[float, int]:
 
 def table() -> list[str]:
     """Measure, and return a table."""
-    booted = servers.up(NAME)
+    booted = lab.up(NAME)
     try:
         keys = Path(booted["key"])
         ssh = [
@@ -68,7 +68,7 @@ def table() -> list[str]:
                 lines.append(f"| {size} | {few[0]:.2f} | {many[0]:.2f} | {few[1]} / {many[1]} |")
         return lines
     finally:
-        servers.down(NAME)
+        lab.down(NAME)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """The command `decant`: Fabric's own program with our tasks and our inventory; it needs a hosts.toml, and no fabfile."""
 
 import difflib
-import gc
 import re
 import sys
 from typing import Any
@@ -41,7 +40,6 @@ def program() -> Any:
 
 def main() -> None:
     """Run the command line."""
-    gc.set_threshold(50_000)  # importing makes many objects and hardly any garbage
     program().run()
 
 

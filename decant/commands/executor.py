@@ -59,6 +59,7 @@ class Executor(fabric.Executor):  # type: ignore[misc]  # fabric has no types
 
         Raises DeployError when something failed on one of several hosts, after the others have come to their end.
         """
+        gc.set_threshold(50_000)  # what is imported from here on makes many objects and hardly any garbage
         try:
             results = super().execute(*tasks)
         except KeyboardInterrupt:
