@@ -9,6 +9,7 @@ from decant.errors import DeployError
 from decant.operations.release import flow
 from decant.output import asking
 from decant.plans import app as plans
+from decant.plans import preflight
 from decant.quoting import Secret
 from decant.remote.host import Host
 from decant.steps import File, Together
@@ -96,4 +97,4 @@ def shell(c: Any) -> None:
 def _need_release(host: Host) -> None:
     if not host.facts.current:
         raise DeployError(f"{host.name}: nothing is deployed here yet; run: fab -H {host.name} deploy")
-    plans.refuse_older(host.settings, host.facts)
+    preflight.refuse_older(host.settings, host.facts)

@@ -5,7 +5,7 @@ from typing import Any
 from decant.commands.decorators import web_task
 from decant.errors import DeployError
 from decant.operations import certificate
-from decant.plans import app, stack, system
+from decant.plans import app, preflight, stack, system
 from decant.plans import certbot as plans
 from decant.remote.host import Host
 
@@ -14,7 +14,7 @@ from decant.remote.host import Host
 def install(c: Any) -> None:
     """Install certbot with its timer, and the folder in which the proxy answers challenges."""
     host = _host(c)
-    app.refuse_conflicts(host.settings, host.facts)
+    preflight.refuse_conflicts(host.settings, host.facts)
     host.need_room()
     with host.lock("certbot.install"):
         host.changes((*app.claim(host.settings), *plans.install(host.settings)))
@@ -24,7 +24,7 @@ def install(c: Any) -> None:
 def obtain(c: Any, skip_test: bool = False) -> None:
     """Obtain one certificate for all domains, and serve the site by HTTPS; nothing is asked of the CA where it is there already."""
     host = _host(c)
-    app.refuse_conflicts(host.settings, host.facts)
+    preflight.refuse_conflicts(host.settings, host.facts)
     with host.lock("certbot.obtain"):
         certificate.believe(host)
         settings, facts = host.settings, host.facts

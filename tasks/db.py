@@ -8,7 +8,7 @@ from typing import Any
 from decant.commands.decorators import task
 from decant.errors import DeployError, StepError
 from decant.operations.release import flow, rollout
-from decant.plans import app, release, system
+from decant.plans import app, preflight, release, system
 from decant.plans import db as plans
 from decant.remote.host import Host, Report
 from decant.steps import Packages
@@ -31,7 +31,7 @@ def create(c: Any) -> None:
     if not host.settings.has_server:
         raise DeployError(f'db.kind is "{host.settings.db.kind}": there is nothing to create; mariadb and postgresql have accounts')
     _need_here(host)
-    app.refuse_conflicts(host.settings, host.facts)
+    preflight.refuse_conflicts(host.settings, host.facts)
     with host.lock("db.create"):
         account = (*app.claim(host.settings), *system.packages(host.settings, host.facts), *system.user(host.settings), *app.home(host.settings))
         host.changes((*account, *plans.install(host.settings), *plans.create(host.settings)))
@@ -152,7 +152,7 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _need_own(host: Host) -> None:
-    app.refuse_another_database(host.settings, host.facts)
+    preflight.refuse_another_database(host.settings, host.facts)
     _need_here(host)
     kind = host.settings.db.kind
     if not host.settings.has_dumps:
@@ -168,7 +168,7 @@ def _need_here(host: Host) -> None:
 
 
 def _need_release(host: Host) -> None:
-    app.refuse_older(host.settings, host.facts)
+    preflight.refuse_older(host.settings, host.facts)
     deployed = host.facts.current or (not host.settings.has_release and any(found.get("name") == host.settings.app.name for found in host.facts.manifests))
     if not deployed:
         raise DeployError(f"{host.name}: nothing is deployed here yet; run: fab -H {host.name} deploy")

@@ -11,16 +11,13 @@ from decant.errors import DeployError
 from decant.operations import certificate
 from decant.operations.release import flow, joint_window, rollout
 from decant.operations.release.rollout import Rollout
-from decant.plans import app, certbot, db, harden, metadata, python, release, stack, system
+from decant.plans import app, certbot, db, preflight, release, stack
 from decant.plans import destroy as plans
-from decant.quoting import Secret
+from decant.plans.provision import packages_first, provision
 from decant.remote.fleet import Fleet
 from decant.remote.host import Host
-from decant.steps import Plan
-from decant.tasks import system as system_tasks
 
 if TYPE_CHECKING:
-    from decant.config.models import Settings
     from decant.facts import Facts
 
 JSON = {"json": "print one JSON document on standard output, everything else on standard error"}
@@ -46,7 +43,11 @@ def deploy(fleet: Fleet, batch: str = "", keep_going: bool = False, rolling: boo
                 fleet.each(_preview, hosts)
                 return
             found = {name: host.facts for name, host in hosts.items() if name not in fleet.failed}
-            outcomes.update(rollout.databases(fleet, hosts, lambda host: provision(host.settings, host.facts, key), _packages, keep_going))
+            outcomes.update(
+                rollout.databases(
+                    fleet, hosts, lambda host: provision(host.settings, host.facts, key), lambda host: packages_first(host.settings, host.facts), keep_going
+                )
+            )
             urls = rollout.database_urls(fleet, hosts, keep_going)
             rollout.run(fleet, hosts, outcomes, "deploy", plan, before=lambda host: provision(host.settings, host.facts, key, urls.get(host.name)))
             outcomes.update(fleet.each(lambda host: _finish(host, found[host.name], outcomes[host.name]), rollout.with_release(fleet, hosts)))
@@ -83,7 +84,7 @@ def rollback(fleet: Fleet, to: str = "", downgrade: bool = False, restore: bool 
     """Go back to an older good release: code, environment, variables and rendered files."""
     hosts = _hosts(fleet, json)
     with _told(fleet, hosts, json) as outcomes:
-        fleet.each(lambda host: app.refuse_another_database(host.settings, host.facts), hosts)
+        fleet.each(lambda host: preflight.refuse_another_database(host.settings, host.facts), hosts)
         fleet.need_all("no host has switched")
         joint_window.resolve(fleet, hosts)
         with rollout.locked(fleet, hosts, "rollback"):
@@ -134,50 +135,21 @@ def destroy(c: Any, yes: bool = False, backup: bool = True) -> None:
         host.changes((*app.scripts(host.settings), *plans.everything(host.settings, host.facts, manifest, dump)))
 
 
-def provision(settings: "Settings", facts: "Facts", key: Secret | None = None, url: Secret | None = None) -> Plan:
-    """Return everything that stands on the server before a release: its part of the chosen stack.
-
-    `key` is a SECRET_KEY that several hosts share, `url` that of a database on another host.
-    """
-    environment, firewall = release.environment(settings, facts), system.firewall(settings, facts)
-    return (
-        *app.claim(settings),
-        *(system.for_environment(settings, facts) if environment else system.packages(settings, facts)),
-        *system.user(settings),
-        *metadata.closed(settings),  # before anything is built
-        *(() if environment else firewall),
-        *app.home(settings, key),
-        *environment,
-        *(system.packages(settings, facts) if environment else ()),
-        *system.timezone(settings),
-        *system.admins(settings),
-        *harden.plan(settings, facts),
-        *db.install(settings),
-        *db.create(settings, url),
-        *python.managed(settings, facts),
-        *stack.before(settings, facts),
-        *(firewall if environment else ()),  # it waits for what is downloaded beside, which it would cut off
-    )
-
-
-def _packages(host: Host) -> Plan:
-    """Return what takes longest before a release and needs no database."""
-    return (*app.claim(host.settings), *system.packages(host.settings, host.facts))
-
-
 def _hosts(fleet: Fleet, json: bool) -> dict[str, Host]:
     return {name: Host(connection, json) for name, connection in fleet.connections.items()}
 
 
 def _can_begin(host: Host) -> None:
-    system_tasks.prepare(host)
+    for notice in preflight.check(host.settings, host.facts, host.logs_in_by_password):
+        host.output.line(notice)
+    host.need_room()
     release.files(host.settings, host.facts)  # a template that is not valid fails here, before anything changes
 
 
 def _can_update(host: Host) -> None:
     if not host.facts.current and host.settings.has_release:
         raise DeployError(f"{host.name}: nothing is deployed here yet; run: fab -H {host.name} deploy")
-    app.refuse_another_database(host.settings, host.facts)
+    preflight.refuse_another_database(host.settings, host.facts)
     host.need_room()
 
 

@@ -6,7 +6,7 @@ from decant.commands.decorators import app_task
 from decant.operations import processes
 from decant.plans import app as app_plans
 from decant.plans import mod_wsgi as plans
-from decant.plans import python, system
+from decant.plans import preflight, system
 from decant.remote.host import Host
 
 
@@ -15,8 +15,8 @@ def install(c: Any) -> None:
     """Install mod_wsgi in Apache, and the gate that Apache passes when the server boots."""
     host = processes.need_server(Host(c), "mod_wsgi")
     settings = host.settings
-    app_plans.refuse_conflicts(settings, host.facts)
-    python.refuse_unreachable(settings, host.facts)
+    preflight.refuse_conflicts(settings, host.facts)
+    preflight.refuse_unreachable(settings, host.facts)
     with host.lock("mod-wsgi.install"):
         host.changes((*app_plans.claim(settings), *system.user(settings), *app_plans.home(settings), *plans.install(settings, host.facts)))
 

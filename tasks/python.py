@@ -5,6 +5,7 @@ from typing import Any
 from decant.commands.decorators import app_task
 from decant.errors import DeployError
 from decant.plans import app as app_plans
+from decant.plans import preflight
 from decant.plans import python as plans
 from decant.remote.host import Host
 from decant.steps import Run
@@ -14,7 +15,7 @@ from decant.steps import Run
 def install(c: Any) -> None:
     """Install Python with venv: the distribution's, or what python.version asks for."""
     host = Host(c)
-    plans.refuse_unreachable(host.settings, host.facts)
+    preflight.refuse_unreachable(host.settings, host.facts)
     with host.lock("python.install"):
         host.changes((*app_plans.claim(host.settings), *app_plans.home(host.settings), *plans.install(host.settings, host.facts)))
 

@@ -7,7 +7,7 @@ from decant.commands.decorators import task
 from decant.errors import ConnectError, DeployError
 from decant.plans import app as app_plans
 from decant.plans import harden as harden_plans
-from decant.plans import python, stack, tls
+from decant.plans import preflight
 from decant.plans import system as plans
 from decant.remote.host import Host
 from decant.steps import Run
@@ -22,7 +22,9 @@ OLD_CODE = (
 def setup(c: Any) -> None:
     """Install packages, make the account, close the firewall, harden what hosts.toml asks for."""
     host = Host(c)
-    prepare(host)
+    for notice in preflight.check(host.settings, host.facts, host.logs_in_by_password):
+        host.output.line(notice)
+    host.need_room()
     with host.lock("system.setup"):
         host.changes((*app_plans.claim(host.settings), *plans.setup(host.settings, host.facts)))
 
@@ -40,7 +42,7 @@ def packages(c: Any) -> None:
 def user(c: Any) -> None:
     """Make the application's own account."""
     host = Host(c)
-    app_plans.refuse_conflicts(host.settings, host.facts)
+    preflight.refuse_conflicts(host.settings, host.facts)
     with host.lock("system.user"):
         host.changes((*app_plans.claim(host.settings), *plans.user(host.settings), *plans.admins(host.settings)))
 
@@ -62,7 +64,7 @@ def harden(c: Any) -> None:
     host = Host(c)
     if not any(value for _, value in host.settings.system.harden):
         raise DeployError("system.harden is false; set it to true, or to { ssh = true, upgrades = true, sysctl = true, bans = true }")
-    refuse_lockout(host)
+    preflight.refuse_lockout(host.settings, host.logs_in_by_password)
     with host.lock("system.harden"):
         host.changes(harden_plans.plan(host.settings, host.facts))
 
@@ -118,32 +120,3 @@ def info(c: Any) -> None:
         ("runs old code", host.read("sh", "-c", OLD_CODE).replace("\n", ", ") or "nothing, as far as is known"),
     ]
     host.output.table(("", host.name), rows)
-
-
-def prepare(host: Host) -> None:
-    """Refuse what must not be begun, and say what will be left out; nothing is changed."""
-    app_plans.refuse_conflicts(host.settings, host.facts)
-    python.refuse_unreachable(host.settings, host.facts)
-    refuse_lockout(host)
-    host.need_room()
-    gives_way = stack.displaced(host.settings, host.facts)
-    if gives_way:
-        host.output.line(
-            f"{gives_way} serves nothing but {host.settings.app.name} here and gives way to {host.settings.proxy.kind}: it is stopped and disabled"
-        )
-    if host.facts.hsts and host.settings.tls.kind not in ("letsencrypt", "files"):
-        host.output.line(
-            "tls.kind: browsers that have seen this site were told to insist on HTTPS with a certificate that they believe, for two years (HSTS); they will not show it otherwise"
-        )
-    kept = tls.kept(host.settings, host.facts)
-    if kept:
-        host.output.line(f"tls.{kept}: there is no such file here; the certificate and key on the server stay as they are")
-    found = plans.strangers(host.settings, host.facts)
-    if found and host.settings.system.firewall == "auto":
-        host.output.line(f"no firewall: {', '.join(found)} listen publicly and would be cut off; add them to system.allow, or set system.firewall = true")
-
-
-def refuse_lockout(host: Host) -> None:
-    """Raise DeployError where hardening sshd would shut out the very login that does it."""
-    if host.settings.system.harden.ssh and host.connection.connect_kwargs.get("password"):
-        raise DeployError(f"{host.name}: this login uses a password, which system.harden would shut out; put a key on the server first")

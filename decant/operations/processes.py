@@ -1,7 +1,7 @@
 """What gunicorn.*, uwsgi.* and supervisor.* do alike: bring the application's processes up, down and around, under either manager."""
 
 from decant.errors import DeployError
-from decant.plans import app, stack, system
+from decant.plans import app, preflight, stack, system
 from decant.remote.host import Host
 from decant.steps import Run
 
@@ -9,7 +9,7 @@ from decant.steps import Run
 def install(host: Host, task: str) -> None:
     """Write the manager's configuration; a running application keeps it only if it is well under it."""
     settings = host.settings
-    app.refuse_conflicts(settings, host.facts)
+    preflight.refuse_conflicts(settings, host.facts)
     with host.lock(task):
         host.changes(
             (*app.claim(settings), *system.user(settings), *app.home(settings), *stack.manager(settings).install(settings, host.facts)),

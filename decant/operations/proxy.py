@@ -1,7 +1,7 @@
 """What nginx.* and apache.* do alike: the proxy itself, and the application's site in it."""
 
 from decant.errors import DeployError
-from decant.plans import app, stack, system
+from decant.plans import app, preflight, stack, system
 from decant.remote.host import Host
 from decant.steps import Notify, Run, Unit
 
@@ -23,7 +23,7 @@ def install(host: Host, task: str) -> None:
 
 def site(host: Host, task: str) -> None:
     """Write the application's site and let the proxy read it."""
-    app.refuse_conflicts(host.settings, host.facts)
+    preflight.refuse_conflicts(host.settings, host.facts)
     with host.lock(task):
         host.changes((*app.scripts(host.settings), *system.firewall(host.settings, host.facts), *stack.site(host.settings, host.facts)))
 

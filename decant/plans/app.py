@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 from decant import __version__, quoting
 from decant.config.variables import variables
-from decant.errors import DeployError
 from decant.paths import ACME_CAS, MANIFESTS, Paths
 from decant.plans import apache, certbot, db, metadata, mod_wsgi, stack, systemd
 from decant.plans.rendering import procedures, render
@@ -13,7 +12,6 @@ from decant.steps import Directory, File, Generated, Notify, Plan, Run
 
 if TYPE_CHECKING:
     from decant.config.models import Settings
-    from decant.facts import Facts
     from decant.quoting import Secret
 
 # Sent with each program and not left on the server.
@@ -117,7 +115,7 @@ def manifest(settings: "Settings") -> dict[str, object]:
         "manager": settings.wsgi.manager if settings.is_app and settings.wsgi.server != "mod_wsgi" else "",
         "proxy": settings.proxy.kind if settings.is_web else "",
         "units": [f"{name}.socket", f"{name}.service", metadata.unit(name)],
-        "database": _database(settings),
+        "database": database_of(settings),
         "sockets": [paths.socket] if settings.is_app and not settings.bind else [],
         "binds": [settings.bind] if settings.bind and settings.is_app else [],
         "ports": list(stack.ports(settings)),
@@ -128,7 +126,8 @@ def manifest(settings: "Settings") -> dict[str, object]:
     }
 
 
-def _database(settings: "Settings") -> dict[str, str]:
+def database_of(settings: "Settings") -> dict[str, str]:
+    """Return which database the application has its rows in, as the manifest says it."""
     named = {"name": settings.database_name, "user": settings.database_user} if settings.has_server else {}
     return {"kind": settings.db.kind, "path": settings.database_file, **named, "where": "" if settings.is_db else "on another host"}
 
@@ -151,94 +150,7 @@ def own_files(settings: "Settings") -> tuple[str, ...]:
     )
 
 
-def refuse_older(settings: "Settings", facts: "Facts") -> None:
-    """Raise DeployError for a server that an older version set up: its procedures would do as root what is the application's."""
-    if settings.is_app and not facts.builder:
-        raise DeployError("an older version set this server up, and what touches the application has accounts and sandboxes of its own now; run: fab deploy")
-
-
-def refuse_another_database(settings: "Settings", facts: "Facts") -> None:
-    """Raise DeployError where hosts.toml names another database than the one that the release that serves has its rows in."""
-    used = next((found.get("database") for found in facts.manifests if found.get("name") == settings.app.name), None)
-    if not facts.current or not isinstance(used, dict):
-        return
-    keys = ("kind", "name", "user", "path", "where") if settings.has_server else ("kind", "name", "user", "path")
-    theirs, ours = ([table.get(key, "") for key in keys] for table in (used, _database(settings)))
-    if theirs != ours:
-        words = [" ".join(dict.fromkeys(filter(None, table))) for table in (theirs, ours)]
-        raise DeployError(
-            f"[db]: the rows of {settings.app.name} are in {words[0]}, and hosts.toml names {words[1]}, where there are none: rows do not move by themselves. "
-            "Put [db] back; or begin anew: fab destroy keeps a last dump, then fab deploy"
-        )
-
-
-def refuse_conflicts(settings: "Settings", facts: "Facts") -> None:
-    """Raise DeployError where our name, our folder, our domain, or the site without a domain is somebody else's."""
-    ours = manifest(settings)
-    refuse_another_database(settings, facts)
-    if not any(other.get("name") == settings.app.name for other in facts.manifests):
-        taken = facts.unit or (f"an account {settings.app.name}" if facts.account else "")
-        if taken:
-            raise DeployError(f"app.name: the server has {taken}, which is not this tool's; choose another name")
-    _refuse_foreign_builder(settings.paths, facts.builder)
-    bound = [bind for other in facts.manifests if other.get("name") == settings.app.name for bind in other.get("binds", ())]
-    if settings.is_app and settings.bind and settings.bind not in bound and _listens(settings.bind, facts):
-        raise DeployError(f"wsgi.bind: something listens on {settings.bind} of this server already; choose another port")
-    if settings.is_web:
-        stack.refuse_displacement(settings, facts)
-    for other in facts.manifests:
-        _refuse_builder(settings.paths, str(other.get("name")))
-        if other.get("name") == settings.app.name:
-            if other.get("root") != settings.paths.root:
-                raise DeployError(f"app.root: {settings.app.name} is in {other['root']} on this server; moving it is not built: set app.root to that")
-            continue
-        if _nested(settings.paths, str(other.get("root", ""))):
-            raise DeployError(f"app.root: {settings.paths.root} and {other['root']} of {other['name']} overlap; choose another folder")
-        both = set(map(str, other.get("domains", ()))) & set(map(str, ours["domains"] if isinstance(ours["domains"], list) else ()))
-        if both:
-            raise DeployError(f"proxy.domains: {', '.join(sorted(both))} is served by {other['name']} on this server; remove it on one side")
-        theirs = other.get("database") or {}
-        if (
-            settings.has_server
-            and settings.is_db
-            and theirs.get("kind") == settings.db.kind
-            and not theirs.get("where")
-            and {settings.database_name, settings.database_user} & {theirs["name"], theirs["user"]}
-        ):
-            raise DeployError(f"db.name: {other['name']} on this server has the database {theirs['name']}; choose another db.name and db.user")
-        taken_binds = set(map(str, other.get("binds", ()))) & {settings.bind}
-        if taken_binds:
-            raise DeployError(f"wsgi.bind: {settings.bind} is where {other['name']} listens on this server; choose another port")
-        if settings.is_web and not settings.proxy.domains and other.get("proxy", "nginx") and not other.get("domains"):
-            raise DeployError(f"proxy.domains: {other['name']} on this server already answers to any name; give this application a domain")
-
-
-def _refuse_foreign_builder(paths: Paths, home: str) -> None:
-    """Raise DeployError where the account of builds is somebody else's: its home is not where ours is."""
-    if home and home != f"{paths.build}/home":
-        raise DeployError(
-            f"app.name: the server has an account {paths.builder}, which is not this tool's (its home is {home}); choose another name, or remove it"
-        )
-
-
-def _refuse_builder(paths: Paths, other: str) -> None:
-    """Raise DeployError where one application has the name of the account that builds the other's environments."""
-    for builds, name in ((paths.name, other), (other, paths.name)):
-        if Paths(builds, "").builder == name:
-            raise DeployError(f"app.name: {name} is the account that builds the environments of {builds} on this server; choose another name")
-
-
-def _nested(paths: Paths, other: str) -> bool:
-    ours, theirs = f"{paths.root}/", f"{other}/"
-    return ours.startswith(theirs) or theirs.startswith(ours)
-
-
 def in_current(settings: "Settings", *command: str) -> tuple[str, ...]:
     """Return a command that runs in the current release in the application's sandbox, with its variables and environment, and without a limit."""
     paths = settings.paths
     return ("sh", f"{paths.procedures}/confined.sh", paths.root, "application", "run", "0", f"{paths.current}/.deploy/with-env", *command)
-
-
-def _listens(bind: str, facts: "Facts") -> bool:
-    port = bind.rpartition(":")[2]
-    return any(listener in (f"{bind}/tcp", f"0.0.0.0:{port}/tcp", f"*:{port}/tcp", f"[::]:{port}/tcp") for listener in facts.listeners)

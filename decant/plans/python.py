@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-from decant.errors import DeployError
 from decant.plans import db
 from decant.steps import Packages, Plan, Run
 
@@ -41,23 +40,6 @@ def is_distributions(settings: "Settings", facts: "Facts") -> bool:
     """Tell whether the wanted Python is the distribution's own python3."""
     found = ".".join(facts.python.split(".")[:2]) or facts.distro_python or DISTRIBUTION.get(facts.codename, "")
     return settings.python.version in ("", found)
-
-
-def refuse_unreachable(settings: "Settings", facts: "Facts") -> None:
-    """Raise DeployError where the wanted Python cannot come onto the server, or mod_wsgi cannot take it."""
-    wanted = settings.python.version
-    if not settings.is_app or is_distributions(settings, facts):
-        return
-    has = facts.python or facts.distro_python or DISTRIBUTION.get(facts.codename, "another one")
-    if settings.wsgi.server == "mod_wsgi":
-        raise DeployError(
-            f"python.version: {facts.os_name} builds mod_wsgi for its own Python ({has}) only, not for {wanted}; remove python.version, or choose gunicorn or uwsgi"
-        )
-    if wanted not in facts.pythons and facts.managed_python != "yes":
-        raise DeployError(
-            f"python.version: {facts.os_name} has Python {has} and no {wanted}, and uv's builds cannot be fetched from this server "
-            "(github.com does not answer, and /etc/uv/uv.toml there names no mirror); use the distribution's, or let the server reach one of them"
-        )
 
 
 def environment(settings: "Settings", commit: str) -> tuple[str, ...]:

@@ -3,7 +3,6 @@
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from decant.errors import DeployError
 from decant.plans import apache, certbot, db, gunicorn, mod_wsgi, nginx, supervisor, systemd, tls, uwsgi
 from decant.plans.rendering import render
 from decant.steps import File, Notify, Plan, Unit
@@ -140,24 +139,3 @@ def displaced(settings: "Settings", facts: "Facts") -> str:
     """Return the proxy that gives way to the chosen one, or an empty string."""
     ours, other = ("nginx", "apache2") if settings.proxy.kind == "nginx" else ("apache2", "nginx")
     return other if other in facts.proxies and ours not in facts.proxies else ""
-
-
-def refuse_displacement(settings: "Settings", facts: "Facts") -> None:
-    """Raise DeployError where the chosen proxy cannot have its port: the other one serves more than this application, or a stranger holds it."""
-    kind = settings.proxy.kind
-    ours, other, folder = ("nginx", "apache2", "/etc/apache2/") if kind == "nginx" else ("apache2", "nginx", "/etc/nginx/")
-    secure = settings.tls.kind != "none" and any(listener.endswith(":443/tcp") for listener in facts.listeners)
-    if secure and ours not in facts.secure and not (other in facts.secure and displaced(settings, facts)):
-        raise DeployError(f"tls.kind: something that is not {ours} listens on port 443 of this server, so {ours} cannot; stop it first")
-    if ours in facts.proxies:
-        return
-    own = settings.app.name
-    known = {*DISTRIBUTION, f"/etc/nginx/sites-enabled/{own}", f"/etc/apache2/sites-enabled/{own}.conf", f"/etc/apache2/sites-enabled/000-{own}.conf"}
-    strange = [site for site in facts.sites if site.startswith(folder) and site not in known]
-    if displaced(settings, facts) and strange:
-        keep = "apache" if kind == "nginx" else "nginx"
-        raise DeployError(
-            f'proxy.kind: {other} on this server serves others, too ({", ".join(strange)}), so {ours} cannot take its place; set proxy.kind = "{keep}", or move them first'
-        )
-    if other not in facts.proxies and any(listener.endswith(":80/tcp") for listener in facts.listeners):
-        raise DeployError(f"proxy.kind: something that is neither nginx nor Apache listens on port 80 of this server, so {ours} cannot; stop it first")

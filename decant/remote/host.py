@@ -82,6 +82,11 @@ class Host:
             self._facts = self._ask()
         return self._facts
 
+    @property
+    def logs_in_by_password(self) -> bool:
+        """Whether this login uses a password in place of a key."""
+        return bool(self.connection.connect_kwargs.get("password"))
+
     def need_room(self) -> None:
         """Raise DeployError where the disk is too full to begin something that writes."""
         facts = self.facts

@@ -8,8 +8,8 @@ from decant.config import inventory as module
 from decant.config.models import Settings
 from decant.errors import SettingsError
 from decant.plans import app, release, stack, system
+from decant.plans.provision import provision
 from decant.steps import File, Packages, Reachable, Unit
-from decant.tasks.deploy import provision
 from tests.unit.values import FACTS, flat
 
 GOOD = """

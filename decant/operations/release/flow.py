@@ -12,7 +12,7 @@ from typing import Any
 from decant import quoting
 from decant.config import source
 from decant.errors import DeployError
-from decant.plans import app, release
+from decant.plans import app, preflight, release
 from decant.remote.host import BUSY, Host, Report
 from decant.steps import Plan
 
@@ -82,7 +82,7 @@ def prepare(host: Host, id: str, before: Plan = (), compare: Plan = ()) -> tuple
     """
     settings, facts = host.settings, host.facts
     if not before:
-        app.refuse_older(settings, facts)
+        preflight.refuse_older(settings, facts)
     rendered = release.files(settings, facts)
     files = {"deploy.tar": rendered}
     first = before or app.scripts(settings)

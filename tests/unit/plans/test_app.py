@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from decant.errors import DeployError
-from decant.plans import app, release
+from decant.plans import app, preflight, release
 from decant.steps import Directory, File, Generated
 from tests.unit.values import FACTS, settings
 
@@ -41,14 +41,14 @@ def test_what_belongs_to_another_application_is_refused(other: dict[str, object]
     facts = replace(FACTS, manifests=(other,))
     if said:
         with pytest.raises(DeployError, match=said):
-            app.refuse_conflicts(made, facts)
+            preflight.refuse_conflicts(made, facts)
     else:
-        app.refuse_conflicts(made, facts)
+        preflight.refuse_conflicts(made, facts)
 
 
 def test_two_applications_without_a_domain_do_not_fit_on_one_server() -> None:
     with pytest.raises(DeployError, match="already answers to any name"):
-        app.refuse_conflicts(settings(), replace(FACTS, manifests=({"name": "other", "root": "/srv/other", "domains": []},)))
+        preflight.refuse_conflicts(settings(), replace(FACTS, manifests=({"name": "other", "root": "/srv/other", "domains": []},)))
 
 
 def test_the_same_settings_render_the_same_release() -> None:

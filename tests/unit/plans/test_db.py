@@ -7,7 +7,7 @@ import pytest
 
 from decant.config.variables import variables
 from decant.errors import DeployError, SettingsError
-from decant.plans import app, db, release, system
+from decant.plans import app, db, preflight, release, system
 from decant.steps import Packages, Plan, Run, Unit
 from tests.unit.values import FACTS, MISTAKES, settings
 
@@ -75,8 +75,8 @@ def test_an_external_database_needs_its_url() -> None:
 def test_another_database_under_a_release_that_serves_is_refused() -> None:
     used = {"name": "shop", "root": "/srv/shop", "database": {"kind": "mariadb", "name": "shop", "user": "shop", "path": ""}}
     serving = replace(FACTS, current="20260101T000000-abc", manifests=(used,))
-    app.refuse_another_database(settings(db={"kind": "mysql", "driver": "mysqldb"}), serving)
+    preflight.refuse_another_database(settings(db={"kind": "mysql", "driver": "mysqldb"}), serving)
     for given in ({"kind": "mariadb", "name": "other"}, {"kind": "postgresql"}, {"kind": "sqlite"}, {"kind": "external"}):
         with pytest.raises(DeployError, match="rows do not move by themselves"):
-            app.refuse_another_database(settings(db=given), serving)
-        app.refuse_another_database(settings(db=given), replace(serving, current=""))
+            preflight.refuse_another_database(settings(db=given), serving)
+        preflight.refuse_another_database(settings(db=given), replace(serving, current=""))

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from decant.errors import DeployError
-from decant.plans import python
+from decant.plans import preflight, python
 from decant.steps import Run
 from tests.unit.values import FACTS, settings
 
@@ -33,9 +33,9 @@ def test_a_version_comes_from_the_distribution_or_from_uv(version: str, facts: d
 
 def test_what_cannot_be_had_is_refused_before_anything_changes() -> None:
     made = settings(python={"version": "3.12"})
-    python.refuse_unreachable(made, replace(FACTS, python="3.11.2", managed_python="yes"))
+    preflight.refuse_unreachable(made, replace(FACTS, python="3.11.2", managed_python="yes"))
     with pytest.raises(DeployError, match=r"has Python 3\.11\.2 and no 3\.12, and uv's builds cannot be fetched"):
-        python.refuse_unreachable(made, replace(FACTS, python="3.11.2"))
+        preflight.refuse_unreachable(made, replace(FACTS, python="3.11.2"))
     apache = settings(python={"version": "3.12"}, wsgi={"app": "a:b", "server": "mod_wsgi"}, proxy={"kind": "apache"})
     with pytest.raises(DeployError, match=r"builds mod_wsgi for its own Python \(3\.11\.2\) only"):
-        python.refuse_unreachable(apache, replace(FACTS, python="3.11.2", managed_python="yes"))
+        preflight.refuse_unreachable(apache, replace(FACTS, python="3.11.2", managed_python="yes"))

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from decant.errors import DeployError
-from decant.plans import release, stack
+from decant.plans import preflight, release, stack
 from decant.steps import Absent, File, Plan
 from tests.unit.values import FACTS, flat, settings
 
@@ -65,6 +65,6 @@ def test_a_proxy_is_displaced_only_where_nobody_else_is_in_it(kind: str, facts: 
     made = settings(proxy={"kind": kind})
     if said:
         with pytest.raises(DeployError, match=said):
-            stack.refuse_displacement(made, replace(FACTS, **facts))
+            preflight.refuse_displacement(made, replace(FACTS, **facts))
     else:
-        stack.refuse_displacement(made, replace(FACTS, **facts))
+        preflight.refuse_displacement(made, replace(FACTS, **facts))

@@ -11,7 +11,7 @@ from decant.config.models import Settings
 from decant.errors import DeployError, SettingsError
 from decant.facts import Facts
 from decant.operations.certificate import Certificate
-from decant.plans import apache, app, certbot, nginx, stack, system, tls
+from decant.plans import apache, app, certbot, nginx, preflight, stack, system, tls
 from decant.quoting import Secret
 from decant.steps import Absent, File, Plan, Procedure, Run
 from tests.unit.values import FACTS, MISTAKES, flat, settings
@@ -134,6 +134,6 @@ def test_a_port_that_a_stranger_has_is_refused_before_anything_changes() -> None
     secure = settings(tls={"kind": "self-signed"})
     taken = replace(FACTS, listeners=("0.0.0.0:443/tcp",), proxies=("nginx",))
     with pytest.raises(DeployError, match="listens on port 443"):
-        stack.refuse_displacement(secure, taken)
-    stack.refuse_displacement(secure, replace(taken, secure=("nginx",)))
-    stack.refuse_displacement(settings(), taken)
+        preflight.refuse_displacement(secure, taken)
+    preflight.refuse_displacement(secure, replace(taken, secure=("nginx",)))
+    preflight.refuse_displacement(settings(), taken)

@@ -1,0 +1,42 @@
+"""Everything that stands on a server before a release."""
+
+from typing import TYPE_CHECKING
+
+from decant.plans import app, db, harden, metadata, python, release, stack, system
+from decant.quoting import Secret
+from decant.steps import Plan
+
+if TYPE_CHECKING:
+    from decant.config.models import Settings
+    from decant.facts import Facts
+
+
+def provision(settings: "Settings", facts: "Facts", key: Secret | None = None, url: Secret | None = None) -> Plan:
+    """Return everything that stands on the server before a release: its part of the chosen stack.
+
+    `key` is a SECRET_KEY that several hosts share, `url` that of a database on another host.
+    """
+    environment, firewall = release.environment(settings, facts), system.firewall(settings, facts)
+    return (
+        *app.claim(settings),
+        *(system.for_environment(settings, facts) if environment else system.packages(settings, facts)),
+        *system.user(settings),
+        *metadata.closed(settings),  # before anything is built
+        *(() if environment else firewall),
+        *app.home(settings, key),
+        *environment,
+        *(system.packages(settings, facts) if environment else ()),
+        *system.timezone(settings),
+        *system.admins(settings),
+        *harden.plan(settings, facts),
+        *db.install(settings),
+        *db.create(settings, url),
+        *python.managed(settings, facts),
+        *stack.before(settings, facts),
+        *(firewall if environment else ()),  # it waits for what is downloaded beside, which it would cut off
+    )
+
+
+def packages_first(settings: "Settings", facts: "Facts") -> Plan:
+    """Return what takes longest before a release and needs no database."""
+    return (*app.claim(settings), *system.packages(settings, facts))
