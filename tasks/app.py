@@ -6,7 +6,7 @@ from typing import Any
 from decant.commands.decorators import app_task, task
 from decant.config.variables import NAME, dialect
 from decant.errors import DeployError
-from decant.operations.release import flow
+from decant.operations.release.prepare import new_id, prepare, release_lock
 from decant.output import asking
 from decant.plans import app as plans
 from decant.plans import preflight
@@ -20,10 +20,10 @@ def pull(c: Any) -> None:
     """Make the newest version ready on the server (code, environment, import), without switching to it."""
     host = Host(c)
     _need_release(host)
-    with flow.locked(host, "app.pull"):
+    with release_lock(host, "app.pull"):
         if host.dry:
             return host.output.line("would fetch, export and build the environment")
-        prepared, _ = flow.prepare(host, flow.new_id())
+        prepared, _ = prepare(host, new_id())
     host.output.line(f"release {prepared.release} is {'already current' if prepared.current else 'ready: fab update switches to it'}: {prepared.label}")
 
 

@@ -7,7 +7,9 @@ from typing import Any
 
 from decant.commands.decorators import task
 from decant.errors import DeployError, StepError
-from decant.operations.release import flow, rollout
+from decant.operations.release import shared
+from decant.operations.release.prepare import release_lock
+from decant.operations.release.window import migrate_current, restore_dump
 from decant.plans import app, preflight, release, system
 from decant.plans import db as plans
 from decant.remote.host import Host, Report
@@ -44,11 +46,11 @@ def migrate(c: Any) -> None:
     if not host.settings.app.migrate:
         raise DeployError('app.migrate is empty; set it to "auto" or to the command that migrates')
     _need_release(host)
-    rollout.refuse_shared(host)
-    with flow.locked(host, "db.migrate"):
+    shared.refuse_shared(host)
+    with release_lock(host, "db.migrate"):
         if host.dry:
             return host.output.line("would migrate what is pending, with a dump before it; nothing was changed (--dry)")
-        outcome = flow.migrate(host)
+        outcome = migrate_current(host)
     if outcome.result == "failed":
         raise DeployError(f"{host.name}: {outcome.cause}")
 
@@ -65,7 +67,7 @@ def dump(c: Any, to: str = "") -> None:
         raise DeployError(f"{to} is there already; name a new file")
     id = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
     path = f"{host.paths.backups}/{id}-{host.facts.current or 'by-hand'}{plans.SUFFIXES[host.settings.db.kind]}"
-    with flow.locked(host, "db.dump"):
+    with release_lock(host, "db.dump"):
         if host.dry:
             return host.output.line(f"would dump to {path}; nothing was changed (--dry)")
         host.changes((*app.scripts(host.settings), *plans.dump(host.settings, path)))
@@ -100,7 +102,7 @@ def restore(c: Any, file: str, yes: bool = False, as_administrator: bool = False
         raise DeployError(f'db.kind is "{host.settings.db.kind}": there is no administrator; run it without --as-administrator')
     host.output.line(f"restore puts {f'your file {local}' if local.is_file() else path} in the place of the database; what is there is dumped first")
     host.confirm("restore", yes)
-    with flow.locked(host, "db.restore"):
+    with release_lock(host, "db.restore"):
         if host.dry:
             return host.output.line("nothing was changed (--dry)")
         try:
@@ -110,7 +112,7 @@ def restore(c: Any, file: str, yes: bool = False, as_administrator: bool = False
         except StepError:
             host.apply(plans.forget(sent))
             raise
-        outcome = flow.restore(host, path, as_administrator)
+        outcome = restore_dump(host, path, as_administrator)
     if outcome.result == "failed":
         raise DeployError(f"{host.name}: {outcome.cause}")
 

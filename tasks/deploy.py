@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 from decant.commands.decorators import fleet_task, task
 from decant.errors import DeployError
 from decant.operations import certificate
-from decant.operations.release import flow, joint_window, rollout
+from decant.operations.release import joint_window, rollout, shared
+from decant.operations.release.outcome import Outcome
+from decant.operations.release.prepare import preview, release_lock
 from decant.operations.release.rollout import Rollout
+from decant.operations.release.status import describe
 from decant.plans import app, certbot, db, preflight, release, stack
 from decant.plans import destroy as plans
 from decant.plans.provision import packages_first, provision
@@ -34,23 +37,23 @@ def deploy(fleet: Fleet, batch: str = "", keep_going: bool = False, rolling: boo
     hosts, plan = _hosts(fleet, json), Rollout(batch, keep_going, rolling)
     with _told(fleet, hosts, json) as outcomes:
         fleet.each(_can_begin, hosts)
-        fleet.need_all(rollout.NOTHING, keep_going)
+        fleet.need_all(shared.NOTHING, keep_going)
         joint_window.resolve(fleet, hosts)
         with rollout.locked(fleet, hosts, "deploy", keep_going):
-            key = rollout.secret_key(fleet, hosts, keep_going)
+            key = shared.secret_key(fleet, hosts, keep_going)
             fleet.each(certificate.believe, hosts)
             if fleet.dry:
                 fleet.each(_preview, hosts)
                 return
             found = {name: host.facts for name, host in hosts.items() if name not in fleet.failed}
             outcomes.update(
-                rollout.databases(
+                shared.databases(
                     fleet, hosts, lambda host: provision(host.settings, host.facts, key), lambda host: packages_first(host.settings, host.facts), keep_going
                 )
             )
-            urls = rollout.database_urls(fleet, hosts, keep_going)
+            urls = shared.database_urls(fleet, hosts, keep_going)
             rollout.run(fleet, hosts, outcomes, "deploy", plan, before=lambda host: provision(host.settings, host.facts, key, urls.get(host.name)))
-            outcomes.update(fleet.each(lambda host: _finish(host, found[host.name], outcomes[host.name]), rollout.with_release(fleet, hosts)))
+            outcomes.update(fleet.each(lambda host: _finish(host, found[host.name], outcomes[host.name]), shared.with_release(fleet, hosts)))
 
 
 @fleet_task(help={**ROLLOUT, **JSON})
@@ -59,15 +62,15 @@ def update(fleet: Fleet, batch: str = "", keep_going: bool = False, rolling: boo
     hosts, plan = _hosts(fleet, json), Rollout(batch, keep_going, rolling)
     with _told(fleet, hosts, json) as outcomes:
         fleet.each(_can_update, hosts)
-        fleet.need_all(rollout.NOTHING, keep_going)
+        fleet.need_all(shared.NOTHING, keep_going)
         joint_window.resolve(fleet, hosts)
         with rollout.locked(fleet, hosts, "update", keep_going):
             if fleet.dry:
-                fleet.each(lambda host: flow.preview(host, compare=provision(host.settings, host.facts)), hosts)
+                fleet.each(lambda host: preview(host, compare=provision(host.settings, host.facts)), hosts)
                 return
             outcomes.update(fleet.each(_compared, {name: host for name, host in hosts.items() if not host.settings.has_release}))
             rollout.run(fleet, hosts, outcomes, "update", plan, compare=lambda host: provision(host.settings, host.facts))
-            for host in rollout.with_release(fleet, hosts).values():
+            for host in shared.with_release(fleet, hosts).values():
                 if certificate.missing(host):
                     host.output.line(f"there is no certificate for {', '.join(certbot.wanted(host.settings))} yet: fab -H {host.name} certbot.obtain")
 
@@ -100,7 +103,7 @@ def rollback(fleet: Fleet, to: str = "", downgrade: bool = False, restore: bool 
 def status(c: Any, json: bool = False) -> None:
     """Show what serves, whether it is well, and what was deployed last."""
     host = Host(c, json)
-    report = flow.status(host)
+    report = describe(host)
     if host.settings.is_web and host.settings.tls.kind != "none":
         report["certificate"] = certificate.line(host)
     if json:
@@ -131,7 +134,7 @@ def destroy(c: Any, yes: bool = False, backup: bool = True) -> None:
     )
     host.output.line(f"its database is dumped to {dump} first" if dump else "no dump of its database is kept")
     host.confirm("destroy", yes)
-    with flow.locked(host, "destroy"):
+    with release_lock(host, "destroy"):
         host.changes((*app.scripts(host.settings), *plans.everything(host.settings, host.facts, manifest, dump)))
 
 
@@ -153,23 +156,23 @@ def _can_update(host: Host) -> None:
     host.need_room()
 
 
-def _compared(host: Host) -> flow.Outcome:
+def _compared(host: Host) -> Outcome:
     """Compare a host to which no release comes with hosts.toml."""
     report = host.apply((), compare=provision(host.settings, host.facts))
-    return flow.Outcome(host.name, "current", "", differs=tuple(map(str, report.differs)))
+    return Outcome(host.name, "current", "", differs=tuple(map(str, report.differs)))
 
 
 def _preview(host: Host) -> None:
     """Show what the whole deploy would change (--dry)."""
     host.changes(provision(host.settings, host.facts))
-    flow.preview(host)
+    preview(host)
     if certificate.missing(host):
         host.output.line(f"would ask for a certificate for {', '.join(certbot.wanted(host.settings))}")
     if stack.moves(host.settings, host.facts):
         host.summary(host.apply(stack.after(host.settings, host.facts)))
 
 
-def _finish(host: Host, before: "Facts", outcome: flow.Outcome) -> flow.Outcome:
+def _finish(host: Host, before: "Facts", outcome: Outcome) -> Outcome:
     """Take away what the application moved away from, and obtain its certificate, once the release serves."""
     changed, serves = outcome.changed, outcome.result in ("good", "current")
     if serves and stack.moves(host.settings, before):
@@ -184,14 +187,14 @@ def _finish(host: Host, before: "Facts", outcome: flow.Outcome) -> flow.Outcome:
 
 
 @contextlib.contextmanager
-def _told(fleet: Fleet, hosts: Mapping[str, Host], json: bool) -> Iterator[dict[str, flow.Outcome]]:
+def _told(fleet: Fleet, hosts: Mapping[str, Host], json: bool) -> Iterator[dict[str, Outcome]]:
     """Tell the outcomes that the block leaves, as JSON where that is asked for; a failed one ends in one line and exit code 1."""
-    outcomes: dict[str, flow.Outcome] = {}
+    outcomes: dict[str, Outcome] = {}
     try:
         yield outcomes
     except (Exception, KeyboardInterrupt) as error:
         for name, host in hosts.items():
-            ended, outcome = fleet.ended[name], outcomes.get(name, flow.Outcome(name, "failed", "", changed=host.output.changed))
+            ended, outcome = fleet.ended[name], outcomes.get(name, Outcome(name, "failed", "", changed=host.output.changed))
             if fleet.alone or ended.error or outcome.result not in ("good", "current"):
                 outcome = replace(outcome, result="failed", cause=str(ended.error or error) or "interrupted")
             ended.result = outcome.result if outcome.result != "failed" else "not switched"
@@ -200,7 +203,7 @@ def _told(fleet: Fleet, hosts: Mapping[str, Host], json: bool) -> Iterator[dict[
         raise
     for name, host in hosts.items():
         host.forget_facts()
-        outcome = outcomes.get(name) or flow.Outcome(name, "dry" if fleet.dry else "current", "", changed=host.output.changed)
+        outcome = outcomes.get(name) or Outcome(name, "dry" if fleet.dry else "current", "", changed=host.output.changed)
         if name in fleet.failed:
             outcome = replace(outcome, result="failed", cause=str(fleet.ended[name].error))
         if json:

@@ -9,8 +9,8 @@ import pytest
 
 from decant.config.models import Peer
 from decant.errors import ConnectError, DeployError
-from decant.operations.release import rollout
-from decant.operations.release.flow import Prepared
+from decant.operations.release import rollout, shared
+from decant.operations.release.outcome import Prepared
 from decant.operations.release.rollout import Rollout
 from decant.output import Output
 from decant.remote.fleet import Fleet
@@ -92,9 +92,9 @@ def test_a_key_is_written_as_it_stood_between_its_quotes(monkeypatch: pytest.Mon
         name: SimpleNamespace(name=name, settings=settings, paths=SimpleNamespace(secrets="/s"), text=lambda _, name=name: stored[name], output=Output(name))
         for name in "ab"
     }
-    monkeypatch.setattr(rollout, "variables", lambda _: {})
+    monkeypatch.setattr(shared, "variables", lambda _: {})
     monkeypatch.setattr(Fleet, "dry", False)
-    key = rollout.secret_key(made, hosts, False)
+    key = shared.secret_key(made, hosts, False)
     assert key is not None
     assert f'SECRET_KEY="{key.reveal()}"\n' == stored["a"]
 

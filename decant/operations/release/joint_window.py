@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from decant.errors import DeployError
-from decant.operations.release import flow
-from decant.operations.release.flow import Outcome, Prepared
+from decant.operations.release.outcome import Outcome, Prepared, judge
+from decant.operations.release.prepare import new_id
+from decant.operations.release.window import say_no_dump, window
 from decant.plans import app, db, release
 from decant.remote.fleet import Fleet
 from decant.remote.host import Host, Report
@@ -36,7 +37,7 @@ class Part:
 
     def open(self, what: str, prepared: Prepared, **change: str) -> None:
         """Close the gate: the old release has stopped, requests wait, the new one is in its place and does not run."""
-        self._hear(flow.window(self.host, self.id, what, prepared.release, prepared.old, party=self.part, **change))
+        self._hear(window(self.host, self.id, what, prepared.release, prepared.old, party=self.part, **change))
 
     def say(self, word: str, because: str = "") -> None:
         """Say the next word, and wait for what the host answers."""
@@ -62,14 +63,14 @@ def switch(
 
     Raises DeployError where the database could not be put back: every host waits closed then.
     """
-    id = flow.new_id()
+    id = new_id()
     first = next(name for name, found in ready.items() if found.pending and name in hosts)
     parts = {name: Part(host, id, "first" if name == first else "other") for name, host in hosts.items()}
     order = {first: parts[first], **parts}
     own = {name: change.pop(name, "") for name in ("migrate", "migrate_in")}
     old = ready[first].old or next((ready[name].old for name in hosts if ready[name].old), "")
     if not server:
-        flow.say_no_dump(hosts[first])
+        say_no_dump(hosts[first])
     try:
         fleet.each(lambda part: part.open(what, ready[part.host.name], **change, **(own if part.part == "first" else {})), order)
         problem = _all(fleet, parts, "closed")
@@ -88,7 +89,7 @@ def switch(
     for name, part in parts.items():
         if name not in fleet.failed:
             report = Report(values={"result": part.result or "unknown", "cause": part.cause})
-            outcomes[name] = flow.judge(part.host, report, replace(outcomes[name], changed=outcomes[name].changed + 1), None, ready[name].old)
+            outcomes[name] = judge(part.host, report, replace(outcomes[name], changed=outcomes[name].changed + 1), None, ready[name].old)
     _finish(fleet, server, parts)
 
 
@@ -189,7 +190,7 @@ def _known(hosts: Mapping[str, Host], parts: Mapping[str, Part], id: str) -> tup
 def dump(server: Host, id: str, old: str) -> str:
     """Dump the database before it is migrated, unless hosts.toml wants none; return what went wrong."""
     if server.settings.db.snapshot == "never":
-        flow.say_no_dump(server)
+        say_no_dump(server)
         return ""
     path = f"{server.paths.backups}/{id}-{old or 'empty'}{db.SUFFIXES[server.settings.db.kind]}"
     return _tried(server, (*app.scripts(server.settings), Directory(server.paths.logs), *db.dump(server.settings, path, migrates=True)))

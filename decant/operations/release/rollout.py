@@ -1,27 +1,25 @@
 """The release flow over the chosen hosts: all are locked and made ready before the first one switches, and they switch in batches."""
 
 import contextlib
-import json
 import math
 import re
-import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
-from urllib.parse import urlsplit
 
-from decant.config.variables import generated, variables
 from decant.errors import DeployError
-from decant.operations.release import flow, joint_window
-from decant.operations.release.flow import Outcome, Prepared
+from decant.operations.release import joint_window
+from decant.operations.release.outcome import Outcome, Prepared, lost, prepared_outcome, untouched
+from decant.operations.release.prepare import new_id, prepare, release_lock
+from decant.operations.release.rollback import roll_back, rollback_target, undo_switch, way_back
+from decant.operations.release.shared import NOTHING, database_server, with_release
+from decant.operations.release.window import probed, switched
 from decant.plans import release
-from decant.quoting import Secret
 from decant.remote.fleet import Fleet
 from decant.remote.host import Host
 from decant.steps import Plan
 
-NOTHING = "nothing was changed anywhere; mend it, or leave those hosts out of -H, or go on without them: --keep-going"
 NOT_SWITCHED = "no host has switched, each serves what it served; mend it, or go on without those hosts: --keep-going"
 FEW = 4  # up to so many hosts switch one after the other
 SHARE = 0.25  # of more, this share at a time
@@ -61,7 +59,7 @@ def locked(fleet: Fleet, hosts: Mapping[str, Host], what: str, keep_going: bool 
     held: dict[str, AbstractContextManager[None]] = {}
 
     def enter(host: Host) -> None:
-        lock = flow.locked(host, what)
+        lock = release_lock(host, what)
         lock.__enter__()
         held[host.name] = lock
 
@@ -76,87 +74,6 @@ def locked(fleet: Fleet, hosts: Mapping[str, Host], what: str, keep_going: bool 
     fleet.each(lambda lock: lock.__exit__(None, None, None), held)
 
 
-def secret_key(fleet: Fleet, hosts: Mapping[str, Host], keep_going: bool) -> Secret | None:
-    """Return the SECRET_KEY that all hosts of the application share: that of the first host which has one, else a new one. None for a host alone.
-
-    It passes through this process's memory only.
-    """
-    lacking = {name: host for name, host in hosts.items() if host.settings.is_app and "SECRET_KEY" not in variables(host.settings)}
-    if fleet.alone or fleet.dry or not lacking:
-        return None
-    texts = fleet.each(lambda host: host.text(host.paths.secrets), lacking)
-    fleet.need_all(NOTHING, keep_going)
-    texts = {name: text for name, text in texts.items() if name not in fleet.failed}
-    found = {name: value for name, text in texts.items() if (value := generated(text, "SECRET_KEY"))}
-    shared = next(iter(found.values()), secrets.token_hex(32))
-    for name, value in found.items():
-        if value != shared:
-            hosts[name].output.line(
-                f"has another SECRET_KEY than {next(iter(found))}: a visitor's session is valid on one of them only; see {hosts[name].paths.secrets}"
-            )
-    return Secret(json.dumps(shared, ensure_ascii=False)[1:-1])  # as it stands between the quotes
-
-
-def with_release(fleet: Fleet, hosts: Mapping[str, Host]) -> dict[str, Host]:
-    """Return the hosts to which a release goes."""
-    return {name: host for name, host in hosts.items() if host.settings.has_release and name not in fleet.failed}
-
-
-def databases(
-    fleet: Fleet, hosts: Mapping[str, Host], provision: Callable[[Host], Plan], beside: Callable[[Host], Plan], keep_going: bool
-) -> dict[str, Outcome]:
-    """Provision the hosts that have the database of others, which have to log in to it before anything of theirs can be made ready.
-
-    `beside` is what the others do meanwhile. Returns the outcome of those that have nothing but the database.
-    """
-    servers = [name for name, host in hosts.items() if host.settings.database_clients]
-    if not servers:
-        return {}
-    reports = fleet.each(lambda host: host.apply((provision if host.name in servers else beside)(host)), hosts)
-    fleet.need_all(NOTHING, keep_going)
-    alone = {name: len(report.changed) for name, report in reports.items() if not hosts[name].settings.has_release}
-    return {name: Outcome(name, "good" if changed else "current", "", changed=changed) for name, changed in alone.items()}
-
-
-def database_urls(fleet: Fleet, hosts: Mapping[str, Host], keep_going: bool) -> dict[str, Secret]:
-    """Return the URL, JSON-escaped, for each app host whose database is on another one of these; it passes through this process's memory only.
-
-    Where that host is not among them, the app host keeps the URL that it has. Raises DeployError where it has none.
-    """
-    clients = {name: host for name, host in hosts.items() if host.settings.database_peer and name not in fleet.failed}
-    fleet.each(partial(_need_url, hosts), clients)
-    fleet.need_all(NOTHING, keep_going)
-    servers = {name: host for name, host in hosts.items() if any(_server_of(client) == name for client in clients.values())}
-    texts = fleet.each(lambda host: host.text(host.paths.secrets), servers)
-    fleet.need_all(NOTHING, keep_going)
-    found = {}
-    for name, host in clients.items():
-        url = generated(texts.get(_server_of(host), ""), host.settings.db.variable)
-        if url and name not in fleet.failed:
-            found[name] = Secret(json.dumps(_at(url, host.settings.database_host), ensure_ascii=False)[1:-1])
-    return found
-
-
-def _server_of(host: Host) -> str:
-    return host.settings.database_peer.name if host.settings.database_peer else ""
-
-
-def _need_url(hosts: Mapping[str, Host], host: Host) -> None:
-    server = _server_of(host)
-    if server in hosts:
-        return
-    if not generated(host.text(host.paths.secrets), host.settings.db.variable):
-        raise DeployError(f"{host.name}: its database is on {server}, which has not let it in yet; deploy both together: fab -H {server},{host.name} deploy")
-
-
-def _at(url: str, address: str) -> str:
-    """Return a database's URL as another host has to write it."""
-    parts = urlsplit(url)
-    login, _, place = parts.netloc.rpartition("@")
-    port = f":{place.rpartition(':')[2]}" if ":" in place else ""
-    return parts._replace(netloc=f"{login}@{address}{port}").geturl()
-
-
 def run(
     fleet: Fleet,
     hosts: Mapping[str, Host],
@@ -166,7 +83,7 @@ def run(
     before: Callable[[Host], Plan] = lambda _: (),
     compare: Callable[[Host], Plan] = lambda _: (),
 ) -> None:
-    """Make the release ready on every host, then switch them in batches; `outcomes` says how far each came. `before` and `compare` are plans: see flow.prepare.
+    """Make the release ready on every host, then switch them in batches; `outcomes` says how far each came. `before` and `compare` are plans: see prepare.
 
     A host that is not well ends it, unless --keep-going: those that had switched go back to what they served, where no migration ran.
     Raises DeployError when one could not be made ready: no host has switched then.
@@ -175,12 +92,12 @@ def run(
     began = {name: fleet.ended[name].seconds for name in hosts}
     for name, host in hosts.items():
         _refuse_other_protocol(name, host)
-    id = flow.new_id()
-    prepared = fleet.each(lambda host: flow.prepare(host, id, before(host), compare(host)), hosts)
+    id = new_id()
+    prepared = fleet.each(lambda host: prepare(host, id, before(host), compare(host)), hosts)
     fleet.need_all(NOT_SWITCHED, rollout.keep_going)
     ready = {name: found for name, (found, _) in prepared.items()}
     _refuse_different(hosts, {name: found.commit for name, found in ready.items()})
-    outcomes.update({name: flow.ready(hosts[name], *found) for name, found in prepared.items()})
+    outcomes.update({name: prepared_outcome(hosts[name], *found) for name, found in prepared.items()})
     _switch(fleet, everyone, ready, outcomes, what, rollout)
     outcomes.update(_timed(fleet, began, outcomes))
     for name, outcome in outcomes.items():
@@ -195,7 +112,7 @@ def _switch(fleet: Fleet, hosts: Mapping[str, Host], ready: Mapping[str, Prepare
     batches = _batches(hosts, ready, rollout, as_one, bool(shared))
     server = database_server(hosts, shared)
     if shared and server and not as_one and any(ready[name].old for name in shared):
-        problem = joint_window.dump(server, flow.new_id(), ready[shared[0]].old)
+        problem = joint_window.dump(server, new_id(), ready[shared[0]].old)
         if problem:
             raise DeployError(f"{problem}; no host has switched")
     left = [name for batch in batches for name in batch]
@@ -216,7 +133,7 @@ def _switch(fleet: Fleet, hosts: Mapping[str, Host], ready: Mapping[str, Prepare
             bad = [name for name in batch if name in fleet.failed or outcomes[name].result == "failed"]
             if bad and not rollout.keep_going:
                 why = f"{', '.join(bad)} failed"
-                outcomes.update({name: flow.untouched(hosts[name], ready[name], why) for name in left})
+                outcomes.update({name: untouched(hosts[name], ready[name], why) for name in left})
                 done = {name: (hosts[name], ready[name], outcomes[name]) for name in ready if outcomes[name].result == "good"}
                 if any(found.pending for _, found, _ in done.values()):  # these stay, and the static files of their release with them
                     done = {name: item for name, item in done.items() if item[0].settings.is_app}
@@ -249,7 +166,7 @@ def _switched(what: str, serving: list[Host], item: tuple[Host, Prepared, Outcom
     """Switch a host; visitors are sent to other hosts meanwhile, where there are such that serve."""
     host = item[0]
     others = [other for other in serving if other.settings.visitors]
-    return flow.switched(host, what, *item[1:], drain=bool(host.settings.visitors and others and item[1].old))
+    return switched(host, what, *item[1:], drain=bool(host.settings.visitors and others and item[1].old))
 
 
 @contextlib.contextmanager
@@ -261,11 +178,11 @@ def _watched(hosts: Mapping[str, Host], ready: Mapping[str, Prepared], outcomes:
         if wanted and host.settings.is_web and (as_one or not host.settings.is_app) and name in ready and ready[name].old
     }
     with contextlib.ExitStack() as stack:
-        counts = {name: stack.enter_context(flow.probed(host)) for name, host in watching.items()}
+        counts = {name: stack.enter_context(probed(host)) for name, host in watching.items()}
         yield
     for name, found in counts.items():
         if found:
-            hosts[name].output.line(f"while the others switched: {flow.lost(found)}")
+            hosts[name].output.line(f"while the others switched: {lost(found)}")
             outcomes[name] = replace(outcomes[name], prober=found)
 
 
@@ -274,7 +191,7 @@ def targets(fleet: Fleet, hosts: Mapping[str, Host], to: str) -> dict[str, str]:
 
     Raises DeployError where one has none, or where several would go back to different commits.
     """
-    found = fleet.each(lambda host: flow.rollback_target(host, to), with_release(fleet, hosts))
+    found = fleet.each(lambda host: rollback_target(host, to), with_release(fleet, hosts))
     fleet.need_all("no host has switched")
     commits = {name: known.commit for name, target in found.items() if (known := hosts[name].facts.release(target))}
     if len(set(commits.values())) > 1:
@@ -290,13 +207,13 @@ def back(fleet: Fleet, hosts: Mapping[str, Host], outcomes: dict[str, Outcome], 
     """
     everyone, hosts = hosts, {name: hosts[name] for name in targets}
     before = {name: fleet.ended[name].seconds for name in hosts}
-    changes = fleet.each(lambda host: flow.way_back(host, targets[host.name], downgrade, restore), hosts)
+    changes = fleet.each(lambda host: way_back(host, targets[host.name], downgrade, restore), hosts)
     fleet.need_all("no host has switched")
     shared = [name for name, change in changes.items() if change and hosts[name].settings.shares_database]
     if shared and not (fleet.alone and hosts[shared[0]].settings.db.kind == "external"):
         _back_as_one(fleet, everyone, outcomes, targets, changes, shared)
     else:
-        outcomes.update(fleet.each(lambda host: flow.rollback(host, targets[host.name], changes[host.name]), hosts))
+        outcomes.update(fleet.each(lambda host: roll_back(host, targets[host.name], changes[host.name]), hosts))
     outcomes.update(_timed(fleet, before, outcomes))
 
 
@@ -324,19 +241,11 @@ def _back_as_one(
     if bad:
         outcomes.update({name: replace(Outcome(name, "not switched", host.facts.current), cause=f"{', '.join(bad)} failed") for name, host in rest.items()})
     else:
-        outcomes.update(fleet.each(lambda host: flow.rollback(host, targets[host.name], {}), rest))
-
-
-def refuse_shared(host: Host) -> None:
-    """Raise DeployError where the database that would be migrated is used by other hosts, too."""
-    if host.settings.shares_database and (not host.output.alone or host.settings.db.kind != "external"):
-        raise DeployError(
-            f"{host.name}: other hosts use this database, too, and have to be closed while it is migrated: set app.ref to what should serve and run fab update on all of them"
-        )
+        outcomes.update(fleet.each(lambda host: roll_back(host, targets[host.name], {}), rest))
 
 
 def _back(why: str, item: tuple[Host, Prepared, Outcome]) -> Outcome:
-    return flow.back(*item, why)
+    return undo_switch(*item, why)
 
 
 def _timed(fleet: Fleet, before: Mapping[str, float], outcomes: Mapping[str, Outcome]) -> dict[str, Outcome]:
@@ -361,15 +270,6 @@ def _refuse_different(hosts: Mapping[str, Host], commits: Mapping[str, str]) -> 
         if wanted.setdefault((app.source, app.ref), commit) != commit:
             both = f"{wanted[app.source, app.ref]} and {commit}"
             raise DeployError(f"the hosts fetched different commits ({both}), as somebody pushed in between; no host has switched: run it again")
-
-
-def database_server(hosts: Mapping[str, Host], names: Iterable[str]) -> Host | None:
-    """Return the host that has the database of these hosts' application; None where it is somebody else's, or on no other host."""
-    for name in names:
-        settings = hosts[name].settings
-        if settings.database_peer or settings.database_clients:
-            return hosts.get(settings.database_peer.name if settings.database_peer else name)
-    return None
 
 
 def _as_one(fleet: Fleet, hosts: Mapping[str, Host], ready: Mapping[str, Prepared], shared: list[str], rollout: Rollout) -> bool:

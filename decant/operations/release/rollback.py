@@ -1,0 +1,89 @@
+"""Back to an older good release, and what that means for its database."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from decant import quoting
+from decant.errors import DeployError
+from decant.operations.release.outcome import Outcome, Prepared, judge
+from decant.operations.release.window import dump_wanted, switch
+from decant.plans import app, release
+from decant.remote.host import Host
+
+
+def rollback_target(host: Host, to: str) -> str:
+    """Return the release to go back to: `to`, or the newest good one before the current.
+
+    Raises DeployError where there is none, or it never was good.
+    """
+    current = host.facts.current
+    good = [found.name for found in host.facts.releases if found.state == "good" and found.name != current]
+    target = to or max((name for name in good if name < current), default="")
+    if target not in good:
+        others = ", ".join(f"{found.name} ({found.state})" for found in host.facts.releases if found.name != current) or "none"
+        raise DeployError(f"{host.name}: there is no good release {target or 'before the current one'}; besides the current one there are: {others}")
+    return target
+
+
+def way_back(host: Host, target: str, downgrade: bool, restore: bool) -> dict[str, str]:
+    """Return what the window of a rollback does to the database.
+
+    Raises DeployError where it does not fit the release and nobody said what to do.
+    """
+    if not host.settings.is_app:
+        return {}
+    report = host.apply((*app.scripts(host.settings), *release.heads(host.settings, host.facts, target)))
+    return _database_change(host, target, report.values, downgrade, restore)
+
+
+def roll_back(host: Host, target: str, change: Mapping[str, str]) -> Outcome:
+    """Go back to an older good release; `change` is the way back of its database."""
+    current, found = host.facts.current, host.facts.release(target)
+    report, counts = switch(host, "rollback", target, current, rolled_back="yes", **change)
+    return judge(host, report, Outcome(host.name, "", target, found.commit if found else ""), counts, current)
+
+
+def undo_switch(host: Host, prepared: Prepared, outcome: Outcome, why: str) -> Outcome:
+    """Put a host that had switched back to what it served, because of what happened to others (`why`); it stays where a migration ran, or where nothing served."""
+    if prepared.pending or not prepared.old:
+        stays = f"{why}, and {prepared.release} stays: " + (
+            "its migration ran; go back with: rollback --downgrade, or rollback --restore" if prepared.pending else "nothing served before"
+        )
+        host.output.line(stays)
+        return replace(outcome, cause=stays)
+    host.output.line(f"{why}: going back to {prepared.old}")
+    report, counts = switch(host, "rollback", prepared.old, prepared.release, rolled_back="yes")
+    ended = judge(host, report, Outcome(host.name, "", prepared.old), counts, prepared.release)
+    if ended.result == "good":
+        ended = replace(ended, result="put back", cause=f"to {prepared.old}, as {why}")
+    return ended
+
+
+def _database_change(host: Host, target: str, values: dict[str, str], downgrade: bool, restore: bool) -> dict[str, str]:
+    """Return what the window does to the database on the way back."""
+    head, database, dump = values.get("target_head", ""), values.get("database_head", ""), values.get("dump", "")
+    if restore and downgrade:
+        raise DeployError("--downgrade keeps the rows and --restore loses the newer ones: choose one")
+    if restore:
+        if head and head == database:
+            raise DeployError(f"{host.name}: the database fits {target} as it is, and --restore would lose rows for nothing; run rollback without it")
+        if not dump:
+            raise DeployError(f"{host.name}: there is no dump from the time of {target} in {host.paths.backups}; use --downgrade")
+        host.output.line(f"restoring {dump.rpartition('/')[2]}: what was written since then is lost, and is in the dump that is made now")
+        return {"restore": dump, "dump_wanted": "yes"}
+    if host.settings.app.migrate not in ("", "auto"):
+        raise DeployError(
+            f"{host.name}: app.migrate is a command of your own, so only you know whether the database fits {target}: "
+            'if it does, set app.migrate = "" for this rollback; --restore puts back the dump from before and loses what was written since'
+        )
+    if head == database:
+        return {}
+    if downgrade and not head:
+        raise DeployError(f"{host.name}: {target} does not say at which migration its database was; use --restore")
+    if downgrade:
+        command = quoting.join(("flask", "db", "downgrade", head))
+        return {"migrate": command, "migrate_in": host.facts.current, "dump_wanted": dump_wanted(host, True)}
+    raise DeployError(
+        f"{host.name}: {target} knows the database at {head or 'its beginning'}, but it is at {database}; "
+        "rollback --downgrade migrates it down and keeps the rows, rollback --restore puts back the dump from before and loses what was written since"
+    )
