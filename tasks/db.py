@@ -12,7 +12,9 @@ from decant.operations.release.prepare import release_lock
 from decant.operations.release.window import migrate_current, restore_dump
 from decant.plans import app, preflight, release, system
 from decant.plans import db as plans
-from decant.remote.host import Host, Report
+from decant.remote import transfer
+from decant.remote.host import Host
+from decant.remote.report import Report
 from decant.steps import Packages
 
 
@@ -72,7 +74,7 @@ def dump(c: Any, to: str = "") -> None:
             return host.output.line(f"would dump to {path}; nothing was changed (--dry)")
         host.changes((*app.scripts(host.settings), *plans.dump(host.settings, path)))
         if to:
-            host.fetch(path, Path(to))
+            transfer.fetch(host, path, Path(to))
     host.output.line(f"dumped to {path}" + (f" and {to}" if to else ""))
 
 
@@ -107,7 +109,7 @@ def restore(c: Any, file: str, yes: bool = False, as_administrator: bool = False
             return host.output.line("nothing was changed (--dry)")
         try:
             if local.is_file():
-                host.send(local, sent)
+                transfer.send(host, local, sent)
             host.apply((*app.scripts(host.settings), *plans.prove(host.settings, path, as_administrator)))
         except StepError:
             host.apply(plans.forget(sent))

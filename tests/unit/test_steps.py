@@ -16,7 +16,7 @@ from hypothesis import settings as hypothesis_settings
 from decant.output import Output
 from decant.plans.rendering import procedure
 from decant.quoting import Secret
-from decant.remote.host import Report, _Reader
+from decant.remote.report import Reader, Report
 from decant.steps import Absent, Beside, Directory, File, Generated, Line, Link, Mode, Notify, Plan, Procedure, Run, Together, compile_plan
 from tests.unit.values import HOSTILE
 
@@ -227,7 +227,7 @@ def test_what_is_as_it_should_be_is_seen_at_the_beginning_and_not_after_a_change
 def test_a_second_connection_is_shown_only_where_the_plan_is_guarded_and_only_to_its_own_guard(guarded: bool, path: str, asked: bool) -> None:
     plan = (Together((File("/x", "y"),), validate=("true",), guarded=guarded),)
     program, report, shown = compile_plan((("apply", plan),), "shop"), Report(), list[str]()
-    reader = _Reader(program, report, Output("shop"), shown.append, "/var/lib/decant/guard/shop")
+    reader = Reader(program, report, Output("shop"), shown.append, "/var/lib/decant/guard/shop")
     reader.line(f"value\t1\tguard\t{path}")
     assert shown == ([path] if asked else [])
     assert "guard" not in report.values

@@ -15,7 +15,8 @@ from decant.operations.release.prepare import new_id
 from decant.operations.release.window import say_no_dump, window
 from decant.plans import app, db, release
 from decant.remote.fleet import Fleet
-from decant.remote.host import Host, Report
+from decant.remote.host import Host
+from decant.remote.report import Report
 from decant.steps import Directory, File, Plan, Run
 
 MIGRATED = ("migrated", "well")

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from decant.remote.host import Host, Report
+from decant.remote.host import Host
+from decant.remote.report import Report
 
 
 @dataclass(frozen=True)

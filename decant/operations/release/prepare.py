@@ -9,7 +9,9 @@ from decant.config import source
 from decant.errors import DeployError
 from decant.operations.release.outcome import Prepared
 from decant.plans import app, preflight, release
-from decant.remote.host import BUSY, Host, Report
+from decant.remote import transfer
+from decant.remote.host import BUSY, Host
+from decant.remote.report import Report
 from decant.steps import Plan
 
 
@@ -60,7 +62,7 @@ def prepare(host: Host, id: str, before: Plan = (), compare: Plan = ()) -> tuple
             return _prepared(stood), stood
     else:
         stood = host.apply(first)
-    folder = host.send_tree(sent) if sent.files else ""
+    folder = transfer.send_tree(host, sent) if sent.files else ""
     files |= {} if folder else {"source.tar": sent.archive()}
     report = host.apply(release.prepare(settings, id, rendered, "folder" if folder else "tar", source=folder, **known), compare, files)
     report.changed[:0] = stood.changed

@@ -12,7 +12,8 @@ from decant import quoting
 from decant.operations.release.outcome import Outcome, Prepared, judge
 from decant.operations.release.prepare import new_id
 from decant.plans import app, release
-from decant.remote.host import Host, Report
+from decant.remote.host import Host
+from decant.remote.report import Report
 from decant.steps import Plan
 
 
