@@ -15,10 +15,11 @@ from decant.facts import Facts
 from decant.output import asking
 from decant.paths import GUARDS, Paths
 from decant.plans.rendering import procedure
+from decant.program import Mode, Program, compile_plan
 from decant.remote import lock, sudo
 from decant.remote.connection import ServerConnection, read_lines
 from decant.remote.report import Reader, Report
-from decant.steps import Mode, Plan, Program, compile_plan
+from decant.steps import Plan
 
 if TYPE_CHECKING:
     from decant.config.models import Settings

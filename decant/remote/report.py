@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from decant.output import Output
-from decant.steps import Program, Step, Together
+from decant.program import Program
+from decant.steps import Step, Together
 
 if TYPE_CHECKING:
     pass

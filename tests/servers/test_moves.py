@@ -5,7 +5,8 @@ import shlex
 
 import pytest
 
-from decant.steps import Together, mark
+from decant.program import mark
+from decant.steps import Together
 from tests.booted import Booth, Server
 from tests.load import Load
 

@@ -19,7 +19,7 @@ from decant.config.models import Settings
 from decant.facts import Facts, Release
 from decant.plans import release
 from decant.plans.provision import provision
-from decant.steps import Program, compile_plan
+from decant.program import Program, compile_plan
 from tests.servers.test_stacks import STACKS
 from tests.unit.values import FACTS, settings
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from decant import quoting
 from decant.plans import apache, app, nginx, release, stack, supervisor, system, systemd
 from decant.plans.rendering import render
-from decant.steps import File, compile_plan
+from decant.program import compile_plan
+from decant.steps import File
 from tests.unit.values import FACTS, HOSTILE, MISTAKES, flat, settings
 
 FIELDS: list[tuple[Any, ...]] = [

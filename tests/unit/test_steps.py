@@ -15,9 +15,10 @@ from hypothesis import settings as hypothesis_settings
 
 from decant.output import Output
 from decant.plans.rendering import procedure
+from decant.program import Mode, compile_plan
 from decant.quoting import Secret
 from decant.remote.report import Reader, Report
-from decant.steps import Absent, Beside, Directory, File, Generated, Line, Link, Mode, Notify, Plan, Procedure, Run, Together, compile_plan
+from decant.steps import Absent, Beside, Directory, File, Generated, Line, Link, Notify, Plan, Procedure, Run, Together
 from tests.unit.values import HOSTILE
 
 ME = f"{pwd.getpwuid(os.getuid()).pw_name}:{grp.getgrgid(os.getgid()).gr_name}"

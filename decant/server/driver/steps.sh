@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# The driver of a plan. A program (compiled from steps by decant/steps.py) sets `here` (its own folder), `mode`, `app`, `lock` and `token`,
+# The driver of a plan. A program (compiled from steps by decant/program.py) sets `here` (its own folder), `mode`, `app`, `lock` and `token`,
 # reads this file, and calls `step NUMBER NOTIFY KIND ARGUMENT...` once for each step:
 #
 #   check_KIND   answers whether the wanted state is there; it changes nothing
