@@ -39,9 +39,9 @@ def list_(c: Any) -> None:
 
 def inventory_file() -> Path:
     """Return .lab/hosts.toml beside the hosts.toml in use, which reads it."""
-    from decant.config import inventory
+    from decant.config import files
 
-    return inventory.find(Path.cwd()).parent / inventory.LAB_FILE
+    return files.find(Path.cwd()).parent / files.LAB_FILE
 
 
 def add(path: Path, server: dict[str, Any]) -> None:

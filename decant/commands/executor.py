@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import os
 import threading
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -14,6 +15,8 @@ from invoke.exceptions import Exit, UnexpectedExit
 from invoke.tasks import Call, Task
 
 from decant.commands.decorators import FleetTask, LocalTask, ServerTask
+from decant.config import targets
+from decant.config.targets import Target
 from decant.errors import DeployError, NoInventory, SettingsError
 from decant.output import Output
 from decant.paths import Paths
@@ -48,11 +51,11 @@ class Executor(fabric.Executor):  # type: ignore[misc]  # fabric has no types
     """Fabric's executor with hosts.toml as its inventory."""
 
     _inventory: "Inventory | None" = None
-    _fleet: Fleet | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._connections: dict[str, ServerConnection] = {}
+        self._connections: dict[Target, ServerConnection] = {}
+        self._fleets: list[Fleet] = []
 
     def execute(self, *tasks: Any) -> Any:
         """Run the tasks, tell how each host ended, and close every connection.
@@ -63,8 +66,8 @@ class Executor(fabric.Executor):  # type: ignore[misc]  # fabric has no types
         try:
             results = super().execute(*tasks)
         except KeyboardInterrupt:
-            if self._fleet:
-                self._fleet.interrupt()
+            for fleet in self._fleets:
+                fleet.interrupt()
             self._tell()
             raise DeployError("interrupted; what had begun on a server ends in order there: run the same command again to see", code=130) from None
         except DeployError:
@@ -76,8 +79,8 @@ class Executor(fabric.Executor):  # type: ignore[misc]  # fabric has no types
             # Before Python ends it looks once more through all objects for what could be freed: a tenth of a short command's time.
             gc.freeze()
         self._tell()
-        if self._fleet:
-            self._fleet.need_all("what failed there is above; run the same command again")
+        for fleet in self._fleets:
+            fleet.need_all("what failed there is above; run the same command again")
         return results
 
     def expand_calls(self, calls: Iterable[Any], apply_hosts: bool = True) -> list[Any]:
@@ -96,24 +99,25 @@ class Executor(fabric.Executor):  # type: ignore[misc]  # fabric has no types
         """Return Fabric's table of arguments for each host of a user's own task; a group becomes its hosts."""
         tables: list[dict[str, Any]] = []
         for host in hosts or ():
-            names = self._resolve(host.strip()) if isinstance(host, str) and self._has_inventory() else [host]
-            tables += [name if isinstance(name, dict) else {"host": name} for name in names]
+            found = self._resolve(host.strip()) if isinstance(host, str) and self._has_inventory() else [host]
+            tables += [each if isinstance(each, dict) else {"host": each} for each in found]
         return tables
 
     def parameterize(self, call: Call, connection_init_kwargs: dict[str, Any]) -> Call:
         """Return the call of a user's own task on one host: by our connection where hosts.toml is found, else by Fabric's."""
-        if set(connection_init_kwargs) == {"host"} and self._has_inventory():
+        target = connection_init_kwargs.get("host")
+        if isinstance(target, Target):
             self.inventory.check()
-            return call.clone(into=ServerCall, with_={"connection": self.server(connection_init_kwargs["host"])})
+            return call.clone(into=ServerCall, with_={"connection": self.server(target)})
         made: Call = super().parameterize(call, connection_init_kwargs)
         return made
 
     def _has_inventory(self) -> bool:
         """Tell whether there is a hosts.toml; one with a mistake is one, too."""
-        from decant.config import inventory
+        from decant.config import files
 
         try:
-            inventory.find(Path.cwd(), self._beside())
+            files.find(Path.cwd(), self._beside())
         except NoInventory:
             return False
         return True
@@ -124,10 +128,10 @@ class Executor(fabric.Executor):  # type: ignore[misc]  # fabric has no types
         return Path(folder) if folder and Path(folder).resolve() != CLONE else None
 
     def _everywhere(self, call: Call) -> Call:
-        """Return a call that runs a task on every chosen host, or, if it is for all of them together, once."""
-        fleet = self.fleet
+        """Return a call that runs a task on every chosen host, or, if it is for all of them together, once; one application after the other."""
+        fleets = self.fleets
 
-        def everywhere(_: Any) -> None:
+        def everywhere(fleet: Fleet) -> None:
             if isinstance(call.task, FleetTask):
                 fleet.need_all(f"{call.called_as} was not begun")
                 call.task(fleet, *call.args, **call.kwargs)
@@ -136,9 +140,10 @@ class Executor(fabric.Executor):  # type: ignore[misc]  # fabric has no types
                 chosen = {name: connection for name, connection in fleet.connections.items() if _concerns(call, connection)}
                 fleet.each(lambda connection: call.task(connection, *call.args, **own), chosen, call.kwargs.get("parallel", AT_ONCE))
 
-        def reported(c: Any) -> None:
+        def reported(_: Any) -> None:
             try:
-                everywhere(c)
+                for fleet in fleets:
+                    everywhere(fleet)
             except (Exit, UnexpectedExit):
                 raise
             except Exception as error:  # one that no module turned into a sentence of its own
@@ -147,95 +152,81 @@ class Executor(fabric.Executor):  # type: ignore[misc]  # fabric has no types
         return Call(Task(body=reported), called_as=call.called_as)
 
     def _tell(self) -> None:
-        if self._fleet:
-            self._fleet.tell()
+        for fleet in self._fleets:
+            fleet.tell()
 
     @property
-    def fleet(self) -> Fleet:
-        """The chosen hosts, with the one connection to each."""
-        if self._fleet is None:
-            names = self.chosen()
+    def fleets(self) -> list[Fleet]:
+        """The chosen hosts of each application, with the one connection to each."""
+        if not self._fleets:
+            found = self.chosen()
             checked = self.inventory.was_checked()
             if not checked:
                 self.inventory.check()
-            for name in names[:AT_ONCE]:
-                self._dial(name)
+            for target in found[:AT_ONCE]:
+                self._dial(target)
             if checked:
                 self.inventory.check()
             rendering.load(self.inventory.folder)
-            self._fleet = Fleet({name: self.server(name) for name in names})
-            for connection in self._fleet.connections.values():
-                connection.output.alone = len(names) == 1
-                connection.output.margin = max(map(len, names))
-        return self._fleet
+            apps = list(dict.fromkeys(target.app for target in found))
+            for app in apps:
+                fleet = Fleet({target.host: self.server(target) for target in found if target.app == app})
+                for target in found:
+                    if target.app == app:
+                        output = fleet.connections[target.host].output
+                        output.host = str(target) if len(apps) > 1 else target.host
+                        output.alone, output.margin = fleet.alone, max(len(str(each) if len(apps) > 1 else each.host) for each in found)
+                self._fleets.append(fleet)
+        return self._fleets
 
-    def server(self, name: str) -> ServerConnection:
-        """Return the one connection to a host, with its settings."""
-        connection = self.connection(name, self.config)
+    def server(self, target: Target) -> ServerConnection:
+        """Return the one connection to an application's host, with its settings."""
+        connection = self.connection(target, self.config)
         if connection.settings is None:
-            connection.settings = self.inventory.settings(name if name in self.inventory.hosts else "")
+            connection.settings = self.inventory.settings(target.host if target.host in self.inventory.hosts else "", target.app)
         return connection
 
     @property
     def inventory(self) -> "Inventory":
         """hosts.toml, found from the current folder upward, else beside the user's fabfile; read once, and checked before its settings are used."""
         if self._inventory is None:
-            from decant.config import inventory
+            from decant.config import files, inventory
 
-            self._inventory = inventory.load(inventory.find(Path.cwd(), self._beside()))
+            self._inventory = inventory.load(files.find(Path.cwd(), self._beside()))
         return self._inventory
 
-    def chosen(self) -> list[str]:
-        """Return the hosts of this command: -H, else default_hosts, else the only one.
+    def chosen(self) -> list[Target]:
+        """Return the hosts of this command, each with its application."""
+        return targets.chosen(self.inventory, self.core[0].args.hosts.value, os.environ.get(targets.VARIABLE, ""), self._aliases())
 
-        Raises DeployError with the known names when there is none, or a name is nowhere.
-        """
-        inventory = self.inventory
-        given = self.core[0].args.hosts.value
-        asked = [name.strip() for name in (given or "").split(",") if name.strip()]
-        if given is not None and not asked:
-            raise DeployError(f"-H {given!r} names no host ({_known(inventory)})")
-        names = asked or inventory.default_hosts or (list(inventory.hosts) if len(inventory.hosts) == 1 else [])
-        if not names:
-            raise DeployError(f"no host: name one with -H ({_known(inventory)}), or set default_hosts in {inventory.path}")
-        return list(dict.fromkeys(host for name in names for host in self._resolve(name)))
+    def _resolve(self, name: str) -> list[Target]:
+        return targets.resolve(self.inventory, name, os.environ.get(targets.VARIABLE, ""), self._aliases())
 
-    def connection(self, name: str, config: Config) -> ServerConnection:
-        """Return the one connection to a host; it opens at its first use."""
-        if name not in self._connections:
-            self._connections[name] = self._connect(name, config)
-        return self._connections[name]
+    def _aliases(self) -> set[str]:
+        return set(self.config.base_ssh_config.get_hostnames())
 
-    def _dial(self, name: str) -> None:
+    def connection(self, target: Target, config: Config) -> ServerConnection:
+        """Return the one connection to an application's host; it opens at its first use."""
+        if target not in self._connections:
+            self._connections[target] = self._connect(target, config)
+        return self._connections[target]
+
+    def _dial(self, target: Target) -> None:
         """Open the connection and ask for facts in the background, while the settings are checked; what goes wrong is told when it is used."""
         with contextlib.suppress(Exception):  # a mistake in the file, which the check names
-            merged = self.inventory.merged(name)
+            merged = self.inventory.merged(target.host, target.app)
             root, python = merged["app"].get("root") or f"/srv/{merged['app']['name']}", merged.get("python", {}).get("version", "")
             command = facts_command(Paths(merged["app"]["name"], root), python)
-            threading.Thread(target=self.connection(name, self.config).dial, args=(command,), daemon=True).start()
+            threading.Thread(target=self.connection(target, self.config).dial, args=(command,), daemon=True).start()
 
-    def _resolve(self, name: str) -> list[str]:
-        inventory = self.inventory
-        if name in inventory.hosts:
-            return [name]
-        if inventory.members(name):
-            return inventory.members(name)
-        if name in inventory.groups:
-            raise DeployError(f'{inventory.path}: no host is in the group {name}; add groups = ["{name}"] to one')
-        known = next((host for host, entry in inventory.hosts.items() if _place(name) in (host, entry.get("address"))), "")
-        if known:
-            raise DeployError(f"{name} is hosts.{known} of {inventory.path}, with settings of its own: use -H {known}")
-        if "@" in name or ":" in name or _is_address(name) or name in self.config.base_ssh_config.get_hostnames():
-            return [name]
-        raise DeployError(f"no host {name!r} in {inventory.path} or ~/.ssh/config ({_known(inventory)}); for one that is in neither, write USER@{name}")
-
-    def _connect(self, name: str, config: Config) -> ServerConnection:
+    def _connect(self, target: Target, config: Config) -> ServerConnection:
+        name = target.host
         entry: Mapping[str, Any] = self.inventory.hosts.get(name, {})
         options: dict[str, Any] = {"config": config, **{key: entry[key] for key in ("user", "port") if entry.get(key)}}
         if entry.get("identity"):
             options["connect_kwargs"] = {"key_filename": [_identity(self.inventory, name, entry["identity"])]}
         if entry.get("gateway"):
-            options["gateway"] = self.connection(entry["gateway"], config.clone())
+            options["gateway"] = self.connection(Target("", entry["gateway"]), config.clone())
         made = ServerConnection(entry.get("address") or name, **options)
         # Without a key of its own a connection has the configuration's table, which it would share with others in other threads.
         made.connect_kwargs = dict(made.connect_kwargs)
@@ -266,19 +257,3 @@ def _identity(inventory: "Inventory", name: str, identity: str) -> str:
     if not path.is_file():
         raise SettingsError(f"{inventory.path}: hosts.{name}.identity: there is no file {path}")
     return str(path)
-
-
-def _place(name: str) -> str:
-    """Return the host part of USER@HOST:PORT."""
-    return name.rpartition("@")[2].partition(":")[0]
-
-
-def _known(inventory: "Inventory") -> str:
-    groups = sorted({group for entry in inventory.hosts.values() for group in entry.get("groups", [])})
-    names = f"hosts: {', '.join(inventory.hosts) or 'none'}"
-    return names + (f"; groups: {', '.join(groups)}" if groups else "")
-
-
-def _is_address(name: str) -> bool:
-    parts = name.split(".")
-    return len(parts) == 4 and all(part.isdigit() for part in parts)

@@ -8,7 +8,7 @@ from decant.config.models import HostEntry, Settings
 
 
 def schema() -> dict[str, Any]:
-    """Return the schema: the sections at the top and under each host and group; what is required may stand in any of them."""
+    """Return the schema: the sections at the top and under each application, group and host; what is required may stand in any of them."""
     made = Settings.model_json_schema()
     definitions: dict[str, Any] = made["$defs"]
     del definitions["Peer"]  # what the inventory finds out; nobody writes it
@@ -22,7 +22,9 @@ def schema() -> dict[str, Any]:
         "additionalProperties": False,
         "properties": {
             "default_hosts": {"type": "array", "items": {"type": "string"}},
+            "include": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
             **loose,
+            "apps": {"additionalProperties": {"type": "object", "additionalProperties": False, "properties": loose}},
             "hosts": {"additionalProperties": {"type": "object", "additionalProperties": False, "properties": {**host, **loose}}},
             "groups": {"additionalProperties": {"type": "object", "additionalProperties": False, "properties": loose}},
         },

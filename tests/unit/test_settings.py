@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from decant.config import files, models
 from decant.config import inventory as module
-from decant.config import models
 from decant.config.json_schema import schema
 from decant.config.keys import SECTIONS
+from decant.config.layers import merge, origin
 from decant.errors import SettingsError
 
 ROOT = Path(__file__).parents[2]
@@ -46,6 +47,17 @@ def load(folder: Path, text: str) -> module.Inventory:
         ('default_host = ["a"]', "default_host: unknown key, did you mean default_hosts?"),
         ("default_hosts = 3", "default_hosts: should be a list of names"),
         ('hosts = "web1"', "hosts: should be a table"),
+        (
+            '[groups.production.app]\nref = "x"\n[hosts.web1]\ngroups = ["prodution"]',
+            "groups.production: no host is in it (hosts.web1.groups), did you mean prodution?",
+        ),
+        ("[groups.production.app]\nref = 'x'\n[hosts.web1]", "groups.production: no host is in it"),
+        ('[hosts.a]\ngateway = "b"\n[hosts.b]\ngateway = "a"', "hosts.a.gateway: leads back to a: a -> b -> a"),
+        ('[app]\nname = "shop"\nsource = "x"\nenv = { int = 1 }', "app.env.int: should be a valid string"),
+        ("[apps.blog.wsgi]\nworkerz = 3", "apps.blog.wsgi.workerz: unknown key, did you mean workers?"),
+        ("[apps.blog]\nwsgii = {}", "apps.blog.wsgii: unknown key, did you mean wsgi?"),
+        ("include = 3", "include: should be the path of a TOML file, or a list of such paths"),
+        ('include = "no.toml"', "include: there is no file"),
         ('[groups.staging.proxies]\nkind = "nginx"', "groups.staging.proxies: unknown key, did you mean proxy?"),
     ],
 )
@@ -126,13 +138,13 @@ def test_lab_servers_join_the_inventory(tmp_path: Path) -> None:
 def test_hosts_toml_is_found_upward_and_then_beside_the_fabfile(tmp_path: Path) -> None:
     (tmp_path / "hosts.toml").write_text(GOOD)
     (tmp_path / "deep/er").mkdir(parents=True)
-    assert module.find(tmp_path / "deep/er", Path("/nowhere")) == tmp_path / "hosts.toml"
+    assert files.find(tmp_path / "deep/er", Path("/nowhere")) == tmp_path / "hosts.toml"
     with pytest.raises(SettingsError, match=r"no hosts\.toml in"):
-        module.find(Path("/"), Path("/nowhere"))
+        files.find(Path("/"), Path("/nowhere"))
 
 
 def test_the_annotated_file_loads_and_names_every_key() -> None:
-    module.Inventory(ROOT / "hosts.toml", module._read(ROOT / "hosts.toml")).settings()
+    module.Inventory(ROOT / "hosts.toml", files.read(ROOT / "hosts.toml")).settings()
     text = (ROOT / "hosts.toml").read_text()
     for section in SECTIONS:
         model = models.Settings.model_fields[section].annotation
@@ -146,3 +158,100 @@ def test_the_annotated_file_loads_and_names_every_key() -> None:
 
 def test_the_shipped_schema_is_that_of_the_models() -> None:
     assert json.loads((ROOT / "hosts.schema.json").read_text()) == schema()
+
+
+LAYERS = """
+include = ["base.toml"]
+[app]
+source = "https://example.org/shop.git"
+env = { A = "top" }
+[wsgi]
+app = "wsgi:app"
+[apps.shop.app.env]
+B = "shop"
+[apps.blog]
+app.source = "https://example.org/blog.git"
+db.kind = "none"
+[groups.one]
+wsgi.threads = 3
+[hosts.web1]
+groups = ["one"]
+[hosts.web1.wsgi]
+workers = 2
+"""
+BASE = """
+[app.env]
+A = "base"
+B = "base"
+C = "base"
+[wsgi]
+timeout = 77
+threads = 9
+[groups.one.wsgi]
+timeout = 88
+[hosts.web1]
+address = "10.0.0.9"
+"""
+
+
+def test_every_value_knows_its_layer(tmp_path: Path) -> None:
+    (tmp_path / "base.toml").write_text(BASE)
+    inventory = load(tmp_path, LAYERS)
+    shop, blog = inventory.settings("web1", "shop"), inventory.settings("web1", "blog")
+    assert (shop.app.name, shop.app.env) == ("shop", {"A": "top", "B": "shop", "C": "base"})
+    assert (blog.app.name, blog.app.source, blog.db.kind) == ("blog", "https://example.org/blog.git", "none")
+    assert (shop.wsgi.timeout, shop.wsgi.threads, shop.wsgi.workers, shop.host.address) == (88, 3, 2, "10.0.0.9")
+    _, origins = merge(inventory.layers("web1", "shop"))
+    assert [origin(path, origins) for path in (("app", "env", "A"), ("app", "env", "B"), ("app", "env", "C"), ("wsgi", "timeout"), ("wsgi", "workers"))] == [
+        "app.env.A",
+        "apps.shop.app.env.B",
+        "base.toml: app.env.C",
+        "base.toml: groups.one.wsgi.timeout",
+        "hosts.web1.wsgi.workers",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("layers", "base", "message"),
+    [
+        (LAYERS, BASE.replace("timeout = 77", "timeout = 0"), ""),
+        (LAYERS, BASE.replace("timeout = 88", "timeout = 0"), "base.toml: groups.one.wsgi.timeout: should be greater than or equal to 1"),
+        (LAYERS, BASE + "[hostz.a]", "base.toml: hostz: unknown key, did you mean hosts?"),
+        (LAYERS, 'include = "more.toml"', "base.toml: include: only hosts.toml itself includes files"),
+        (LAYERS.replace('db.kind = "none"', 'wsgi.bind = "10.0.0.1:1"'), BASE, "apps.blog.wsgi.bind: only the proxy may speak to the application"),
+    ],
+)
+def test_a_mistake_in_a_layer_is_named_with_it_unless_another_layer_hides_it(tmp_path: Path, layers: str, base: str, message: str) -> None:
+    (tmp_path / "base.toml").write_text(base)
+    if not message:
+        assert load(tmp_path, layers).settings("web1", "shop").wsgi.timeout == 88
+        return
+    with pytest.raises(SettingsError) as error:
+        load(tmp_path, layers)
+    assert message in str(error.value)
+
+
+def test_a_file_that_was_checked_is_known_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "hosts.toml").write_text(GOOD)
+    assert not module.load(tmp_path / "hosts.toml").was_checked()
+    load(tmp_path, GOOD)
+    assert module.load(tmp_path / "hosts.toml").was_checked()
+    (tmp_path / "hosts.toml").write_text(GOOD + "[python]\nrefresh = 3")
+    assert not module.load(tmp_path / "hosts.toml").was_checked()
+
+
+def test_hosts_of_another_application_are_no_peers(tmp_path: Path) -> None:
+    text = (
+        GOOD
+        + "[db]\nkind = 'postgresql'\n"
+        + "".join(
+            f"[hosts.{name}]\naddress = '10.0.0.{number}'\nroles = {roles}\n{more}\n"
+            for number, (name, roles, more) in enumerate(
+                [("web", ["web"], ""), ("app", ["app"], ""), ("base", ["db"], ""), ("blog", ["app", "web", "db"], "app.name = 'blog'")], 1
+            )
+        )
+    )
+    inventory = load(tmp_path, text)
+    assert [peer.name for peer in inventory.settings("app").peers] == ["web", "base"]
+    assert inventory.settings("blog").peers == ()

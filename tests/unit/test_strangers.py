@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from decant.config import inventory, source
+from decant.config import files, inventory, source
 from decant.errors import SettingsError
 from decant.plans.rendering import render
 from tests.unit.values import settings
@@ -166,19 +166,19 @@ def test_every_file_that_hosts_toml_names_is_known(tmp_path: Path) -> None:
 def test_a_strangers_hosts_toml_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "hosts.toml").write_text(HOSTS)
     (tmp_path / "inside").mkdir()
-    assert inventory.find(tmp_path, tmp_path) == tmp_path / "hosts.toml"
+    assert files.find(tmp_path, tmp_path) == tmp_path / "hosts.toml"
     real = os.getuid()
     monkeypatch.setattr(os, "getuid", lambda: real + 1)
     for start in (tmp_path, tmp_path / "inside"):
         with pytest.raises(SettingsError, match=rf"belongs to \S+, not to you.*export DECANT_TRUST={tmp_path}$"):
-            inventory.find(start, tmp_path)
+            files.find(start, tmp_path)
     monkeypatch.setenv("DECANT_TRUST", f"/elsewhere:{tmp_path}")
-    assert inventory.find(tmp_path / "inside", tmp_path) == tmp_path / "hosts.toml"
+    assert files.find(tmp_path / "inside", tmp_path) == tmp_path / "hosts.toml"
     monkeypatch.delenv("DECANT_TRUST")
     # Who became root by sudo is still the owner.
     monkeypatch.setattr(os, "getuid", lambda: 0)
     monkeypatch.setenv("SUDO_UID", str((tmp_path / "hosts.toml").stat().st_uid))
-    assert inventory.find(tmp_path, tmp_path) == tmp_path / "hosts.toml"
+    assert files.find(tmp_path, tmp_path) == tmp_path / "hosts.toml"
 
 
 def test_our_own_hosts_toml_in_somebody_elses_folder_above_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,9 +187,9 @@ def test_our_own_hosts_toml_in_somebody_elses_folder_above_is_refused(tmp_path: 
     if os.getuid() != 0:
         pytest.skip("only root can give a folder away")
     os.chown(tmp_path, 12345, -1)
-    assert inventory.find(tmp_path, tmp_path) == tmp_path / "hosts.toml"
+    assert files.find(tmp_path, tmp_path) == tmp_path / "hosts.toml"
     with pytest.raises(SettingsError, match=r"belongs to the account 12345, not to you"):
-        inventory.find(tmp_path / "inside", Path("/nowhere"))
+        files.find(tmp_path / "inside", Path("/nowhere"))
 
 
 def test_passwords_that_others_may_read_are_refused(tmp_path: Path) -> None:
