@@ -4,7 +4,7 @@ import getpass
 from typing import Any
 
 from decant.commands.decorators import app_task, task
-from decant.config.variables import NAME, dialect
+from decant.config.variables import NAME, OURS, dialect, parse, without
 from decant.errors import DeployError
 from decant.operations.release.prepare import new_id, prepare, release_lock
 from decant.output import asking
@@ -32,12 +32,9 @@ def env(c: Any, reveal: bool = False) -> None:
     """Show the variables of the current release, and where each comes from."""
     host = Host(c)
     _need_release(host)
-    rows = []
+    rows: list[tuple[str, str, str]] = []
     for origin, path in (("release", f"{host.paths.current}/.deploy/env"), ("shared/secrets.env", host.paths.secrets)):
-        for line in host.text(path).split("\n"):
-            name, equals, value = line.partition("=")
-            if equals:
-                rows.append((name, value if reveal else "[hidden: --reveal shows it]", origin))
+        rows += [(name, value if reveal else "[hidden: --reveal shows it]", origin) for name, value in parse(host.text(path)).items()]
     host.output.table(("variable", "value", "from"), rows)
 
 
@@ -49,6 +46,8 @@ def env_set(c: Any, assignment: str) -> None:
     name, equals, value = assignment.partition("=")
     if not NAME.fullmatch(name):
         raise DeployError(f"{name!r} is no variable name: letters, digits and _ only; write NAME=value")
+    if name in OURS:
+        raise DeployError(f"{name} belongs to the process itself; choose another name")
     if host.settings.has_dumps and name == host.settings.db.variable:
         other = f"; for another password, edit {host.paths.secrets} and run db.create" if host.settings.has_server else ""
         raise DeployError(f'{name} is set by db.kind = "{host.settings.db.kind}"; change [db] in hosts.toml instead{other}')
@@ -56,9 +55,7 @@ def env_set(c: Any, assignment: str) -> None:
         with asking:
             value = getpass.getpass(f"{name}: " if host.output.alone else f"{name} on {host.name}: ")
     with host.lock("app.env-set"):
-        before = host.text(host.paths.secrets)
-        kept = [line for line in before.split("\n") if line and not line.startswith(f"{name}=")]
-        text = "".join(f"{line}\n" for line in kept) + dialect({name: value})
+        text = without(host.text(host.paths.secrets), name) + dialect({name: value})
         restart = ("sh", f"{host.paths.procedures}/restart.sh", host.paths.root)
         file = File(host.paths.secrets, Secret(text), f"root:{host.settings.app.name}", 0o640)
         host.changes((*plans.scripts(host.settings), Together((file,), validate=restart, undo=restart)))

@@ -65,8 +65,11 @@ def dump(c: Any, to: str = "") -> None:
     _need_release(host)
     if to and not host.output.alone:
         raise DeployError("--to is one file, and this is more than one host: name one with -H")
-    if to and Path(to).exists():
+    target = Path(to).expanduser()
+    if to and target.exists():
         raise DeployError(f"{to} is there already; name a new file")
+    if to and not target.parent.is_dir():
+        raise DeployError(f"--to {to}: there is no folder {target.parent}")
     id = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
     path = f"{host.paths.backups}/{id}-{host.facts.current or 'by-hand'}{plans.SUFFIXES[host.settings.db.kind]}"
     with release_lock(host, "db.dump"):
@@ -74,7 +77,7 @@ def dump(c: Any, to: str = "") -> None:
             return host.output.line(f"would dump to {path}; nothing was changed (--dry)")
         host.changes((*app.scripts(host.settings), *plans.dump(host.settings, path)))
         if to:
-            transfer.fetch(host, path, Path(to))
+            transfer.fetch(host, path, target)
     host.output.line(f"dumped to {path}" + (f" and {to}" if to else ""))
 
 

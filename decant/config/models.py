@@ -9,11 +9,12 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from decant.config.keys import APP_PORT, ROLES, Role, harden_table, health_table
 from decant.paths import Paths
 
-ADDRESS = re.compile(r"(\d{1,3}\.){3}\d{1,3}")
+BYTE = r"(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+ADDRESS = re.compile(rf"({BYTE}\.){{3}}{BYTE}")
 
 
 def _matches(pattern: str, what: str) -> AfterValidator:
-    compiled = re.compile(pattern)
+    compiled = re.compile(pattern, re.ASCII)
 
     def check(value: str) -> str:
         if not compiled.fullmatch(value):
@@ -65,10 +66,10 @@ PackageName = Annotated[str, _matches(r"[a-z0-9][a-z0-9.+-]+(:[a-z0-9]+)?", "a D
 Requirement = Annotated[str, _matches(r"[A-Za-z0-9][ -~]*", "a requirement such as gevent>=24")]
 Port = Annotated[int, _whole(1, 65535)]
 Workers = Annotated[int | str, _whole(1, 1000, "auto"), WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1}]})]
-PORT = r"(6553[0-5]|655[0-2]\d|65[0-4]\d\d|6[0-4]\d{3}|[1-5]?\d{1,4})"
+PORT = r"(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})"
 PortRule = Annotated[str, _matches(rf"{PORT}(:{PORT})?/(tcp|udp)", "a port and protocol such as 51820/udp")]
-Bind = Annotated[str, _or_empty(r"(\d{1,3}\.){3}\d{1,3}:\d{1,5}", "an address and port such as 127.0.0.1:8000")]
-Size = Annotated[str, _matches(r"\d+[kmg]?", "a size such as 16m")]
+Bind = Annotated[str, _or_empty(rf"{ADDRESS.pattern}:{PORT}", "an address and port such as 127.0.0.1:8000")]
+Size = Annotated[str, _matches(r"[0-9]+[kmg]?", "a size such as 16m")]
 UserName = Annotated[str, _or_empty(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?", "a login name")]
 Timezone = Annotated[str, _or_empty(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*", "a time zone such as Europe/Berlin")]
 
@@ -110,7 +111,7 @@ class Health(Model):
     """How to ask a release whether it is well."""
 
     path: UrlPath = "/"
-    status: Annotated[str, _matches(r"[1-5]\d\d(-[1-5]\d\d)?", "a status or a range such as 200-399")] = "200-399"
+    status: Annotated[str, _matches(r"[1-5][0-9]{2}(-[1-5][0-9]{2})?", "a status or a range such as 200-399")] = "200-399"
     host: Annotated[str, _or_empty(r"[A-Za-z0-9.:-]+", "a host name")] = ""
     timeout: Annotated[int, Field(ge=1, le=3600)] = 30
 
@@ -141,7 +142,7 @@ class App(Model):
 class Python(Model):
     """The interpreter and the environment."""
 
-    version: Annotated[str, _or_empty(r"3\.\d{1,2}", "a version such as 3.12")] = ""
+    version: Annotated[str, _or_empty(r"3\.[0-9]{1,2}", "a version such as 3.12")] = ""
     installer: Literal["auto", "pip", "uv", "pipenv", "poetry"] = "auto"
     packages: Listed[Requirement] = ()
     refresh: Annotated[int, Field(ge=1)] = 7
@@ -229,9 +230,9 @@ class HostEntry(Model):
     user: UserName = ""
     port: Port | None = None
     identity: Text = ""
-    gateway: Annotated[str, _or_empty(r"([A-Za-z0-9_.-]+@)?[A-Za-z0-9._-]+(:\d{1,5})?", "a host of this file, or user@address:port")] = ""
+    gateway: Annotated[str, _or_empty(r"([A-Za-z0-9_.-]+@)?[A-Za-z0-9._-]+(:[0-9]{1,5})?", "a host of this file, or user@address:port")] = ""
     host_key: Annotated[str, _or_empty(r"SHA256:[A-Za-z0-9+/]{43}=?", 'a fingerprint such as "SHA256:..."')] = ""
-    private: Annotated[str, _or_empty(r"(\d{1,3}\.){3}\d{1,3}", "an IPv4 address")] = ""
+    private: Annotated[str, _or_empty(ADDRESS.pattern, "an IPv4 address")] = ""
     groups: Listed[Text] = ()
     roles: Annotated[Listed[Role], AfterValidator(_not_empty), Field(json_schema_extra={"minItems": 1})] = ROLES
 

@@ -70,8 +70,8 @@ OURS = {
     "mod_wsgi": frozenset(["user", "group", "umask", "processes", "threads", "display-name", "python-home", "python-path", "home", "chroot", "socket-user"]),
 }
 
-# Names that the proxies' own packages use for their sites.
-RESERVED = ("default", "default-ssl")
+# Names that the proxies' own packages use for their sites, and ours for the locks of all applications (/run/decant).
+RESERVED = ("default", "default-ssl", "decant")
 
 # Databases and accounts that MariaDB and PostgreSQL have themselves.
 SERVERS_OWN = frozenset(
@@ -246,7 +246,7 @@ def _names(settings: "Settings") -> Iterator[str]:
     if re.match(r"\w+://[^/@]*:[^/@]*@", settings.app.source):
         yield "app.source: a password in a URL is seen by every account of the server; use an ssh URL, or ~/.netrc of root there"
     if settings.app.name in RESERVED:
-        yield f"app.name: {settings.app.name} is the name of the proxy's own site; choose another"
+        yield f"app.name: {settings.app.name} is a name that the proxies or this tool use themselves; choose another"
     low, _, high = settings.app.health.status.partition("-")
     if high and int(low) > int(high):
         yield "app.health.status: should be from low to high"

@@ -1,5 +1,6 @@
 """The application's variables: [app.env] below env_file, in the one dialect that with-env reads."""
 
+import contextlib
 import json
 import re
 from collections.abc import Mapping
@@ -62,13 +63,20 @@ def dotenv(values: Mapping[str, str]) -> str:
     return "".join(f"{name}='{value}'\n" for name, value in sorted(escaped.items()))
 
 
-def generated(text: str, name: str) -> str:
-    """Return a variable's value out of shared/secrets.env; an empty string where it is not there, or not in its dialect."""
-    line = next((line for line in text.splitlines() if line.startswith(f"{name}=")), "")
-    try:
-        return str(json.loads(line.partition("=")[2] or '""'))
-    except json.JSONDecodeError:
-        return ""
+def parse(text: str) -> dict[str, str]:
+    """Return the variables of a text in our dialect; a line that is not in it has none, and the last one of a name counts, as with-env reads it."""
+    found = {}
+    for line in text.split("\n"):
+        name, _, value = line.strip().partition("=")
+        with contextlib.suppress(ValueError):
+            if NAME.fullmatch(name) and isinstance(read := json.loads(value), str):
+                found[name] = read
+    return found
+
+
+def without(text: str, name: str) -> str:
+    """Return a text in our dialect without the lines of a variable; comments and everything else stay."""
+    return "".join(f"{line}\n" for line in text.split("\n") if line and line.strip().partition("=")[0] != name)
 
 
 def _env_file(settings: "Settings") -> dict[str, str]:

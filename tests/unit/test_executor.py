@@ -1,5 +1,6 @@
 """Names after -H become hosts of hosts.toml, groups, aliases or addresses."""
 
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,8 +11,9 @@ from invoke.collection import Collection
 from decant.commands.executor import Executor
 from decant.config.inventory import Inventory
 from decant.config.targets import Target
-from decant.errors import DeployError
+from decant.errors import DeployError, SettingsError
 from decant.remote.connection import ServerConnection
+from decant.remote.host import Host
 from tests.unit.values import MINIMAL
 
 APPS: dict[str, Any] = {"shop": {}, "blog": {}}
@@ -92,3 +94,18 @@ def test_each_application_is_a_fleet_of_its_own(monkeypatch: pytest.MonkeyPatch)
     found = [fleet.connections["web2"].settings for fleet in (shop, blog)]
     assert [(made.app.name, made.db.kind) for made in found if made] == [("shop", "none"), ("blog", "sqlite")]
     assert shop.connections["web1"].output.host == "shop@web1"
+
+
+def test_a_task_after_one_with_json_prints_to_standard_output_again() -> None:
+    made = executor("db1", {"hosts": HOSTS})
+    connection = made.server(Target("", "db1"))
+    assert Host(connection, json=True).output.stream is sys.stderr
+    assert Host(connection).output.stream is sys.stdout
+
+
+def test_a_mistake_is_shown_before_a_server_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[Target] = []
+    monkeypatch.setattr(Executor, "_dial", lambda _, target: called.append(target))
+    with pytest.raises(SettingsError, match="workerz"):
+        _ = executor("db1", {"hosts": HOSTS, "wsgi": {"app": "a:b", "workerz": 3}}).fleets
+    assert called == []

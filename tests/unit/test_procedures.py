@@ -555,3 +555,32 @@ def test_the_extensions_that_a_dump_names_are_the_applications_word(answer: str)
     assert module.wanted('[["pg_trgm", "tools"], ["uuid-ossp", "public"]]') == {"pg_trgm": "tools", "uuid-ossp": "public"}
     with pytest.raises(module.Failure):
         module._literal("a\0b")
+
+
+@pytest.mark.parametrize(
+    ("current", "result", "told"),
+    [
+        ("old", "failed the migration failed", {"result": "failed", "cause": "the migration failed", "serving": "old"}),
+        ("new", "good", {"result": "good", "cause": "", "serving": "new"}),
+        ("", "failed no room", {"result": "failed", "cause": "no room", "serving": ""}),
+    ],
+)
+def test_a_window_that_is_over_tells_which_release_serves(root: Path, current: str, result: str, told: dict[str, str]) -> None:
+    for name in ("old", "new"):
+        release(root, name)
+    if current:
+        (root / "current").symlink_to(f"releases/{current}")
+    (root / "log/20260101T000000.log").write_text("")
+    (root / "log/20260101T000000.result").write_text(f"{result}\n")
+    done = procedure(root, "follow.sh", id="20260101T000000")
+    values = dict(line.split("\t")[2:4] for line in done.stdout.splitlines() if line.startswith("value"))
+    assert values == told
+
+
+def test_a_dump_whose_size_could_not_be_asked_for_does_not_break_the_next_estimate(root: Path) -> None:
+    window = (SERVER / "release/window.sh").read_text()
+    announce = window[window.index("announce() {") : window.index("exec 8>>")]
+    (root / "log/last-dump").write_text(" 5\n")
+    script = f"root={root} dump_wanted=yes size=60000000 restore= hold=300\nstage() {{ :; }}\nshut_door() {{ :; }}\n{announce}\nannounce; echo $estimate"
+    done = subprocess.run(["sh", "-eu", "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "3\n", "")

@@ -13,6 +13,7 @@ from decant.config.layers import merge, origin
 from decant.errors import SettingsError
 
 ROOT = Path(__file__).parents[2]
+NO_BINDS = ("127.0.0.1:0", "127.0.0.1:99999", "127.999.0.1:8000", "127.0.0.1:\uff18000", "127.0.0.1:")
 GOOD = """
 [app]
 name = "shop"
@@ -54,6 +55,12 @@ def load(folder: Path, text: str) -> module.Inventory:
         ("[groups.production.app]\nref = 'x'\n[hosts.web1]", "groups.production: no host is in it"),
         ('[hosts.a]\ngateway = "b"\n[hosts.b]\ngateway = "a"', "hosts.a.gateway: leads back to a: a -> b -> a"),
         ('[app]\nname = "shop"\nsource = "x"\nenv = { int = 1 }', "app.env.int: should be a valid string"),
+        *((f'[wsgi]\napp = "wsgi:app"\nbind = "{bind}"', "wsgi.bind: should be an address and port") for bind in NO_BINDS),
+        *((f'[hosts.a]\nprivate = "{address}"', "hosts.a.private: should be an IPv4 address") for address in ("999.1.1.1", "1.2.3", "\uff11.1.1.1")),
+        *((f'[system]\nallow = ["{rule}"]', "system.allow.0: should be a port and protocol") for rule in ("0/tcp", "65536/tcp", "22/TCP", "\uff122/tcp")),
+        ('[proxy]\nmax_body = "\uff11\uff16m"', "proxy.max_body: should be a size such as 16m"),
+        ('[python]\nversion = "3.\uff11\uff12"', "python.version: should be a version such as 3.12"),
+        ('[hosts.web1.app]\nname = "decant"', "hosts.web1.app.name: decant is a name that the proxies or this tool use themselves"),
         ("[apps.blog.wsgi]\nworkerz = 3", "apps.blog.wsgi.workerz: unknown key, did you mean workers?"),
         ("[apps.blog]\nwsgii = {}", "apps.blog.wsgii: unknown key, did you mean wsgi?"),
         ("include = 3", "include: should be the path of a TOML file, or a list of such paths"),

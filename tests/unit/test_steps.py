@@ -18,7 +18,7 @@ from decant.plans.rendering import procedure
 from decant.program import Mode, compile_plan
 from decant.quoting import Secret
 from decant.remote.report import Reader, Report
-from decant.steps import Absent, Beside, Directory, File, Generated, Line, Link, Notify, Plan, Procedure, Run, Together
+from decant.steps import Absent, Beside, Directory, File, Generated, Line, Link, Notify, Plan, Procedure, Run, Together, Variable
 from tests.unit.values import HOSTILE
 
 ME = f"{pwd.getpwuid(os.getuid()).pw_name}:{grp.getgrgid(os.getgid()).gr_name}"
@@ -232,3 +232,11 @@ def test_a_second_connection_is_shown_only_where_the_plan_is_guarded_and_only_to
     reader.line(f"value\t1\tguard\t{path}")
     assert shown == ([path] if asked else [])
     assert "guard" not in report.values
+
+
+def test_a_secret_that_was_indented_by_hand_stays(tmp_path: Path) -> None:
+    (tmp_path / "secrets").write_text('  KEY="old"\n')
+    (tmp_path / "secrets").chmod(0o640)
+    assert words(run(tmp_path, (Generated(f"{tmp_path}/secrets", "KEY", ME),))) == ["ok"]
+    assert words(run(tmp_path, (Variable(f"{tmp_path}/secrets", "KEY", ME, Secret("new")),))) == ["changed"]
+    assert (tmp_path / "secrets").read_text() == 'KEY="new"\n'

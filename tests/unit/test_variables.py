@@ -99,3 +99,20 @@ def test_what_cannot_be_a_variable_is_refused(tmp_path: Path, text: str, message
 def test_a_missing_env_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="there is no file"):
         variables.variables(settings(tmp_path, app={"env_file": "env"}))
+
+
+@pytest.mark.parametrize("line", ['X_KEY = "old"', 'export X_KEY="old"', "X_KEY=old", '="old"', "X_KEY", 'X KEY="old"'])
+def test_a_line_that_is_no_variable_is_refused_by_its_number_and_read_by_nobody(tmp_path: Path, line: str) -> None:
+    deploy = release(tmp_path / "root")
+    (deploy / "env").write_text(f"# a comment with X_NO=1\n\n{line}\n")
+    done = subprocess.run([sys.executable, "-I", deploy / "with-env", "true"], capture_output=True, text=True)
+    assert (done.returncode, "env, line 3: should be KEY=" in done.stderr) == (1, True)
+    assert variables.parse((deploy / "env").read_text()) == {}
+
+
+def test_client_and_server_read_the_same_of_a_file_that_was_edited_by_hand(tmp_path: Path) -> None:
+    deploy = release(tmp_path / "root")
+    text = '# X_NO="1"\n  X_A="indented"\nX_B="first"\nX_B="last\\n"\n\n'
+    (deploy / "env").write_text(text)
+    assert variables.parse(text) == shown(deploy) == {"X_A": "indented", "X_B": "last\n"}
+    assert variables.without(text, "X_B") == '# X_NO="1"\n  X_A="indented"\n'

@@ -35,6 +35,7 @@ class Part:
     answer: str = ""
     result: str = ""
     cause: str = ""
+    serving: str | None = None
 
     def open(self, what: str, prepared: Prepared, **change: str) -> None:
         """Close the gate: the old release has stopped, requests wait, the new one is in its place and does not run."""
@@ -52,6 +53,7 @@ class Part:
     def _hear(self, plan: Plan) -> None:
         values = self.host.apply(plan).values
         self.answer, self.result, self.cause = values.get("answer", ""), values.get("result", ""), values.get("cause", "")
+        self.serving = values.get("serving")
         self.line = int(values.get("lines", 0)) + 1
 
 
@@ -89,7 +91,8 @@ def switch(
     _end(fleet, server, parts, verdict, problem, _dump_of(server, id) if server and parts[first].number > 1 else "")
     for name, part in parts.items():
         if name not in fleet.failed:
-            report = Report(values={"result": part.result or "unknown", "cause": part.cause})
+            serving = {} if part.serving is None else {"serving": part.serving}
+            report = Report(values={"result": part.result or "unknown", "cause": part.cause, **serving})
             outcomes[name] = judge(part.host, report, replace(outcomes[name], changed=outcomes[name].changed + 1), None, ready[name].old)
     _finish(fleet, server, parts)
 

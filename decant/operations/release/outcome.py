@@ -69,7 +69,17 @@ def judge(host: Host, report: Report, outcome: Outcome, counts: dict[str, Any] |
         host.output.line(f"release {outcome.release} serves{prober}")
         return replace(outcome, result="good", prober=counts)
     host.output.line(f"release {outcome.release}: {result}{prober}")
-    stays = "" if "serves" in cause or "stays" in cause else f"; {old} serves as before" if old else "; nothing serves yet"
-    if result == "unknown":
-        stays = f"; what serves is shown by: fab -H {host.name} status"
-    return replace(outcome, result="failed", cause=f"{cause}{stays}; mend the cause and run the same command again", prober=counts)
+    serving = f"; {_serving(host, report, outcome.release, old)}"
+    return replace(outcome, result="failed", cause=f"{cause}{serving}; mend the cause and run the same command again", prober=counts)
+
+
+def _serving(host: Host, report: Report, new: str, old: str) -> str:
+    """Say which release serves after a window that failed: the server tells (follow.sh)."""
+    serving = report.values.get("serving")
+    if serving is None or report.values.get("result", "unknown") == "unknown":
+        return f"what serves is shown by: fab -H {host.name} status"
+    if not serving:
+        return "nothing serves yet"
+    if serving == old != new:
+        return f"{old} serves as before"
+    return f"{serving} serves"

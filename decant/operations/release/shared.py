@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from urllib.parse import urlsplit
 
-from decant.config.variables import generated, variables
+from decant.config.variables import parse, variables
 from decant.errors import DeployError
 from decant.operations.release.outcome import Outcome
 from decant.quoting import Secret
@@ -28,7 +28,7 @@ def secret_key(fleet: Fleet, hosts: Mapping[str, Host], keep_going: bool) -> Sec
     texts = fleet.each(lambda host: host.text(host.paths.secrets), lacking)
     fleet.need_all(NOTHING, keep_going)
     texts = {name: text for name, text in texts.items() if name not in fleet.failed}
-    found = {name: value for name, text in texts.items() if (value := generated(text, "SECRET_KEY"))}
+    found = {name: value for name, text in texts.items() if (value := parse(text).get("SECRET_KEY"))}
     shared = next(iter(found.values()), secrets.token_hex(32))
     for name, value in found.items():
         if value != shared:
@@ -72,7 +72,7 @@ def database_urls(fleet: Fleet, hosts: Mapping[str, Host], keep_going: bool) -> 
     fleet.need_all(NOTHING, keep_going)
     found = {}
     for name, host in clients.items():
-        url = generated(texts.get(_server_of(host), ""), host.settings.db.variable)
+        url = parse(texts.get(_server_of(host), "")).get(host.settings.db.variable)
         if url and name not in fleet.failed:
             found[name] = Secret(json.dumps(_at(url, host.settings.database_host), ensure_ascii=False)[1:-1])
     return found
@@ -86,7 +86,7 @@ def _need_url(hosts: Mapping[str, Host], host: Host) -> None:
     server = _server_of(host)
     if server in hosts:
         return
-    if not generated(host.text(host.paths.secrets), host.settings.db.variable):
+    if not parse(host.text(host.paths.secrets)).get(host.settings.db.variable):
         raise DeployError(f"{host.name}: its database is on {server}, which has not let it in yet; deploy both together: fab -H {server},{host.name} deploy")
 
 

@@ -16,7 +16,7 @@ check_proxy || {
 set -- systemctl reload "$(proxy).service"
 if [ "$(proxy)" = apache2 ]; then
     for manifest in /var/lib/decant/apps/*.json; do
-        other=$(sed -n 's/^ "root": "\(.*\)",*$/\1/p' "$manifest")
+        other=$(python3 -I -S -c 'import json, sys; print(json.load(open(sys.argv[1]))["root"])' "$manifest") || continue
         [ "$(cat "$other/current/.deploy/server" 2>/dev/null)" != mod_wsgi ] || set -- sh "$other/procedures/quiet.sh" "$other" "$@"
     done
 fi

@@ -247,7 +247,7 @@ class Engine:
 
     def _write_variable(self, name: str, value: str) -> None:
         before = self.secrets.read_text(encoding="utf-8") if self.secrets.exists() else ""
-        kept = [line for line in before.split("\n") if line and not line.startswith(f"{name}=")]
+        kept = [line for line in before.split("\n") if line and not line.strip().startswith(f"{name}=")]
         new = self.secrets.with_name("secrets.env.decant-new")
         new.unlink(missing_ok=True)
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640), "w", encoding="utf-8") as file:

@@ -47,7 +47,6 @@ fact openssh "$(ssh -V 2>&1 | sed -n 's/^OpenSSH_\([0-9.]*\).*/\1/p')" &
 fact nginx "$(nginx -v 2>&1 | sed -n 's|.*nginx/\([0-9.]*\).*|\1|p')" &
 
 uid=$(id -u)
-fact uid "$uid"
 fact user "$(id -un)"
 if [ "$uid" = 0 ]; then
     fact sudo root

@@ -357,13 +357,13 @@ apply_line() {
 }
 
 check_generated() { # PATH NAME OWNER:GROUP [VALUE_FILE]: a variable with the given or a random value, set once and never replaced
-    [ -f "$1" ] && grep -q "^$2=" "$1" && [ "$(stat -c '%U:%G %04a' "$1")" = "$3 0640" ]
+    [ -f "$1" ] && grep -q "^[[:space:]]*$2=" "$1" && [ "$(stat -c '%U:%G %04a' "$1")" = "$3 0640" ]
 }
 show_generated() { tell diff "$1: $2 gets a value of its own (secret)"; }
 apply_generated() {
     umask 077
     { [ ! -f "$1" ] || cat "$1"; } >"$1.decant-new"
-    if ! grep -q "^$2=" "$1.decant-new"; then
+    if ! grep -q "^[[:space:]]*$2=" "$1.decant-new"; then
         value=$(if [ -n "${4:-}" ]; then cat "$here/files/$4"; else head -c 32 /dev/urandom | od -An -v -tx1 | tr -d ' \n'; fi)
         printf '%s="%s"\n' "$2" "$value" >>"$1.decant-new"
     fi
@@ -379,7 +379,7 @@ check_variable() { # PATH NAME OWNER:GROUP VALUE_FILE: a variable has the given 
 show_variable() { tell diff "$1: $2 gets another value (secret)"; }
 apply_variable() {
     umask 077
-    { grep -v "^$2=" "$1" 2>/dev/null || true; } >"$1.decant-new"
+    { grep -v "^[[:space:]]*$2=" "$1" 2>/dev/null || true; } >"$1.decant-new"
     printf '%s="%s"\n' "$2" "$(cat "$here/files/$4")" >>"$1.decant-new"
     chown "$3" "$1.decant-new"
     chmod 0640 "$1.decant-new"

@@ -52,3 +52,5 @@ fi
 read -r result cause <"$log.result" || { result=unknown cause="the window of $id ended without a verdict"; }
 value result "$result"
 value cause "$cause"
+serving=$(readlink "$root/current") || serving=
+value serving "${serving#releases/}"

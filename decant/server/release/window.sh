@@ -105,7 +105,7 @@ take_part() { # take_part: do what the client says, until it says how this ends
 announce() { # announce: a window that would outlast the queue's patience puts up the maintenance page instead
     last=$(cat "$root/log/last-migration" 2>/dev/null || echo 1)
     # The dump of before tells how fast this server writes one; until there is one, 30 MB/s.
-    { read -r before took <"$root/log/last-dump"; } 2>/dev/null || { before=30000000 took=1; }
+    { read -r before took <"$root/log/last-dump" && [ "$before" -gt 0 ] && [ "$took" -gt 0 ]; } 2>/dev/null || { before=30000000 took=1; }
     if [ "$dump_wanted" = yes ]; then estimate=$((size * took / before + last)); else estimate=$last; fi
     [ -z "$restore" ] || estimate=$((estimate + size * took * 3 / before))
     [ "$estimate" -le "$hold" ] || {
@@ -170,7 +170,7 @@ if [ "$dump_wanted" = yes ] && [ $fresh = no ]; then
     # No limit of its own: with the requests behind the maintenance page, a long dump is better than none.
     database dump "$target" || give_up "the dump failed: $(cause_in "$root/log/$id.log")"
     took=$(($(date +%s) - began))
-    [ $took -lt 3 ] || echo "$(database size) $took" >"$root/log/last-dump"
+    [ $took -lt 3 ] || ! size=$(database size) || echo "$size $took" >"$root/log/last-dump"
     dump=$target
 fi
 { write_durably "$transition" "id='$id' old='$old' new='$new' dump='$dump' fresh='$fresh' was='$was' party='${party:-}'" &&
@@ -231,7 +231,7 @@ switch_to "$old" || {
     open_gate
     start_service yes
     open_door
-    finish "$id" failed "not well through the proxy: $said; and current could not be switched back: $new serves"
+    finish "$id" failed "not well through the proxy: $said; and current could not be switched back to $old"
     exit 1
 }
 open_gate
@@ -239,5 +239,5 @@ start_service yes
 [ "$site_changed" = no ] || reload_proxy
 [ $shut = no ] || sleep 1
 open_door
-finish "$id" failed "not well through the proxy: $said; the old release serves again"
+finish "$id" failed "not well through the proxy: $said"
 exit 1
