@@ -40,8 +40,7 @@ demo: tools  ## boot a lab server, deploy the guestbook to it, update it
 	@scripts/demo
 
 test: tools  ## lint, types, unit tests, and the main stack on real servers
-	@$(MAKE) --no-print-directory setup-dev lint types
-	$(BIN)/pytest -q tests/unit
+	@$(MAKE) --no-print-directory setup-dev lint types unit
 	$(SERVERS) -m "not full" tests/servers tests/faults
 
 full: tools  ## everything else that is tested, before a release; SHARD=k/n runs a part of it
@@ -56,8 +55,10 @@ lint: setup-dev  ## ruff and shellcheck
 types: setup-dev  ## mypy --strict
 	$(BIN)/mypy
 
-unit: setup-dev  ## the unit tests alone
-	$(BIN)/pytest -q tests/unit
+unit: setup-dev  ## the unit tests alone; those of the release cover nine tenths of its branches
+	$(BIN)/coverage run --branch --source decant/operations -m pytest -q tests/unit/operations
+	$(BIN)/coverage report --fail-under 90
+	$(BIN)/pytest -q tests/unit --ignore tests/unit/operations
 
 format: setup-dev  ## let ruff write
 	$(BIN)/ruff check --fix
