@@ -19,6 +19,14 @@ ACME_CAS = "/etc/decant/acme-ca.d"
 LONGEST_ACCOUNT = 32  # useradd(8)
 
 
+def local(folder: Path, given: str) -> Path:
+    """Return a path of this machine as hosts.toml or a command line names it: relative to a folder, with ~; one of nobody's home stays as it is."""
+    try:
+        return folder / Path(given).expanduser()
+    except RuntimeError:
+        return folder / given
+
+
 def cache() -> Path:
     """Return the folder on this machine for what can be made again at any time (XDG Base Directory Specification)."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "decant"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from decant import quoting
-from decant.steps import Directory, File, Firewall, Packages, Plan, Step, Together, Unit
+from decant.steps import Directory, File, Firewall, Packages, Plan, Step, Transaction, Unit
 
 Mode = Literal["apply", "check", "compare"]
 
@@ -60,18 +60,18 @@ def compile_plan(sections: Iterable[tuple[Mode, Plan]], app: str, lock: tuple[st
     return Program("\n".join([*lines, "wait", "exit 0", ""]), sent, tuple(numbered))
 
 
-def mark(step: Together) -> str:
+def mark(step: Transaction) -> str:
     """Return the name under which a server notes that a check is still to be made: the same for the same check."""
     return hashlib.sha256(quoting.join(step.validate).encode()).hexdigest()[:12]
 
 
 def _calls(plan: Iterable[Step], numbered: list[Step], sent: dict[str, bytes]) -> Iterator[str]:
     for step in plan:
-        if isinstance(step, Together):
-            yield quoting.join(("together", mark(step), quoting.join(step.validate), quoting.join(step.undo), *(("guarded",) if step.guarded else ())))
+        if isinstance(step, Transaction):
+            yield quoting.join(("begin_transaction", mark(step), quoting.join(step.validate), quoting.join(step.undo), *(("guarded",) if step.guarded else ())))
             yield from _calls(step.steps, numbered, sent)
             numbered.append(step)
-            yield quoting.join(("agree", str(len(numbered))))
+            yield quoting.join(("commit", str(len(numbered))))
             continue
         numbered.append(step)
         words = [_word(word, f"{len(numbered)}", sent) for word in step.words()]

@@ -5,6 +5,7 @@ call of them, so a compiled plan reads like the plan. `decant/program.py` compil
 """
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
@@ -20,7 +21,7 @@ class Step:
     @property
     def kind(self) -> str:
         """The name of the step's functions in steps.sh."""
-        return type(self).__name__.lower()
+        return re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__).lower()
 
     def words(self) -> tuple[str | bytes, ...]:
         """Return the arguments of check, deed and show: its fields in their order, unless a step says otherwise."""
@@ -116,7 +117,7 @@ class Absent(Step):
 
 
 @dataclass(frozen=True)
-class Line(Step):
+class LineInFile(Step):
     """The lines of a file that match the pattern (a regular expression) are this one line."""
 
     path: str
@@ -129,7 +130,7 @@ class Line(Step):
 
 
 @dataclass(frozen=True)
-class Generated(Step):
+class GeneratedSecret(Step):
     """A variable in a secrets file has a value that is set once and never replaced: the one given, or a random one, made on the server."""
 
     path: str
@@ -146,7 +147,7 @@ class Generated(Step):
 
 
 @dataclass(frozen=True)
-class Variable(Step):
+class SecretValue(Step):
     """A variable in a secrets file has this value."""
 
     path: str
@@ -204,8 +205,8 @@ class Firewall(Step):
 
 
 @dataclass(frozen=True)
-class Reachable(Step):
-    """The firewall lets these (address, TCP port) pairs in, the application's other hosts, and none that it let in for it before."""
+class PeerRules(Step):
+    """The firewall lets the application's other hosts in, as (address, TCP port) pairs, and removes the rules of hosts that are gone."""
 
     pairs: tuple[tuple[str, str], ...]
 
@@ -235,8 +236,8 @@ class Run(Step):
 
 
 @dataclass(frozen=True)
-class Notify(Step):
-    """What earlier steps asked for has been done: `UNIT.reload`, `UNIT.restart`, `daemon-reload`, `tmpfiles` or `supervisor-update`."""
+class Handler(Step):
+    """The action that earlier steps notify has run: `UNIT.reload`, `UNIT.restart`, `daemon-reload`, `tmpfiles` or `supervisor-update`."""
 
     action: str
 
@@ -261,8 +262,11 @@ class Procedure(Step):
 
 
 @dataclass(frozen=True)
-class Beside(Procedure):
-    """A procedure runs beside the steps that follow; the next procedure waits for it. It may fail, so it is one whose work that one would do."""
+class Background(Procedure):
+    """A procedure runs in the background of the steps that follow; the next procedure waits for it.
+
+    It may fail: use it only for work that the next procedure would do again.
+    """
 
     label: str = ""
 
@@ -271,7 +275,7 @@ class Beside(Procedure):
 
 
 @dataclass(frozen=True)
-class Together(Step):
+class Transaction(Step):
     """All of these steps hold and `validate` succeeds, or what they changed is put back and `undo` runs.
 
     `guarded`: they could shut us out of the server, so they stay only when a second connection comes in after them; else the server takes them back by itself.

@@ -12,7 +12,7 @@ from decant.plans import app as plans
 from decant.plans import preflight
 from decant.quoting import Secret
 from decant.remote.host import Host
-from decant.steps import File, Together
+from decant.steps import File, Transaction
 
 
 @task
@@ -58,7 +58,7 @@ def env_set(c: Any, assignment: str) -> None:
         text = without(host.text(host.paths.secrets), name) + dialect({name: value})
         restart = ("sh", f"{host.paths.procedures}/restart.sh", host.paths.root)
         file = File(host.paths.secrets, Secret(text), f"root:{host.settings.app.name}", 0o640)
-        host.changes((*plans.scripts(host.settings), Together((file,), validate=restart, undo=restart)))
+        host.changes((*plans.scripts(host.settings), Transaction((file,), validate=restart, undo=restart)))
 
 
 @task(help={"json": "print one JSON document on standard output"})

@@ -10,6 +10,7 @@ from decant.errors import DeployError, StepError
 from decant.operations.release import shared
 from decant.operations.release.prepare import release_lock
 from decant.operations.release.window import migrate_current, restore_dump
+from decant.paths import local
 from decant.plans import app, preflight, release, system
 from decant.plans import db as plans
 from decant.remote import transfer
@@ -65,7 +66,7 @@ def dump(c: Any, to: str = "") -> None:
     _need_release(host)
     if to and not host.output.alone:
         raise DeployError("--to is one file, and this is more than one host: name one with -H")
-    target = Path(to).expanduser()
+    target = local(Path(), to)
     if to and target.exists():
         raise DeployError(f"{to} is there already; name a new file")
     if to and not target.parent.is_dir():
@@ -99,20 +100,20 @@ def restore(c: Any, file: str, yes: bool = False, as_administrator: bool = False
             f"put the dump in by the database's own tools, and start it again"
         )
     _need_release(host)
-    local = Path(file).expanduser()
+    own = local(Path(), file)
     name = PurePosixPath(file).name
     sent = f"{host.paths.backups}/.restore-{name}"
-    path = sent if local.is_file() else f"{host.paths.backups}/{name}"
+    path = sent if own.is_file() else f"{host.paths.backups}/{name}"
     if as_administrator and not host.settings.has_server:
         raise DeployError(f'db.kind is "{host.settings.db.kind}": there is no administrator; run it without --as-administrator')
-    host.output.line(f"restore puts {f'your file {local}' if local.is_file() else path} in the place of the database; what is there is dumped first")
+    host.output.line(f"restore puts {f'your file {own}' if own.is_file() else path} in the place of the database; what is there is dumped first")
     host.confirm("restore", yes)
     with release_lock(host, "db.restore"):
         if host.dry:
             return host.output.line("nothing was changed (--dry)")
         try:
-            if local.is_file():
-                transfer.send(host, local, sent)
+            if own.is_file():
+                transfer.send(host, own, sent)
             host.apply((*app.scripts(host.settings), *plans.prove(host.settings, path, as_administrator)))
         except StepError:
             host.apply(plans.forget(sent))

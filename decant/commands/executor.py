@@ -19,7 +19,7 @@ from decant.config import targets
 from decant.config.targets import Target
 from decant.errors import DeployError, NoInventory, SettingsError
 from decant.output import Output
-from decant.paths import Paths
+from decant.paths import Paths, local
 from decant.plans import rendering
 from decant.remote.connection import ServerConnection, explained
 from decant.remote.fleet import AT_ONCE, Fleet
@@ -253,7 +253,7 @@ def _concerns(call: Call, connection: ServerConnection) -> bool:
 
 
 def _identity(inventory: "Inventory", name: str, identity: str) -> str:
-    path = inventory.folder / Path(identity).expanduser()
+    path = local(inventory.folder, identity)
     if not path.is_file():
         raise SettingsError(f"{inventory.path}: hosts.{name}.identity: there is no file {path}")
     return str(path)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from decant.errors import NoInventory, SettingsError
+from decant.paths import local
 
 FILE = "hosts.toml"
 LAB_FILE = ".lab/hosts.toml"
@@ -33,7 +34,7 @@ def refuse_strangers(path: Path, above: tuple[Path, ...]) -> None:
     Who became root by sudo counts as owner, too. The environment variable DECANT_TRUST names folders (with `:` between them) that are trusted all the same.
     """
     mine = {os.getuid(), *([int(os.environ["SUDO_UID"])] if os.getuid() == 0 and os.environ.get("SUDO_UID", "").isdigit() else [])}
-    trusted = {Path(folder).expanduser().resolve() for folder in os.environ.get("DECANT_TRUST", "").split(":") if folder}
+    trusted = {local(Path(), folder).resolve() for folder in os.environ.get("DECANT_TRUST", "").split(":") if folder}
     # Of a link, too: it may lead to a file of ours, beside which somebody else's templates would not be.
     for place, owner in ((path, path.lstat().st_uid), *((each, each.stat().st_uid) for each in (path, *above))):
         if owner not in mine and path.parent.resolve() not in trusted:

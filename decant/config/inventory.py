@@ -16,7 +16,7 @@ from decant.config import files, mistakes
 from decant.config.keys import APP_PORT, ROLES, SECTIONS
 from decant.config.layers import Layer, Origins, merge, overlay
 from decant.errors import SettingsError
-from decant.paths import cache
+from decant.paths import cache, local
 
 # The models, which take longer to import than a server takes to answer, are imported where the file is checked.
 if TYPE_CHECKING:
@@ -244,7 +244,7 @@ def _included(path: Path, document: Mapping[str, Any]) -> dict[str, Any]:
     names = document.get("include", [])
     found = {}
     for name in [names] if isinstance(names, str) else names if isinstance(names, list) else ():
-        file = path.parent / Path(str(name)).expanduser()
+        file = local(path.parent, name)
         if not file.is_file():
             raise SettingsError(f"{path}: include: there is no file {file}")
         files.refuse_strangers(file, ())

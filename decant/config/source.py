@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from decant.errors import SettingsError
 from decant.git import Git, repository
+from decant.paths import local
 
 if TYPE_CHECKING:
     from decant.config.models import Settings
@@ -51,7 +52,7 @@ def find(settings: "Settings") -> Source:
 
     Raises SettingsError where there is no such folder, or the folder has no such commit.
     """
-    folder = (settings.folder / Path(settings.app.source).expanduser()).resolve()
+    folder = local(settings.folder, settings.app.source).resolve()
     if not folder.is_dir():
         raise SettingsError(f"app.source: there is no folder {folder}; a git URL has :// in it, or the form user@host:path")
     if settings.app.ref:
@@ -94,10 +95,10 @@ def _working_tree(folder: Path, settings: "Settings") -> Source:
 
 def private(settings: "Settings") -> tuple[str, ...]:
     """Return the files that hosts.toml names (keys, identities, env files), as paths in the application's source; those that lie elsewhere are no part of it anyway."""
-    local = (settings.folder / Path(settings.app.source).expanduser()).resolve()
+    own = local(settings.folder, settings.app.source).resolve()
     above = next((parent for parent in (settings.folder, *settings.folder.parents) if (parent / ".git").exists()), settings.folder)
-    top = above.resolve() if settings.app.is_git else local
-    found = ((settings.folder / Path(name).expanduser()).resolve() for name in settings.named_files)
+    top = above.resolve() if settings.app.is_git else own
+    found = (local(settings.folder, name).resolve() for name in settings.named_files)
     return tuple(sorted({str(path.relative_to(top)) for path in found if path.is_relative_to(top)}))
 
 

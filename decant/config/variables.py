@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from decant.errors import SettingsError
+from decant.paths import local
 
 if TYPE_CHECKING:
     from decant.config.models import Settings
@@ -84,7 +85,7 @@ def _env_file(settings: "Settings") -> dict[str, str]:
         return {}
     from dotenv.parser import parse_stream
 
-    path = settings.folder / settings.app.env_file
+    path = local(settings.folder, settings.app.env_file)
     if not path.is_file():
         raise SettingsError(f"app.env_file: there is no file {path}; write it, or remove the setting")
     found = {}

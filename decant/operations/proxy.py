@@ -3,7 +3,7 @@
 from decant.errors import DeployError
 from decant.plans import app, preflight, stack, system
 from decant.remote.host import Host
-from decant.steps import Notify, Run, Unit
+from decant.steps import Handler, Run, Unit
 
 
 def need(host: Host, kind: str) -> Host:
@@ -18,7 +18,7 @@ def install(host: Host, task: str) -> None:
     """Install the proxy, with room for the requests that wait while versions change."""
     plans = stack.proxy(host.settings)
     with host.lock(task):
-        host.changes((*plans.install(host.settings, host.facts), Notify(plans.RELOAD)))
+        host.changes((*plans.install(host.settings, host.facts), Handler(plans.RELOAD)))
 
 
 def site(host: Host, task: str) -> None:

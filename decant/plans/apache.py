@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from decant.paths import CHALLENGES
 from decant.plans import installed, tls
 from decant.plans.rendering import render
-from decant.steps import Absent, File, Link, Notify, Packages, Plan, Run, Step, Together, Unit
+from decant.steps import Absent, File, Handler, Link, Packages, Plan, Run, Step, Transaction, Unit
 
 if TYPE_CHECKING:
     from decant.config.models import Settings
@@ -45,7 +45,7 @@ def install(settings: "Settings", facts: "Facts") -> Plan:
         if installed.is_ours("apache2", facts)
         else ()
     )
-    return (*before, Packages(PACKAGES), *status, *modules(*MODULES, *(BALANCER if settings.backends else ())), Together(main, validate=CHECK))
+    return (*before, Packages(PACKAGES), *status, *modules(*MODULES, *(BALANCER if settings.backends else ())), Transaction(main, validate=CHECK))
 
 
 def site(settings: "Settings", facts: "Facts") -> Plan:
@@ -66,17 +66,17 @@ def site(settings: "Settings", facts: "Facts") -> Plan:
     steps += [Absent(f"/etc/nginx/sites-{place}/{name}", notify=("nginx.service.reload",)) for place in ("enabled", "available")]
     front = ("sh", f"{paths.procedures}/front.sh", paths.root)
     return (
-        Together((*tls.install(settings, facts, (RELOAD,)), *steps), validate=front, undo=front, label="check of the site"),
+        Transaction((*tls.install(settings, facts, (RELOAD,)), *steps), validate=front, undo=front, label="check of the site"),
         Unit(UNIT, enabled=True, running=True),
-        Notify(RELOAD),
-        Notify("nginx.service.reload"),
+        Handler(RELOAD),
+        Handler("nginx.service.reload"),
     )
 
 
 def remove(settings: "Settings") -> Plan:
     """Take the site away; Apache and the sites of others stay."""
     name = settings.app.name
-    return (Together(tuple(Absent(path, notify=(RELOAD,)) for path in sites(name)), validate=CHECK), Notify(RELOAD))
+    return (Transaction(tuple(Absent(path, notify=(RELOAD,)) for path in sites(name)), validate=CHECK), Handler(RELOAD))
 
 
 def sites(name: str) -> tuple[str, str, str]:

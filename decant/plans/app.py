@@ -8,7 +8,7 @@ from decant.config.variables import variables
 from decant.paths import ACME_CAS, MANIFESTS, Paths
 from decant.plans import apache, certbot, db, metadata, mod_wsgi, stack, systemd
 from decant.plans.rendering import procedures, render
-from decant.steps import Directory, File, Generated, Notify, Plan, Run
+from decant.steps import Directory, File, GeneratedSecret, Handler, Plan, Run
 
 if TYPE_CHECKING:
     from decant.config.models import Settings
@@ -27,7 +27,7 @@ test -z "$(find "$1/releases" "$1/venvs" -mindepth 1 -maxdepth 1 -type d -name '
 def home(settings: "Settings", key: "Secret | None" = None) -> Plan:
     """Folders, procedures and generated secrets; `key` is the SECRET_KEY that the hosts of an application share."""
     paths, name = settings.paths, settings.app.name
-    generated = () if not settings.is_app or "SECRET_KEY" in variables(settings) else (Generated(paths.secrets, "SECRET_KEY", f"root:{name}", key),)
+    generated = () if not settings.is_app or "SECRET_KEY" in variables(settings) else (GeneratedSecret(paths.secrets, "SECRET_KEY", f"root:{name}", key),)
     return (
         Directory(paths.root),
         Directory(paths.releases, mode=0o751),
@@ -38,7 +38,7 @@ def home(settings: "Settings", key: "Secret | None" = None) -> Plan:
         Directory(paths.shared, f"root:{name}", 0o751),
         *generated,
         File(f"/etc/tmpfiles.d/decant-{name}.conf", render("systemd/tmpfiles.j2", settings), notify=("tmpfiles",)),
-        Notify("tmpfiles"),
+        Handler("tmpfiles"),
         *scripts(settings),
         *_secluded(settings),
         *(systemd.procedures(settings) if settings.is_app or settings.is_web else ()),

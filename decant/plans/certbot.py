@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from decant.paths import ACME_CAS, CERTIFICATES, CHALLENGES
 from decant.plans import tls
 from decant.plans.rendering import render
-from decant.steps import Absent, Directory, File, Notify, Packages, Plan, Procedure, Run, Step, Unit
+from decant.steps import Absent, Directory, File, Handler, Packages, Plan, Procedure, Run, Step, Unit
 
 if TYPE_CHECKING:
     from decant.config.models import Settings
@@ -33,7 +33,7 @@ def install(settings: "Settings") -> Plan:
             File(own, tls.pem(settings, "acme_ca", "CERTIFICATE")),
             Directory(drop_in),
             File(f"{drop_in}/decant.conf", render("certbot/trust.conf.j2", settings, folder=ACME_CAS), notify=("daemon-reload",)),
-            Notify("daemon-reload"),
+            Handler("daemon-reload"),
         ]
     else:
         steps.append(Absent(own))

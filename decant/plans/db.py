@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from decant.config.validation import DRIVERS
-from decant.steps import File, Notify, Packages, Plan, Run, Together, Unit, Variable
+from decant.steps import File, Handler, Packages, Plan, Run, SecretValue, Transaction, Unit
 
 if TYPE_CHECKING:
     from decant.config.models import Settings
@@ -45,7 +45,7 @@ def _listen(settings: "Settings") -> Plan:
     if settings.db.kind == "postgresql":
         return (Run(("sh", "-c", LISTEN), unless=("sh", "-c", LISTENS), label="PostgreSQL listens for other hosts"),)
     restart = f"{UNITS['mariadb']}.restart"
-    return (File("/etc/mysql/mariadb.conf.d/90-decant.cnf", "[mysqld]\nbind-address = 0.0.0.0\n", notify=(restart,)), Notify(restart))
+    return (File("/etc/mysql/mariadb.conf.d/90-decant.cnf", "[mysqld]\nbind-address = 0.0.0.0\n", notify=(restart,)), Handler(restart))
 
 
 def create(settings: "Settings", url: "Secret | None" = None) -> Plan:
@@ -56,9 +56,9 @@ def create(settings: "Settings", url: "Secret | None" = None) -> Plan:
     if not settings.has_server:
         return ()
     if not settings.is_db:
-        variable = Variable(settings.paths.secrets, settings.db.variable, f"root:{settings.app.name}", url) if url and settings.is_app else None
+        variable = SecretValue(settings.paths.secrets, settings.db.variable, f"root:{settings.app.name}", url) if url and settings.is_app else None
         restart = ("sh", f"{settings.paths.procedures}/restart.sh", settings.paths.root)
-        return (Together((variable,), validate=restart, label="check of the application with the database's password"),) if variable else ()
+        return (Transaction((variable,), validate=restart, label="check of the application with the database's password"),) if variable else ()
     command = ("sh", "-c", CREATE, "create", settings.paths.root, *action(settings, "create"))
     return (Run(command, unless=action(settings, "created"), label=f"database {settings.database_name} and its account"),)
 

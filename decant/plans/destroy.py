@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from decant.paths import MANIFESTS, PENDING, TLS
 from decant.plans import apache, app, certbot, db, nginx, stack
-from decant.steps import Absent, Directory, Notify, Plan, Reachable, Run, Step, Together, Unit
+from decant.steps import Absent, Directory, Handler, PeerRules, Plan, Run, Step, Transaction, Unit
 
 if TYPE_CHECKING:
     from decant.config.models import Settings
@@ -36,11 +36,11 @@ def everything(settings: "Settings", facts: "Facts", manifest: dict[str, Any], d
     others = [other for other in facts.manifests if other.get("name") != name]
     return (
         Directory(BACKUPS, mode=0o700),
-        Together(tuple(stopped), validate=("true",), undo=("sh", "-c", RESTART, "sh", root, name), label="everything stopped"),
+        Transaction(tuple(stopped), validate=("true",), undo=("sh", "-c", RESTART, "sh", root, name), label="everything stopped"),
         *(Absent(path, notify=_notify(path)) for path in files if path not in sites),
-        *(Notify(action) for action in ("daemon-reload", "supervisor-update", nginx.RELOAD, apache.RELOAD)),
+        *(Handler(action) for action in ("daemon-reload", "supervisor-update", nginx.RELOAD, apache.RELOAD)),
         *_firewall(facts, others, manifest, files),
-        Reachable(()),
+        PeerRules(()),
         *_database(database, manifest),
         *certbot.remove(name),
         Run(("rm", "-rf", f"{TLS}/{name}"), unless=_missing(f"{TLS}/{name}"), label=f"remove {TLS}/{name}"),

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from decant.plans.rendering import render
-from decant.steps import Absent, Directory, File, Notify, Packages, Plan, Run, Step, Together, Unit
+from decant.steps import Absent, Directory, File, Handler, Packages, Plan, Run, Step, Transaction, Unit
 
 if TYPE_CHECKING:
     from decant.config.models import Settings
@@ -45,7 +45,7 @@ def plan(settings: "Settings", facts: "Facts") -> Plan:
     wanted = settings.system.harden
     steps: list[Step] = []
     if wanted.sysctl:
-        steps += [File("/etc/sysctl.d/70-decant-harden.conf", render("system/sysctl.conf.j2", settings), notify=(SYSCTL,)), Notify(SYSCTL)]
+        steps += [File("/etc/sysctl.d/70-decant-harden.conf", render("system/sysctl.conf.j2", settings), notify=(SYSCTL,)), Handler(SYSCTL)]
     if wanted.upgrades:
         steps += [
             Packages(("unattended-upgrades", "needrestart")),
@@ -70,7 +70,7 @@ def ssh(settings: "Settings", facts: "Facts") -> list[Step]:
     check = ("sh", "-c", f"sshd -t && {RELOAD} && sleep 0.3 && {COMPARE}", "check", *expected(text))
     files = (File(SSHD, text), Absent(BEFORE))
     return [
-        Together(files, validate=check, undo=("sh", "-c", RELOAD), label="sshd takes the settings, and us", guarded=True),
+        Transaction(files, validate=check, undo=("sh", "-c", RELOAD), label="sshd takes the settings, and us", guarded=True),
         # Also where nothing of ours has changed: another file may have come.
         Run(compare, unless=compare, label="sshd does what the settings say"),
     ]
@@ -105,7 +105,7 @@ def bans(settings: "Settings", facts: "Facts") -> list[Step]:
         Directory("/etc/fail2ban/jail.d"),
         jail,
         Unit("fail2ban.service", enabled=True, running=True),
-        Notify("fail2ban.service.restart"),
+        Handler("fail2ban.service.restart"),
     ]
 
 

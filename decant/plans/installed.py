@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from decant.steps import Directory, File, Notify, Plan, Run
+from decant.steps import Directory, File, Handler, Plan, Run
 
 if TYPE_CHECKING:
     from decant.config.models import Settings
@@ -34,4 +34,4 @@ def sandbox(package: str, settings: "Settings", facts: "Facts") -> Plan:
     # The service is everybody's: one application that lives in a home folder decides for all.
     roots = (settings.paths.root, *(str(other.get("root", "")) for other in facts.manifests))
     home = "no" if any(root.startswith(("/home/", "/root/")) for root in roots) else "yes"
-    return (Directory(folder), File(f"{folder}/decant-sandbox.conf", SANDBOX.format(home=home), notify=("daemon-reload",)), Notify("daemon-reload"))
+    return (Directory(folder), File(f"{folder}/decant-sandbox.conf", SANDBOX.format(home=home), notify=("daemon-reload",)), Handler("daemon-reload"))

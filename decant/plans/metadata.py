@@ -6,7 +6,7 @@ By a firewall rule on the owner of a connection, as systemd's IPAddressDeny= has
 from typing import TYPE_CHECKING
 
 from decant.plans.rendering import render
-from decant.steps import Absent, Directory, File, Notify, Packages, Plan, Run, Unit
+from decant.steps import Absent, Directory, File, Handler, Packages, Plan, Run, Unit
 
 if TYPE_CHECKING:
     from decant.config.models import Settings
@@ -30,7 +30,7 @@ def closed(settings: "Settings") -> Plan:
     name = settings.app.name
     rule, file = files(name)
     if settings.system.metadata or not settings.is_app:
-        return (Unit(unit(name), enabled=False, running=False), *(Absent(path, notify=("daemon-reload",)) for path in (file, rule)), Notify("daemon-reload"))
+        return (Unit(unit(name), enabled=False, running=False), *(Absent(path, notify=("daemon-reload",)) for path in (file, rule)), Handler("daemon-reload"))
     again = f"{unit(name)}.restart"
     return (
         Packages(PACKAGES),
@@ -38,9 +38,9 @@ def closed(settings: "Settings") -> Plan:
         Directory(FOLDER),
         File(rule, render("system/metadata.nft.j2", settings), notify=(again,)),
         File(file, render("system/metadata.service.j2", settings, rule=rule), notify=("daemon-reload", again)),
-        Notify("daemon-reload"),
+        Handler("daemon-reload"),
         Unit(unit(name), enabled=True),
-        Notify(again),
+        Handler(again),
         Run(
             ("systemctl", "restart", unit(name)),
             unless=("sh", "-c", 'nft list table inet "$1" | grep -q skuid', "there", table(name)),

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from decant.plans import apache, installed
 from decant.plans.rendering import render
-from decant.steps import Absent, Directory, File, Notify, Packages, Plan
+from decant.steps import Absent, Directory, File, Handler, Packages, Plan
 
 if TYPE_CHECKING:
     from decant.config.models import Settings
@@ -18,12 +18,12 @@ def install(settings: "Settings", facts: "Facts") -> Plan:
     gate = File(drop_in(settings), render("apache/gate.conf.j2", settings), notify=("daemon-reload",))
     folder = Directory(drop_in(settings).rpartition("/")[0])
     first = (*installed.mark("apache2"), *installed.sandbox("apache2", settings, facts))
-    return (*first, Packages((*apache.PACKAGES, *PACKAGES)), *apache.modules("wsgi"), folder, gate, Notify("daemon-reload"), Notify(apache.RELOAD))
+    return (*first, Packages((*apache.PACKAGES, *PACKAGES)), *apache.modules("wsgi"), folder, gate, Handler("daemon-reload"), Handler(apache.RELOAD))
 
 
 def remove(settings: "Settings") -> Plan:
     """Take the gate before Apache away; the module stays, for others may use it."""
-    return (Absent(drop_in(settings), notify=("daemon-reload",)), Notify("daemon-reload"))
+    return (Absent(drop_in(settings), notify=("daemon-reload",)), Handler("daemon-reload"))
 
 
 def drop_in(settings: "Settings") -> str:

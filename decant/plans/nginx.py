@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from decant.paths import CHALLENGES
 from decant.plans import apache, tls
 from decant.plans.rendering import render
-from decant.steps import Absent, File, Line, Link, Notify, Packages, Plan, Step, Together, Unit
+from decant.steps import Absent, File, Handler, LineInFile, Link, Packages, Plan, Step, Transaction, Unit
 
 if TYPE_CHECKING:
     from decant.config.models import Settings
@@ -25,9 +25,9 @@ def install(settings: "Settings", facts: "Facts") -> Plan:  # as apache.py's
     """Nginx with room for the requests that wait while versions change."""
     main = (
         File("/etc/nginx/modules-enabled/90-decant.conf", render("nginx/main.conf.j2", settings), notify=(RELOAD,)),
-        Line("/etc/nginx/nginx.conf", r"^[[:space:]]*worker_connections[[:space:]]", "\tworker_connections 8192;", notify=(RELOAD,)),
+        LineInFile("/etc/nginx/nginx.conf", r"^[[:space:]]*worker_connections[[:space:]]", "\tworker_connections 8192;", notify=(RELOAD,)),
     )
-    return (Packages(PACKAGES), Together(main, validate=CHECK))
+    return (Packages(PACKAGES), Transaction(main, validate=CHECK))
 
 
 def site(settings: "Settings", facts: "Facts") -> Plan:
@@ -44,10 +44,10 @@ def site(settings: "Settings", facts: "Facts") -> Plan:
     steps += [Absent(path, notify=(apache.RELOAD,)) for path in apache.sites(name)]
     front = ("sh", f"{paths.procedures}/front.sh", paths.root)
     return (
-        Together((*tls.install(settings, facts, (RELOAD,)), *steps), validate=front, undo=front, label="check of the site"),
+        Transaction((*tls.install(settings, facts, (RELOAD,)), *steps), validate=front, undo=front, label="check of the site"),
         Unit(UNIT, enabled=True, running=True),
-        Notify(RELOAD),
-        Notify(apache.RELOAD),
+        Handler(RELOAD),
+        Handler(apache.RELOAD),
     )
 
 
@@ -63,7 +63,7 @@ def remove(settings: "Settings") -> Plan:
     """Take the site away; nginx and the sites of others stay."""
     name = settings.app.name
     gone = tuple(Absent(f"/etc/nginx/sites-{place}/{name}", notify=(RELOAD,)) for place in ("enabled", "available"))
-    return (Together(gone, validate=CHECK), Notify(RELOAD))
+    return (Transaction(gone, validate=CHECK), Handler(RELOAD))
 
 
 def logs(settings: "Settings") -> tuple[str, str]:

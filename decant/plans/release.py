@@ -11,7 +11,7 @@ from decant.config.variables import dialect, dotenv, variables, with_password
 from decant.plans import db, python, stack
 from decant.plans.rendering import procedure, render
 from decant.quoting import Secret
-from decant.steps import Beside, File, Plan, Procedure
+from decant.steps import Background, File, Plan, Procedure
 
 if TYPE_CHECKING:
     from decant.config.models import Settings
@@ -78,7 +78,7 @@ def environment(settings: "Settings", facts: "Facts") -> Plan:
     if facts.current or not (settings.is_app and settings.app.is_git) or python.managed(settings, facts) or settings.database_clients:
         return ()
     values = {**_preparation(settings, "environment"), "only": "environment"}
-    return (Beside("prepare", values, settings.paths.procedures, label="environment"),)
+    return (Background("prepare", values, settings.paths.procedures, label="environment"),)
 
 
 def _preparation(

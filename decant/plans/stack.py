@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from decant.plans import apache, certbot, db, gunicorn, mod_wsgi, nginx, supervisor, systemd, tls, uwsgi
 from decant.plans.rendering import render
-from decant.steps import File, Notify, Plan, Unit
+from decant.steps import File, Handler, Plan, Unit
 
 if TYPE_CHECKING:
     from decant.config.models import Settings
@@ -103,7 +103,7 @@ def _keepalive(settings: "Settings") -> Plan:
     """Connections to app hosts that died are noticed within 20 s: a request that waits in one is asked of another host, if it may be."""
     if not settings.backends:
         return ()
-    return (File("/etc/sysctl.d/60-decant.conf", render("system/keepalive.conf.j2", settings), notify=(SYSCTL,)), Notify(SYSCTL))
+    return (File("/etc/sysctl.d/60-decant.conf", render("system/keepalive.conf.j2", settings), notify=(SYSCTL,)), Handler(SYSCTL))
 
 
 def _site_comes_last(facts: "Facts") -> bool:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from decant.paths import PROGRAM_LOGS
 from decant.plans import installed
 from decant.plans.rendering import render
-from decant.steps import Absent, Directory, File, Notify, Packages, Plan, Run, Together, Unit
+from decant.steps import Absent, Directory, File, Handler, Packages, Plan, Run, Transaction, Unit
 
 if TYPE_CHECKING:
     from decant.config.models import Settings
@@ -44,7 +44,7 @@ def _after_network(settings: "Settings") -> Plan:
         return ()
     folder = "/etc/systemd/system/supervisor.service.d"
     unit = "[Unit]\nWants=network-online.target\nAfter=network-online.target\n"
-    return (Directory(folder), File(f"{folder}/decant.conf", unit, notify=("daemon-reload",)), Notify("daemon-reload"))
+    return (Directory(folder), File(f"{folder}/decant.conf", unit, notify=("daemon-reload",)), Handler("daemon-reload"))
 
 
 def install(settings: "Settings", facts: "Facts") -> Plan:
@@ -60,7 +60,7 @@ def install(settings: "Settings", facts: "Facts") -> Plan:
     )
     return (
         *control(settings, facts),
-        Together(files, validate=(*restart, "changed"), undo=restart, label="check of the application under supervisor"),
+        Transaction(files, validate=(*restart, "changed"), undo=restart, label="check of the application under supervisor"),
         *start(settings, facts),
     )
 
@@ -79,7 +79,7 @@ def stop(settings: "Settings") -> Plan:
 
 def remove(settings: "Settings") -> Plan:
     """Take the program away."""
-    return (Absent(settings.paths.program, notify=("supervisor-update",)), Notify("supervisor-update"))
+    return (Absent(settings.paths.program, notify=("supervisor-update",)), Handler("supervisor-update"))
 
 
 def reload(settings: "Settings") -> tuple[str, ...]:

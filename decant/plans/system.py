@@ -1,12 +1,12 @@
 """The operating system below the application: packages, account, firewall, hardening."""
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from decant.errors import DeployError, SettingsError
+from decant.paths import local
 from decant.plans import db, harden, installed, metadata, python, stack
-from decant.steps import Directory, File, Firewall, Packages, Plan, Reachable, Run, Step, Together, User
+from decant.steps import Directory, File, Firewall, Packages, PeerRules, Plan, Run, Step, Transaction, User
 
 if TYPE_CHECKING:
     from decant.config.models import Settings
@@ -83,7 +83,7 @@ def admins(settings: "Settings") -> Plan:
     """Accounts with sudo and a key, for people."""
     steps: list[Step] = []
     for name, key_file in settings.system.admins.items():
-        path = settings.folder / Path(key_file).expanduser()
+        path = local(settings.folder, key_file)
         if not path.is_file():
             raise SettingsError(f"system.admins.{name}: there is no file {path}")
         keys = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip() and not line.startswith("#")]
@@ -98,7 +98,7 @@ def admins(settings: "Settings") -> Plan:
                 Run(("sh", "-c", ADD_KEY, "add", f"{folder}/authorized_keys", key, name), ("grep", "-qxF", key, f"{folder}/authorized_keys"), f"key of {name}")
                 for key in keys
             ),
-            Together(
+            Transaction(
                 (File(sudoers, f"{name} ALL=(ALL) NOPASSWD: ALL\n", mode=0o440),),
                 validate=("visudo", "-c", "-q"),
                 label=f"sudo of {name}, and ours",
@@ -140,8 +140,8 @@ def firewall(settings: "Settings", facts: "Facts") -> Plan:
             f"everybody could reach what is for the application's other hosts alone: add these ports to system.allow, or cut them off with system.firewall = true"
         )
     if wanted is False or cut_off:
-        return (Reachable(private),)
-    rules = Together(
-        (Reachable(private), Firewall(ports(settings, facts))), validate=("true",), undo=("sh", "-c", UFW_BACK), label="the firewall lets us in", guarded=True
+        return (PeerRules(private),)
+    rules = Transaction(
+        (PeerRules(private), Firewall(ports(settings, facts))), validate=("true",), undo=("sh", "-c", UFW_BACK), label="the firewall lets us in", guarded=True
     )
     return (Packages(("ufw",)), rules)

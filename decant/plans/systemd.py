@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from decant.plans.rendering import render
-from decant.steps import Absent, File, Notify, Plan, Run, Together, Unit
+from decant.steps import Absent, File, Handler, Plan, Run, Transaction, Unit
 
 if TYPE_CHECKING:
     from decant.config.models import Settings
@@ -19,7 +19,7 @@ def procedures(settings: "Settings") -> Plan:
     files = (
         File(f"/etc/systemd/system/{name}-{unit}@.service", render(f"systemd/{unit}.j2", settings), notify=("daemon-reload",)) for unit in ("smoke", "window")
     )
-    return (*files, Notify("daemon-reload"))
+    return (*files, Handler("daemon-reload"))
 
 
 def install(settings: "Settings", facts: "Facts") -> Plan:
@@ -36,7 +36,7 @@ def install(settings: "Settings", facts: "Facts") -> Plan:
         File(socket, render("systemd/socket.j2", settings, poll_limit=poll_limit)),
         File(service, render("systemd/service.j2", settings)),
     )
-    return (Together(files, validate=(*restart, "changed"), undo=restart, label="check of the application under systemd"), *start(settings, facts))
+    return (Transaction(files, validate=(*restart, "changed"), undo=restart, label="check of the application under systemd"), *start(settings, facts))
 
 
 def start(settings: "Settings", facts: "Facts") -> Plan:
@@ -56,7 +56,7 @@ def remove(settings: "Settings") -> Plan:
     """Take socket and service away."""
     name = settings.app.name
     off = (Unit(f"{name}.socket", enabled=False, running=False), Unit(f"{name}.service", enabled=False, running=False))
-    return (*off, *(Absent(path, notify=("daemon-reload",)) for path in settings.paths.units), Notify("daemon-reload"))
+    return (*off, *(Absent(path, notify=("daemon-reload",)) for path in settings.paths.units), Handler("daemon-reload"))
 
 
 def reload(settings: "Settings") -> tuple[str, ...]:

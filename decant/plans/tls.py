@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from decant.errors import SettingsError
-from decant.paths import TLS
+from decant.paths import TLS, local
 from decant.quoting import Secret
 from decant.steps import Directory, File, Plan, Run
 
@@ -157,7 +157,7 @@ def pem(settings: "Settings", setting: str, what: str) -> str:
 
 
 def _path(settings: "Settings", setting: str) -> Path:
-    return settings.folder / Path(str(getattr(settings.tls, setting))).expanduser()
+    return local(settings.folder, str(getattr(settings.tls, setting)))
 
 
 def _is_address(name: str) -> bool:

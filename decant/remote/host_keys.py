@@ -9,6 +9,7 @@ from paramiko import MissingHostKeyPolicy, PKey, SSHClient
 
 from decant.errors import ConnectError
 from decant.output import asking
+from decant.paths import local
 
 USER_FILE = Path("~/.ssh/known_hosts")
 SYSTEM_FILE = Path("/etc/ssh/ssh_known_hosts")
@@ -26,9 +27,9 @@ def trust(client: SSHClient, name: str, pinned: str = "", files: tuple[str, ...]
     """
     client.set_missing_host_key_policy(Pinned(name, pinned) if pinned else Ask(name))
     if not pinned:
-        for path in [*map(Path, files), USER_FILE, SYSTEM_FILE]:
-            if path.expanduser().is_file():
-                client.load_system_host_keys(str(path.expanduser()))
+        for path in (local(Path(), str(each)) for each in (*files, USER_FILE, SYSTEM_FILE)):
+            if path.is_file():
+                client.load_system_host_keys(str(path))
 
 
 class Pinned(MissingHostKeyPolicy):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from decant.output import Output
 from decant.program import Program
-from decant.steps import Step, Together
+from decant.steps import Step, Transaction
 
 if TYPE_CHECKING:
     pass
@@ -51,7 +51,7 @@ class Reader:
             key, _, value = detail.partition("\t")
             if key == "guard":
                 # The program waits, and so do its next lines. Only where it said that it would, and only for its own folder.
-                if value == self.hold and any(isinstance(each, Together) and each.guarded for each in self.program.steps):
+                if value == self.hold and any(isinstance(each, Transaction) and each.guarded for each in self.program.steps):
                     self.guard(value)
             else:
                 self.report.values[key] = value

@@ -6,7 +6,7 @@ import shlex
 import pytest
 
 from decant.program import mark
-from decant.steps import Together
+from decant.steps import Transaction
 from tests.booted import Booth, Server
 from tests.load import Load
 
@@ -156,7 +156,7 @@ def test_a_move_that_was_cut_off_before_it_took_effect_goes_on_with_the_next_dep
     server.fab("deploy")
     # As a cut between the last file and restart.sh leaves it: the program is written, supervisor does not know it, and the check is still to be made.
     server.ssh("mv /etc/supervisor/conf.d/guestbook.conf /tmp/ && supervisorctl update guestbook && mv /tmp/guestbook.conf /etc/supervisor/conf.d/")
-    check = Together((), validate=("sh", "/srv/guestbook/procedures/restart.sh", "/srv/guestbook", "changed"))
+    check = Transaction((), validate=("sh", "/srv/guestbook/procedures/restart.sh", "/srv/guestbook", "changed"))
     server.ssh(f"touch /var/lib/decant/pending/guestbook/check-{mark(check)}")
     assert server.get("/version")[0] == 502
     moved(server, rows, 'manager = "supervisor"')

@@ -17,9 +17,9 @@ step 7 - directory /etc/decant root:root 0755
 step 8 - directory /etc/decant/metadata root:root 0755
 step 9 decant-metadata@shop.service.restart file /etc/decant/metadata/shop.nft 9 root:root 0644 plain
 step 10 'daemon-reload decant-metadata@shop.service.restart' file /etc/systemd/system/decant-metadata@shop.service 10 root:root 0644 plain
-step 11 - notify daemon-reload
+step 11 - handler daemon-reload
 step 12 - unit decant-metadata@shop.service yes -
-step 13 - notify decant-metadata@shop.service.restart
+step 13 - handler decant-metadata@shop.service.restart
 step 14 - run 'systemctl restart decant-metadata@shop.service' 'sh -c '"'"'nft list table inet "$1" | grep -q skuid'"'"' there decant_shop'
 step 15 - directory /srv/shop root:root 0755
 step 16 - directory /srv/shop/releases root:root 0751
@@ -29,9 +29,9 @@ step 19 - directory /srv/shop/build/home shop-build:shop-build 0700
 step 20 - directory /srv/shop/log root:root 0755
 step 21 - directory /srv/shop/backups root:root 0700
 step 22 - directory /srv/shop/shared root:shop 0751
-step 23 - generated /srv/shop/shared/secrets.env SECRET_KEY root:shop
+step 23 - generated_secret /srv/shop/shared/secrets.env SECRET_KEY root:shop
 step 24 tmpfiles file /etc/tmpfiles.d/decant-shop.conf 24 root:root 0644 plain
-step 25 - notify tmpfiles
+step 25 - handler tmpfiles
 step 26 - directory /srv/shop/procedures root:root 0755
 step 27 - file /srv/shop/procedures/ask.sh 27 root:root 0644 plain
 step 28 - file /srv/shop/procedures/challenge.py 28 root:root 0644 plain
@@ -81,11 +81,11 @@ test -z "$(find "$1/releases" "$1/venvs" -mindepth 1 -maxdepth 1 -type d -name '
 '"'"' secluded /srv/shop shop'
 step 70 daemon-reload file /etc/systemd/system/shop-smoke@.service 70 root:root 0644 plain
 step 71 daemon-reload file /etc/systemd/system/shop-window@.service 71 root:root 0644 plain
-step 72 - notify daemon-reload
-step 73 - beside /srv/shop/procedures/prepare.sh 73
+step 72 - handler daemon-reload
+step 73 - background /srv/shop/procedures/prepare.sh 73
 step 74 - packages python3 python3-venv nginx postgresql ca-certificates git nftables ufw
 step 75 systemd-sysctl.service.restart file /etc/sysctl.d/70-decant-harden.conf 75 root:root 0644 plain
-step 76 - notify systemd-sysctl.service.restart
+step 76 - handler systemd-sysctl.service.restart
 step 77 - packages unattended-upgrades needrestart
 step 78 - file /etc/apt/apt.conf.d/20auto-upgrades 78 root:root 0644 plain
 step 79 - file /etc/needrestart/conf.d/decant.conf 79 root:root 0644 plain
@@ -93,8 +93,8 @@ step 80 - packages fail2ban python3-systemd nftables
 step 81 - directory /etc/fail2ban/jail.d root:root 0755
 step 82 fail2ban.service.restart file /etc/fail2ban/jail.d/decant.conf 82 root:root 0644 plain
 step 83 - unit fail2ban.service yes yes
-step 84 - notify fail2ban.service.restart
-together 0d23f206a051 'sh -c '"'"'sshd -t && systemctl try-reload-or-restart ssh.service && sleep 0.3 && 
+step 84 - handler fail2ban.service.restart
+begin_transaction 0d23f206a051 'sh -c '"'"'sshd -t && systemctl try-reload-or-restart ssh.service && sleep 0.3 && 
 shown=$(sshd -T) || exit 1
 printf '"'"'"'"'"'"'"'"'%s\n'"'"'"'"'"'"'"'"' "$@" | { wrong=0; while IFS= read -r line; do
     printf '"'"'"'"'"'"'"'"'%s\n'"'"'"'"'"'"'"'"' "$shown" | grep -qxF -e "$line" || {
@@ -105,7 +105,7 @@ done; exit $wrong; }
 '"'"' check '"'"'passwordauthentication no'"'"' '"'"'kbdinteractiveauthentication no'"'"' '"'"'permitemptypasswords no'"'"' '"'"'permitrootlogin without-password'"'"' '"'"'permituserenvironment no'"'"' '"'"'hostbasedauthentication no'"'"' '"'"'ignorerhosts yes'"'"' '"'"'maxauthtries 4'"'"' '"'"'maxsessions 10'"'"' '"'"'maxstartups 10:30:60'"'"' '"'"'logingracetime 60'"'"' '"'"'clientaliveinterval 15'"'"' '"'"'clientalivecountmax 3'"'"' '"'"'x11forwarding no'"'"' '"'"'allowagentforwarding no'"'"' '"'"'loglevel VERBOSE'"'"' '"'"'kexalgorithms sntrup761x25519-sha512@openssh.com,curve25519-sha256,curve25519-sha256@libssh.org,diffie-hellman-group16-sha512,diffie-hellman-group18-sha512'"'"' '"'"'macs hmac-sha2-512-etm@openssh.com,hmac-sha2-256-etm@openssh.com,umac-128-etm@openssh.com'"'"' '"'"'hostkeyalgorithms sk-ssh-ed25519-cert-v01@openssh.com,ssh-ed25519-cert-v01@openssh.com,rsa-sha2-512-cert-v01@openssh.com,rsa-sha2-256-cert-v01@openssh.com,sk-ssh-ed25519@openssh.com,ssh-ed25519,rsa-sha2-512,rsa-sha2-256'"'"'' 'sh -c '"'"'systemctl try-reload-or-restart ssh.service'"'"'' guarded
 step 85 - file /etc/ssh/sshd_config.d/00-decant.conf 85 root:root 0644 plain
 step 86 - absent /etc/ssh/sshd_config.d/10-decant.conf
-agree 87
+commit 87
 step 88 - run 'sh -c '"'"'
 shown=$(sshd -T) || exit 1
 printf '"'"'"'"'"'"'"'"'%s\n'"'"'"'"'"'"'"'"' "$@" | { wrong=0; while IFS= read -r line; do
@@ -127,38 +127,38 @@ step 89 - packages postgresql
 step 90 - unit postgresql.service yes yes
 step 91 - run 'sh -c '"'"'root=$1; shift; "$@" && { [ ! -e "$root/current" ] || sh "$root/procedures/restart.sh" "$root"; }'"'"' create /srv/shop python3 -I /srv/shop/procedures/database.py /srv/shop create' 'python3 -I /srv/shop/procedures/database.py /srv/shop created'
 step 92 - packages nginx
-together dbbf133c09f0 'nginx -t' true
+begin_transaction dbbf133c09f0 'nginx -t' true
 step 93 nginx.service.reload file /etc/nginx/modules-enabled/90-decant.conf 93 root:root 0644 plain
-step 94 nginx.service.reload line /etc/nginx/nginx.conf '^[[:space:]]*worker_connections[[:space:]]' '	worker_connections 8192;'
-agree 95
-together 72104b75168d 'sh /srv/shop/procedures/restart.sh /srv/shop changed' 'sh /srv/shop/procedures/restart.sh /srv/shop'
+step 94 nginx.service.reload line_in_file /etc/nginx/nginx.conf '^[[:space:]]*worker_connections[[:space:]]' '	worker_connections 8192;'
+commit 95
+begin_transaction 72104b75168d 'sh /srv/shop/procedures/restart.sh /srv/shop changed' 'sh /srv/shop/procedures/restart.sh /srv/shop'
 step 96 - run 'supervisorctl stop '"'"'shop:*'"'"'' 'test '"'"'!'"'"' -e /etc/supervisor/conf.d/shop.conf'
 step 97 - absent /etc/supervisor/conf.d/shop.conf
 step 98 - file /srv/shop/procedures/listen 98 root:root 0644 plain
 step 99 - file /etc/systemd/system/shop.socket 99 root:root 0644 plain
 step 100 - file /etc/systemd/system/shop.service 100 root:root 0644 plain
-agree 101
+commit 101
 step 102 - unit shop.socket yes yes
 step 103 - unit shop.service yes -
-together dc3165e8217b 'sh /srv/shop/procedures/front.sh /srv/shop' 'sh /srv/shop/procedures/front.sh /srv/shop'
+begin_transaction dc3165e8217b 'sh /srv/shop/procedures/front.sh /srv/shop' 'sh /srv/shop/procedures/front.sh /srv/shop'
 step 104 nginx.service.reload file /etc/nginx/sites-available/shop 104 root:root 0644 plain
 step 105 nginx.service.reload link /etc/nginx/sites-enabled/shop /etc/nginx/sites-available/shop
 step 106 apache2.service.reload absent /etc/apache2/sites-enabled/shop.conf
 step 107 apache2.service.reload absent /etc/apache2/sites-enabled/000-shop.conf
 step 108 apache2.service.reload absent /etc/apache2/sites-available/shop.conf
-agree 109
+commit 109
 step 110 - unit nginx.service yes yes
-step 111 - notify nginx.service.reload
-step 112 - notify apache2.service.reload
+step 111 - handler nginx.service.reload
+step 112 - handler apache2.service.reload
 step 113 daemon-reload absent /etc/systemd/system/apache2.service.d/decant-shop.conf
-step 114 - notify daemon-reload
+step 114 - handler daemon-reload
 step 115 - run 'rm -rf /etc/decant/tls/shop/self-signed' 'test '"'"'!'"'"' -e /etc/decant/tls/shop/self-signed'
 step 116 - run 'rm -rf /etc/decant/tls/shop/files' 'test '"'"'!'"'"' -e /etc/decant/tls/shop/files'
 step 117 - packages ufw
-together b5bea41b6c62 true 'sh -c '"'"'if grep -qx ENABLED=yes /etc/ufw/ufw.conf; then ufw reload; else ufw --force disable; fi'"'"'' guarded
-step 118 - reachable
+begin_transaction b5bea41b6c62 true 'sh -c '"'"'if grep -qx ENABLED=yes /etc/ufw/ufw.conf; then ufw reload; else ufw --force disable; fi'"'"'' guarded
+step 118 - peer_rules
 step 119 - firewall 22/tcp 80/tcp
-agree 120
+commit 120
 step 121 - procedure /srv/shop/procedures/prepare.sh 121
 wait
 exit 0

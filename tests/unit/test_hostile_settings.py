@@ -94,7 +94,7 @@ def test_a_hostile_string_is_refused_or_stays_one_value(tmp_path: Path, path: tu
     # The compiled program is read by a shell whose steps do nothing: whatever else would run shows.
     program = compile_plan((("apply", (*system.setup(made, FACTS), *app.home(made), *release.prepare(made, "20260101T000000", b""))),), "shop")
     calls = program.text.split("\nbegin\n")[1]
-    script = f"step() {{ :; }}; together() {{ :; }}; agree() {{ :; }}\n{calls}"
+    script = f"step() {{ :; }}; begin_transaction() {{ :; }}; commit() {{ :; }}\n{calls}"
     done = subprocess.run(["sh", "-u"], input=script.encode(), capture_output=True, cwd=tmp_path, env={"PATH": "/usr/bin:/bin", "HOME": "/"})
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 

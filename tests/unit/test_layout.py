@@ -16,9 +16,11 @@ ROOT = Path(__file__).parents[2]
 # From the ground up: a floor is a folder of decant/, the first one its own modules. A module imports its own floor and those below.
 FLOORS = ["", "lab", "config", "plans", "remote", "operations", "commands", "tasks"]
 PATHS = [*(ROOT / "decant").rglob("*.py"), *(ROOT / "decant/tasks").glob("*.py")]  # `decant/tasks` is a link
-# Without what runs on a server, and what stands above all floors: the public names, and the command.
+# Without what runs on a server, and what stands above all floors: the public names, the command, and the test kit.
 ENGINE = {
-    path: path.relative_to(ROOT / "decant").parts for path in PATHS if not {"server", "__init__.py", "__main__.py"} & set(path.relative_to(ROOT).parts[1:2])
+    path: path.relative_to(ROOT / "decant").parts
+    for path in PATHS
+    if not {"server", "__init__.py", "__main__.py", "testing.py"} & set(path.relative_to(ROOT).parts[1:2])
 }
 MODULES = {".".join(("decant", *parts)).removesuffix(".py").removesuffix(".__init__"): path for path, parts in ENGINE.items()}
 

@@ -9,7 +9,7 @@ from decant.config.models import Settings
 from decant.errors import SettingsError
 from decant.plans import app, release, stack, system
 from decant.plans.provision import provision
-from decant.steps import File, Packages, Reachable, Unit
+from decant.steps import File, Packages, PeerRules, Unit
 from tests.unit.values import FACTS, flat
 
 GOOD = """
@@ -123,7 +123,7 @@ def test_a_web_host_has_no_secret(tmp_path: Path) -> None:
 
 def test_ports_between_hosts_are_open_for_those_hosts_alone(tmp_path: Path) -> None:
     made = fleet(tmp_path)
-    pairs = {name: [step.pairs for step in flat(system.firewall(one, FACTS)) if isinstance(step, Reachable)] for name, one in made.items()}
+    pairs = {name: [step.pairs for step in flat(system.firewall(one, FACTS)) if isinstance(step, PeerRules)] for name, one in made.items()}
     clients = (("10.0.0.2", "5432"), ("10.0.0.3", "5432"))
     assert pairs == {"web": [()], "app1": [(("10.0.0.1", "8000"),)], "app2": [(("10.0.0.1", "9000"),)], "db": [clients]}
     assert system.ports(made["db"], FACTS) == ("22/tcp",)

@@ -11,6 +11,7 @@ from decant.config.json_schema import schema
 from decant.config.keys import SECTIONS
 from decant.config.layers import merge, origin
 from decant.errors import SettingsError
+from decant.paths import local
 
 ROOT = Path(__file__).parents[2]
 NO_BINDS = ("127.0.0.1:0", "127.0.0.1:99999", "127.999.0.1:8000", "127.0.0.1:\uff18000", "127.0.0.1:")
@@ -262,3 +263,10 @@ def test_hosts_of_another_application_are_no_peers(tmp_path: Path) -> None:
     inventory = load(tmp_path, text)
     assert [peer.name for peer in inventory.settings("app").peers] == ["web", "base"]
     assert inventory.settings("blog").peers == ()
+
+
+@pytest.mark.parametrize(
+    ("given", "found"), [("a/b", "/here/a/b"), ("/abs", "/abs"), ("~/k", str(Path.home() / "k")), ("~nobody-4711/k", "/here/~nobody-4711/k")]
+)
+def test_a_path_of_this_machine_is_relative_to_the_file_and_has_a_home(given: str, found: str) -> None:
+    assert str(local(Path("/here"), given)) == found

@@ -18,7 +18,7 @@ from decant.plans.rendering import procedure
 from decant.program import Mode, compile_plan
 from decant.quoting import Secret
 from decant.remote.report import Reader, Report
-from decant.steps import Absent, Beside, Directory, File, Generated, Line, Link, Notify, Plan, Procedure, Run, Together, Variable
+from decant.steps import Absent, Background, Directory, File, GeneratedSecret, Handler, LineInFile, Link, Plan, Procedure, Run, SecretValue, Transaction
 from tests.unit.values import HOSTILE
 
 ME = f"{pwd.getpwuid(os.getuid()).pw_name}:{grp.getgrgid(os.getgid()).gr_name}"
@@ -52,7 +52,7 @@ def test_the_second_run_changes_nothing(tmp_path: Path) -> None:
         Directory(f"{tmp_path}/d", ME, 0o750),
         File(f"{tmp_path}/d/f", "text\n", ME, 0o640),
         Link(f"{tmp_path}/d/l", "f"),
-        Generated(f"{tmp_path}/d/secrets", "KEY", ME),
+        GeneratedSecret(f"{tmp_path}/d/secrets", "KEY", ME),
         Run(("touch", f"{tmp_path}/d/ran"), unless=("test", "-e", f"{tmp_path}/d/ran")),
     )
     assert words(run(tmp_path, plan)) == ["changed"] * 5
@@ -65,7 +65,7 @@ def test_the_second_run_changes_nothing(tmp_path: Path) -> None:
 
 def test_a_dry_run_shows_the_difference_and_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "f").write_text("old\n")
-    plan = (File(f"{tmp_path}/f", "new\n", ME), File(f"{tmp_path}/s", Secret("hunter2"), ME), Notify("daemon-reload"))
+    plan = (File(f"{tmp_path}/f", "new\n", ME), File(f"{tmp_path}/s", Secret("hunter2"), ME), Handler("daemon-reload"))
     lines = run(tmp_path, plan, "check")
     assert "diff\t1\t-old" in lines
     assert "diff\t1\t+new" in lines
@@ -76,12 +76,12 @@ def test_a_dry_run_shows_the_difference_and_changes_nothing(tmp_path: Path) -> N
 
 
 def test_a_notification_shows_in_a_dry_run_when_its_cause_would_change(tmp_path: Path) -> None:
-    plan = (File(f"{tmp_path}/f", "new\n", ME, notify=("nginx.service.reload",)), Notify("nginx.service.reload"))
+    plan = (File(f"{tmp_path}/f", "new\n", ME, notify=("nginx.service.reload",)), Handler("nginx.service.reload"))
     assert words(run(tmp_path, plan, "check")) == ["would", "would"]
 
 
 def test_a_notification_outlives_a_program_that_fails_after_the_change(tmp_path: Path) -> None:
-    plan = (File(f"{tmp_path}/f", "new\n", ME, notify=("nginx.service.reload",)), Run(("false",)), Notify("nginx.service.reload"))
+    plan = (File(f"{tmp_path}/f", "new\n", ME, notify=("nginx.service.reload",)), Run(("false",)), Handler("nginx.service.reload"))
     run(tmp_path, plan, code=1)
     assert (tmp_path / "state/pending/shop/nginx.service.reload").exists()
 
@@ -105,7 +105,7 @@ def test_together_puts_everything_back_when_the_check_fails(tmp_path: Path) -> N
     (tmp_path / "old").write_text("old")
     (tmp_path / "gone").write_text("gone")
     steps = (File(f"{tmp_path}/old", "new", ME), File(f"{tmp_path}/fresh", "x", ME), Link(f"{tmp_path}/link", "x"), Absent(f"{tmp_path}/gone"))
-    lines = run(tmp_path, (Together(steps, validate=("sh", "-c", "echo broken; exit 1"), undo=("touch", f"{tmp_path}/undone")),), code=1)
+    lines = run(tmp_path, (Transaction(steps, validate=("sh", "-c", "echo broken; exit 1"), undo=("touch", f"{tmp_path}/undone")),), code=1)
     assert "log\t5\tbroken" in lines
     assert (tmp_path / "old").read_text() == "old"
     assert (tmp_path / "gone").read_text() == "gone"
@@ -116,12 +116,12 @@ def test_together_puts_everything_back_when_the_check_fails(tmp_path: Path) -> N
 
 def test_together_puts_everything_back_when_one_of_its_steps_fails(tmp_path: Path) -> None:
     (tmp_path / "old").write_text("old")
-    run(tmp_path, (Together((File(f"{tmp_path}/old", "new", ME), Run(("false",))), validate=("true",)),), code=1)
+    run(tmp_path, (Transaction((File(f"{tmp_path}/old", "new", ME), Run(("false",))), validate=("true",)),), code=1)
     assert (tmp_path / "old").read_text() == "old"
 
 
 def test_together_checks_only_when_something_changed(tmp_path: Path) -> None:
-    plan = (Together((File(f"{tmp_path}/f", "x", ME),), validate=("sh", "-c", f"echo >>{tmp_path}/checks")),)
+    plan = (Transaction((File(f"{tmp_path}/f", "x", ME),), validate=("sh", "-c", f"echo >>{tmp_path}/checks")),)
     run(tmp_path, plan)
     run(tmp_path, plan)
     assert (tmp_path / "checks").read_text() == "\n"
@@ -147,7 +147,7 @@ def test_a_folder_in_the_way_of_a_file_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("before", "after"), [("a 1\nb\n", "a 2\nb\n"), ("b\na 1\na 3\n", "b\na 2\n"), ("b\n", "b\na 2\n"), ("  a 9;\n", "a 2\n")])
 def test_a_line_replaces_those_that_match(tmp_path: Path, before: str, after: str) -> None:
     (tmp_path / "f").write_text(before)
-    plan = (Line(f"{tmp_path}/f", r"^[[:space:]]*a ", "a 2"),)
+    plan = (LineInFile(f"{tmp_path}/f", r"^[[:space:]]*a ", "a 2"),)
     assert words(run(tmp_path, plan))[-1] == "changed"
     assert (tmp_path / "f").read_text() == after
     assert words(run(tmp_path, plan)) == ["ok"]
@@ -176,7 +176,7 @@ def script(folder: Path, name: str, text: str) -> None:
 def test_what_is_begun_beside_the_steps_is_over_before_the_next_procedure(tmp_path: Path) -> None:
     script(tmp_path, "long", f'sleep 0.5; test -e {tmp_path}/f && printf "say\t$DECANT_STEP\thello\n" >&3; touch {tmp_path}/done')
     script(tmp_path, "next", f"test -e {tmp_path}/done")
-    plan = (Beside("long", {}, str(tmp_path)), File(f"{tmp_path}/f", "x", ME), Procedure("next", {}, str(tmp_path)))
+    plan = (Background("long", {}, str(tmp_path)), File(f"{tmp_path}/f", "x", ME), Procedure("next", {}, str(tmp_path)))
     lines = run(tmp_path, plan)
     assert lines == ["ok\t1", "start\t2", "changed\t2", "say\t1\thello", "start\t3", "ok\t3"]
     assert [line for line in run(tmp_path / "dry", plan, mode="check") if line.startswith("ok")] == ["ok\t2"]
@@ -184,7 +184,7 @@ def test_what_is_begun_beside_the_steps_is_over_before_the_next_procedure(tmp_pa
 
 def test_what_is_begun_beside_the_steps_ends_with_a_step_that_fails(tmp_path: Path) -> None:
     script(tmp_path, "long", f"echo $$ >{tmp_path}/pid; sleep 60 & sleep 60")
-    plan = (Beside("long", {}, str(tmp_path)), Run(("sh", "-c", f"while [ ! -s {tmp_path}/pid ]; do sleep 0.05; done; exit 1")))
+    plan = (Background("long", {}, str(tmp_path)), Run(("sh", "-c", f"while [ ! -s {tmp_path}/pid ]; do sleep 0.05; done; exit 1")))
     assert words(run(tmp_path, plan, code=1)) == ["ok", "failed"]
     group = int((tmp_path / "pid").read_text())
     deadline = time.monotonic() + 5
@@ -226,7 +226,7 @@ def test_what_is_as_it_should_be_is_seen_at_the_beginning_and_not_after_a_change
     ],
 )
 def test_a_second_connection_is_shown_only_where_the_plan_is_guarded_and_only_to_its_own_guard(guarded: bool, path: str, asked: bool) -> None:
-    plan = (Together((File("/x", "y"),), validate=("true",), guarded=guarded),)
+    plan = (Transaction((File("/x", "y"),), validate=("true",), guarded=guarded),)
     program, report, shown = compile_plan((("apply", plan),), "shop"), Report(), list[str]()
     reader = Reader(program, report, Output("shop"), shown.append, "/var/lib/decant/guard/shop")
     reader.line(f"value\t1\tguard\t{path}")
@@ -237,6 +237,6 @@ def test_a_second_connection_is_shown_only_where_the_plan_is_guarded_and_only_to
 def test_a_secret_that_was_indented_by_hand_stays(tmp_path: Path) -> None:
     (tmp_path / "secrets").write_text('  KEY="old"\n')
     (tmp_path / "secrets").chmod(0o640)
-    assert words(run(tmp_path, (Generated(f"{tmp_path}/secrets", "KEY", ME),))) == ["ok"]
-    assert words(run(tmp_path, (Variable(f"{tmp_path}/secrets", "KEY", ME, Secret("new")),))) == ["changed"]
+    assert words(run(tmp_path, (GeneratedSecret(f"{tmp_path}/secrets", "KEY", ME),))) == ["ok"]
+    assert words(run(tmp_path, (SecretValue(f"{tmp_path}/secrets", "KEY", ME, Secret("new")),))) == ["changed"]
     assert (tmp_path / "secrets").read_text() == 'KEY="new"\n'

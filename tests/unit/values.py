@@ -10,7 +10,7 @@ from decant.config import validation
 from decant.config.models import Settings
 from decant.errors import SettingsError
 from decant.facts import Facts
-from decant.steps import Plan, Step, Together
+from decant.steps import Plan, Step, Transaction
 
 FACTS = Facts(user="root", sudo="root", os="debian", codename="bookworm", systemd="252", ssh_ports=(22,), cores=2, ipv6="yes")
 MINIMAL = {"app": {"name": "shop", "source": "https://example.org/shop.git"}, "wsgi": {"app": "wsgi:app"}}
@@ -29,7 +29,7 @@ HOSTILE = st.one_of(
 
 def flat(plan: Plan) -> list[Step]:
     """Return the steps of a plan, also those that hold together."""
-    return [inner for step in plan for inner in (step.steps if isinstance(step, Together) else (step,))]
+    return [inner for step in plan for inner in (step.steps if isinstance(step, Transaction) else (step,))]
 
 
 def settings(folder: Path = Path("/nowhere"), **sections: Any) -> Settings:

@@ -17,7 +17,7 @@ unset CDPATH
 state=${DECANT_STATE:-/var/lib/decant}
 record=$state/apps/$app.files
 pending=$state/pending/$app
-number=0 seen='' marker='' beside='' hold=$here/together guarded=''
+number=0 seen='' marker='' background='' hold=$here/transaction guarded=''
 export here app
 
 exec 3>&1 >>"$here/log" 2>&1 </dev/null
@@ -36,7 +36,7 @@ tell_lines() { # tell_lines WORD: report each line of standard input
 stop() { # stop: report the end of the log and end the program
     tail -n 30 "$here/log" | tell_lines log
     tell failed
-    [ -z "$beside" ] || kill -- "-$beside" "$beside" 2>/dev/null
+    [ -z "$background" ] || kill -- "-$background" "$background" 2>/dev/null
     exit 1
 }
 
@@ -89,15 +89,15 @@ step() { # step NUMBER NOTIFY KIND ARGUMENT...
     number=$1 notify=$2 kind=$3
     shift 3
     case $kind in
-    beside) # SCRIPT PARAMETERS: a group of its own, so that `stop` ends all of it
+    background) # SCRIPT PARAMETERS: a group of its own, so that `stop` ends all of it
         [ "$mode" = apply ] || return 0
-        DECANT_STEP=$number setsid sh "$1" "$here/files/$2" >"$here/beside.log" 2>&1 &
-        beside=$!
+        DECANT_STEP=$number setsid sh "$1" "$here/files/$2" >"$here/background.log" 2>&1 &
+        background=$!
         tell ok
         return 0 ;;
     procedure)
         wait
-        beside='' ;;
+        background='' ;;
     esac
     if "check_$kind" "$@"; then
         tell ok
@@ -125,7 +125,7 @@ step() { # step NUMBER NOTIFY KIND ARGUMENT...
     )
     status=$?
     if [ $status -ne 0 ]; then
-        [ -z "$marker" ] || put_back
+        [ -z "$marker" ] || undo_transaction
         stop
     fi
     [ "$kind" != procedure ] || { tell ok; return 0; }
@@ -141,7 +141,7 @@ written_by_us() { # written_by_us PATH: is the file as we left it the last time?
     [ -f "$record" ] && sum=$(sha256sum <"$1") && grep -qxF "${sum%% *}  $1" "$record"
 }
 
-keep() { # keep PATH: before PATH is replaced, keep a copy of what others wrote there, and one for put_back
+keep() { # keep PATH: before PATH is replaced, keep a copy of what others wrote there, and one for undo_transaction
     copy_aside "$1"
     [ -f "$1" ] && [ ! -L "$1" ] || return 0
     written_by_us "$1" && return 0
@@ -152,7 +152,7 @@ keep() { # keep PATH: before PATH is replaced, keep a copy of what others wrote 
     tell say "$1 was not as this tool left it; the old one is kept in $kept"
 }
 
-copy_aside() { # copy_aside PATH: the copy for put_back alone
+copy_aside() { # copy_aside PATH: the copy for undo_transaction alone
     [ -d "$hold" ] || return 0
     printf '%s\n' "$1" >>"$hold/paths"
     count=$(wc -l <"$hold/paths")
@@ -166,7 +166,7 @@ remember() { # remember PATH: note what we wrote, to tell a hand-made edit from 
     mv -f "$record.new" "$record"
 }
 
-put_back() { # put_back: undo what the steps since `together` replaced, and run what it names for that
+undo_transaction() { # undo_transaction: undo what the steps since `begin_transaction` replaced, and run what it names for that
     count=0
     mkdir -p "$hold"
     : >>"$hold/paths"
@@ -181,8 +181,8 @@ put_back() { # put_back: undo what the steps since `together` replaced, and run 
     rm -rf "$hold" "$marker"
 }
 
-together() { # together KEY VALIDATE UNDO [guarded]: from here to `agree`, all changes or none; UNDO runs when they were put back
-    validate=$2 undo=$3 guarded=${4:-} hold=$here/together
+begin_transaction() { # begin_transaction KEY VALIDATE UNDO [guarded]: from here to `commit`, all changes or none; UNDO runs when they were put back
+    validate=$2 undo=$3 guarded=${4:-} hold=$here/transaction
     # A file, from before the first change until VALIDATE has run: what was cut off in between is validated by the next run.
     marker=$pending/check-$1
     [ -n "$guarded" ] || return 0
@@ -191,7 +191,7 @@ together() { # together KEY VALIDATE UNDO [guarded]: from here to `agree`, all c
     [ "$mode" != apply ] || [ ! -e "$hold/armed" ] || sh "$hold/back.sh" "$hold" # a command that was cut off
 }
 
-agree() { # agree NUMBER: the changes since `together` hold when VALIDATE succeeds, else they are put back
+commit() { # commit NUMBER: the changes since `begin_transaction` hold when VALIDATE succeeds, else they are put back
     number=$1
     if [ "$mode" = apply ] && { [ -e "$hold/changed" ] || [ -e "$marker" ]; }; then
         : >"$here/log"
@@ -202,13 +202,13 @@ agree() { # agree NUMBER: the changes since `together` hold when VALIDATE succee
             stop
         fi
         if ! sh -c "$validate" 3>&-; then
-            put_back
+            undo_transaction
             stop
         fi
-        [ -z "$guarded" ] || confirmed || { put_back; stop; }
+        [ -z "$guarded" ] || confirmed || { undo_transaction; stop; }
         rm -rf "$marker" "$hold"
     fi
-    marker='' guarded='' hold=$here/together
+    marker='' guarded='' hold=$here/transaction
     tell ok
 }
 
@@ -334,15 +334,15 @@ apply_absent() {
     rm -f "$1"
 }
 
-check_line() { # PATH PATTERN LINE: the lines that match PATTERN (an extended regular expression) are LINE
+check_line_in_file() { # PATH PATTERN LINE: the lines that match PATTERN (an extended regular expression) are LINE
     [ -f "$1" ] && pattern=$2 text=$3 awk '
         BEGIN { pattern = ENVIRON["pattern"]; text = ENVIRON["text"] }
         $0 == text { found = 1; next }
         $0 ~ pattern { other = 1 }
         END { exit !found || other }' "$1"
 }
-show_line() { tell diff "$1: $3"; }
-apply_line() {
+show_line_in_file() { tell diff "$1: $3"; }
+apply_line_in_file() {
     [ -f "$1" ] || { echo "$1 is not there"; return 1; }
     keep "$1"
     pattern=$2 text=$3 awk '
@@ -356,11 +356,11 @@ apply_line() {
     remember "$1"
 }
 
-check_generated() { # PATH NAME OWNER:GROUP [VALUE_FILE]: a variable with the given or a random value, set once and never replaced
+check_generated_secret() { # PATH NAME OWNER:GROUP [VALUE_FILE]: a variable with the given or a random value, set once and never replaced
     [ -f "$1" ] && grep -q "^[[:space:]]*$2=" "$1" && [ "$(stat -c '%U:%G %04a' "$1")" = "$3 0640" ]
 }
-show_generated() { tell diff "$1: $2 gets a value of its own (secret)"; }
-apply_generated() {
+show_generated_secret() { tell diff "$1: $2 gets a value of its own (secret)"; }
+apply_generated_secret() {
     umask 077
     { [ ! -f "$1" ] || cat "$1"; } >"$1.decant-new"
     if ! grep -q "^[[:space:]]*$2=" "$1.decant-new"; then
@@ -372,12 +372,12 @@ apply_generated() {
     mv -fT "$1.decant-new" "$1"
 }
 
-check_variable() { # PATH NAME OWNER:GROUP VALUE_FILE: a variable has the given value
+check_secret_value() { # PATH NAME OWNER:GROUP VALUE_FILE: a variable has the given value
     # By a pipe: everybody can read the arguments of a process.
-    check_generated "$1" "$2" "$3" && printf '%s="%s"\n' "$2" "$(cat "$here/files/$4")" | grep -qxF -f - "$1"
+    check_generated_secret "$1" "$2" "$3" && printf '%s="%s"\n' "$2" "$(cat "$here/files/$4")" | grep -qxF -f - "$1"
 }
-show_variable() { tell diff "$1: $2 gets another value (secret)"; }
-apply_variable() {
+show_secret_value() { tell diff "$1: $2 gets another value (secret)"; }
+apply_secret_value() {
     umask 077
     { grep -v "^[[:space:]]*$2=" "$1" 2>/dev/null || true; } >"$1.decant-new"
     printf '%s="%s"\n' "$2" "$(cat "$here/files/$4")" >>"$1.decant-new"
@@ -429,7 +429,7 @@ check_firewall() { # PORT/PROTOCOL...: ufw is on and lets these in
 }
 show_firewall() { tell diff "ufw on, letting in $*"; }
 await_fetched() { # await_fetched: connections that are open when the firewall's first rule comes are unknown to it, and would be cut off: what is fetched beside has to be there
-    while [ -n "$beside" ] && [ ! -e "$here/fetched" ] && kill -0 "$beside" 2>/dev/null; do sleep 0.05; done
+    while [ -n "$background" ] && [ ! -e "$here/fetched" ] && kill -0 "$background" 2>/dev/null; do sleep 0.05; done
 }
 apply_firewall() {
     for file in ufw.conf user.rules user6.rules; do copy_aside "/etc/ufw/$file"; done
@@ -447,12 +447,12 @@ ours_in_ufw() { # `ADDRESS PORT` of what the firewall lets in for the applicatio
     sed -n "s/^### tuple ### allow tcp \([0-9]*\) [^ ]* any \([^ ]*\) in comment=$mark\$/\2 \1/p" /etc/ufw/user.rules 2>/dev/null
 }
 
-check_reachable() { # 'ADDRESS PORT'...: the firewall lets these in for the application, and no others
+check_peer_rules() { # 'ADDRESS PORT'...: the firewall lets these in for the application, and no others
     [ $# -gt 0 ] || grep -qs '^### tuple ### .* comment=' /etc/ufw/user.rules || return 0
     [ "$(ours_in_ufw | sort)" = "$(printf '%s\n' "$@" | sort)" ]
 }
-show_reachable() { tell diff "for the application's other hosts the firewall lets in: $(printf '%s, ' "$@")"; }
-apply_reachable() {
+show_peer_rules() { tell diff "for the application's other hosts the firewall lets in: $(printf '%s, ' "$@")"; }
+apply_peer_rules() {
     for file in user.rules user6.rules; do copy_aside "/etc/ufw/$file"; done
     ours_in_ufw | while read -r address port; do
         printf '%s\n' "$@" | grep -qxF "$address $port" || ufw delete allow proto tcp from "$address" to any port "$port"
@@ -468,11 +468,11 @@ check_run() { # COMMAND UNLESS: shell texts; without UNLESS the command runs eac
 show_run() { tell diff "run $1"; }
 apply_run() { sh -c "$1" 3>&-; }
 
-check_notify() { # ACTION: UNIT.reload, UNIT.restart, daemon-reload, tmpfiles or supervisor-update; recorded on disk before the change that needs it
+check_handler() { # ACTION: UNIT.reload, UNIT.restart, daemon-reload, tmpfiles or supervisor-update; recorded on disk before the change that needs it
     [ ! -e "$pending/$1" ] && [ ! -e "$here/would/$1" ]
 }
-show_notify() { tell diff "$1"; }
-apply_notify() {
+show_handler() { tell diff "$1"; }
+apply_handler() {
     case $1 in
     daemon-reload) systemctl daemon-reload ;;
     tmpfiles) systemd-tmpfiles --create ;;

@@ -207,6 +207,7 @@ def test_a_window_that_was_left_open_ends_as_it_was_written_down_or_told_else_ba
     assert "app2: wait" not in journal
     assert ("the database as before" in [str(step) for plan, _, _ in hosts["base"].applied for step in plan]) is restored
     assert "app1: lock the end of a window over several hosts at shop.lock.client" in journal
+    assert {"app1: finish", "app2: finish", "base: finish"} <= set(journal)
     assert journal[-1].endswith("unlock")
     assert hosts["app1"].said()[0] == "the window w over several hosts is still open here: migrated"
     assert hosts["app1"].said()[-1].startswith("the window w ended: ")

@@ -6,7 +6,7 @@ import pytest
 
 from decant.errors import DeployError
 from decant.operations import processes, proxy
-from decant.steps import Notify, Run, Unit
+from decant.steps import Handler, Run, Unit
 from tests.unit.operations.sites import one
 
 SUPERVISOR: dict[str, Any] = {"wsgi": {"app": "a:b", "manager": "supervisor"}}
@@ -72,7 +72,7 @@ def test_a_proxy_is_installed_checked_and_reloaded(sections: dict[str, Any], uni
     proxy.site(host, "x.site")
     proxy.remove(host, "x.remove")
     assert host.journal == [f"a: {line}" for verb in ("install", "site", "remove") for line in (f"lock x.{verb}", "steps", "unlock")]
-    assert host.applied[0][0][-1] == Notify(f"{unit}.reload")
+    assert host.applied[0][0][-1] == Handler(f"{unit}.reload")
     assert f"/etc/{service}/sites-available/shop" in "".join(str(step.words()) for step in every(host.applied[1][0]))
     proxy.running(host, wanted=False)
     assert host.applied[3][0] == (Unit(unit, running=False),)

@@ -1,5 +1,6 @@
 """A release over several hosts: the order, what one failure does to the others, and when they go together."""
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -99,9 +100,18 @@ def test_who_is_current_already_does_not_switch(tmp_path: Path) -> None:
 
 def test_hosts_that_fetched_different_commits_do_not_switch(tmp_path: Path) -> None:
     hosts = several(tmp_path, SQLITE, {"": UPDATES, "c": {"prepare": [{**READY, "commit": "other"}]}})
-    _, why = ran(hosts)
+    outcomes, why = ran(hosts)
+    assert outcomes == {}
     assert why == "the hosts fetched different commits (c0de and other), as somebody pushed in between; no host has switched: run it again"
     assert opened(hosts) == []
+
+
+def test_each_host_is_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = itertools.count()
+    monkeypatch.setattr("decant.remote.fleet.time.monotonic", lambda: float(next(clock)))
+    hosts = several(tmp_path, SQLITE, {"": UPDATES})
+    outcomes, _ = ran({"a": hosts["a"]})
+    assert outcomes["a"].seconds == 2.0  # made ready, and switched
 
 
 def test_what_only_deploy_applies_is_said(tmp_path: Path) -> None:
@@ -109,7 +119,6 @@ def test_what_only_deploy_applies_is_said(tmp_path: Path) -> None:
     outcomes: dict[str, Outcome] = {}
     rollout.run(fleet_of(hosts.values()), hosts, outcomes, "update", Rollout(), compare=lambda _: (File("/etc/x", "y"),))
     assert "hosts.toml has changes that only deploy applies: file /etc/x" in hosts["a"].said()
-    assert outcomes["a"].seconds >= 0
 
 
 # --- roles ----------------------------------------------------------------------------------------------------------------------------

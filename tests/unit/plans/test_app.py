@@ -6,14 +6,14 @@ import pytest
 
 from decant.errors import DeployError
 from decant.plans import app, preflight, release
-from decant.steps import Directory, File, Generated
+from decant.steps import Directory, File, GeneratedSecret
 from tests.unit.values import FACTS, settings
 
 
 def test_a_secret_key_is_made_unless_one_is_given() -> None:
-    assert Generated("/srv/shop/shared/secrets.env", "SECRET_KEY", "root:shop") in app.home(settings())
+    assert GeneratedSecret("/srv/shop/shared/secrets.env", "SECRET_KEY", "root:shop") in app.home(settings())
     given = settings(app={"name": "shop", "source": ".", "env": {"SECRET_KEY": "x"}})
-    assert not any(isinstance(step, Generated) for step in app.home(given))
+    assert not any(isinstance(step, GeneratedSecret) for step in app.home(given))
 
 
 def test_dumps_are_nobodys_business() -> None:

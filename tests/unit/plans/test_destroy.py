@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from decant.plans import app, destroy
-from decant.steps import Absent, Plan, Run, Together
+from decant.steps import Absent, Plan, Run, Transaction
 from tests.unit.values import FACTS, flat, settings
 
 MANIFEST: dict[str, Any] = app.manifest(settings())
@@ -17,7 +17,7 @@ def commands(plan: Plan) -> list[str]:
 def test_the_dump_comes_first_and_a_failed_one_brings_the_site_back() -> None:
     plan = destroy.everything(settings(), FACTS, MANIFEST, "/var/lib/decant/backups/shop.sqlite3.gz")
     together = plan[1]
-    assert isinstance(together, Together)
+    assert isinstance(together, Transaction)
     assert any("final dump" in str(step) for step in together.steps)
     assert "restart.sh" in together.undo[2]
     assert not any("rm -rf" in command for command in commands(together.steps))

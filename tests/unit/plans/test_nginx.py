@@ -7,13 +7,13 @@ import pytest
 
 from decant.plans import nginx
 from decant.plans.rendering import render
-from decant.steps import Absent, File, Link, Notify, Together, Unit
+from decant.steps import Absent, File, Handler, Link, Transaction, Unit
 from tests.unit.values import FACTS, MISTAKES, flat, settings
 
 
 def site_text(**sections: Any) -> str:
     together = nginx.site(settings(**sections), FACTS)[0]
-    assert isinstance(together, Together)
+    assert isinstance(together, Transaction)
     file = together.steps[0]
     assert isinstance(file, File)
     assert isinstance(file.content, str)
@@ -26,11 +26,11 @@ def release_text(**wsgi: Any) -> str:
 
 def test_a_site_holds_together_with_nginxs_own_check_and_reloads() -> None:
     together, running, notify, _ = nginx.site(settings(proxy={"domains": ["shop.test"]}), FACTS)
-    assert isinstance(together, Together)
+    assert isinstance(together, Transaction)
     assert [type(step) for step in together.steps[:2]] == [File, Link]
     assert together.validate == together.undo == ("sh", "/srv/shop/procedures/front.sh", "/srv/shop")
     assert running == Unit("nginx.service", enabled=True, running=True)
-    assert notify == Notify("nginx.service.reload")
+    assert notify == Handler("nginx.service.reload")
 
 
 def test_apaches_site_of_this_application_gives_way() -> None:
@@ -39,7 +39,7 @@ def test_apaches_site_of_this_application_gives_way() -> None:
 
 def test_without_a_domain_it_answers_to_any_name_and_debians_default_goes() -> None:
     together = nginx.site(settings(), FACTS)[0]
-    assert isinstance(together, Together)
+    assert isinstance(together, Transaction)
     assert Absent("/etc/nginx/sites-enabled/default", notify=("nginx.service.reload",)) in together.steps
     assert "listen 80 default_server;" in site_text()
     assert "server_name _;" in site_text()
@@ -71,7 +71,7 @@ def test_the_upstream_is_where_the_application_listens() -> None:
 
 def test_without_ipv6_nothing_listens_on_it() -> None:
     together = nginx.site(settings(), replace(FACTS, ipv6=""))[0]
-    assert isinstance(together, Together)
+    assert isinstance(together, Transaction)
     assert "[::]" not in str(together.steps[0])
     assert isinstance(together.steps[0], File)
     assert "[::]" not in str(together.steps[0].content)

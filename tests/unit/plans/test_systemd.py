@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from decant.plans import systemd
 from decant.plans.rendering import render
-from decant.steps import Absent, File, Plan, Together, Unit
+from decant.steps import Absent, File, Plan, Transaction, Unit
 from tests.unit.values import FACTS, flat, settings
 
 
@@ -14,7 +14,7 @@ def unit(plan: Plan, ending: str) -> str:
 
 def test_the_units_hold_only_if_the_application_is_well_under_them() -> None:
     together = systemd.install(settings(), FACTS)[0]
-    assert isinstance(together, Together)
+    assert isinstance(together, Transaction)
     assert together.undo == ("sh", "/srv/shop/procedures/restart.sh", "/srv/shop")
     assert together.validate == (*together.undo, "changed")
     assert Absent("/etc/supervisor/conf.d/shop.conf") in together.steps
