@@ -26,7 +26,7 @@ def obtain(c: Any, skip_test: bool = False) -> None:
     host = _host(c)
     preflight.refuse_conflicts(host.settings, host.facts)
     with host.lock("certbot.obtain"):
-        certificate.believe(host)
+        certificate.reconcile(host)
         settings, facts = host.settings, host.facts
         before = (
             *app.claim(settings),

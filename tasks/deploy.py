@@ -35,13 +35,13 @@ ROLLOUT = {
 def deploy(fleet: Fleet, batch: str = "", keep_going: bool = False, rolling: bool = False, json: bool = False) -> None:
     """Make the server what hosts.toml says, then release the application."""
     hosts, plan = _hosts(fleet, json), Rollout(batch, keep_going, rolling)
-    with _told(fleet, hosts, json) as outcomes:
+    with _report_outcomes(fleet, hosts, json) as outcomes:
         fleet.each(_can_begin, hosts)
         fleet.need_all(shared.NOTHING, keep_going)
         joint_window.resolve(fleet, hosts)
         with rollout.locked(fleet, hosts, "deploy", keep_going):
             key = shared.secret_key(fleet, hosts, keep_going)
-            fleet.each(certificate.believe, hosts)
+            fleet.each(certificate.reconcile, hosts)
             if fleet.dry:
                 fleet.each(_preview, hosts)
                 return
@@ -60,7 +60,7 @@ def deploy(fleet: Fleet, batch: str = "", keep_going: bool = False, rolling: boo
 def update(fleet: Fleet, batch: str = "", keep_going: bool = False, rolling: bool = False, json: bool = False) -> None:
     """Release the application's newest version: stop, pull, migrate, start, without losing a request."""
     hosts, plan = _hosts(fleet, json), Rollout(batch, keep_going, rolling)
-    with _told(fleet, hosts, json) as outcomes:
+    with _report_outcomes(fleet, hosts, json) as outcomes:
         fleet.each(_can_update, hosts)
         fleet.need_all(shared.NOTHING, keep_going)
         joint_window.resolve(fleet, hosts)
@@ -86,7 +86,7 @@ def update(fleet: Fleet, batch: str = "", keep_going: bool = False, rolling: boo
 def rollback(fleet: Fleet, to: str = "", downgrade: bool = False, restore: bool = False, json: bool = False) -> None:
     """Go back to an older good release: code, environment, variables and rendered files."""
     hosts = _hosts(fleet, json)
-    with _told(fleet, hosts, json) as outcomes:
+    with _report_outcomes(fleet, hosts, json) as outcomes:
         fleet.each(lambda host: preflight.refuse_another_database(host.settings, host.facts), hosts)
         fleet.need_all("no host has switched")
         joint_window.resolve(fleet, hosts)
@@ -105,7 +105,7 @@ def status(c: Any, json: bool = False) -> None:
     host = Host(c, json)
     report = describe(host)
     if host.settings.is_web and host.settings.tls.kind != "none":
-        report["certificate"] = certificate.line(host)
+        report["certificate"] = certificate.summary(host)
     if json:
         host.output.document(report)
     else:
@@ -180,14 +180,14 @@ def _finish(host: Host, before: "Facts", outcome: Outcome) -> Outcome:
     if serves and certificate.missing(host):
         outcome = replace(outcome, tls=certificate.obtain(host))
         changed += not outcome.tls
-    for doubt in certificate.doubts(host):
-        host.output.line(doubt)
+    for warning in certificate.warnings(host):
+        host.output.line(warning)
     host.output.line(f"{changed} changed in all ({outcome.seconds:.1f} s)")
     return replace(outcome, changed=changed)
 
 
 @contextlib.contextmanager
-def _told(fleet: Fleet, hosts: Mapping[str, Host], json: bool) -> Iterator[dict[str, Outcome]]:
+def _report_outcomes(fleet: Fleet, hosts: Mapping[str, Host], json: bool) -> Iterator[dict[str, Outcome]]:
     """Tell the outcomes that the block leaves, as JSON where that is asked for; a failed one ends in one line and exit code 1."""
     outcomes: dict[str, Outcome] = {}
     try:

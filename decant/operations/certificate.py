@@ -33,7 +33,7 @@ def missing(host: Host) -> bool:
     return host.settings.is_web and host.settings.tls.kind == "letsencrypt" and not certbot.is_there(host.settings, host.facts)
 
 
-def believe(host: Host) -> None:
+def reconcile(host: Host) -> None:
     """Look whether the certificate that the server says it has is there; where it was taken away beside us, the site goes back to HTTP first."""
     noted = (host.facts.certificate or {}).get("names", ())
     if not host.settings.is_web or host.settings.tls.kind != "letsencrypt" or not noted or host.dry:
@@ -45,7 +45,7 @@ def believe(host: Host) -> None:
         host.forget_facts()
 
 
-def doubts(host: Host) -> list[str]:
+def warnings(host: Host) -> list[str]:
     """Return what is wrong with a certificate that the user brought, a line each."""
     found = read(host) if host.settings.is_web and host.settings.tls.kind == "files" and not host.dry else None
     if found is None:
@@ -70,7 +70,7 @@ def obtain(host: Host, test: bool = True) -> str:
     return f"{served}, because there is no other certificate yet: {report.values.get('cause', 'the server did not say why')}; mend that and run: fab -H {host.name} certbot.obtain (--skip-test asks the CA all the same)"
 
 
-def line(host: Host) -> str:
+def summary(host: Host) -> str:
     """Say in one line how the certificate is."""
     found = read(host)
     if found is None or missing(host):

@@ -183,11 +183,11 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
 
     def _trust(self) -> None:
         files = tuple(str(self.ssh_config.get("userknownhostsfile", "")).split())
-        host_keys.trust(self.client, self.server_name, self.pinned, files)
+        host_keys.apply_policy(self.client, self.server_name, self.pinned, files)
         hop = self.gateway
         while isinstance(hop, Connection):
             if not isinstance(hop, ServerConnection):  # those of hosts.toml have their own trust, when they open
-                host_keys.trust(hop.client, hop.host)
+                host_keys.apply_policy(hop.client, hop.host)
             hop = hop.gateway
 
 

@@ -20,7 +20,7 @@ def fingerprint(key: PKey) -> str:
     return "SHA256:" + base64.b64encode(hashlib.sha256(key.asbytes()).digest()).decode().rstrip("=")
 
 
-def trust(client: SSHClient, name: str, pinned: str = "", files: tuple[str, ...] = ()) -> None:
+def apply_policy(client: SSHClient, name: str, pinned: str = "", files: tuple[str, ...] = ()) -> None:
     """Make the client believe the pinned fingerprint alone or, without one, the known_hosts files.
 
     A key that differs from a known one is refused by paramiko (BadHostKeyException), whatever is set here.

@@ -24,7 +24,7 @@ CLOSED = "the hosts stay closed, as none may serve a release on tables that are 
 
 
 @dataclass
-class Part:
+class Participant:
     """One host's part in the window. `number`: words said so far; `line`: what was told of its log; `answer`: its last one; `result`: its verdict."""
 
     host: Host
@@ -68,7 +68,7 @@ def switch(
     """
     id = new_id()
     first = next(name for name, found in ready.items() if found.pending and name in hosts)
-    parts = {name: Part(host, id, "first" if name == first else "other") for name, host in hosts.items()}
+    parts = {name: Participant(host, id, "first" if name == first else "other") for name, host in hosts.items()}
     order = {first: parts[first], **parts}
     own = {name: change.pop(name, "") for name in ("migrate", "migrate_in")}
     old = ready[first].old or next((ready[name].old for name in hosts if ready[name].old), "")
@@ -122,10 +122,10 @@ def _resolve(fleet: Fleet, known: Mapping[str, Host]) -> None:
         for name, host in left.items():
             party = next((party for party in host.facts.parties if party.name == id), None)
             if party:
-                parts[name] = Part(host, id, party.part, party.words, answer=party.answer)
+                parts[name] = Participant(host, id, party.part, party.words, answer=party.answer)
                 host.output.line(f"the window {id} over several hosts is still open here: {party.answer}")
         # What the first host was told to do may still be under way there: a database is not put back under a migration.
-        fleet.each(Part.wait, {name: part for name, part in parts.items() if part.part == "first" and part.number})
+        fleet.each(Participant.wait, {name: part for name, part in parts.items() if part.part == "first" and part.number})
         server, verdict, dump = _known(known, parts, id)
         _end(fleet, server, parts, verdict, "the client that led it is gone", dump)
         for part in parts.values():
@@ -134,7 +134,7 @@ def _resolve(fleet: Fleet, known: Mapping[str, Host]) -> None:
         _finish(fleet, server, parts)
 
 
-def _migrated(fleet: Fleet, server: Host | None, parts: dict[str, Part], first: str, old: str) -> str:
+def _migrated(fleet: Fleet, server: Host | None, parts: dict[str, Participant], first: str, old: str) -> str:
     """Dump, migrate once, and ask every new release for health; return what went wrong."""
     id = parts[first].id
     _say(fleet, parts, "stay")
@@ -152,7 +152,7 @@ def _migrated(fleet: Fleet, server: Host | None, parts: dict[str, Part], first: 
     return ""
 
 
-def _end(fleet: Fleet, server: Host | None, parts: Mapping[str, Part], verdict: str, because: str, dump: str) -> None:
+def _end(fleet: Fleet, server: Host | None, parts: Mapping[str, Participant], verdict: str, because: str, dump: str) -> None:
     """Write down how it ends, and tell it to every host; on the way back the database comes first."""
     keeper = server or next((part.host for part in parts.values() if part.part == "first"), None)
     if verdict == "back" and server and dump:
@@ -168,7 +168,7 @@ def _end(fleet: Fleet, server: Host | None, parts: Mapping[str, Part], verdict: 
     _say(fleet, {name: part for name, part in parts.items() if not part.result}, verdict, because)
 
 
-def _known(hosts: Mapping[str, Host], parts: Mapping[str, Part], id: str) -> tuple[Host | None, str, str]:
+def _known(hosts: Mapping[str, Host], parts: Mapping[str, Participant], id: str) -> tuple[Host | None, str, str]:
     """Return the host of the database, how a window ended that was left open, and the dump to put back.
 
     Raises DeployError where the host that knows is not among these.
@@ -200,7 +200,7 @@ def dump(server: Host, id: str, old: str) -> str:
     return _tried(server, (*app.scripts(server.settings), Directory(server.paths.logs), *db.dump(server.settings, path, migrates=True)))
 
 
-def _finish(fleet: Fleet, server: Host | None, parts: Mapping[str, Part]) -> None:
+def _finish(fleet: Fleet, server: Host | None, parts: Mapping[str, Participant]) -> None:
     """Note that the verdict is known, and remove what nobody needs any more."""
     id = next(iter(parts.values())).id
     fleet.each(lambda part: part.host.apply(release.finish(part.host.settings, (id,))), parts)
@@ -208,11 +208,11 @@ def _finish(fleet: Fleet, server: Host | None, parts: Mapping[str, Part]) -> Non
         fleet.each(lambda host: host.apply(release.finish(host.settings, ())), {server.name: server})
 
 
-def _say(fleet: Fleet, parts: Mapping[str, Part], word: str, because: str = "") -> None:
+def _say(fleet: Fleet, parts: Mapping[str, Participant], word: str, because: str = "") -> None:
     fleet.each(lambda part: part.say(word, because), parts)
 
 
-def _all(fleet: Fleet, parts: Mapping[str, Part], wanted: str) -> str:
+def _all(fleet: Fleet, parts: Mapping[str, Participant], wanted: str) -> str:
     """Return what kept one of the hosts from answering as wanted, or an empty string."""
     for name, part in parts.items():
         if name in fleet.failed:

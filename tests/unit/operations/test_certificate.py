@@ -62,7 +62,7 @@ def test_a_certificate_that_was_taken_away_beside_us_is_asked_for_again(facts: A
     made = FakeHost(one(**{key: value for key, value in sections.items() if key != "host"}).settings, facts, "a", says={"openssl": said} if said else {})
     if "host" in sections:
         made.settings = made.settings.model_copy(update={"host": made.settings.host.model_copy(update={"roles": sections["host"]["roles"]})})
-    certificate.believe(made)
+    certificate.reconcile(made)
     assert made.journal == journal
     if len(journal) > 1:
         assert made.applied[0][0] == (Absent(certbot.marker(made.settings)),)
@@ -71,7 +71,7 @@ def test_a_certificate_that_was_taken_away_beside_us_is_asked_for_again(facts: A
 
 def test_a_dry_run_takes_nothing_away() -> None:
     made = one(NOTED, dry=True, **NAMED)
-    certificate.believe(made)
+    certificate.reconcile(made)
     assert made.journal == []
 
 
@@ -87,12 +87,12 @@ def test_a_dry_run_takes_nothing_away() -> None:
     ],
 )
 def test_what_is_wrong_with_a_certificate_that_a_person_brought(said: str | None, doubts: list[str]) -> None:
-    assert certificate.doubts(host(said=said, **FILES)) == doubts
+    assert certificate.warnings(host(said=said, **FILES)) == doubts
 
 
 def test_one_of_lets_encrypts_is_not_doubted() -> None:
     made = host(said=says(days=1), **NAMED)
-    assert (certificate.doubts(made), made.journal) == ([], [])
+    assert (certificate.warnings(made), made.journal) == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_one_of_lets_encrypts_is_not_doubted() -> None:
     ],
 )
 def test_a_line_of_status(facts: Any, said: str | None, sections: Any, shown: str) -> None:
-    assert certificate.line(host(facts, said, **sections)) == shown
+    assert certificate.summary(host(facts, said, **sections)) == shown
 
 
 def test_what_was_obtained_is_served() -> None:
