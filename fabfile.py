@@ -3,7 +3,8 @@
 import os
 import sys
 
-# invoke keeps Python from caching compiled modules unless it gets --write-pyc: in a clone every command would compile all of these anew.
+# invoke keeps Python from caching compiled modules unless it gets --write-pyc: in a clone every
+# command would compile all of these anew.
 sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
 
 from decant.tasks import ns  # noqa: E402

@@ -1,4 +1,6 @@
-"""Time this checkout against an older commit of itself: the same job, in turns, on lab servers of their own, in one run.
+"""Time this checkout against an older commit of itself.
+
+The same job, in turns, on lab servers of their own, in one run.
 
 `sudo .venv/bin/python bench/against.py 43a7dd4 --runs 5`
 """
@@ -24,10 +26,20 @@ def deploy(root: Path, tools: compare.Tools, server: compare.Server, task: str =
     (tools.folder / "hosts.toml").write_text(compare.hosts_toml([server]))
     command = [sys.executable, "-m", "fabric", "-r", str(root), "-H", "all", task]
     began = time.perf_counter()
-    done = subprocess.run(command, cwd=tools.folder, capture_output=True, text=True, stdin=subprocess.DEVNULL, env=tools.environment)
+    done = subprocess.run(
+        command,
+        cwd=tools.folder,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        env=tools.environment,
+    )
     seconds = time.perf_counter() - began
     if done.returncode:
-        raise RuntimeError(f"{root} {task} ended with {done.returncode}:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
+        raise RuntimeError(
+            f"{root} {task} ended with"
+            f" {done.returncode}:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+        )
     return seconds
 
 
@@ -42,7 +54,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="decant-bench-") as folder:
         older = Path(folder) / "older"
         older.mkdir()
-        tar = subprocess.run(["git", "-C", str(ROOT), "archive", given.commit], capture_output=True, check=True).stdout
+        tar = subprocess.run(
+            ["git", "-C", str(ROOT), "archive", given.commit], capture_output=True, check=True
+        ).stdout
         subprocess.run(["tar", "-xf", "-", "-C", str(older)], input=tar, check=True)
         roots, tools = {"older": older, "this": ROOT}, compare.Tools(Path(folder), Path("/nowhere"))
         try:
@@ -52,25 +66,34 @@ def main() -> None:
                 for which in sorted(roots, reverse=bool(number % 2)):
                     server = compare.boot(f"{which}-{number}", base)
                     names.append(server.name)
-                    found.setdefault(("first deploy", which), []).append(deploy(roots[which], tools, server))
+                    found.setdefault(("first deploy", which), []).append(
+                        deploy(roots[which], tools, server)
+                    )
                     if number == given.runs - 1:
                         servers[which] = server
                     else:
                         lab.down(server.name)
             for number in range(5 * given.runs):
                 for which in sorted(roots, reverse=bool(number % 2)):
-                    found.setdefault(("no change", which), []).append(deploy(roots[which], tools, servers[which]))
+                    found.setdefault(("no change", which), []).append(
+                        deploy(roots[which], tools, servers[which])
+                    )
             for number in range(given.runs):
                 for which in sorted(roots, reverse=bool(number % 2)):
                     compare.commit([servers[which]], f"update {number}")
-                    found.setdefault(("update", which), []).append(deploy(roots[which], tools, servers[which], "update"))
+                    found.setdefault(("update", which), []).append(
+                        deploy(roots[which], tools, servers[which], "update")
+                    )
         finally:
             for name in names:
                 lab.down(name)
             lab.forget(f"{compare.RUN}-base")
     for case in dict.fromkeys(case for case, _ in found):
         this, before = (statistics.median(found[case, which]) for which in ("this", "older"))
-        print(f"{case:14} this {this:6.2f} s   {given.commit} {before:6.2f} s   ratio {this / before:.2f}   ({len(found[case, 'this'])} runs each)")
+        print(
+            f"{case:14} this {this:6.2f} s   {given.commit} {before:6.2f} s   ratio"
+            f" {this / before:.2f}   ({len(found[case, 'this'])} runs each)"
+        )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
-"""Time the same job done by Decant, Ansible, pyinfra and a plain shell script, side by side on lab servers, and write RESULTS.md and results.png.
+"""Time the same job done by Decant, Ansible, pyinfra and a plain shell script, side by side on lab
+servers, and write RESULTS.md and results.png.
 
-The job is in `files/`, `shell/`, `ansible/` and `pyinfra/`, and for Decant in `hosts_toml` below: the guestbook on gunicorn, systemd, nginx and SQLite.
+The job is in `files/`, `shell/`, `ansible/` and `pyinfra/`, and for Decant in `hosts_toml` below:
+the guestbook on gunicorn, systemd, nginx and SQLite.
 """
 
 import argparse
@@ -48,7 +50,10 @@ GOALS = {
 
 @dataclass
 class Server:
-    """A lab server and where a tool finds it: directly, or through the proxy that makes it distant."""
+    """A lab server and where a tool finds it.
+
+    Directly, or through the proxy that makes it distant.
+    """
 
     name: str
     address: str
@@ -64,7 +69,12 @@ class Server:
 
     def ssh(self, command: str, stdin: bytes = b"") -> str:
         """Run a command beside all tools."""
-        return subprocess.run([*ssh_words(self.key), f"root@{self.address}", command], input=stdin, capture_output=True, check=True).stdout.decode()
+        return subprocess.run(
+            [*ssh_words(self.key), f"root@{self.address}", command],
+            input=stdin,
+            capture_output=True,
+            check=True,
+        ).stdout.decode()
 
 
 @dataclass
@@ -85,7 +95,17 @@ class Times:
 
 def ssh_words(key: str) -> list[str]:
     """Return OpenSSH with the lab's key, and no lasting trust."""
-    return ["ssh", "-i", key, "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"]
+    return [
+        "ssh",
+        "-i",
+        key,
+        "-o",
+        "StrictHostKeyChecking=no",
+        "-o",
+        "UserKnownHostsFile=/dev/null",
+        "-o",
+        "LogLevel=ERROR",
+    ]
 
 
 def boot(name: str, layer: str) -> Server:
@@ -100,7 +120,9 @@ class Tools:
     def __init__(self, folder: Path, bin: Path) -> None:
         self.folder, self.bin = folder, bin
         # Whoever runs this may keep Python from caching compiled modules; its users do not.
-        cached = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        cached = {
+            name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
+        }
         self.environment = {**cached, "ANSIBLE_CONFIG": str(BENCH / "ansible/ansible.cfg")}
 
     def run(self, tool: str, servers: list[Server]) -> float:
@@ -120,7 +142,10 @@ class Tools:
         )
         seconds = time.perf_counter() - began
         if done.returncode:
-            raise RuntimeError(f"{tool} ended with {done.returncode}:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
+            raise RuntimeError(
+                f"{tool} ended with"
+                f" {done.returncode}:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+            )
         return seconds
 
     def decant(self, servers: list[Server], task: str = "deploy") -> tuple[list[str], Path]:
@@ -130,17 +155,29 @@ class Tools:
 
     def shell(self, servers: list[Server]) -> tuple[list[str], Path]:
         """One ssh connection a server, side by side."""
-        return ["sh", str(BENCH / "shell/run.sh"), servers[0].key, *(f"{server.target}:{server.port}" for server in servers)], BENCH
+        return [
+            "sh",
+            str(BENCH / "shell/run.sh"),
+            servers[0].key,
+            *(f"{server.target}:{server.port}" for server in servers),
+        ], BENCH
 
     def ansible(self, servers: list[Server]) -> tuple[list[str], Path]:
         """`ansible-playbook -i inventory site.yml`."""
         lines = [
-            f"{server.name} ansible_host={server.target} ansible_port={server.port} ansible_user=root ansible_ssh_private_key_file={server.key} ansible_ssh_common_args='-o UserKnownHostsFile=/dev/null'"
+            f"{server.name} ansible_host={server.target} ansible_port={server.port}"
+            f" ansible_user=root ansible_ssh_private_key_file={server.key}"
+            " ansible_ssh_common_args='-o UserKnownHostsFile=/dev/null'"
             for server in servers
         ]
         inventory = self.folder / "inventory.ini"
         inventory.write_text("\n".join(lines) + "\n")
-        return [str(self.bin / "ansible-playbook"), "-i", str(inventory), "site.yml"], BENCH / "ansible"
+        return [
+            str(self.bin / "ansible-playbook"),
+            "-i",
+            str(inventory),
+            "site.yml",
+        ], BENCH / "ansible"
 
     def pyinfra(self, servers: list[Server]) -> tuple[list[str], Path]:
         """`pyinfra inventory.py deploy.py`."""
@@ -166,20 +203,23 @@ class Tools:
 def hosts_toml(servers: list[Server]) -> str:
     """Return Decant's file for the job."""
     entries = [
-        f'[hosts."{server.name}"]\naddress = "{server.target}"\nport = {server.port}\nuser = "root"\nidentity = "{server.key}"\nhost_key = "{server.host_key}"\ngroups = ["all"]\n'
+        f'[hosts."{server.name}"]\naddress = "{server.target}"\nport = {server.port}\nuser ='
+        f' "root"\nidentity = "{server.key}"\nhost_key = "{server.host_key}"\ngroups = ["all"]\n'
         for server in servers
     ]
     return (
-        '[app]\nname = "guestbook"\nsource = "file:///srv/git/guestbook.git"\nref = "main"\nhealth = "/up"\nstatic = { "/static" = "guestbook/static" }\n'
-        '[wsgi]\napp = "wsgi:app"\n' + "".join(entries)
+        '[app]\nname = "guestbook"\nsource = "file:///srv/git/guestbook.git"\nref = "main"\nhealth'
+        ' = "/up"\nstatic = { "/static" = "guestbook/static" }\n[wsgi]\napp = "wsgi:app"\n'
+        + "".join(entries)
     )
 
 
 def commit(servers: list[Server], text: str) -> None:
     """Push a new version of the guestbook to the servers' repository, without a migration."""
     script = (
-        "set -e; d=$(mktemp -d); git clone -q /srv/git/guestbook.git $d; cd $d; "
-        f"printf '{text}' > NEWS; git add -A; git -c user.name=bench -c user.email=bench@localhost commit -qm '{text}'; git push -q; rm -rf $d"
+        f"set -e; d=$(mktemp -d); git clone -q /srv/git/guestbook.git $d; cd $d; printf '{text}' >"
+        " NEWS; git add -A; git -c user.name=bench -c user.email=bench@localhost commit -qm"
+        f" '{text}'; git push -q; rm -rf $d"
     )
     for server in servers:
         server.ssh(script)
@@ -190,7 +230,14 @@ def distant(servers: list[Server]) -> Iterator[list[Server]]:
     """Return the servers as they are seen over a slow line."""
     with slowed([(server.address, 22) for server in servers], TRIP) as proxies:
         yield [
-            Server(server.name, server.address, server.host_key, server.key, proxy.listens_on, "127.0.0.1")
+            Server(
+                server.name,
+                server.address,
+                server.host_key,
+                server.key,
+                proxy.listens_on,
+                "127.0.0.1",
+            )
             for server, proxy in zip(servers, proxies, strict=True)
         ]
 
@@ -223,7 +270,19 @@ def in_parallel(works: list[Callable[[], Any]]) -> list[Any]:
 def round_trips(tools: Tools, tool: str, server: Server) -> tuple[int, int]:
     """Count the round trips and connections of a run that changes nothing."""
     with slowed([(server.address, 22)], 0.0) as (proxy,):
-        tools.run(tool, [Server(server.name, server.address, server.host_key, server.key, proxy.listens_on, "127.0.0.1")])
+        tools.run(
+            tool,
+            [
+                Server(
+                    server.name,
+                    server.address,
+                    server.host_key,
+                    server.key,
+                    proxy.listens_on,
+                    "127.0.0.1",
+                )
+            ],
+        )
         return proxy.round_trips, proxy.connections
 
 
@@ -238,23 +297,37 @@ def seconds_of(words: list[str], runs: int, **options: Any) -> float:
 
 
 def parts(tools: Tools, server: Server, runs: int) -> dict[str, float]:
-    """Return where Decant's time goes in a run that changes nothing, each part measured by itself."""
+    """Return where Decant's time goes in a run that changes nothing, each part by itself."""
     modules = "import fabric.main, decant.tasks.deploy"
     ssh = [*ssh_words(server.key), f"root@{server.address}"]
     connect = seconds_of([*ssh, "true"], runs)
     facts = (ROOT / "decant/server/driver/facts.sh").read_text()
-    asked = seconds_of([*ssh, "sh", "-s", "guestbook", "/srv/guestbook"], runs, input=facts.encode())
+    asked = seconds_of(
+        [*ssh, "sh", "-s", "guestbook", "/srv/guestbook"], runs, input=facts.encode()
+    )
     return {
-        "Python, and importing Fabric": seconds_of([sys.executable, "-c", "import fabric.main"], runs, env=tools.environment, cwd=ROOT),
-        "with our own modules": seconds_of([sys.executable, "-c", modules], runs, env=tools.environment, cwd=ROOT),
-        "with the models of hosts.toml": seconds_of([sys.executable, "-c", f"{modules}, decant.config.models"], runs, env=tools.environment, cwd=ROOT),
+        "Python, and importing Fabric": seconds_of(
+            [sys.executable, "-c", "import fabric.main"], runs, env=tools.environment, cwd=ROOT
+        ),
+        "with our own modules": seconds_of(
+            [sys.executable, "-c", modules], runs, env=tools.environment, cwd=ROOT
+        ),
+        "with the models of hosts.toml": seconds_of(
+            [sys.executable, "-c", f"{modules}, decant.config.models"],
+            runs,
+            env=tools.environment,
+            cwd=ROOT,
+        ),
         "OpenSSH's connection with an empty command": connect,
         "the questions to the server, on it": asked - connect,
     }
 
 
 def first_deploys(tools: Tools, base: str, runs: int, times: Times) -> dict[str, Server]:
-    """Time the first deploy of each tool on a fresh server; the last ones at 0 ms go on to the next cases."""
+    """Time the first deploy of each tool on a fresh server.
+
+    The last ones at 0 ms go on to the next cases.
+    """
     kept: dict[str, Server] = {}
     for number in range(runs):
         for far in (True, False):
@@ -270,13 +343,21 @@ def first_deploys(tools: Tools, base: str, runs: int, times: Times) -> dict[str,
 
 
 def waits(tools: Tools, server: Server, runs: int) -> dict[str, tuple[float, int]]:
-    """Return the longest wait and the lost requests of visitors of Decant's server: at its update, and at a bare restart of the same application."""
+    """Return the longest wait and the lost requests of visitors of Decant's server.
+
+    At its update, and at a bare restart of the same application.
+    """
     found: dict[str, list[tuple[float, int]]] = {"update": [], "restart": []}
     for number in range(runs):
         commit([server], f"waits {number}")
         words, folder = tools.decant([server], "update")
         for what, act in (
-            ("update", lambda words=words, folder=folder: subprocess.run(words, cwd=folder, check=True, capture_output=True)),
+            (
+                "update",
+                lambda words=words, folder=folder: subprocess.run(
+                    words, cwd=folder, check=True, capture_output=True
+                ),
+            ),
             ("restart", lambda: server.ssh("systemctl restart guestbook.service")),
         ):
             with Load(server.address, slow_seconds=0.0) as load:
@@ -284,14 +365,27 @@ def waits(tools: Tools, server: Server, runs: int) -> dict[str, tuple[float, int
                 act()
                 time.sleep(1)
             found[what].append((load.longest, len(load.lost)))
-    return {what: (statistics.median(wait for wait, _ in seen), sum(lost for _, lost in seen)) for what, seen in found.items()}
+    return {
+        what: (statistics.median(wait for wait, _ in seen), sum(lost for _, lost in seen))
+        for what, seen in found.items()
+    }
 
 
 def main() -> None:
     """Run all cases, print and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=5, help="how often each case is run (the first deploy: a third of it)")
-    parser.add_argument("--bin", type=Path, default=ROOT / ".bench/bin", help="the folder of ansible-playbook and pyinfra")
+    parser.add_argument(
+        "--runs",
+        type=int,
+        default=5,
+        help="how often each case is run (the first deploy: a third of it)",
+    )
+    parser.add_argument(
+        "--bin",
+        type=Path,
+        default=ROOT / ".bench/bin",
+        help="the folder of ansible-playbook and pyinfra",
+    )
     parser.add_argument("--write", action="store_true", help="write RESULTS.md and results.png")
     given = parser.parse_args()
     times = Times()
@@ -310,26 +404,47 @@ def main() -> None:
     print(f"\n{text}")
     if given.write:
         (BENCH / "RESULTS.md").write_text(text)
-        subprocess.run([str(given.bin / "python"), str(BENCH / "plot.py"), str(BENCH / "results.png")], input=as_json(times), text=True, check=True)
+        subprocess.run(
+            [str(given.bin / "python"), str(BENCH / "plot.py"), str(BENCH / "results.png")],
+            input=as_json(times),
+            text=True,
+            check=True,
+        )
 
 
 def make_base(repository: Path) -> str:
-    """Keep a server that has git, python3 and the guestbook's repository, and return the layer's name."""
+    """Keep a server that has git, python3 and the guestbook's repository, and return the layer's
+    name.
+    """
     base = f"{RUN}-base"
     server = boot("base", "")
-    bundle = subprocess.run(["git", "-C", str(repository), "bundle", "create", "-q", "-", "main"], check=True, capture_output=True).stdout
-    # git is there, as the repository is, and python3, which Ansible needs; what the job itself needs is not.
-    server.ssh("apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends git python3")
+    bundle = subprocess.run(
+        ["git", "-C", str(repository), "bundle", "create", "-q", "-", "main"],
+        check=True,
+        capture_output=True,
+    ).stdout
+    # git is there, as the repository is, and python3, which Ansible needs; what the job itself
+    # needs is not.
     server.ssh(
-        "mkdir -p /srv/git && cat >/tmp/b && git clone -q --bare -b main /tmp/b /srv/git/guestbook.git && git config --system safe.directory '*' && rm /tmp/b",
+        "apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q -y install"
+        " --no-install-recommends git python3"
+    )
+    server.ssh(
+        "mkdir -p /srv/git && cat >/tmp/b && git clone -q --bare -b main /tmp/b"
+        " /srv/git/guestbook.git && git config --system safe.directory '*' && rm /tmp/b",
         bundle,
     )
     lab.snapshot(server.name, base)
     return base
 
 
-def cases(tools: Tools, folder: Path, runs: int, times: Times) -> tuple[dict[str, tuple[int, int]], dict[str, tuple[float, int]], dict[str, float]]:
-    """Run every case; return the round trips of each tool, what visitors waited, and where the time goes."""
+def cases(
+    tools: Tools, folder: Path, runs: int, times: Times
+) -> tuple[dict[str, tuple[int, int]], dict[str, tuple[float, int]], dict[str, float]]:
+    """Run every case.
+
+    Return the round trips of each tool, what visitors waited, and where the time goes.
+    """
     base = make_base(guestbook.make(folder / "repository"))
     servers = first_deploys(tools, base, max(1, runs // 3), times)
     trips = {tool: round_trips(tools, tool, servers[tool]) for tool in TOOLS}
@@ -346,7 +461,9 @@ def cases(tools: Tools, folder: Path, runs: int, times: Times) -> tuple[dict[str
     for tool in TOOLS:
         layer = f"{RUN}-{tool}"
         lab.snapshot(servers[tool].name, layer)
-        fleet = in_parallel([lambda number=number: boot(f"{tool}-fleet-{number}", layer) for number in range(FLEET)])  # noqa: B023  # called at once
+        fleet = in_parallel(
+            [lambda number=number: boot(f"{tool}-fleet-{number}", layer) for number in range(FLEET)]  # noqa: B023
+        )  # called at once
         time.sleep(2)
         tools.run(tool, fleet)
         for far in (False, True):
@@ -358,47 +475,83 @@ def cases(tools: Tools, folder: Path, runs: int, times: Times) -> tuple[dict[str
 
 
 def report(
-    times: Times, trips: dict[str, tuple[int, int]], waited: dict[str, tuple[float, int]], spent: dict[str, float], sizes: list[str], runs: int, bin: Path
+    times: Times,
+    trips: dict[str, tuple[int, int]],
+    waited: dict[str, tuple[float, int]],
+    spent: dict[str, float],
+    sizes: list[str],
+    runs: int,
+    bin: Path,
 ) -> str:
     """Return RESULTS.md."""
     names = list(dict.fromkeys(case for case, _, _ in times.seconds))
     lines = [
-        "| case | round trip | " + " | ".join(TOOLS) + " | " + " | ".join(f"{tool} / decant" for tool in TOOLS[1:]) + " |",
+        "| case | round trip | "
+        + " | ".join(TOOLS)
+        + " | "
+        + " | ".join(f"{tool} / decant" for tool in TOOLS[1:])
+        + " |",
         "|---|---|" + "---|" * (2 * len(TOOLS) - 1),
     ]
     for case in names:
         for far in (False, True):
             medians = [times.median(case, tool, far) for tool in TOOLS]
             ratios = [f"{median / medians[0]:.2f}" for median in medians[1:]]
-            lines.append(f"| {case} | {'50' if far else '0'} ms | " + " | ".join(f"{median:.2f}" for median in medians) + f" | {' | '.join(ratios)} |")
+            lines.append(
+                f"| {case} | {'50' if far else '0'} ms | "
+                + " | ".join(f"{median:.2f}" for median in medians)
+                + f" | {' | '.join(ratios)} |"
+            )
     goals = ["| goal | 0 ms | 50 ms |", "|---|---|---|"]
     for (case, tool), (least, _) in GOALS.items():
-        ratios = [times.median(case, tool, far) / times.median(case, "decant", far) for far in (False, True)]
+        ratios = [
+            times.median(case, tool, far) / times.median(case, "decant", far)
+            for far in (False, True)
+        ]
         goals.append(
-            f"| {case}: {tool} / decant at least {least:.2f} | " + " | ".join(f"{ratio:.2f} {'met' if ratio >= least else 'MISSED'}" for ratio in ratios) + " |"
+            f"| {case}: {tool} / decant at least {least:.2f} | "
+            + " | ".join(f"{ratio:.2f} {'met' if ratio >= least else 'MISSED'}" for ratio in ratios)
+            + " |"
         )
     ratio = waited["update"][0] / waited["restart"][0]
-    versions = subprocess.run([str(bin / "pip"), "list", "--format=json"], capture_output=True, text=True, check=True).stdout
+    versions = subprocess.run(
+        [str(bin / "pip"), "list", "--format=json"], capture_output=True, text=True, check=True
+    ).stdout
     theirs = {item["name"]: item["version"] for item in json.loads(versions)}
     return "\n".join(
         [
             "# Results",
             "",
-            f"Written by `make bench` on {time.strftime('%Y-%m-%d')}: {os.cpu_count()} cores, {platform.system()} {platform.release().split('-')[0]}, Python {platform.python_version()}, "
-            f"fabric {metadata.version('fabric')}, ansible-core {theirs['ansible-core']} (pipelining on, 8 forks), pyinfra {theirs['pyinfra']}, servers Debian bookworm on this same machine.",
-            f"Medians of {runs} runs in turns (first deploy: {max(1, runs // 3)}; on {FLEET} servers: {max(1, runs // 2)}), in seconds. What each does: [README.md](README.md).",
+            (
+                f"Written by `make bench` on {time.strftime('%Y-%m-%d')}: {os.cpu_count()} cores,"
+                f" {platform.system()} {platform.release().split('-')[0]}, Python"
+                f" {platform.python_version()}, fabric {metadata.version('fabric')}, ansible-core"
+                f" {theirs['ansible-core']} (pipelining on, 8 forks), pyinfra {theirs['pyinfra']},"
+                " servers Debian bookworm on this same machine."
+            ),
+            (
+                f"Medians of {runs} runs in turns (first deploy: {max(1, runs // 3)}; on {FLEET}"
+                f" servers: {max(1, runs // 2)}), in seconds. What each does:"
+                " [README.md](README.md)."
+            ),
             "",
             *lines,
             "",
             "A run that changes nothing, counted by the proxy: "
             + "; ".join(
-                f"{tool} {count} round trips on {connections} connection{'s' if connections > 1 else ''}" for tool, (count, connections) in trips.items()
+                f"{tool} {count} round trips on {connections}"
+                f" connection{'s' if connections > 1 else ''}"
+                for tool, (count, connections) in trips.items()
             )
             + ".",
             "",
-            f"Longest wait of a visitor (20 requests a second, a keep-alive connection): at `fab update` without a migration {waited['update'][0]:.2f} s, "
-            f"at a bare `systemctl restart` {waited['restart'][0]:.2f} s, ratio {ratio:.2f} (goal: at most 1.5, {'met' if ratio <= 1.5 else 'MISSED'}); "
-            f"lost: {waited['update'][1]} and {waited['restart'][1]} requests.",
+            (
+                "Longest wait of a visitor (20 requests a second, a keep-alive connection): at"
+                f" `fab update` without a migration {waited['update'][0]:.2f} s, at a bare"
+                f" `systemctl restart` {waited['restart'][0]:.2f} s, ratio {ratio:.2f} (goal: at"
+                f" most 1.5, {'met' if ratio <= 1.5 else 'MISSED'}); lost: {waited['update'][1]}"
+                f" and {waited['restart'][1]} requests."
+            ),
             "",
             "## Goals",
             "",
@@ -406,15 +559,22 @@ def report(
             "",
             "## Where the time goes",
             "",
-            "Of a run that changes nothing, at 0 ms, each part measured by itself (`parts` in compare.py), in seconds: "
+            "Of a run that changes nothing, at 0 ms, each part measured by itself (`parts` in"
+            " compare.py), in seconds: "
             + "; ".join(f"{what} {seconds:.2f}" for what, seconds in spent.items())
-            + f"; all of it {times.median('no change', 'decant', False):.2f}. Connection and questions run beside the import of the models. What is left is the lock and the program on the server: "
-            "its checks, the fetch, and the digest of the environment. [README.md](README.md) says how to look closer.",
+            + f"; all of it {times.median('no change', 'decant', False):.2f}. Connection and"
+            " questions run beside the import of the models. What is left is the lock and the"
+            " program on the server: its checks, the fetch, and the digest of the environment."
+            " [README.md](README.md) says how to look closer.",
             "",
             "## Hosts",
             "",
-            f"`fab system.packages`, of which nothing has to be done, on sshd's of one lab server, each a host with an application of its own; best of {scale.RUNS} (`bench/scale.py`). "
-            "Memory is that of the deploying process, for 10 and for all at a time.",
+            (
+                "`fab system.packages`, of which nothing has to be done, on sshd's of one lab"
+                f" server, each a host with an application of its own; best of {scale.RUNS}"
+                " (`bench/scale.py`). Memory is that of the deploying process, for 10 and for all"
+                " at a time."
+            ),
             "",
             *sizes,
             "",
@@ -424,7 +584,12 @@ def report(
 
 def as_json(times: Times) -> str:
     """Return the medians for the plot."""
-    return json.dumps([[case, tool, far, statistics.median(seconds)] for (case, tool, far), seconds in times.seconds.items()])
+    return json.dumps(
+        [
+            [case, tool, far, statistics.median(seconds)]
+            for (case, tool, far), seconds in times.seconds.items()
+        ]
+    )
 
 
 if __name__ == "__main__":

@@ -1,15 +1,22 @@
-"""A TCP proxy that delays every byte by half a round trip in each direction, as a distant server does, and counts the round trips."""
+"""A TCP proxy that delays every byte by half a round trip in each direction, as a distant server
+does, and counts the round trips.
+"""
 
 import asyncio
 import contextlib
 import threading
 from collections.abc import Iterator
 
-BURST = 0.002  # seconds of silence after which the next byte from the client begins another round trip
+BURST = (
+    0.002  # seconds of silence after which the next byte from the client begins another round trip
+)
 
 
 class Slow:
-    """A proxy on 127.0.0.1; `round_trips` counts how often the client spoke after the server had."""
+    """A proxy on 127.0.0.1.
+
+    `round_trips` counts how often the client spoke after the server had.
+    """
 
     def __init__(self, host: str, port: int, seconds: float) -> None:
         self.host, self.port, self.half = host, port, seconds / 2
@@ -28,9 +35,19 @@ class Slow:
         up_reader, up_writer = await asyncio.open_connection(self.host, self.port)
         spoke = {"server": True}
         with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.gather(self._pipe(reader, up_writer, spoke, "client"), self._pipe(up_reader, writer, spoke, "server"), return_exceptions=True)
+            await asyncio.gather(
+                self._pipe(reader, up_writer, spoke, "client"),
+                self._pipe(up_reader, writer, spoke, "server"),
+                return_exceptions=True,
+            )
 
-    async def _pipe(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, spoke: dict[str, bool], who: str) -> None:
+    async def _pipe(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        spoke: dict[str, bool],
+        who: str,
+    ) -> None:
         loop, queue = asyncio.get_running_loop(), asyncio.Queue[tuple[float, bytes]]()
 
         async def deliver() -> None:

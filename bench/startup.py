@@ -1,4 +1,6 @@
-"""Print how long `fab --list` takes here, beside the same for a fabfile with one empty task, run in turns."""
+"""Print how long `fab --list` takes here, beside the same for a fabfile with one empty task, run in
+turns.
+"""
 
 import os
 import statistics
@@ -15,9 +17,17 @@ RUNS = 15
 
 def seconds(folder: Path) -> float:
     """Time one `fab --list` in a folder."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environment = {
+        name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
+    }
     began = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "fabric", "--list"], cwd=folder, check=True, capture_output=True, env=environment)
+    subprocess.run(
+        [sys.executable, "-m", "fabric", "--list"],
+        cwd=folder,
+        check=True,
+        capture_output=True,
+        env=environment,
+    )
     return time.perf_counter() - began
 
 
@@ -28,7 +38,10 @@ def main() -> None:
         (empty / "fabfile.py").write_text(EMPTY)
         pairs = [(seconds(ROOT), seconds(empty)) for _ in range(RUNS + 1)][1:]
     ours, theirs = (statistics.median(column) for column in zip(*pairs, strict=True))
-    print(f"fab --list: {ours:.3f} s; with an empty fabfile: {theirs:.3f} s; ratio {ours / theirs:.2f} (medians of {RUNS})")
+    print(
+        f"fab --list: {ours:.3f} s; with an empty fabfile: {theirs:.3f} s; ratio"
+        f" {ours / theirs:.2f} (medians of {RUNS})"
+    )
 
 
 if __name__ == "__main__":

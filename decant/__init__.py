@@ -1,7 +1,10 @@
-"""Fabric tasks that take a Flask application to a hardened server and update it without losing a request.
+"""Fabric tasks that take a Flask application to a hardened server and update it without losing a
+request.
 
-For tasks of your own, these names stay as they are from version to version: the decorators `task`, `app_task`, `web_task`, `fleet_task` and `local_task`;
-`Host` and `Fleet`, the servers that they work on; `steps`, what can be done to a server; `Secret`; and the errors `DeployError` and `SettingsError`.
+For tasks of your own, these names stay as they are from version to version: the decorators `task`,
+`app_task`, `web_task`, `fleet_task` and `local_task`;
+`Host` and `Fleet`, the servers that they work on; `steps`, what can be done to a server; `Secret`;
+and the errors `DeployError` and `SettingsError`.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -15,7 +18,20 @@ if TYPE_CHECKING:
     from decant.remote.host import Host
 
 __version__ = "0.2.0"
-__all__ = ["DeployError", "Fleet", "Host", "Secret", "SettingsError", "__version__", "app_task", "fleet_task", "local_task", "steps", "task", "web_task"]
+__all__ = [
+    "DeployError",
+    "Fleet",
+    "Host",
+    "Secret",
+    "SettingsError",
+    "__version__",
+    "app_task",
+    "fleet_task",
+    "local_task",
+    "steps",
+    "task",
+    "web_task",
+]
 
 # Imported when they are asked for, so that `decant --list` starts fast.
 _HOMES = {
@@ -24,7 +40,9 @@ _HOMES = {
     "Host": "decant.remote.host",
     "Secret": "decant.quoting",
     "SettingsError": "decant.errors",
-    **dict.fromkeys(("app_task", "fleet_task", "local_task", "task", "web_task"), "decant.commands.decorators"),
+    **dict.fromkeys(
+        ("app_task", "fleet_task", "local_task", "task", "web_task"), "decant.commands.decorators"
+    ),
 }
 
 

@@ -1,4 +1,7 @@
-"""The command `decant`: Fabric's own program with our tasks and our inventory; it needs a hosts.toml, and no fabfile."""
+"""The command `decant`: Fabric's own program with our tasks and our inventory.
+
+It needs a hosts.toml, and no fabfile.
+"""
 
 import difflib
 import re
@@ -30,12 +33,21 @@ class Program(fabric.main.Fab):  # type: ignore[misc]  # fabric has no types
                 raise
             near = difflib.get_close_matches(unknown[1], list(self.collection.task_names), 1)
             meant = f"; did you mean {near[0]}?" if near else ""
-            raise ParseError(f"decant: there is no task {unknown[1]!r}{meant}\nall of them: decant --list") from error
+            raise ParseError(
+                f"decant: there is no task {unknown[1]!r}{meant}\nall of them: decant --list"
+            ) from error
 
 
 def program() -> Any:
     """Return the program."""
-    return Program(name="decant", binary="decant", version=__version__, namespace=ns, executor_class=Executor, config_class=fabric.Config)
+    return Program(
+        name="decant",
+        binary="decant",
+        version=__version__,
+        namespace=ns,
+        executor_class=Executor,
+        config_class=fabric.Config,
+    )
 
 
 def main() -> None:

@@ -8,7 +8,10 @@ from invoke.exceptions import Exit
 
 
 class DeployError(Exit):
-    """Stop with one line on standard error and exit code 1; Fabric prints it without a traceback."""
+    """Stop with one line on standard error and exit code 1.
+
+    Fabric prints it without a traceback.
+    """
 
     def __init__(self, message: str, code: int = 1) -> None:
         super().__init__(message=message, code=code)
@@ -38,9 +41,15 @@ class LabError(DeployError):
 
 
 def unforeseen(error: BaseException) -> str:
-    """Return what is said of an exception that nobody foresaw: what and where, and the file in which the traceback is, which only you can read."""
+    """Return what is said of an exception that nobody foresaw.
+
+    What and where, and the file in which the traceback is, which only you can read.
+    """
     frame = traceback.extract_tb(error.__traceback__)[-1]
     handle, path = tempfile.mkstemp(prefix="decant-", suffix=".traceback")
     with os.fdopen(handle, "w") as file:
         file.writelines(traceback.format_exception(error))
-    return f"{type(error).__name__}: {error} (in {frame.filename}, line {frame.lineno})\nthis is a bug in Decant; the traceback is in {path}: please report it"
+    return (
+        f"{type(error).__name__}: {error} (in {frame.filename}, line {frame.lineno})\nthis is a bug"
+        f" in Decant; the traceback is in {path}: please report it"
+    )

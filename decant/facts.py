@@ -1,4 +1,7 @@
-"""What is known about a server: the answers of one script (decant/server/driver/facts.sh), parsed."""
+"""What is known about a server.
+
+The answers of one script (decant/server/driver/facts.sh), parsed.
+"""
 
 import json
 from dataclasses import dataclass
@@ -16,7 +19,10 @@ class Release:
 
 @dataclass(frozen=True)
 class Window:
-    """A release window whose end no client has seen: its name and result (empty while it runs or when it was cut off)."""
+    """A release window whose end no client has seen.
+
+    Its name and result (empty while it runs or when it was cut off).
+    """
 
     name: str
     result: str = ""
@@ -24,7 +30,10 @@ class Window:
 
 @dataclass(frozen=True)
 class Party:
-    """This host's part in a window of several hosts that is not over: the window's name, `first` or `other`, how many words it was told, and its last answer."""
+    """This host's part in a window of several hosts that is not over.
+
+    The window's name, `first` or `other`, how many words it was told, and its last answer.
+    """
 
     name: str
     part: str
@@ -34,10 +43,16 @@ class Party:
 
 @dataclass(frozen=True)
 class Facts:
-    """What facts.sh found. Sizes are in MB, `listeners` are ADDRESS:PORT/PROTOCOL, `proxies` the units that run, `sites` paths of what is enabled in them.
+    """What facts.sh found.
 
-    `installed` are the packages that this tool brought, `present` those of them that are there. `distro_python` is asked where there is no python3 yet, `pythons` (those that the distribution has beside it) where hosts.toml names a version.
-    `certificate` is what certbot obtained for the application: its names, and the ACME server. `secure` are the proxies that are set up for HTTPS.
+    Sizes are in MB, `listeners` are ADDRESS:PORT/PROTOCOL, `proxies` the units that run, `sites`
+    paths of what is enabled in them.
+
+    `installed` are the packages that this tool brought, `present` those of them that are there.
+    `distro_python` is asked where there is no python3 yet, `pythons` (those that the distribution
+    has beside it) where hosts.toml names a version.
+    `certificate` is what certbot obtained for the application: its names, and the ACME server.
+    `secure` are the proxies that are set up for HTTPS.
     """
 
     user: str = ""
@@ -148,7 +163,9 @@ def parse(output: str) -> Facts:
         sites=tuple(every("site")),
         listeners=tuple(every("listener")),
         manifests=tuple(_documents(every("manifest"))),
-        releases=tuple(Release(*line.split()[:3]) for line in every("release") if len(line.split()) > 1),
+        releases=tuple(
+            Release(*line.split()[:3]) for line in every("release") if len(line.split()) > 1
+        ),
         parties=tuple(_party(line) for line in every("party") if len(line.split()) > 3),
         windows=tuple(Window(*line.split(None, 1)) for line in every("window") if line),
         deploys=tuple(_documents(every("deploy"))),

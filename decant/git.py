@@ -1,6 +1,7 @@
 """git on somebody else's repository: it reads, and runs nothing that the repository names.
 
-git reads a repository through an empty git directory of ours that borrows its objects and names: the repository's own configuration, hooks and
+git reads a repository through an empty git directory of ours that borrows its objects and names:
+the repository's own configuration, hooks and
 filters, which could name programs, are not there.
 """
 
@@ -36,13 +37,28 @@ class Git:
 def repository(folder: Path) -> Iterator[Git]:
     """Open the repository that a folder is in.
 
-    Raises SettingsError where there is none, or git would not read it (it belongs to somebody else), with git's reason.
+    Raises SettingsError where there is none, or git would not read it (it belongs to somebody
+    else), with git's reason.
     """
     if not shutil.which("git"):
-        raise SettingsError(f"app.source: {folder} is a git repository, and there is no git on this machine; install it")
+        raise SettingsError(
+            f"app.source: {folder} is a git repository, and there is no git on this machine;"
+            " install it"
+        )
     # These look at names and configuration alone, which runs nothing.
     bare, form, own, common = (
-        _run(folder, ("rev-parse", "--is-bare-repository", "--show-object-format", "--absolute-git-dir", "--git-common-dir")).decode().splitlines()
+        _run(
+            folder,
+            (
+                "rev-parse",
+                "--is-bare-repository",
+                "--show-object-format",
+                "--absolute-git-dir",
+                "--git-common-dir",
+            ),
+        )
+        .decode()
+        .splitlines()
     )
     names = _run(folder, ("for-each-ref", "--format=%(objectname) %(refname)"))
     with tempfile.TemporaryDirectory(prefix="decant-git-") as temporary:
@@ -76,38 +92,78 @@ def tracks(folder: Path, name: str) -> bool:
 
 def _top(folder: Path, own: Path) -> Path:
     """Return the top of the working tree: where `.git` is, whatever core.worktree says."""
-    return next((parent for parent in (folder, *folder.parents) if (parent / ".git").exists()), own.parent)
+    return next(
+        (parent for parent in (folder, *folder.parents) if (parent / ".git").exists()), own.parent
+    )
 
 
 def _config(folder: Path, form: str, bare: str) -> str:
-    """Return the configuration of our git directory: what kind of objects the repository has, and how its files lie on this disk."""
-    lines = ["[core]", f"\trepositoryformatversion = {0 if form == 'sha1' else 1}", f"\tbare = {bare}"]
+    """Return the configuration of our git directory.
+
+    What kind of objects the repository has, and how its files lie on this disk.
+    """
+    lines = [
+        "[core]",
+        f"\trepositoryformatversion = {0 if form == 'sha1' else 1}",
+        f"\tbare = {bare}",
+    ]
     done = subprocess.run(
-        ["git", "-C", str(folder), "config", "--get-regexp", "--type=bool-or-str", ON_DISK], capture_output=True, text=True, env=_environment({})
+        ["git", "-C", str(folder), "config", "--get-regexp", "--type=bool-or-str", ON_DISK],
+        capture_output=True,
+        text=True,
+        env=_environment({}),
     )
     for key, _, value in (line.partition(" ") for line in done.stdout.splitlines()):
         if value in ("true", "false", "input"):
             lines.append(f"\t{key.removeprefix('core.')} = {value}")
-    return "\n".join([*lines, *([] if form == "sha1" else ["[extensions]", f"\tobjectFormat = {form}"]), ""])
+    return "\n".join(
+        [*lines, *([] if form == "sha1" else ["[extensions]", f"\tobjectFormat = {form}"]), ""]
+    )
 
 
 def _environment(added: dict[str, str]) -> dict[str, str]:
-    """Return the environment of git: no transport, no lazy fetch, no pager, no lock of somebody else's index, no program for changed files."""
+    """Return the environment of git.
+
+    No transport, no lazy fetch, no pager, no lock of somebody else's index, no program for changed
+    files.
+    """
     given = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith("GIT_") or name in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM")
+        if not name.startswith("GIT_")
+        or name in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM")
     }
-    settings = {"core.fsmonitor": "false", "core.hooksPath": os.devnull, "log.showSignature": "false", "core.pager": "cat"}
+    settings = {
+        "core.fsmonitor": "false",
+        "core.hooksPath": os.devnull,
+        "log.showSignature": "false",
+        "core.pager": "cat",
+    }
     counted = {"GIT_CONFIG_COUNT": str(len(settings))}
     for number, (name, value) in enumerate(settings.items()):
         counted |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
-    return {**given, **counted, "GIT_ALLOW_PROTOCOL": "", "GIT_NO_LAZY_FETCH": "1", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", **added}
+    return {
+        **given,
+        **counted,
+        "GIT_ALLOW_PROTOCOL": "",
+        "GIT_NO_LAZY_FETCH": "1",
+        "GIT_OPTIONAL_LOCKS": "0",
+        "GIT_TERMINAL_PROMPT": "0",
+        **added,
+    }
 
 
 def _run(folder: Path, words: tuple[str, ...], environment: dict[str, str] | None = None) -> bytes:
-    done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, stdin=subprocess.DEVNULL, env=_environment(environment or {}))
+    done = subprocess.run(
+        ["git", "-C", str(folder), *words],
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        env=_environment(environment or {}),
+    )
     if done.returncode:
         complaint = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
-        raise SettingsError(f"app.source: git {words[0]} failed in {folder}: {' '.join(complaint) or done.returncode}")
+        raise SettingsError(
+            f"app.source: git {words[0]} failed in {folder}:"
+            f" {' '.join(complaint) or done.returncode}"
+        )
     return done.stdout

@@ -1,6 +1,10 @@
-"""What a visitor may claim in headers and a proxy must not pass on: an application, or its framework, would believe that the proxy said it."""
+"""What a visitor may claim in headers and a proxy must not pass on.
 
-# Beside X-Real-IP, X-Forwarded-For, -Proto and -Host, which the proxy sets itself. The last one carries the one-time token of a health check.
+An application, or its framework, would believe that the proxy said it.
+"""
+
+# Beside X-Real-IP, X-Forwarded-For, -Proto and -Host, which the proxy sets itself. The last one
+# carries the one-time token of a health check.
 CLAIMS = (
     "Forwarded",
     "Forwarded-For",

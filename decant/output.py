@@ -1,4 +1,7 @@
-"""What a person reads: a line a step, and tables. Several hosts tell at the same time, each line whole and under its host's name."""
+"""What a person reads: a line a step, and tables.
+
+Several hosts tell at the same time, each line whole and under its host's name.
+"""
 
 import json
 import sys
@@ -8,11 +11,16 @@ from io import StringIO
 from typing import Any, TextIO
 
 _whole = threading.Lock()
-asking = threading.Lock()  # held by whoever asks something at the terminal: one host after the other
+asking = (
+    threading.Lock()
+)  # held by whoever asks something at the terminal: one host after the other
 
 
 class Output:
-    """What one host says. `alone`: no other host says anything, so that what a command prints needs no name before it."""
+    """What one host says.
+
+    `alone`: no other host says anything, so that what a command prints needs no name before it.
+    """
 
     def __init__(self, host: str, alone: bool = True) -> None:
         self.host, self.alone = host, alone
@@ -35,12 +43,20 @@ class Output:
             self.line(f"{status:8} {text}" + (f"  {seconds:.1f} s" if seconds >= 0.1 else ""))
 
     def text(self, text: str) -> None:
-        """Print what a command printed: as it is, or each line under the host's name where other hosts print, too."""
+        """Print what a command printed.
+
+        As it is, or each line under the host's name where other hosts print, too.
+        """
         before = "" if self.alone else self._name
-        self._write("".join(f"{before}{line}".rstrip() + "\n" for line in text.rstrip("\n").split("\n")))
+        self._write(
+            "".join(f"{before}{line}".rstrip() + "\n" for line in text.rstrip("\n").split("\n"))
+        )
 
     def document(self, value: Any) -> None:
-        """Print a value as one JSON document on standard output; with several hosts it becomes part of one list of theirs (`documents`)."""
+        """Print a value as one JSON document on standard output.
+
+        With several hosts it becomes part of one list of theirs (`documents`).
+        """
         if self.alone:
             print(json.dumps(value, indent=1))
         self.told.append(value)
@@ -67,7 +83,10 @@ def documents(outputs: Iterable[Output]) -> None:
 
 
 def drawn(columns: Sequence[str], rows: Iterable[Sequence[str]], stream: TextIO) -> str:
-    """Return a table as text, as wide as the terminal; into a file or a pipe goes every line whole."""
+    """Return a table as text, as wide as the terminal.
+
+    Into a file or a pipe goes every line whole.
+    """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -76,6 +95,11 @@ def drawn(columns: Sequence[str], rows: Iterable[Sequence[str]], stream: TextIO)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     drawing = StringIO()
-    console = Console(file=drawing, highlight=False, width=None if stream.isatty() else 1000, force_terminal=stream.isatty() or None)
+    console = Console(
+        file=drawing,
+        highlight=False,
+        width=None if stream.isatty() else 1000,
+        force_terminal=stream.isatty() or None,
+    )
     console.print(table)
     return "".join(f"{line.rstrip()}\n" for line in drawing.getvalue().splitlines())

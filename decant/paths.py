@@ -10,7 +10,8 @@ PROGRAM_LOGS = "/var/log/decant"
 MANIFESTS = "/var/lib/decant/apps"
 PENDING = "/var/lib/decant/pending"
 GUARDS = "/var/lib/decant/guard"
-# What the certificates of certbot are for, where everybody may read it; the challenges that the proxies serve; certificates and keys that are not certbot's;
+# What the certificates of certbot are for, where everybody may read it; the challenges that the
+# proxies serve; certificates and keys that are not certbot's;
 # and the authorities of private ACME servers.
 CERTIFICATES = "/var/lib/decant/certificates"
 CHALLENGES = "/var/lib/decant/challenges"
@@ -20,7 +21,10 @@ LONGEST_ACCOUNT = 32  # useradd(8)
 
 
 def local(folder: Path, given: str) -> Path:
-    """Return a path of this machine as hosts.toml or a command line names it: relative to a folder, with ~; one of nobody's home stays as it is."""
+    """Return a path of this machine as hosts.toml or a command line names it.
+
+    Relative to a folder, with ~; one of nobody's home stays as it is.
+    """
     try:
         return folder / Path(given).expanduser()
     except RuntimeError:
@@ -28,7 +32,9 @@ def local(folder: Path, given: str) -> Path:
 
 
 def cache() -> Path:
-    """Return the folder on this machine for what can be made again at any time (XDG Base Directory Specification)."""
+    """Return the folder on this machine for what can be made again at any time (XDG Base Directory
+    Specification).
+    """
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "decant"
 
 
@@ -41,13 +47,23 @@ class Paths:
 
     @property
     def builder(self) -> str:
-        """The account under which environments are built: what dependencies bring runs as this one, and it owns nothing else."""
+        """The account under which environments are built.
+
+        What dependencies bring runs as this one, and it owns nothing else.
+        """
         name = f"{self.name}-build"
-        return name if len(name) <= LONGEST_ACCOUNT else f"{name[:17]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}-build"
+        return (
+            name
+            if len(name) <= LONGEST_ACCOUNT
+            else f"{name[:17]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}-build"
+        )
 
     @property
     def build(self) -> str:
-        """The builder's own folder: its cache, a copy of the tree, and the environment that is made."""
+        """The builder's own folder.
+
+        Its cache, a copy of the tree, and the environment that is made.
+        """
         return f"{self.root}/build"
 
     @property
@@ -123,7 +139,10 @@ class Paths:
     @property
     def units(self) -> tuple[str, str]:
         """The files of the systemd socket and service."""
-        return (f"/etc/systemd/system/{self.name}.socket", f"/etc/systemd/system/{self.name}.service")
+        return (
+            f"/etc/systemd/system/{self.name}.socket",
+            f"/etc/systemd/system/{self.name}.service",
+        )
 
     @property
     def lock(self) -> str:

@@ -15,7 +15,10 @@ Mode = Literal["apply", "check", "compare"]
 
 @dataclass(frozen=True)
 class Program:
-    """A compiled plan: the sh text, the files that travel with it, and the step behind each number."""
+    """A compiled plan.
+
+    The sh text, the files that travel with it, and the step behind each number.
+    """
 
     text: str
     files: Mapping[str, bytes]
@@ -24,18 +27,30 @@ class Program:
     def archive(self, driver: bytes) -> bytes:
         """Return the program, its driver (steps.sh) and its files as one compressed tar."""
         buffer = io.BytesIO()
-        with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=3, format=tarfile.PAX_FORMAT) as tar:
-            for name, data in {"program": self.text.encode(), "steps.sh": driver, **self.files}.items():
+        with tarfile.open(
+            fileobj=buffer, mode="w:gz", compresslevel=3, format=tarfile.PAX_FORMAT
+        ) as tar:
+            for name, data in {
+                "program": self.text.encode(),
+                "steps.sh": driver,
+                **self.files,
+            }.items():
                 entry = tarfile.TarInfo(name)
                 entry.size, entry.mode = len(data), 0o600
                 tar.addfile(entry, io.BytesIO(data))
         return buffer.getvalue()
 
 
-def compile_plan(sections: Iterable[tuple[Mode, Plan]], app: str, lock: tuple[str, str] = ("", ""), files: Mapping[str, bytes] | None = None) -> Program:
+def compile_plan(
+    sections: Iterable[tuple[Mode, Plan]],
+    app: str,
+    lock: tuple[str, str] = ("", ""),
+    files: Mapping[str, bytes] | None = None,
+) -> Program:
     """Compile plans, each with its mode, into one program.
 
-    `lock` is the path and the token of the command's lock, which the program shares; `files` travel beside the steps' own, under `files/`.
+    `lock` is the path and the token of the command's lock, which the program shares; `files` travel
+    beside the steps' own, under `files/`.
     """
     numbered: list[Step] = []
     sent: dict[str, bytes] = {f"files/{name}": data for name, data in (files or {}).items()}
@@ -52,30 +67,50 @@ def compile_plan(sections: Iterable[tuple[Mode, Plan]], app: str, lock: tuple[st
         lines.append(f"mode={mode}")
         lines += _calls(plan, numbered, sent)
     sent["expected"] = "".join(
-        f"{number} {step.expected()} {step.path}\n" for number, step in enumerate(numbered, 1) if isinstance(step, File | Directory)
+        f"{number} {step.expected()} {step.path}\n"
+        for number, step in enumerate(numbered, 1)
+        if isinstance(step, File | Directory)
     ).encode()
-    units = [*(step.name for step in numbered if isinstance(step, Unit)), *("ufw.service" for step in numbered if isinstance(step, Firewall))]
+    units = [
+        *(step.name for step in numbered if isinstance(step, Unit)),
+        *("ufw.service" for step in numbered if isinstance(step, Firewall)),
+    ]
     sent["units"] = _lines(units)
-    sent["packages"] = _lines(name for step in numbered if isinstance(step, Packages) for name in step.names)
+    sent["packages"] = _lines(
+        name for step in numbered if isinstance(step, Packages) for name in step.names
+    )
     return Program("\n".join([*lines, "wait", "exit 0", ""]), sent, tuple(numbered))
 
 
 def mark(step: Transaction) -> str:
-    """Return the name under which a server notes that a check is still to be made: the same for the same check."""
+    """Return the name under which a server notes that a check is still to be made.
+
+    The same for the same check.
+    """
     return hashlib.sha256(quoting.join(step.validate).encode()).hexdigest()[:12]
 
 
 def _calls(plan: Iterable[Step], numbered: list[Step], sent: dict[str, bytes]) -> Iterator[str]:
     for step in plan:
         if isinstance(step, Transaction):
-            yield quoting.join(("begin_transaction", mark(step), quoting.join(step.validate), quoting.join(step.undo), *(("guarded",) if step.guarded else ())))
+            yield quoting.join(
+                (
+                    "begin_transaction",
+                    mark(step),
+                    quoting.join(step.validate),
+                    quoting.join(step.undo),
+                    *(("guarded",) if step.guarded else ()),
+                )
+            )
             yield from _calls(step.steps, numbered, sent)
             numbered.append(step)
             yield quoting.join(("commit", str(len(numbered))))
             continue
         numbered.append(step)
         words = [_word(word, f"{len(numbered)}", sent) for word in step.words()]
-        yield quoting.join(("step", str(len(numbered)), " ".join(step.notify) or "-", step.kind, *words))
+        yield quoting.join(
+            ("step", str(len(numbered)), " ".join(step.notify) or "-", step.kind, *words)
+        )
 
 
 def _word(word: str | bytes, name: str, sent: dict[str, bytes]) -> str:

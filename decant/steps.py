@@ -1,6 +1,7 @@
 """What can be done to a server, as frozen values.
 
-A step describes a wanted state. Its check and its deed are functions of `decant/server/driver/steps.sh`; here a step is only turned into a
+A step describes a wanted state. Its check and its deed are functions of
+`decant/server/driver/steps.sh`; here a step is only turned into a
 call of them, so a compiled plan reads like the plan. `decant/program.py` compiles a plan of them.
 """
 
@@ -14,7 +15,10 @@ from decant.quoting import Secret
 
 
 class Step:
-    """A wanted state. `words` are the arguments of its functions in steps.sh; a `bytes` word travels as a file."""
+    """A wanted state.
+
+    `words` are the arguments of its functions in steps.sh; a `bytes` word travels as a file.
+    """
 
     notify: tuple[str, ...] = ()
 
@@ -24,7 +28,10 @@ class Step:
         return re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__).lower()
 
     def words(self) -> tuple[str | bytes, ...]:
-        """Return the arguments of check, deed and show: its fields in their order, unless a step says otherwise."""
+        """Return the arguments of check, deed and show.
+
+        Its fields in their order, unless a step says otherwise.
+        """
         return tuple(getattr(self, each.name) for each in fields(self) if each.name != "notify")  # type: ignore[arg-type]  # each step is a dataclass
 
 
@@ -57,7 +64,13 @@ class File(Step):
 
     def words(self) -> tuple[str | bytes, ...]:
         """Return path, content, owner, mode and whether it is secret."""
-        return (self.path, self.data, self.owner, f"{self.mode:04o}", "secret" if isinstance(self.content, Secret) else "plain")
+        return (
+            self.path,
+            self.data,
+            self.owner,
+            f"{self.mode:04o}",
+            "secret" if isinstance(self.content, Secret) else "plain",
+        )
 
     @property
     def data(self) -> bytes:
@@ -131,7 +144,10 @@ class LineInFile(Step):
 
 @dataclass(frozen=True)
 class GeneratedSecret(Step):
-    """A variable in a secrets file has a value that is set once and never replaced: the one given, or a random one, made on the server."""
+    """A variable in a secrets file has a value that is set once and never replaced.
+
+    The one given, or a random one, made on the server.
+    """
 
     path: str
     name: str
@@ -140,7 +156,12 @@ class GeneratedSecret(Step):
 
     def words(self) -> tuple[str | bytes, ...]:
         """Return path, name, owner, and the value where it is given."""
-        return (self.path, self.name, self.owner, *((self.value.reveal().encode(),) if self.value else ()))
+        return (
+            self.path,
+            self.name,
+            self.owner,
+            *((self.value.reveal().encode(),) if self.value else ()),
+        )
 
     def __str__(self) -> str:
         return f"secret {self.name}"
@@ -206,7 +227,9 @@ class Firewall(Step):
 
 @dataclass(frozen=True)
 class PeerRules(Step):
-    """The firewall lets the application's other hosts in, as (address, TCP port) pairs, and removes the rules of hosts that are gone."""
+    """The firewall lets the application's other hosts in, as (address, TCP port) pairs, and removes
+    the rules of hosts that are gone.
+    """
 
     pairs: tuple[tuple[str, str], ...]
 
@@ -215,7 +238,10 @@ class PeerRules(Step):
         return tuple(" ".join(pair) for pair in self.pairs)
 
     def __str__(self) -> str:
-        return "firewall " + (", ".join(f"{port} for {address}" for address, port in self.pairs) or "without ports for other hosts")
+        return "firewall " + (
+            ", ".join(f"{port} for {address}" for address, port in self.pairs)
+            or "without ports for other hosts"
+        )
 
 
 @dataclass(frozen=True)
@@ -237,7 +263,10 @@ class Run(Step):
 
 @dataclass(frozen=True)
 class Handler(Step):
-    """The action that earlier steps notify has run: `UNIT.reload`, `UNIT.restart`, `daemon-reload`, `tmpfiles` or `supervisor-update`."""
+    """The action that earlier steps notify has run.
+
+    `UNIT.reload`, `UNIT.restart`, `daemon-reload`, `tmpfiles` or `supervisor-update`.
+    """
 
     action: str
 
@@ -247,7 +276,10 @@ class Handler(Step):
 
 @dataclass(frozen=True)
 class Procedure(Step):
-    """A static script of decant/server runs with these parameters; what it reports comes back as values."""
+    """A static script of decant/server runs with these parameters.
+
+    What it reports comes back as values.
+    """
 
     name: str
     parameters: Mapping[str, str] = field(hash=False)
@@ -276,9 +308,11 @@ class Background(Procedure):
 
 @dataclass(frozen=True)
 class Transaction(Step):
-    """All of these steps hold and `validate` succeeds, or what they changed is put back and `undo` runs.
+    """All of these steps hold and `validate` succeeds, or what they changed is put back and `undo`
+    runs.
 
-    `guarded`: they could shut us out of the server, so they stay only when a second connection comes in after them; else the server takes them back by itself.
+    `guarded`: they could shut us out of the server, so they stay only when a second connection
+    comes in after them; else the server takes them back by itself.
     """
 
     steps: tuple[Step, ...]

@@ -1,4 +1,6 @@
-"""A server that is none, for tests of tasks: it notes what a task does to it, and answers what the test wants.
+"""A server that is none, for tests of tasks.
+
+It notes what a task does to it, and answers what the test wants.
 
     host = FakeHost(settings, answers={"prepare": [{"result": "ready", "release": "new"}]})
     my_operation(host)
@@ -26,14 +28,24 @@ if TYPE_CHECKING:
     from decant.config.models import Settings
 
 Answer = Mapping[str, str] | Exception
-FACTS = Facts(user="root", sudo="root", os="debian", codename="bookworm", systemd="252", free_mb=9999, tmp_free_mb=9999)
+FACTS = Facts(
+    user="root",
+    sudo="root",
+    os="debian",
+    codename="bookworm",
+    systemd="252",
+    free_mb=9999,
+    tmp_free_mb=9999,
+)
 
 
 class FakeHost(Host):
     """A host that runs nothing.
 
-    `answers`: what a program tells by its name (see `name_of`), one after the other; an exception is raised; the last one stays. `texts`: the files on the
-    server by their paths. `says`: what a command prints by its first word. Several hosts may share one `journal`, in which everything is noted in its order.
+    `answers`: what a program tells by its name (see `name_of`), one after the other; an exception
+    is raised; the last one stays. `texts`: the files on the
+    server by their paths. `says`: what a command prints by its first word. Several hosts may share
+    one `journal`, in which everything is noted in its order.
     """
 
     def __init__(
@@ -51,7 +63,12 @@ class FakeHost(Host):
         self.output = Output(name)
         self.output.stream = self.screen = io.StringIO()
         self.connection: Any = SimpleNamespace(
-            server_name=name, settings=settings, output=self.output, connect_kwargs={}, close=lambda: None, config=SimpleNamespace(run=SimpleNamespace(dry=dry))
+            server_name=name,
+            settings=settings,
+            output=self.output,
+            connect_kwargs={},
+            close=lambda: None,
+            config=SimpleNamespace(run=SimpleNamespace(dry=dry)),
         )
         self.journal = [] if journal is None else journal
         self.applied: list[tuple[Plan, Plan, Mapping[str, bytes]]] = []
@@ -73,7 +90,9 @@ class FakeHost(Host):
         """Write into the journal."""
         self.journal.append(f"{self.name}: {what}")
 
-    def apply(self, plan: Plan, compare: Plan = (), files: Mapping[str, bytes] | None = None) -> Report:
+    def apply(
+        self, plan: Plan, compare: Plan = (), files: Mapping[str, bytes] | None = None
+    ) -> Report:
         """Note a program by its name, and answer what the test wants."""
         name = name_of(plan)
         self.note(name)
@@ -89,16 +108,29 @@ class FakeHost(Host):
 
     def parameters(self, name: str) -> dict[str, str]:
         """Return the parameters of the last procedure of that name which was applied."""
-        found = [step for plan, _, _ in self.applied for step in plan if isinstance(step, Procedure) and step.name == name]
+        found = [
+            step
+            for plan, _, _ in self.applied
+            for step in plan
+            if isinstance(step, Procedure) and step.name == name
+        ]
         return dict(found[-1].parameters)
 
     def written(self, path: str) -> str:
         """Return what the last plan that has this file would write into it."""
-        found = [step for plan, _, _ in self.applied for step in plan if isinstance(step, File) and step.path == path]
+        found = [
+            step
+            for plan, _, _ in self.applied
+            for step in plan
+            if isinstance(step, File) and step.path == path
+        ]
         return found[-1].data.decode()
 
     def read(self, *words: str, root: bool = True) -> str:  # noqa: ARG002  # as the real one
-        """Note a command, and return what the test says that it prints; where it says nothing, the command fails."""
+        """Note a command, and return what the test says that it prints.
+
+        Where it says nothing, the command fails.
+        """
         self.note(f"read {words[0]}")
         said = self.says.get(words[0], StepError(f"{self.name}: {words[0]} failed"))
         if isinstance(said, Exception):
@@ -141,12 +173,17 @@ class FakeHost(Host):
 
     def probed(self, **counts: Any) -> "FakeHost":
         """Let the prober count this; returns the host itself."""
-        self.lines = [json.dumps({"lost": 0, "requests": 7, "longest": 0.2, "refused": 0, **counts})]
+        self.lines = [
+            json.dumps({"lost": 0, "requests": 7, "longest": 0.2, "refused": 0, **counts})
+        ]
         return self
 
 
 def name_of(plan: Plan) -> str:
-    """Return the name of a program: that of its last procedure, with what it asks for (`open update`, `say migrate`), or `steps`."""
+    """Return the name of a program.
+
+    That of its last procedure, with what it asks for (`open update`, `say migrate`), or `steps`.
+    """
     procedures = [step for step in plan if isinstance(step, Procedure)]
     if not procedures:
         return "steps"

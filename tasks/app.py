@@ -17,14 +17,20 @@ from decant.steps import File, Transaction
 
 @task
 def pull(c: Any) -> None:
-    """Make the newest version ready on the server (code, environment, import), without switching to it."""
+    """Make the newest version ready on the server (code, environment, import), without switching to
+    it.
+    """
     host = Host(c)
     _need_release(host)
     with release_lock(host, "app.pull"):
         if host.dry:
             return host.output.line("would fetch, export and build the environment")
         prepared, _ = prepare(host, new_id())
-    host.output.line(f"release {prepared.release} is {'already current' if prepared.current else 'ready: fab update switches to it'}: {prepared.label}")
+    host.output.line(
+        f"release {prepared.release} is"
+        f" {'already current' if prepared.current else 'ready: fab update switches to it'}:"
+        f" {prepared.label}"
+    )
 
 
 @app_task(help={"reveal": "show the values, too"})
@@ -33,32 +39,58 @@ def env(c: Any, reveal: bool = False) -> None:
     host = Host(c)
     _need_release(host)
     rows: list[tuple[str, str, str]] = []
-    for origin, path in (("release", f"{host.paths.current}/.deploy/env"), ("shared/secrets.env", host.paths.secrets)):
-        rows += [(name, value if reveal else "[hidden: --reveal shows it]", origin) for name, value in parse(host.text(path)).items()]
+    for origin, path in (
+        ("release", f"{host.paths.current}/.deploy/env"),
+        ("shared/secrets.env", host.paths.secrets),
+    ):
+        rows += [
+            (name, value if reveal else "[hidden: --reveal shows it]", origin)
+            for name, value in parse(host.text(path)).items()
+        ]
     host.output.table(("variable", "value", "from"), rows)
 
 
-@app_task(positional=["assignment"], help={"assignment": "NAME=value; NAME alone asks for the value, so that it stays out of the shell's history"})
+@app_task(
+    positional=["assignment"],
+    help={
+        "assignment": (
+            "NAME=value; NAME alone asks for the value, so that it stays out of the shell's history"
+        )
+    },
+)
 def env_set(c: Any, assignment: str) -> None:
     """Set a variable in shared/secrets.env and restart the application behind its open socket."""
     host = Host(c)
     _need_release(host)
     name, equals, value = assignment.partition("=")
     if not NAME.fullmatch(name):
-        raise DeployError(f"{name!r} is no variable name: letters, digits and _ only; write NAME=value")
+        raise DeployError(
+            f"{name!r} is no variable name: letters, digits and _ only; write NAME=value"
+        )
     if name in OURS:
         raise DeployError(f"{name} belongs to the process itself; choose another name")
     if host.settings.has_dumps and name == host.settings.db.variable:
-        other = f"; for another password, edit {host.paths.secrets} and run db.create" if host.settings.has_server else ""
-        raise DeployError(f'{name} is set by db.kind = "{host.settings.db.kind}"; change [db] in hosts.toml instead{other}')
+        other = (
+            f"; for another password, edit {host.paths.secrets} and run db.create"
+            if host.settings.has_server
+            else ""
+        )
+        raise DeployError(
+            f'{name} is set by db.kind = "{host.settings.db.kind}"; change [db] in hosts.toml'
+            f" instead{other}"
+        )
     if not equals:
         with asking:
-            value = getpass.getpass(f"{name}: " if host.output.alone else f"{name} on {host.name}: ")
+            value = getpass.getpass(
+                f"{name}: " if host.output.alone else f"{name} on {host.name}: "
+            )
     with host.lock("app.env-set"):
         text = without(host.text(host.paths.secrets), name) + dialect({name: value})
         restart = ("sh", f"{host.paths.procedures}/restart.sh", host.paths.root)
         file = File(host.paths.secrets, Secret(text), f"root:{host.settings.app.name}", 0o640)
-        host.changes((*plans.scripts(host.settings), Transaction((file,), validate=restart, undo=restart)))
+        host.changes(
+            (*plans.scripts(host.settings), Transaction((file,), validate=restart, undo=restart))
+        )
 
 
 @task(help={"json": "print one JSON document on standard output"})
@@ -67,15 +99,30 @@ def releases(c: Any, json: bool = False) -> None:
     host = Host(c, json)
     facts = host.facts
     if json:
-        found = [{"release": item.name, "state": item.state, "commit": item.commit, "current": item.name == facts.current} for item in facts.releases]
-        return host.output.document(found if host.output.alone else {"host": host.name, "releases": found})
-    rows = [(item.name, item.state, item.commit[:10], "current" if item.name == facts.current else "") for item in facts.releases]
+        found = [
+            {
+                "release": item.name,
+                "state": item.state,
+                "commit": item.commit,
+                "current": item.name == facts.current,
+            }
+            for item in facts.releases
+        ]
+        return host.output.document(
+            found if host.output.alone else {"host": host.name, "releases": found}
+        )
+    rows = [
+        (item.name, item.state, item.commit[:10], "current" if item.name == facts.current else "")
+        for item in facts.releases
+    ]
     host.output.table(("release", "state", "commit", ""), rows)
 
 
 @app_task(positional=["command"], help={"command": "a shell command, such as 'flask routes'"})
 def run(c: Any, command: str) -> None:
-    """Run a command in the current release, with its variables and environment, as the application's user."""
+    """Run a command in the current release, with its variables and environment, as the
+    application's user.
+    """
     host = Host(c)
     _need_release(host)
     code = host.interact(*plans.in_current(host.settings, "sh", "-c", command))
@@ -93,5 +140,7 @@ def shell(c: Any) -> None:
 
 def _need_release(host: Host) -> None:
     if not host.facts.current:
-        raise DeployError(f"{host.name}: nothing is deployed here yet; run: fab -H {host.name} deploy")
+        raise DeployError(
+            f"{host.name}: nothing is deployed here yet; run: fab -H {host.name} deploy"
+        )
     preflight.refuse_older(host.settings, host.facts)

@@ -20,9 +20,19 @@ def install(c: Any) -> None:
         host.changes((*app.claim(host.settings), *plans.install(host.settings)))
 
 
-@web_task(help={"skip_test": "do not ask for each name's challenge from the server first; for servers that cannot reach themselves by their public address"})
+@web_task(
+    help={
+        "skip_test": (
+            "do not ask for each name's challenge from the server first; for servers that cannot"
+            " reach themselves by their public address"
+        )
+    }
+)
 def obtain(c: Any, skip_test: bool = False) -> None:
-    """Obtain one certificate for all domains, and serve the site by HTTPS; nothing is asked of the CA where it is there already."""
+    """Obtain one certificate for all domains, and serve the site by HTTPS.
+
+    Nothing is asked of the CA where it is there already.
+    """
     host = _host(c)
     preflight.refuse_conflicts(host.settings, host.facts)
     with host.lock("certbot.obtain"):
@@ -39,22 +49,40 @@ def obtain(c: Any, skip_test: bool = False) -> None:
         if not certificate.missing(host):
             return host.output.line("the certificate for these names is there already")
         if host.dry:
-            return host.output.line(f"would ask for a certificate for {', '.join(plans.wanted(host.settings))}; nothing was changed (--dry)")
+            return host.output.line(
+                f"would ask for a certificate for {', '.join(plans.wanted(host.settings))}; nothing"
+                " was changed (--dry)"
+            )
         cause = certificate.obtain(host, not skip_test)
     if cause:
         raise DeployError(f"{host.name}: {cause}")
 
 
-@web_task(help={"dry_run": "rehearse it with the CA and keep the certificate", "force": "also when it is not due yet"})
+@web_task(
+    help={
+        "dry_run": "rehearse it with the CA and keep the certificate",
+        "force": "also when it is not due yet",
+    }
+)
 def renew(c: Any, dry_run: bool = False, force: bool = False) -> None:
-    """Renew the certificate if it is due, as certbot's timer does twice a day; the proxy is reloaded."""
+    """Renew the certificate if it is due, as certbot's timer does twice a day.
+
+    The proxy is reloaded.
+    """
     host = _host(c)
     if host.dry:
-        return host.output.line("would renew the certificate if it is due; nothing was changed (--dry)")
+        return host.output.line(
+            "would renew the certificate if it is due; nothing was changed (--dry)"
+        )
     if certificate.missing(host):
-        raise DeployError(f"{host.name}: there is no certificate for these names yet; run: fab -H {host.name} certbot.obtain")
+        raise DeployError(
+            f"{host.name}: there is no certificate for these names yet; run: fab -H {host.name}"
+            " certbot.obtain"
+        )
     with host.lock("certbot.renew"):
-        report = host.apply((*app.scripts(host.settings), *plans.renew(host.settings, dry_run, force)))
+        report = host.apply(
+            (*app.scripts(host.settings), *plans.renew(host.settings, dry_run, force))
+        )
     host.output.line(f"the certificate {report.values.get('said', '')}")
 
 
@@ -67,11 +95,22 @@ def status(c: Any, json: bool = False) -> None:
         raise DeployError('tls.kind is "none": the site is served by HTTP')
     found = certificate.read(host)
     wanted = plans.wanted(host.settings)
-    rows = [(name, bool(found and found.has(name))) for name in wanted or (found.names if found else ())]
+    rows = [
+        (name, bool(found and found.has(name))) for name in wanted or (found.names if found else ())
+    ]
     if json:
-        document = {"kind": kind, "issuer": found.issuer if found else "", "days": found.days if found else None}
+        document = {
+            "kind": kind,
+            "issuer": found.issuer if found else "",
+            "days": found.days if found else None,
+        }
         return host.output.document(
-            {"host": host.name, **document, "names": [name for name, there in rows if there], "missing": [name for name, there in rows if not there]},
+            {
+                "host": host.name,
+                **document,
+                "names": [name for name, there in rows if there],
+                "missing": [name for name, there in rows if not there],
+            },
         )
     left = f"{found.days} days ({found.ends:%Y-%m-%d})" if found else ""
     issuer = found.issuer if found else ""
@@ -80,7 +119,15 @@ def status(c: Any, json: bool = False) -> None:
         [
             (
                 name,
-                kind if there else "missing: fab certbot.obtain" if kind == "letsencrypt" else "missing: fab deploy",
+                (
+                    kind
+                    if there
+                    else (
+                        "missing: fab certbot.obtain"
+                        if kind == "letsencrypt"
+                        else "missing: fab deploy"
+                    )
+                ),
                 left if there else "",
                 issuer if there else "",
             )
@@ -92,5 +139,8 @@ def status(c: Any, json: bool = False) -> None:
 def _host(c: Any) -> Host:
     host = Host(c)
     if host.settings.tls.kind != "letsencrypt":
-        raise DeployError(f'tls.kind is "{host.settings.tls.kind}"; certbot is for "letsencrypt" (also at another ACME server: tls.acme_server)')
+        raise DeployError(
+            f'tls.kind is "{host.settings.tls.kind}"; certbot is for "letsencrypt" (also at another'
+            " ACME server: tls.acme_server)"
+        )
     return host

@@ -21,7 +21,9 @@ from decant.steps import Packages
 
 @task
 def install(c: Any) -> None:
-    """Install and enable the distribution's database server (sqlite: its shell, which db.shell opens)."""
+    """Install and enable the distribution's database server (sqlite: its shell, which db.shell
+    opens).
+    """
     host = Host(c)
     _need_own(host)
     host.need_room()
@@ -31,20 +33,34 @@ def install(c: Any) -> None:
 
 @task
 def create(c: Any) -> None:
-    """Make the database, its account and its password; a password that was changed in shared/secrets.env is taken over."""
+    """Make the database, its account and its password.
+
+    A password that was changed in shared/secrets.env is taken over.
+    """
     host = Host(c)
     if not host.settings.has_server:
-        raise DeployError(f'db.kind is "{host.settings.db.kind}": there is nothing to create; mariadb and postgresql have accounts')
+        raise DeployError(
+            f'db.kind is "{host.settings.db.kind}": there is nothing to create; mariadb and'
+            " postgresql have accounts"
+        )
     _need_here(host)
     preflight.refuse_conflicts(host.settings, host.facts)
     with host.lock("db.create"):
-        account = (*app.claim(host.settings), *system.packages(host.settings, host.facts), *system.user(host.settings), *app.home(host.settings))
+        account = (
+            *app.claim(host.settings),
+            *system.packages(host.settings, host.facts),
+            *system.user(host.settings),
+            *app.home(host.settings),
+        )
         host.changes((*account, *plans.install(host.settings), *plans.create(host.settings)))
 
 
 @task
 def migrate(c: Any) -> None:
-    """Migrate the database of the release that serves: dump, migrate, and put back if it fails, while requests wait."""
+    """Migrate the database of the release that serves.
+
+    Dump, migrate, and put back if it fails, while requests wait.
+    """
     host = Host(c)
     if not host.settings.app.migrate:
         raise DeployError('app.migrate is empty; set it to "auto" or to the command that migrates')
@@ -52,7 +68,9 @@ def migrate(c: Any) -> None:
     shared.refuse_shared(host)
     with release_lock(host, "db.migrate"):
         if host.dry:
-            return host.output.line("would migrate what is pending, with a dump before it; nothing was changed (--dry)")
+            return host.output.line(
+                "would migrate what is pending, with a dump before it; nothing was changed (--dry)"
+            )
         outcome = migrate_current(host)
     if outcome.result == "failed":
         raise DeployError(f"{host.name}: {outcome.cause}")
@@ -60,7 +78,10 @@ def migrate(c: Any) -> None:
 
 @task(help={"to": "also fetch the dump into this local file"})
 def dump(c: Any, to: str = "") -> None:
-    """Dump the database into backups/ on the server, named by time and release; the application goes on serving."""
+    """Dump the database into backups/ on the server, named by time and release.
+
+    The application goes on serving.
+    """
     host = Host(c)
     _need_own(host)
     _need_release(host)
@@ -72,7 +93,8 @@ def dump(c: Any, to: str = "") -> None:
     if to and not target.parent.is_dir():
         raise DeployError(f"--to {to}: there is no folder {target.parent}")
     id = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
-    path = f"{host.paths.backups}/{id}-{host.facts.current or 'by-hand'}{plans.SUFFIXES[host.settings.db.kind]}"
+    suffix = plans.SUFFIXES[host.settings.db.kind]
+    path = f"{host.paths.backups}/{id}-{host.facts.current or 'by-hand'}{suffix}"
     with release_lock(host, "db.dump"):
         if host.dry:
             return host.output.line(f"would dump to {path}; nothing was changed (--dry)")
@@ -87,17 +109,25 @@ def dump(c: Any, to: str = "") -> None:
     help={
         "file": "a dump: a local file, or one in backups/ on the server",
         "yes": "do not ask; needed where there is no terminal",
-        "as_administrator": "load it as the server's administrator: whatever stands in the dump is done, so only for one that you trust",
+        "as_administrator": (
+            "load it as the server's administrator: whatever stands in the dump is done, so only"
+            " for one that you trust"
+        ),
     },
 )
 def restore(c: Any, file: str, yes: bool = False, as_administrator: bool = False) -> None:
-    """Put a dump in the place of the database: it is tried out first, what is there is dumped, and comes back if the release is not well with it."""
+    """Put a dump in the place of the database.
+
+    It is tried out first, what is there is dumped, and comes back if the release is not well with
+    it.
+    """
     host = Host(c)
     _need_own(host)
     if host.settings.database_clients:
         raise DeployError(
-            f"{host.name}: other hosts use this database, and a restore under them is not built: stop the application on them (fab gunicorn.stop, uwsgi.stop), "
-            f"put the dump in by the database's own tools, and start it again"
+            f"{host.name}: other hosts use this database, and a restore under them is not built:"
+            " stop the application on them (fab gunicorn.stop, uwsgi.stop), put the dump in by the"
+            " database's own tools, and start it again"
         )
     _need_release(host)
     own = local(Path(), file)
@@ -105,8 +135,14 @@ def restore(c: Any, file: str, yes: bool = False, as_administrator: bool = False
     sent = f"{host.paths.backups}/.restore-{name}"
     path = sent if own.is_file() else f"{host.paths.backups}/{name}"
     if as_administrator and not host.settings.has_server:
-        raise DeployError(f'db.kind is "{host.settings.db.kind}": there is no administrator; run it without --as-administrator')
-    host.output.line(f"restore puts {f'your file {own}' if own.is_file() else path} in the place of the database; what is there is dumped first")
+        raise DeployError(
+            f'db.kind is "{host.settings.db.kind}": there is no administrator; run it without'
+            " --as-administrator"
+        )
+    host.output.line(
+        f"restore puts {f'your file {own}' if own.is_file() else path} in the place of the"
+        " database; what is there is dumped first"
+    )
     host.confirm("restore", yes)
     with release_lock(host, "db.restore"):
         if host.dry:
@@ -114,7 +150,9 @@ def restore(c: Any, file: str, yes: bool = False, as_administrator: bool = False
         try:
             if own.is_file():
                 transfer.send(host, own, sent)
-            host.apply((*app.scripts(host.settings), *plans.prove(host.settings, path, as_administrator)))
+            host.apply(
+                (*app.scripts(host.settings), *plans.prove(host.settings, path, as_administrator))
+            )
         except StepError:
             host.apply(plans.forget(sent))
             raise
@@ -140,10 +178,23 @@ def status(c: Any, json: bool = False) -> None:
     _need_here(host)
     _need_release(host)
     settings = host.settings
-    report = host.apply(release.heads(settings, host.facts, host.facts.current)) if settings.is_app else Report()
-    found = json_module.loads(host.read(*plans.action(settings, "status"))) if settings.has_dumps else {"size": 0, "tables": []}
+    report = (
+        host.apply(release.heads(settings, host.facts, host.facts.current))
+        if settings.is_app
+        else Report()
+    )
+    found = (
+        json_module.loads(host.read(*plans.action(settings, "status")))
+        if settings.has_dumps
+        else {"size": 0, "tables": []}
+    )
     at, wanted = report.values.get("database_head", ""), report.values.get("target_head", "")
-    found |= {"kind": settings.db.kind, "name": settings.database_file or settings.database_name, "head": at, "pending": wanted if wanted != at else ""}
+    found |= {
+        "kind": settings.db.kind,
+        "name": settings.database_file or settings.database_name,
+        "head": at,
+        "pending": wanted if wanted != at else "",
+    }
     if json:
         return host.output.document({"host": host.name, **found})
     host.output.table(("", host.name), _rows(found))
@@ -153,9 +204,20 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     tables = [f"{name} ({rows} rows)" for name, rows in found["tables"]]
     return [
         ("database", f"{found['kind']} {found['name']}"),
-        *([("size", f"{found['size'] / 1e6:.1f} MB"), ("tables", "\n".join(tables) or "none")] if found["kind"] not in ("external", "none") else []),
+        *(
+            [("size", f"{found['size'] / 1e6:.1f} MB"), ("tables", "\n".join(tables) or "none")]
+            if found["kind"] not in ("external", "none")
+            else []
+        ),
         ("migration", found["head"] or "none"),
-        ("pending", f"{found['pending']}: fab db.migrate, or the next update" if found["pending"] else "nothing"),
+        (
+            "pending",
+            (
+                f"{found['pending']}: fab db.migrate, or the next update"
+                if found["pending"]
+                else "nothing"
+            ),
+        ),
     ]
 
 
@@ -164,7 +226,10 @@ def _need_own(host: Host) -> None:
     _need_here(host)
     kind = host.settings.db.kind
     if not host.settings.has_dumps:
-        raise DeployError(f'db.kind is "{kind}": ' + ("its owner dumps and restores it" if kind == "external" else "there is no database"))
+        raise DeployError(
+            f'db.kind is "{kind}": '
+            + ("its owner dumps and restores it" if kind == "external" else "there is no database")
+        )
 
 
 def _need_here(host: Host) -> None:
@@ -177,6 +242,11 @@ def _need_here(host: Host) -> None:
 
 def _need_release(host: Host) -> None:
     preflight.refuse_older(host.settings, host.facts)
-    deployed = host.facts.current or (not host.settings.has_release and any(found.get("name") == host.settings.app.name for found in host.facts.manifests))
+    deployed = host.facts.current or (
+        not host.settings.has_release
+        and any(found.get("name") == host.settings.app.name for found in host.facts.manifests)
+    )
     if not deployed:
-        raise DeployError(f"{host.name}: nothing is deployed here yet; run: fab -H {host.name} deploy")
+        raise DeployError(
+            f"{host.name}: nothing is deployed here yet; run: fab -H {host.name} deploy"
+        )

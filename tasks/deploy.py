@@ -25,14 +25,27 @@ if TYPE_CHECKING:
 
 JSON = {"json": "print one JSON document on standard output, everything else on standard error"}
 ROLLOUT = {
-    "batch": 'of several hosts, how many switch at a time: "2" or "25%"; default: 1 of up to 4, 25% of more',
-    "keep_going": "go on with the others when one fails; default: stop, and put back those that had switched",
-    "rolling": "the pending migration of a database that the hosts share is safe for the old release, too",
+    "batch": (
+        'of several hosts, how many switch at a time: "2" or "25%"; default: 1 of up to 4, 25% of'
+        " more"
+    ),
+    "keep_going": (
+        "go on with the others when one fails; default: stop, and put back those that had switched"
+    ),
+    "rolling": (
+        "the pending migration of a database that the hosts share is safe for the old release, too"
+    ),
 }
 
 
 @fleet_task(help={**ROLLOUT, **JSON})
-def deploy(fleet: Fleet, batch: str = "", keep_going: bool = False, rolling: bool = False, json: bool = False) -> None:
+def deploy(
+    fleet: Fleet,
+    batch: str = "",
+    keep_going: bool = False,
+    rolling: bool = False,
+    json: bool = False,
+) -> None:
     """Make the server what hosts.toml says, then release the application."""
     hosts, plan = _hosts(fleet, json), Rollout(batch, keep_going, rolling)
     with _report_outcomes(fleet, hosts, json) as outcomes:
@@ -48,17 +61,42 @@ def deploy(fleet: Fleet, batch: str = "", keep_going: bool = False, rolling: boo
             found = {name: host.facts for name, host in hosts.items() if name not in fleet.failed}
             outcomes.update(
                 shared.databases(
-                    fleet, hosts, lambda host: provision(host.settings, host.facts, key), lambda host: packages_first(host.settings, host.facts), keep_going
+                    fleet,
+                    hosts,
+                    lambda host: provision(host.settings, host.facts, key),
+                    lambda host: packages_first(host.settings, host.facts),
+                    keep_going,
                 )
             )
             urls = shared.database_urls(fleet, hosts, keep_going)
-            rollout.run(fleet, hosts, outcomes, "deploy", plan, before=lambda host: provision(host.settings, host.facts, key, urls.get(host.name)))
-            outcomes.update(fleet.each(lambda host: _finish(host, found[host.name], outcomes[host.name]), shared.with_release(fleet, hosts)))
+            rollout.run(
+                fleet,
+                hosts,
+                outcomes,
+                "deploy",
+                plan,
+                before=lambda host: provision(host.settings, host.facts, key, urls.get(host.name)),
+            )
+            outcomes.update(
+                fleet.each(
+                    lambda host: _finish(host, found[host.name], outcomes[host.name]),
+                    shared.with_release(fleet, hosts),
+                )
+            )
 
 
 @fleet_task(help={**ROLLOUT, **JSON})
-def update(fleet: Fleet, batch: str = "", keep_going: bool = False, rolling: bool = False, json: bool = False) -> None:
-    """Release the application's newest version: stop, pull, migrate, start, without losing a request."""
+def update(
+    fleet: Fleet,
+    batch: str = "",
+    keep_going: bool = False,
+    rolling: bool = False,
+    json: bool = False,
+) -> None:
+    """Release the application's newest version.
+
+    Stop, pull, migrate, start, without losing a request.
+    """
     hosts, plan = _hosts(fleet, json), Rollout(batch, keep_going, rolling)
     with _report_outcomes(fleet, hosts, json) as outcomes:
         fleet.each(_can_update, hosts)
@@ -66,13 +104,30 @@ def update(fleet: Fleet, batch: str = "", keep_going: bool = False, rolling: boo
         joint_window.resolve(fleet, hosts)
         with rollout.locked(fleet, hosts, "update", keep_going):
             if fleet.dry:
-                fleet.each(lambda host: preview(host, compare=provision(host.settings, host.facts)), hosts)
+                fleet.each(
+                    lambda host: preview(host, compare=provision(host.settings, host.facts)), hosts
+                )
                 return
-            outcomes.update(fleet.each(_compared, {name: host for name, host in hosts.items() if not host.settings.has_release}))
-            rollout.run(fleet, hosts, outcomes, "update", plan, compare=lambda host: provision(host.settings, host.facts))
+            outcomes.update(
+                fleet.each(
+                    _compared,
+                    {name: host for name, host in hosts.items() if not host.settings.has_release},
+                )
+            )
+            rollout.run(
+                fleet,
+                hosts,
+                outcomes,
+                "update",
+                plan,
+                compare=lambda host: provision(host.settings, host.facts),
+            )
             for host in shared.with_release(fleet, hosts).values():
                 if certificate.missing(host):
-                    host.output.line(f"there is no certificate for {', '.join(certbot.wanted(host.settings))} yet: fab -H {host.name} certbot.obtain")
+                    host.output.line(
+                        f"there is no certificate for {', '.join(certbot.wanted(host.settings))}"
+                        f" yet: fab -H {host.name} certbot.obtain"
+                    )
 
 
 @fleet_task(
@@ -83,7 +138,9 @@ def update(fleet: Fleet, batch: str = "", keep_going: bool = False, rolling: boo
         **JSON,
     }
 )
-def rollback(fleet: Fleet, to: str = "", downgrade: bool = False, restore: bool = False, json: bool = False) -> None:
+def rollback(
+    fleet: Fleet, to: str = "", downgrade: bool = False, restore: bool = False, json: bool = False
+) -> None:
     """Go back to an older good release: code, environment, variables and rendered files."""
     hosts = _hosts(fleet, json)
     with _report_outcomes(fleet, hosts, json) as outcomes:
@@ -94,7 +151,10 @@ def rollback(fleet: Fleet, to: str = "", downgrade: bool = False, restore: bool 
             targets = rollout.targets(fleet, hosts, to)
             if fleet.dry:
                 for name, target in targets.items():
-                    hosts[name].output.line(f"would go back from {hosts[name].facts.current} to {target}; nothing was changed (--dry)")
+                    hosts[name].output.line(
+                        f"would go back from {hosts[name].facts.current} to {target}; nothing was"
+                        " changed (--dry)"
+                    )
                 return
             rollout.back(fleet, hosts, outcomes, targets, downgrade, restore)
 
@@ -119,23 +179,45 @@ def status(c: Any, json: bool = False) -> None:
     }
 )
 def destroy(c: Any, yes: bool = False, backup: bool = True) -> None:
-    """Remove the application from the server: site, processes, releases, shared folders, account. A final dump of its database stays."""
+    """Remove the application from the server: site, processes, releases, shared folders, account.
+
+    A final dump of its database stays.
+    """
     host = Host(c)
     name = host.settings.app.name
     manifest = next((found for found in host.facts.manifests if found.get("name") == name), None)
     if manifest is None:
         raise DeployError(f"{host.name}: there is nothing of {name} on this server")
     if host.settings.database_clients and not host.output.alone:
-        raise DeployError(f"{host.name}: other hosts use its database: destroy those first, and then this one alone, so that its last dump has every row")
-    suffix = "" if manifest["database"].get("where") else db.SUFFIXES.get(manifest["database"]["kind"], "")
-    dump = f"{plans.BACKUPS}/{name}-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}{suffix}" if backup and suffix else ""
-    host.output.line(
-        f"destroy removes {name} from {host.name}: its site, its processes, its account, and {manifest['root']} with every release, dump and shared folder"
+        raise DeployError(
+            f"{host.name}: other hosts use its database: destroy those first, and then this one"
+            " alone, so that its last dump has every row"
+        )
+    suffix = (
+        ""
+        if manifest["database"].get("where")
+        else db.SUFFIXES.get(manifest["database"]["kind"], "")
     )
-    host.output.line(f"its database is dumped to {dump} first" if dump else "no dump of its database is kept")
+    dump = (
+        f"{plans.BACKUPS}/{name}-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}{suffix}"
+        if backup and suffix
+        else ""
+    )
+    host.output.line(
+        f"destroy removes {name} from {host.name}: its site, its processes, its account, and"
+        f" {manifest['root']} with every release, dump and shared folder"
+    )
+    host.output.line(
+        f"its database is dumped to {dump} first" if dump else "no dump of its database is kept"
+    )
     host.confirm("destroy", yes)
     with release_lock(host, "destroy"):
-        host.changes((*app.scripts(host.settings), *plans.everything(host.settings, host.facts, manifest, dump)))
+        host.changes(
+            (
+                *app.scripts(host.settings),
+                *plans.everything(host.settings, host.facts, manifest, dump),
+            )
+        )
 
 
 def _hosts(fleet: Fleet, json: bool) -> dict[str, Host]:
@@ -146,12 +228,16 @@ def _can_begin(host: Host) -> None:
     for notice in preflight.check(host.settings, host.facts, host.logs_in_by_password):
         host.output.line(notice)
     host.need_room()
-    release.files(host.settings, host.facts)  # a template that is not valid fails here, before anything changes
+    release.files(
+        host.settings, host.facts
+    )  # a template that is not valid fails here, before anything changes
 
 
 def _can_update(host: Host) -> None:
     if not host.facts.current and host.settings.has_release:
-        raise DeployError(f"{host.name}: nothing is deployed here yet; run: fab -H {host.name} deploy")
+        raise DeployError(
+            f"{host.name}: nothing is deployed here yet; run: fab -H {host.name} deploy"
+        )
     preflight.refuse_another_database(host.settings, host.facts)
     host.need_room()
 
@@ -167,13 +253,17 @@ def _preview(host: Host) -> None:
     host.changes(provision(host.settings, host.facts))
     preview(host)
     if certificate.missing(host):
-        host.output.line(f"would ask for a certificate for {', '.join(certbot.wanted(host.settings))}")
+        host.output.line(
+            f"would ask for a certificate for {', '.join(certbot.wanted(host.settings))}"
+        )
     if stack.moves(host.settings, host.facts):
         host.summary(host.apply(stack.after(host.settings, host.facts)))
 
 
 def _finish(host: Host, before: "Facts", outcome: Outcome) -> Outcome:
-    """Take away what the application moved away from, and obtain its certificate, once the release serves."""
+    """Take away what the application moved away from, and obtain its certificate, once the release
+    serves.
+    """
     changed, serves = outcome.changed, outcome.result in ("good", "current")
     if serves and stack.moves(host.settings, before):
         changed += host.changes(stack.after(host.settings, before))
@@ -187,29 +277,43 @@ def _finish(host: Host, before: "Facts", outcome: Outcome) -> Outcome:
 
 
 @contextlib.contextmanager
-def _report_outcomes(fleet: Fleet, hosts: Mapping[str, Host], json: bool) -> Iterator[dict[str, Outcome]]:
-    """Tell the outcomes that the block leaves, as JSON where that is asked for; a failed one ends in one line and exit code 1."""
+def _report_outcomes(
+    fleet: Fleet, hosts: Mapping[str, Host], json: bool
+) -> Iterator[dict[str, Outcome]]:
+    """Tell the outcomes that the block leaves, as JSON where that is asked for.
+
+    A failed one ends in one line and exit code 1.
+    """
     outcomes: dict[str, Outcome] = {}
     try:
         yield outcomes
     except (Exception, KeyboardInterrupt) as error:
         for name, host in hosts.items():
-            ended, outcome = fleet.ended[name], outcomes.get(name, Outcome(name, "failed", "", changed=host.output.changed))
+            ended, outcome = (
+                fleet.ended[name],
+                outcomes.get(name, Outcome(name, "failed", "", changed=host.output.changed)),
+            )
             if fleet.alone or ended.error or outcome.result not in ("good", "current"):
-                outcome = replace(outcome, result="failed", cause=str(ended.error or error) or "interrupted")
+                outcome = replace(
+                    outcome, result="failed", cause=str(ended.error or error) or "interrupted"
+                )
             ended.result = outcome.result if outcome.result != "failed" else "not switched"
             if json:
                 host.output.document(asdict(outcome))
         raise
     for name, host in hosts.items():
         host.forget_facts()
-        outcome = outcomes.get(name) or Outcome(name, "dry" if fleet.dry else "current", "", changed=host.output.changed)
+        outcome = outcomes.get(name) or Outcome(
+            name, "dry" if fleet.dry else "current", "", changed=host.output.changed
+        )
         if name in fleet.failed:
             outcome = replace(outcome, result="failed", cause=str(fleet.ended[name].error))
         if json:
             host.output.document(asdict(outcome))
         tls = f"the release is served, but {outcome.tls}" if outcome.tls else ""
-        fleet.ended[name].result = f"{outcome.result}: {outcome.cause}" if outcome.cause else outcome.result
+        fleet.ended[name].result = (
+            f"{outcome.result}: {outcome.cause}" if outcome.cause else outcome.result
+        )
         host.output.changed = outcome.changed
         if name not in fleet.failed and (outcome.result == "failed" or tls):
             fleet.fail(name, outcome.cause if outcome.result == "failed" else tls)

@@ -11,7 +11,10 @@ from decant.steps import Run
 
 @app_task
 def install(c: Any) -> None:
-    """Write the units or the program; a running application keeps them only if it is well under them."""
+    """Write the units or the program.
+
+    A running application keeps them only if it is well under them.
+    """
     processes.install(_host(c), "gunicorn.install")
 
 
@@ -38,7 +41,14 @@ def reload(c: Any) -> None:
     """Let gunicorn start fresh workers of the same release, one after the other."""
     host = _host(c)
     with host.lock("gunicorn.reload"):
-        host.changes((Run(stack.manager(host.settings).reload(host.settings), label=f"reload of {host.settings.app.name}"),))
+        host.changes(
+            (
+                Run(
+                    stack.manager(host.settings).reload(host.settings),
+                    label=f"reload of {host.settings.app.name}",
+                ),
+            )
+        )
 
 
 @app_task

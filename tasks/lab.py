@@ -33,7 +33,10 @@ def down(c: Any, name: str) -> None:
 @local_task(name="list")
 def list_(c: Any) -> None:
     """List the lab servers of this machine."""
-    rows = [(s["name"], s["suite"], s["address"], "running" if s["running"] else "off") for s in machine.call("list")]
+    rows = [
+        (s["name"], s["suite"], s["address"], "running" if s["running"] else "off")
+        for s in machine.call("list")
+    ]
     Output("lab").table(("server", "suite", "address", ""), rows)
 
 
@@ -68,4 +71,7 @@ def remove(path: Path, name: str) -> None:
     if not path.exists():
         return
     blocks = ["[hosts." + block for block in path.read_text(encoding="utf-8").split("[hosts.")[1:]]
-    path.write_text("".join(block for block in blocks if not block.startswith(f"[hosts.{name}]")), encoding="utf-8")
+    path.write_text(
+        "".join(block for block in blocks if not block.startswith(f"[hosts.{name}]")),
+        encoding="utf-8",
+    )

@@ -18,10 +18,20 @@ def install(c: Any) -> None:
     preflight.refuse_conflicts(settings, host.facts)
     preflight.refuse_unreachable(settings, host.facts)
     with host.lock("mod-wsgi.install"):
-        host.changes((*app_plans.claim(settings), *system.user(settings), *app_plans.home(settings), *plans.install(settings, host.facts)))
+        host.changes(
+            (
+                *app_plans.claim(settings),
+                *system.user(settings),
+                *app_plans.home(settings),
+                *plans.install(settings, host.facts),
+            )
+        )
 
 
 @app_task
 def reload(c: Any) -> None:
-    """Let Apache start fresh daemon processes of the same release; the old ones answer what they have begun, and the site is asked for health."""
+    """Let Apache start fresh daemon processes of the same release.
+
+    The old ones answer what they have begun, and the site is asked for health.
+    """
     processes.restart(processes.need_server(Host(c), "mod_wsgi"), "mod-wsgi.reload")

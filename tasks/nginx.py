@@ -39,13 +39,19 @@ def stop(c: Any) -> None:
 
 @web_task
 def restart(c: Any) -> None:
-    """Check the configuration and restart nginx; requests under way are cut off: prefer nginx.reload."""
+    """Check the configuration and restart nginx.
+
+    Requests under way are cut off: prefer nginx.reload.
+    """
     proxy.again(_host(c), "restart")
 
 
 @web_task
 def reload(c: Any) -> None:
-    """Check the configuration and reload nginx; requests under way are finished, idle connections closed."""
+    """Check the configuration and reload nginx.
+
+    Requests under way are finished, idle connections closed.
+    """
     proxy.again(_host(c), "reload")
 
 

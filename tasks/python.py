@@ -17,7 +17,13 @@ def install(c: Any) -> None:
     host = Host(c)
     preflight.refuse_unreachable(host.settings, host.facts)
     with host.lock("python.install"):
-        host.changes((*app_plans.claim(host.settings), *app_plans.home(host.settings), *plans.install(host.settings, host.facts)))
+        host.changes(
+            (
+                *app_plans.claim(host.settings),
+                *app_plans.home(host.settings),
+                *plans.install(host.settings, host.facts),
+            )
+        )
 
 
 @app_task
@@ -26,8 +32,15 @@ def venv(c: Any) -> None:
     host = Host(c)
     current = host.facts.release(host.facts.current)
     if current is None:
-        raise DeployError(f"{host.name}: nothing is deployed here yet; an environment is made with the release: fab -H {host.name} deploy")
+        raise DeployError(
+            f"{host.name}: nothing is deployed here yet; an environment is made with the release:"
+            f" fab -H {host.name} deploy"
+        )
     with host.lock("python.venv"):
         complete = ("test", "-e", f"{host.paths.current}/.deploy/venv/.decant-complete")
-        make = Run(plans.environment(host.settings, current.commit), unless=complete, label="environment of the current release")
+        make = Run(
+            plans.environment(host.settings, current.commit),
+            unless=complete,
+            label="environment of the current release",
+        )
         host.changes((*app_plans.scripts(host.settings), make))

@@ -11,7 +11,9 @@ from decant.steps import Run
 
 @app_task
 def install(c: Any) -> None:
-    """Install supervisor with a group that runs supervisorctl without sudo, and the application's program."""
+    """Install supervisor with a group that runs supervisorctl without sudo, and the application's
+    program.
+    """
     host = Host(c)
     if host.settings.wsgi.manager == "supervisor":
         return processes.install(host, "supervisor.install")
@@ -27,7 +29,10 @@ def start(c: Any) -> None:
 
 @app_task
 def stop(c: Any) -> None:
-    """Stop the application and close its socket: visitors get an error until supervisor.start; other programs run on."""
+    """Stop the application and close its socket: visitors get an error until supervisor.start.
+
+    Other programs run on.
+    """
     processes.stop(_host(c), "supervisor.stop")
 
 
@@ -39,10 +44,26 @@ def restart(c: Any) -> None:
 
 @app_task
 def reload(c: Any) -> None:
-    """Let supervisor read the application's program anew; a program that has not changed runs on."""
+    """Let supervisor read the application's program anew.
+
+    A program that has not changed runs on.
+    """
     host = _host(c)
     with host.lock("supervisor.reload"):
-        host.changes((Run(("sh", "-c", 'supervisorctl reread && supervisorctl update "$1"', "sh", host.settings.app.name), label="program read anew"),))
+        host.changes(
+            (
+                Run(
+                    (
+                        "sh",
+                        "-c",
+                        'supervisorctl reread && supervisorctl update "$1"',
+                        "sh",
+                        host.settings.app.name,
+                    ),
+                    label="program read anew",
+                ),
+            )
+        )
 
 
 @app_task

@@ -12,9 +12,11 @@ from decant.plans import system as plans
 from decant.remote.host import Host
 from decant.steps import Run
 
-# What uses a library that was upgraded under it, as needrestart sees it; it comes with system.harden.
+# What uses a library that was upgraded under it, as needrestart sees it; it comes with
+# system.harden.
 OLD_CODE = (
-    "command -v needrestart >/dev/null && needrestart -b -r l 2>/dev/null | sed -n 's/^NEEDRESTART-SVC: //p; s/^NEEDRESTART-KSTA: [23]/the kernel/p' || true"
+    "command -v needrestart >/dev/null && needrestart -b -r l 2>/dev/null | sed -n"
+    " 's/^NEEDRESTART-SVC: //p; s/^NEEDRESTART-KSTA: [23]/the kernel/p' || true"
 )
 
 
@@ -44,7 +46,13 @@ def user(c: Any) -> None:
     host = Host(c)
     preflight.refuse_conflicts(host.settings, host.facts)
     with host.lock("system.user"):
-        host.changes((*app_plans.claim(host.settings), *plans.user(host.settings), *plans.admins(host.settings)))
+        host.changes(
+            (
+                *app_plans.claim(host.settings),
+                *plans.user(host.settings),
+                *plans.admins(host.settings),
+            )
+        )
 
 
 @task
@@ -54,16 +62,24 @@ def firewall(c: Any) -> None:
     with host.lock("system.firewall"):
         found = plans.strangers(host.settings, host.facts)
         if found and host.settings.system.firewall == "auto":
-            raise DeployError(f"{host.name}: {', '.join(found)} listen publicly and would be cut off; add them to system.allow, or set system.firewall = true")
+            raise DeployError(
+                f"{host.name}: {', '.join(found)} listen publicly and would be cut off; add them to"
+                " system.allow, or set system.firewall = true"
+            )
         host.changes(plans.firewall(host.settings, host.facts))
 
 
 @task
 def harden(c: Any) -> None:
-    """Harden sshd and the kernel, ban who guesses, and switch on automatic security upgrades, as system.harden says."""
+    """Harden sshd and the kernel, ban who guesses, and switch on automatic security upgrades, as
+    system.harden says.
+    """
     host = Host(c)
     if not any(value for _, value in host.settings.system.harden):
-        raise DeployError("system.harden is false; set it to true, or to { ssh = true, upgrades = true, sysctl = true, bans = true }")
+        raise DeployError(
+            "system.harden is false; set it to true, or to { ssh = true, upgrades = true, sysctl ="
+            " true, bans = true }"
+        )
     preflight.refuse_lockout(host.settings, host.logs_in_by_password)
     with host.lock("system.harden"):
         host.changes(harden_plans.plan(host.settings, host.facts))
@@ -71,14 +87,27 @@ def harden(c: Any) -> None:
 
 @task
 def upgrade(c: Any) -> None:
-    """Install the distribution's newest versions of all packages; configuration files stay as they are."""
+    """Install the distribution's newest versions of all packages.
+
+    Configuration files stay as they are.
+    """
     host = Host(c)
     apt = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y")
     with host.lock("system.upgrade"):
         host.changes(
             (
                 Run((*apt, "update"), label="package lists"),
-                Run((*apt, "-o", "DPkg::Lock::Timeout=300", "-o", "Dpkg::Options::=--force-confold", "upgrade"), label="upgrade of all packages"),
+                Run(
+                    (
+                        *apt,
+                        "-o",
+                        "DPkg::Lock::Timeout=300",
+                        "-o",
+                        "Dpkg::Options::=--force-confold",
+                        "upgrade",
+                    ),
+                    label="upgrade of all packages",
+                ),
             )
         )
 
@@ -89,7 +118,9 @@ def reboot(c: Any, wait: int = 300) -> None:
     host = Host(c)
     before = host.facts.boot_id
     with host.lock("system.reboot"):
-        host.changes((Run(("systemd-run", "--on-active=2", "systemctl", "reboot"), label="reboot"),))
+        host.changes(
+            (Run(("systemd-run", "--on-active=2", "systemctl", "reboot"), label="reboot"),)
+        )
     if host.dry:
         return
     c.close()
@@ -117,6 +148,9 @@ def info(c: Any) -> None:
         ("python", f.python or "none"),
         ("applications", ", ".join(item["name"] for item in f.manifests) or "none"),
         ("listens", ", ".join(sorted(set(f.listeners)))),
-        ("runs old code", host.read("sh", "-c", OLD_CODE).replace("\n", ", ") or "nothing, as far as is known"),
+        (
+            "runs old code",
+            host.read("sh", "-c", OLD_CODE).replace("\n", ", ") or "nothing, as far as is known",
+        ),
     ]
     host.output.table(("", host.name), rows)

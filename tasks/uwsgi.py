@@ -10,7 +10,10 @@ from decant.steps import Run
 
 @app_task
 def install(c: Any) -> None:
-    """Write the units or the program; a running application keeps them only if it is well under them."""
+    """Write the units or the program.
+
+    A running application keeps them only if it is well under them.
+    """
     processes.install(_host(c), "uwsgi.install")
 
 
@@ -37,7 +40,14 @@ def reload(c: Any) -> None:
     """Let uWSGI start fresh workers of the same release, one after the other."""
     host = _host(c)
     with host.lock("uwsgi.reload"):
-        host.changes((Run(("touch", f"{host.paths.run}/reload"), label=f"reload of {host.settings.app.name}"),))
+        host.changes(
+            (
+                Run(
+                    ("touch", f"{host.paths.run}/reload"),
+                    label=f"reload of {host.settings.app.name}",
+                ),
+            )
+        )
 
 
 @app_task

@@ -1,4 +1,7 @@
-"""A real ACME server for tests: pebble, with the DNS that it asks, on a booted server of its own."""
+"""A real ACME server for tests.
+
+Pebble, with the DNS that it asks, on a booted server of its own.
+"""
 
 import http.client
 import json
@@ -38,9 +41,19 @@ class Authority:
     def __init__(self, server: Server) -> None:
         self.server, self.address = server, server.address
         self.directory = f"https://{self.address}:14000{DIRECTORY}"
-        server.ssh(f"cat >/root/pebble.json <<'X'\n{json.dumps(CONFIG)}\nX\n" + START.format(address=self.address))
+        server.ssh(
+            f"cat >/root/pebble.json <<'X'\n{json.dumps(CONFIG)}\nX\n"
+            + START.format(address=self.address)
+        )
         server.wait_until(
-            lambda: "ok" in server.ssh("exec 3<>/dev/tcp/127.0.0.1/14000 && exec 4<>/dev/tcp/$(hostname -I | tr -d ' ')/8055 && echo ok", check=False),
+            lambda: (
+                "ok"
+                in server.ssh(
+                    "exec 3<>/dev/tcp/127.0.0.1/14000 && exec 4<>/dev/tcp/$(hostname -I | tr -d '"
+                    " ')/8055 && echo ok",
+                    check=False,
+                )
+            ),
             what="pebble answers",
         )
         self.trust = server.ssh("cat /root/acme.pem") + "\n"
@@ -53,7 +66,9 @@ class Authority:
 
     def root(self) -> str:
         """Return the root certificate, which nobody trusts but our clients."""
-        connection = http.client.HTTPSConnection(self.address, 15000, timeout=10, context=ssl._create_unverified_context())
+        connection = http.client.HTTPSConnection(
+            self.address, 15000, timeout=10, context=ssl._create_unverified_context()
+        )
         connection.request("GET", "/roots/0")
         root = connection.getresponse().read().decode()
         connection.close()
@@ -61,7 +76,11 @@ class Authority:
 
     def issued(self) -> int:
         """Return how many certificates it has issued."""
-        return int(self.server.ssh("journalctl -u pebble -o cat | grep -c 'Issued certificate serial' || true"))
+        return int(
+            self.server.ssh(
+                "journalctl -u pebble -o cat | grep -c 'Issued certificate serial' || true"
+            )
+        )
 
     def _manage(self, path: str, document: dict[str, object]) -> None:
         connection = http.client.HTTPConnection(self.address, 8055, timeout=10)
@@ -71,9 +90,13 @@ class Authority:
 
 
 class Secure(http.client.HTTPSConnection):
-    """HTTPS to an address under a name, believing nobody but one authority (none: nobody is asked who he is)."""
+    """HTTPS to an address under a name, believing nobody but one authority (none: nobody is asked
+    who he is).
+    """
 
-    def __init__(self, address: str, name: str, root: str = "", protocols: tuple[str, ...] = ("http/1.1",)) -> None:
+    def __init__(
+        self, address: str, name: str, root: str = "", protocols: tuple[str, ...] = ("http/1.1",)
+    ) -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         if root:
             context.load_verify_locations(cadata=root)
@@ -104,12 +127,18 @@ class Secure(http.client.HTTPSConnection):
         return ssl.DER_cert_to_PEM_cert(found)
 
 
-def get(address: str, name: str, path: str = "/", root: str = "") -> tuple[int, str, dict[str, str]]:
+def get(
+    address: str, name: str, path: str = "/", root: str = ""
+) -> tuple[int, str, dict[str, str]]:
     """Visit a site by HTTPS; return status, body and headers."""
     made = Secure(address, name, root)
     made.request("GET", path, headers={"Host": name})
     answer = made.getresponse()
-    found = answer.status, answer.read().decode(), {key.lower(): value for key, value in answer.getheaders()}
+    found = (
+        answer.status,
+        answer.read().decode(),
+        {key.lower(): value for key, value in answer.getheaders()},
+    )
     made.close()
     return found
 

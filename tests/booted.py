@@ -1,4 +1,7 @@
-"""Booted lab servers for tests: each fresh, from the empty base of a suite or from a layer on which the guestbook is deployed."""
+"""Booted lab servers for tests.
+
+Each fresh, from the empty base of a suite or from a layer on which the guestbook is deployed.
+"""
 
 import contextlib
 import fcntl
@@ -61,16 +64,33 @@ class Server:
         for line in f"{app}\n{wsgi}".splitlines():
             key = line.split("=")[0].strip()
             if key:
-                text = "\n".join(row for row in text.splitlines() if row == line or not row.startswith((f"{key} ", f"{key}="))) + "\n"
+                text = (
+                    "\n".join(
+                        row
+                        for row in text.splitlines()
+                        if row == line or not row.startswith((f"{key} ", f"{key}="))
+                    )
+                    + "\n"
+                )
         (self.folder / "hosts.toml").write_text(text)
 
-    def fab(self, *words: str, code: int | None = 0, host: str = "", timeout: int = 300) -> subprocess.CompletedProcess[str]:
+    def fab(
+        self, *words: str, code: int | None = 0, host: str = "", timeout: int = 300
+    ) -> subprocess.CompletedProcess[str]:
         """Run fab on this server; its exit code must be `code`, unless that is None."""
         command = [*FAB, "-H", host or self.target or self.name, *words]
         done = subprocess.run(
-            command, cwd=self.folder, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL, env={**os.environ, **self.environment}
+            command,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, **self.environment},
         )
-        assert code is None or done.returncode == code, f"{' '.join(words)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+        assert code is None or done.returncode == code, (
+            f"{' '.join(words)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+        )
         assert "Traceback" not in done.stderr, done.stderr
         return done
 
@@ -91,26 +111,78 @@ class Server:
 
     def ssh(self, command: str, user: str = "root", check: bool = True) -> str:
         """Run a shell command by OpenSSH, beside the product, and return what it prints."""
-        options = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=30"]
-        words = ["ssh", *options, "-i", str(self.folder / ".lab/key"), f"{user}@{self.address}", command]
-        done = subprocess.run(words, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL)
-        assert not check or done.returncode == 0, f"{command} ended with {done.returncode}: {done.stdout} {done.stderr}"
+        options = [
+            "-o",
+            "StrictHostKeyChecking=no",
+            "-o",
+            "UserKnownHostsFile=/dev/null",
+            "-o",
+            "LogLevel=ERROR",
+            "-o",
+            "ConnectTimeout=30",
+        ]
+        words = [
+            "ssh",
+            *options,
+            "-i",
+            str(self.folder / ".lab/key"),
+            f"{user}@{self.address}",
+            command,
+        ]
+        done = subprocess.run(
+            words, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL
+        )
+        assert not check or done.returncode == 0, (
+            f"{command} ended with {done.returncode}: {done.stdout} {done.stderr}"
+        )
         return done.stdout.strip()
 
     def sql(self, query: str) -> list[str]:
-        """Return the rows of a query on the guestbook's database, read beside the application; columns are separated by tabs."""
-        script = "import sqlite3, sys\nfor row in sqlite3.connect(sys.argv[1]).execute(sys.argv[2]): print(*row, sep='\\t')"
+        """Return the rows of a query on the guestbook's database, read beside the application.
+
+        Columns are separated by tabs.
+        """
+        script = (
+            "import sqlite3, sys\nfor row in sqlite3.connect(sys.argv[1]).execute(sys.argv[2]):"
+            " print(*row, sep='\\t')"
+        )
         command = {
-            "sqlite": ["python3", "-c", script, "/srv/guestbook/shared/instance/guestbook.db", query],
+            "sqlite": [
+                "python3",
+                "-c",
+                script,
+                "/srv/guestbook/shared/instance/guestbook.db",
+                query,
+            ],
             "mariadb": ["mariadb", "--batch", "--skip-column-names", "guestbook", "-e", query],
-            "postgresql": ["runuser", "-u", "postgres", "--", "psql", "-X", "-A", "-t", "-F", "\t", "-d", "guestbook", "-c", query],
+            "postgresql": [
+                "runuser",
+                "-u",
+                "postgres",
+                "--",
+                "psql",
+                "-X",
+                "-A",
+                "-t",
+                "-F",
+                "\t",
+                "-d",
+                "guestbook",
+                "-c",
+                query,
+            ],
         }
         return self.ssh(shlex.join(command[self.database])).splitlines()
 
     def inside(self, command: str) -> str:
         """Run a command on the server without its network: from its host, in its namespaces."""
         pid = servers.processes(self.name)[-1]
-        done = subprocess.run(["nsenter", "-t", str(pid), "-m", "-u", "-i", "-n", "-p", "sh", "-c", command], capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            ["nsenter", "-t", str(pid), "-m", "-u", "-i", "-n", "-p", "sh", "-c", command],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
         return done.stdout.strip()
 
     def rows(self) -> list[str]:
@@ -122,29 +194,54 @@ class Server:
         if self.database == "sqlite":
             return self.sql("select name from pragma_table_info('entry')")
         schema = {"mariadb": "guestbook", "postgresql": "public"}[self.database]
-        return self.sql(f"select column_name from information_schema.columns where table_name = 'entry' and table_schema = '{schema}'")
+        return self.sql(
+            "select column_name from information_schema.columns where table_name = 'entry' and"
+            f" table_schema = '{schema}'"
+        )
 
     def everything(self) -> list[str]:
-        """Return the whole database as a text, rows and everything beside them: equal before and after means that nothing was lost."""
+        """Return the whole database as a text, rows and everything beside them.
+
+        Equal before and after means that nothing was lost.
+        """
         if self.database == "sqlite":
-            dump = "python3 -c \"import sqlite3; print(*sqlite3.connect('/srv/guestbook/shared/instance/guestbook.db').iterdump(), sep='\\n')\""
+            dump = (
+                'python3 -c "import sqlite3;'
+                " print(*sqlite3.connect('/srv/guestbook/shared/instance/guestbook.db').iterdump(),"
+                " sep='\\n')\""
+            )
         elif self.database == "mariadb":
             dump = (
-                "mariadb-dump --skip-comments --skip-extended-insert --hex-blob --max-allowed-packet=1G --routines --triggers --events --dump-history guestbook"
+                "mariadb-dump --skip-comments --skip-extended-insert --hex-blob"
+                " --max-allowed-packet=1G --routines --triggers --events --dump-history guestbook"
             )
         else:
             # With what no dump of one database has: grants on it, and its settings.
-            dump = 'runuser -u postgres -- sh -c \'pg_dump guestbook; psql -X -A -t -d guestbook -c "\\drds" -c "select datacl from pg_database where datname = current_database()"\''
-        return [line for line in self.ssh(dump).splitlines() if not line.startswith(("--", "\\restrict", "\\unrestrict"))]
+            dump = (
+                "runuser -u postgres -- sh -c 'pg_dump guestbook; psql -X -A -t -d guestbook -c"
+                ' "\\drds" -c "select datacl from pg_database where datname = current_database()"\''
+            )
+        return [
+            line
+            for line in self.ssh(dump).splitlines()
+            if not line.startswith(("--", "\\restrict", "\\unrestrict"))
+        ]
 
     def write(self, *texts: str) -> None:
         """Write entries, as a visitor does."""
         for text in texts:
-            self.ssh(f"python3 -c \"import urllib.request as u; u.urlopen('http://127.0.0.1/', b'text={text}')\"")
+            self.ssh(
+                "python3 -c \"import urllib.request as u; u.urlopen('http://127.0.0.1/',"
+                f" b'text={text}')\""
+            )
 
-    def get(self, path: str = "/", timeout: float = 60, headers: dict[str, str] | None = None) -> tuple[int, str]:
+    def get(
+        self, path: str = "/", timeout: float = 60, headers: dict[str, str] | None = None
+    ) -> tuple[int, str]:
         """Ask the proxy from outside."""
-        with contextlib.closing(http.client.HTTPConnection(self.address, timeout=timeout)) as connection:
+        with contextlib.closing(
+            http.client.HTTPConnection(self.address, timeout=timeout)
+        ) as connection:
             connection.request("GET", path, headers=headers or {})
             response = connection.getresponse()
             return response.status, response.read().decode()
@@ -153,12 +250,20 @@ class Server:
         """Return a [hosts.NAME] table for hosts.toml that leads to this server in another way."""
         lab_entry = tomllib.loads((self.folder / ".lab/hosts.toml").read_text())["hosts"][self.name]
         values = {key: value for key, value in {**lab_entry, **changes}.items() if value}
-        return f"[hosts.{name}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
+        return f"[hosts.{name}]\n" + "".join(
+            f"{key} = {json.dumps(value)}\n" for key, value in values.items()
+        )
 
     def account(self, name: str, sudo: str = "", password: str = "") -> None:
         """Make an account with our key; `sudo` is its line in sudoers after the name."""
-        self.ssh(f"useradd -m -s /bin/bash {name} && install -d -m 700 -o {name} -g {name} /home/{name}/.ssh")
-        self.ssh(f"install -m 600 -o {name} -g {name} /root/.ssh/authorized_keys /home/{name}/.ssh/authorized_keys")
+        self.ssh(
+            f"useradd -m -s /bin/bash {name} && install -d -m 700 -o {name} -g {name}"
+            f" /home/{name}/.ssh"
+        )
+        self.ssh(
+            f"install -m 600 -o {name} -g {name} /root/.ssh/authorized_keys"
+            f" /home/{name}/.ssh/authorized_keys"
+        )
         if password:
             self.ssh(f"echo {shlex.quote(f'{name}:{password}')} | chpasswd")
         if sudo:
@@ -170,11 +275,17 @@ class Server:
         (self.folder / name).chmod(0o600)
 
     def login(self, kind: str) -> str:
-        """Deploy from now on as root, or by an account with passwordless sudo or with sudo's password; return the host's table for hosts.toml."""
+        """Deploy from now on as root, or by an account with passwordless sudo or with sudo's
+        password; return the host's table for hosts.toml.
+        """
         if kind == "root":
             return ""
         self.target = "by-account"
-        self.account("deployer", "ALL=(ALL) ALL" if kind == "password" else "ALL=(ALL) NOPASSWD: ALL", "secret" if kind == "password" else "")
+        self.account(
+            "deployer",
+            "ALL=(ALL) ALL" if kind == "password" else "ALL=(ALL) NOPASSWD: ALL",
+            "secret" if kind == "password" else "",
+        )
         self.secret(".env.deploy", "SUDO_PASSWORD=secret\n")
         return self.entry(self.target, user="deployer")
 
@@ -185,7 +296,10 @@ class Server:
 
     def fingerprint(self) -> str:
         """Return a digest of every file that a deployment writes, to show that nothing was changed."""
-        found = "find /srv /etc /var/lib/decant -xdev '(' -path '*/repo.git' -o -path /srv/guestbook/log -o -name '*.pyc' ')' -prune -o '(' -type f -o -type l ')' -print"
+        found = (
+            "find /srv /etc /var/lib/decant -xdev '(' -path '*/repo.git' -o -path"
+            " /srv/guestbook/log -o -name '*.pyc' ')' -prune -o '(' -type f -o -type l ')' -print"
+        )
         return self.ssh(f"{found} | sort | tar -cf - --mtime=@0 -T - 2>/dev/null | sha256sum")
 
     def wait_until(self, question: Callable[[], bool], seconds: float = 60, what: str = "") -> None:
@@ -200,7 +314,10 @@ class Server:
 
     def wait_for_migration(self) -> None:
         """Wait until the slow migration has damaged rows and prints."""
-        self.wait_until(lambda: "row batch 3" in self.ssh("cat /srv/guestbook/log/*.log", check=False), what="the migration prints")
+        self.wait_until(
+            lambda: "row batch 3" in self.ssh("cat /srv/guestbook/log/*.log", check=False),
+            what="the migration prints",
+        )
 
     def power_cut(self) -> None:
         """Cut the power."""
@@ -227,7 +344,10 @@ class Server:
 
 
 def _hears_ctrl_c() -> None:
-    """Take SIGINT as a program at a terminal does: tests that run in a shell's background were started with it ignored, and would pass that on."""
+    """Take SIGINT as a program at a terminal does.
+
+    Tests that run in a shell's background were started with it ignored, and would pass that on.
+    """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
@@ -270,7 +390,9 @@ class Booth:
         """Boot a server on which version v1 serves, with ten rows."""
         server = self.boot(suite, self._layer(suite, database), database)
         if database != "sqlite":
-            server.wait_until(lambda: server.get("/up")[0] == 200, what="the database is up after the boot")
+            server.wait_until(
+                lambda: server.get("/up")[0] == 200, what="the database is up after the boot"
+            )
         return server
 
     def close(self) -> None:
@@ -280,8 +402,13 @@ class Booth:
 
     def packaged(self, *packages: str) -> Server:
         """Boot a server that has these Debian packages, which takes longest in a first deploy."""
-        install = f"apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends {' '.join(packages)}"
-        return self.boot(layer=self._kept("bookworm-packages", "bookworm", lambda server: server.ssh(install)))
+        install = (
+            "apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q -y install"
+            f" --no-install-recommends {' '.join(packages)}"
+        )
+        return self.boot(
+            layer=self._kept("bookworm-packages", "bookworm", lambda server: server.ssh(install))
+        )
 
     def _layer(self, suite: str, database: str) -> str:
         """Return a layer on which version v1 serves, with ten rows."""
@@ -292,8 +419,13 @@ class Booth:
 
         return self._kept(f"{suite}-{database}", suite, deploy, database)
 
-    def _kept(self, name: str, suite: str, work: Callable[[Server], object], database: str = "sqlite") -> str:
-        """Do this once a run on a server, keep the disk, and let every later server start from it; return the layer's name."""
+    def _kept(
+        self, name: str, suite: str, work: Callable[[Server], object], database: str = "sqlite"
+    ) -> str:
+        """Do this once a run on a server, keep the disk, and let every later server start from it.
+
+        Return the layer's name.
+        """
         layer = f"test-{run_id()}-{name}"
         with (self.repository.parent / f"{layer}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -329,7 +461,13 @@ def installers(repository: Path) -> Path:
             # Beside it, as other workers copy the repository at any time; a branch arrives whole.
             shutil.copytree(repository, repository.parent / "locked", symlinks=True)
             guestbook.by_installer(repository.parent / "locked")
-            guestbook.git(repository, "fetch", "-q", str(repository.parent / "locked"), "refs/heads/by-*:refs/heads/by-*")
+            guestbook.git(
+                repository,
+                "fetch",
+                "-q",
+                str(repository.parent / "locked"),
+                "refs/heads/by-*:refs/heads/by-*",
+            )
             finished.touch()
     return repository
 
@@ -359,10 +497,16 @@ def deployed(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iter
 
 
 def sweep(everything: bool = False) -> None:
-    """Take down what runs of these tests left that are no longer alive; `everything`: also of this one."""
+    """Take down what runs of these tests left that are no longer alive.
+
+    `everything`: also of this one.
+    """
     if why_not() or not servers.STATE.exists():
         return
-    for home in [*(servers.STATE / "servers").glob("test-*"), *(servers.STATE / "layers").glob("test-*")]:
+    for home in [
+        *(servers.STATE / "servers").glob("test-*"),
+        *(servers.STATE / "layers").glob("test-*"),
+    ]:
         run = home.name.split("-")[1]
         if (everything and run == run_id()) or not Path(f"/proc/{run}").exists():
             if home.parent.name == "layers":

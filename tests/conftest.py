@@ -13,14 +13,20 @@ from tests.booted import booth, deployed, installers, repository
 
 __all__ = ["authority", "booth", "deployed", "installers", "repository"]
 
-# Fixtures that boot one server for several tests of a module: these tests stay in one worker and in one shard.
+# Fixtures that boot one server for several tests of a module: these tests stay in one worker and in
+# one shard.
 SHARED_SERVERS = {"deployed", "attacked", "hardened", "evil", "postgresql", "mariadb"}
 RESULTS = booted.ROOT / ".full-results"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Take the shard of `make full`."""
-    parser.addoption("--shard", default="", metavar="K/N", help="run the K-th of N parts, and note its result in .full-results")
+    parser.addoption(
+        "--shard",
+        default="",
+        metavar="K/N",
+        help="run the K-th of N parts, and note its result in .full-results",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -47,15 +53,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not shard:
         return
     number, _, of = shard.partition("/")
-    groups = dict.fromkeys(_group(item) or item.nodeid for item in items if item.get_closest_marker("full"))
+    groups = dict.fromkeys(
+        _group(item) or item.nodeid for item in items if item.get_closest_marker("full")
+    )
     mine = {group for place, group in enumerate(groups) if place % int(of) == int(number) - 1}
     chosen = [item for item in items if (_group(item) or item.nodeid) in mine]
     config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
     items[:] = chosen
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say how long each folder took, note a shard's result, and which tests need a server that cannot be booted here."""
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say how long each folder took, note a shard's result, and which tests need a server that
+    cannot be booted here.
+    """
     took: dict[str, float] = defaultdict(float)
     for reports in terminalreporter.stats.values():
         for report in reports:
@@ -64,12 +76,24 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     for folder, seconds in sorted(took.items()):
         terminalreporter.write_line(f"{folder}: {seconds / 60:.1f} minutes of a worker")
     if shard := config.getoption("--shard"):
-        _note(shard, {word: len(terminalreporter.stats.get(word, ())) for word in ("passed", "failed", "error", "skipped")}, config.stash[BEGAN])
-    skipped = [report for report in terminalreporter.getreports("skipped") if booted.NO_SERVER in str(report.longrepr)]
+        _note(
+            shard,
+            {
+                word: len(terminalreporter.stats.get(word, ()))
+                for word in ("passed", "failed", "error", "skipped")
+            },
+            config.stash[BEGAN],
+        )
+    skipped = [
+        report
+        for report in terminalreporter.getreports("skipped")
+        if booted.NO_SERVER in str(report.longrepr)
+    ]
     if skipped:
         files = sorted({report.nodeid.partition("::")[0] for report in skipped})
         terminalreporter.write_line(
-            f"Left out: {len(skipped)} tests on booted servers, {booted.NO_SERVER}: {booted.why_not()}. They are in {', '.join(files)}."
+            f"Left out: {len(skipped)} tests on booted servers, {booted.NO_SERVER}:"
+            f" {booted.why_not()}. They are in {', '.join(files)}."
         )
 
 
@@ -88,8 +112,15 @@ def _group(item: pytest.Item) -> str:
 
 def _note(shard: str, counts: dict[str, int], began: float) -> None:
     """Append a shard's result and the commit that it is of to .full-results."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=booted.ROOT, capture_output=True, text=True).stdout.strip()
-    dirty = subprocess.run(["git", "status", "--porcelain"], cwd=booted.ROOT, capture_output=True, text=True).stdout.strip()
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=booted.ROOT, capture_output=True, text=True
+    ).stdout.strip()
+    dirty = subprocess.run(
+        ["git", "status", "--porcelain"], cwd=booted.ROOT, capture_output=True, text=True
+    ).stdout.strip()
     told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
     with RESULTS.open("a") as file:
-        file.write(f"{time.strftime('%F %T')}  {commit}{' with changes' if dirty else ''}  shard {shard}: {told}, {(time.monotonic() - began) / 60:.0f} min\n")
+        file.write(
+            f"{time.strftime('%F %T')}  {commit}{' with changes' if dirty else ''}  shard {shard}:"
+            f" {told}, {(time.monotonic() - began) / 60:.0f} min\n"
+        )

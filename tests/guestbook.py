@@ -53,9 +53,15 @@ def downgrade():
 """
 
 ADD = 'op.add_column("entry", sa.Column("mood", sa.String(20), nullable=False, server_default=""))'
-DAMAGE = "with op.get_context().autocommit_block():\n    op.execute(\"UPDATE entry SET text = 'damaged'\")"
+DAMAGE = (
+    'with op.get_context().autocommit_block():\n    op.execute("UPDATE entry SET text ='
+    " 'damaged'\")"
+)
 # A statement that goes on when its client is dead.
-SLEEP = 'op.execute("SELECT SLEEP(600)" if op.get_bind().dialect.name == "mysql" else "SELECT pg_sleep(600)")'
+SLEEP = (
+    'op.execute("SELECT SLEEP(600)" if op.get_bind().dialect.name == "mysql" else "SELECT'
+    ' pg_sleep(600)")'
+)
 # Whatever it is told, it goes on to write.
 WRITES_ON = """import itertools, signal
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -67,12 +73,20 @@ with op.get_context().autocommit_block():
         time.sleep(0.01)
 """
 HEALTH = 'return {"entries": db.session.scalar(select(func.count(Entry.id)))}'
-MIGRATED = 'import sqlalchemy; abort(500) if "mood" in {column["name"] for column in sqlalchemy.inspect(db.engine).get_columns("entry")} else None'
+MIGRATED = (
+    'import sqlalchemy; abort(500) if "mood" in {column["name"] for column in'
+    ' sqlalchemy.inspect(db.engine).get_columns("entry")} else None'
+)
 
 
 def make(folder: Path) -> Path:
-    """Make the repository and return its folder. Branches: main (version v1) and what `branches` lists."""
-    shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("hosts.toml", "__pycache__", ".lab"))
+    """Make the repository and return its folder.
+
+    Branches: main (version v1) and what `branches` lists.
+    """
+    shutil.copytree(
+        EXAMPLE, folder, ignore=shutil.ignore_patterns("hosts.toml", "__pycache__", ".lab")
+    )
     _repository(folder)
     views = folder / "guestbook/views.py"
     views.write_text(views.read_text() + "\n\nfrom guestbook import testing  # noqa\n")
@@ -90,7 +104,9 @@ def make(folder: Path) -> Path:
 
 def git(folder: Path, *words: str) -> str:
     """Run git there and return what it prints."""
-    return subprocess.run(["git", "-C", str(folder), *words], check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(
+        ["git", "-C", str(folder), *words], check=True, capture_output=True, text=True
+    ).stdout.strip()
 
 
 def _repository(folder: Path) -> None:
@@ -109,13 +125,17 @@ def _version(folder: Path, version: str) -> None:
 
 
 def _migration(folder: Path, upgrade: str) -> None:
-    (folder / "migrations/versions/0003_mood.py").write_text(MIGRATION.format(upgrade=textwrap.indent(upgrade, "    ")))
+    (folder / "migrations/versions/0003_mood.py").write_text(
+        MIGRATION.format(upgrade=textwrap.indent(upgrade, "    "))
+    )
 
 
 def _second_head(folder: Path) -> None:
     _migration(folder, ADD)
     first = (folder / "migrations/versions/0003_mood.py").read_text()
-    (folder / "migrations/versions/0003_other.py").write_text(first.replace('revision = "0003"', 'revision = "0003b"').replace("mood", "other"))
+    (folder / "migrations/versions/0003_other.py").write_text(
+        first.replace('revision = "0003"', 'revision = "0003b"').replace("mood", "other")
+    )
 
 
 def _health(folder: Path, line: str) -> None:
@@ -125,7 +145,11 @@ def _health(folder: Path, line: str) -> None:
 
 
 def _slow(folder: Path) -> None:
-    _migration(folder, f'{DAMAGE}\nfor number in range(40):\n    print("row batch", number, flush=True)\n    time.sleep(0.2)\n{ADD}')
+    _migration(
+        folder,
+        f'{DAMAGE}\nfor number in range(40):\n    print("row batch", number, flush=True)\n   '
+        f" time.sleep(0.2)\n{ADD}",
+    )
 
 
 def _sick_after_migration(folder: Path) -> None:
@@ -143,17 +167,26 @@ BRANCHES: dict[str, Callable[[Path], object]] = {
     "migrates": lambda folder: _migration(folder, ADD),
     "two-heads": lambda folder: _second_head(folder),
     "migrates-slowly": _slow,
-    "does-not-import": lambda folder: (folder / "wsgi.py").write_text("import nowhere_to_be_found\n"),
+    "does-not-import": (
+        lambda folder: (folder / "wsgi.py").write_text("import nowhere_to_be_found\n")
+    ),
     "has-no-app": lambda folder: (folder / "wsgi.py").write_text("application = None\n"),
-    "fails-to-migrate": lambda folder: _migration(folder, f'{DAMAGE}\nraise RuntimeError("half of the rows are done")'),
+    "fails-to-migrate": lambda folder: _migration(
+        folder, f'{DAMAGE}\nraise RuntimeError("half of the rows are done")'
+    ),
     "hangs-in-the-server": lambda folder: _migration(folder, f"{DAMAGE}\n{SLEEP}"),
     "hangs-in-migration": lambda folder: _migration(folder, f"{DAMAGE}\ntime.sleep(600)"),
     "writes-on": lambda folder: _migration(folder, WRITES_ON),
     "sick": lambda folder: _health(folder, "abort(500)"),
     "sick-after-migration": _sick_after_migration,
     "sick-in-public": _sick_in_public,
-    "sick-where-told": lambda folder: _health(folder, 'import os; "SICK" in os.environ and not os.environ.get("DECANT_SMOKE") and abort(500)'),
-    "sick-in-public-only": lambda folder: _health(folder, 'import os; os.environ.get("DECANT_SMOKE") or abort(500)'),
+    "sick-where-told": lambda folder: _health(
+        folder,
+        'import os; "SICK" in os.environ and not os.environ.get("DECANT_SMOKE") and abort(500)',
+    ),
+    "sick-in-public-only": lambda folder: _health(
+        folder, 'import os; os.environ.get("DECANT_SMOKE") or abort(500)'
+    ),
 }
 
 PYPROJECT = """
@@ -175,7 +208,9 @@ package-data = {{ guestbook = ["static/*", "templates/*"] }}
 
 
 def by_installer(folder: Path) -> None:
-    """Add branches in which the guestbook is installed in each way, `by-NAME`, and those with a migration on top, `by-NAME-migrates`."""
+    """Add branches in which the guestbook is installed in each way, `by-NAME`, and those with a
+    migration on top, `by-NAME-migrates`.
+    """
     lines = (EXAMPLE / "requirements.txt").read_text().splitlines()
     for installer, change in INSTALLERS.items():
         git(folder, "checkout", "-q", "-b", f"by-{installer}", "main")
@@ -194,7 +229,9 @@ def _by_pip(folder: Path, lines: list[str]) -> None:
     (folder / "requirements").mkdir()
     (folder / "requirements/base.txt").write_text("-c limits.txt\nflask\n")
     (folder / "requirements/limits.txt").write_text("\n".join(lines) + "\n")
-    (folder / "requirements.txt").write_text("-r requirements/base.txt\n" + "\n".join(lines[1:]) + "\n")
+    (folder / "requirements.txt").write_text(
+        "-r requirements/base.txt\n" + "\n".join(lines[1:]) + "\n"
+    )
 
 
 def _pyproject(folder: Path, lines: list[str], more: str = "") -> None:
@@ -208,7 +245,8 @@ def _by_uv(folder: Path, lines: list[str]) -> None:
 
 
 def _by_poetry(folder: Path, lines: list[str]) -> None:
-    # By the pages that pip reads: not every index has the other interface that poetry asks by itself.
+    # By the pages that pip reads: not every index has the other interface that poetry asks by
+    # itself.
     source = f'[[tool.poetry.source]]\nname = "index"\nurl = "{index()}"\npriority = "primary"\n'
     _pyproject(folder, lines, f"\n[tool.poetry]\npackage-mode = false\n{source}")
     tool(folder, "uv", "tool", "run", "poetry", "lock")
@@ -217,20 +255,31 @@ def _by_poetry(folder: Path, lines: list[str]) -> None:
 def _by_pipenv(folder: Path, lines: list[str]) -> None:
     pairs = (line.split("==") for line in lines)
     source = f'[[source]]\nname = "index"\nurl = "{index()}"\nverify_ssl = true\n\n'
-    (folder / "Pipfile").write_text(source + "[packages]\n" + "".join(f'{name} = "=={version}"\n' for name, version in pairs))
+    (folder / "Pipfile").write_text(
+        source + "[packages]\n" + "".join(f'{name} = "=={version}"\n' for name, version in pairs)
+    )
     tool(folder, "uv", "tool", "run", "pipenv", "lock")
 
 
 def index() -> str:
     """Return pip's own default index."""
-    words = [sys.executable, "-c", "from pip._internal.models.index import PyPI; print(PyPI.simple_url)"]
+    words = [
+        sys.executable,
+        "-c",
+        "from pip._internal.models.index import PyPI; print(PyPI.simple_url)",
+    ]
     return subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def tool(folder: Path, *words: str) -> str:
     """Run uv, or a tool that it fetches, in a folder, and return what it prints."""
     trust = {"UV_SYSTEM_CERTS": "1", "REQUESTS_CA_BUNDLE": "/etc/ssl/certs/ca-certificates.crt"}
-    environment = {**os.environ, **trust, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PIPENV_IGNORE_VIRTUALENVS": "1"}
+    environment = {
+        **os.environ,
+        **trust,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PIPENV_IGNORE_VIRTUALENVS": "1",
+    }
     done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, f"{' '.join(words)}: {done.stdout} {done.stderr}"
     return done.stdout
@@ -253,24 +302,43 @@ build-backend = "uv_build"
 
 
 def source_layout(folder: Path, version: str) -> None:
-    """Make (or change) a uv project whose package is in src/, so that it has to be installed to be imported."""
+    """Make (or change) a uv project whose package is in src/, so that it has to be installed to be
+    imported.
+    """
     if not folder.exists():
         (folder / "src/shop").mkdir(parents=True)
         _repository(folder)
-        lines = [line for line in (EXAMPLE / "requirements.txt").read_text().splitlines() if line.startswith("flask==")]
-        (folder / "pyproject.toml").write_text(PYPROJECT.format(name="shop", dependencies=", ".join(f'"{line}"' for line in lines)) + UV_BUILD)
+        lines = [
+            line
+            for line in (EXAMPLE / "requirements.txt").read_text().splitlines()
+            if line.startswith("flask==")
+        ]
+        (folder / "pyproject.toml").write_text(
+            PYPROJECT.format(name="shop", dependencies=", ".join(f'"{line}"' for line in lines))
+            + UV_BUILD
+        )
         tool(folder, "uv", "lock")
-    text = f'from flask import Flask\n\ndef make(greeting="hello"):\n    app = Flask(__name__)\n    app.add_url_rule("/up", "up", lambda: greeting)\n    app.add_url_rule("/version", "version", lambda: "{version}")\n    return app\n\nsite = make()\n'
+    text = (
+        'from flask import Flask\n\ndef make(greeting="hello"):\n    app = Flask(__name__)\n   '
+        ' app.add_url_rule("/up", "up", lambda: greeting)\n    app.add_url_rule("/version",'
+        f' "version", lambda: "{version}")\n    return app\n\nsite = make()\n'
+    )
     (folder / "src/shop/__init__.py").write_text(text)
     _commit(folder, version)
 
 
 def in_a_subfolder(folder: Path) -> None:
-    """Add the branch `in-a-subfolder`: the application in web/, with a factory and with a callable of another name."""
+    """Add the branch `in-a-subfolder`.
+
+    The application in web/, with a factory and with a callable of another name.
+    """
     git(folder, "checkout", "-q", "-b", "in-a-subfolder", "main")
     (folder / "web").mkdir()
     for path in git(folder, "ls-tree", "--name-only", "HEAD").splitlines():
         git(folder, "mv", path, f"web/{path}")
-    (folder / "web/serve.py").write_text("from guestbook import create_app\n\n\ndef make():\n    return create_app()\n\n\nsite = make()\n")
+    (folder / "web/serve.py").write_text(
+        "from guestbook import create_app\n\n\ndef make():\n    return create_app()\n\n\nsite ="
+        " make()\n"
+    )
     _commit(folder, "in a subfolder")
     git(folder, "checkout", "-q", "main")

@@ -1,4 +1,7 @@
-"""An application whose visitors run commands in it: what an attacker has who is inside. Beside the guestbook, or alone on a server."""
+"""An application whose visitors run commands in it: what an attacker has who is inside.
+
+Beside the guestbook, or alone on a server.
+"""
 
 import contextlib
 import http.client
@@ -58,7 +61,11 @@ class Hostile:
         shutil.copytree(server.folder / ".lab", folder / ".lab")
         lines = (server.folder / "guestbook/requirements.txt").read_text().splitlines()
         (folder / "requirements.txt").write_text(
-            "".join(f"{line}\n" for line in lines if not line.lower().startswith(("flask-", "flask_", "sqlalchemy", "alembic")))
+            "".join(
+                f"{line}\n"
+                for line in lines
+                if not line.lower().startswith(("flask-", "flask_", "sqlalchemy", "alembic"))
+            )
         )
         (folder / "wsgi.py").write_text(APP)
         self.server, self.folder = replace(server, folder=folder), folder
@@ -71,17 +78,30 @@ class Hostile:
 
     def run(self, command: str, timeout: float = 60) -> str:
         """Run a shell command inside it, by HTTP, and return what it prints."""
-        with contextlib.closing(http.client.HTTPConnection(self.server.address, timeout=timeout)) as connection:
-            connection.request("POST", "/run", body=textwrap.dedent(command).encode(), headers={"Host": self.domain})
+        with contextlib.closing(
+            http.client.HTTPConnection(self.server.address, timeout=timeout)
+        ) as connection:
+            connection.request(
+                "POST",
+                "/run",
+                body=textwrap.dedent(command).encode(),
+                headers={"Host": self.domain},
+            )
             answer = connection.getresponse()
             text = answer.read().decode()
         assert answer.status == 200, f"{answer.status} {text}"
         return text.strip()
 
-    def get(self, path: str, headers: dict[str, str] | None = None, host: str = "") -> tuple[int, str, http.client.HTTPMessage]:
+    def get(
+        self, path: str, headers: dict[str, str] | None = None, host: str = ""
+    ) -> tuple[int, str, http.client.HTTPMessage]:
         """Ask for a path; return status, body and headers."""
-        with contextlib.closing(http.client.HTTPConnection(self.server.address, timeout=60)) as connection:
-            connection.request("GET", path, headers={"Host": host or self.domain, **(headers or {})})
+        with contextlib.closing(
+            http.client.HTTPConnection(self.server.address, timeout=60)
+        ) as connection:
+            connection.request(
+                "GET", path, headers={"Host": host or self.domain, **(headers or {})}
+            )
             answer = connection.getresponse()
             return answer.status, answer.read().decode("utf-8", "replace"), answer.headers
 
@@ -99,7 +119,8 @@ class Hostile:
         return path
 
 
-# A database file and a hot journal that names a victim as its super-journal: SQLite deletes it when it rolls the journal back (pager_delsuper in pager.c).
+# A database file and a hot journal that names a victim as its super-journal: SQLite deletes it when
+# it rolls the journal back (pager_delsuper in pager.c).
 HOT_JOURNAL = """
 import os, sqlite3, struct
 db, victim = {db!r}, {victim!r}

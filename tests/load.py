@@ -1,4 +1,6 @@
-"""Visitors: an open loop at a fixed rate with POSTs, a keep-alive connection, and one slow request always under way."""
+"""Visitors: an open loop at a fixed rate with POSTs, a keep-alive connection, and one slow request
+always under way.
+"""
 
 import http.client
 import threading
@@ -11,14 +13,18 @@ from types import TracebackType
 
 @dataclass
 class Load:
-    """Visit a server while the block runs; afterwards `lost` and `versions` say what visitors met."""
+    """Visit a server while the block runs.
+
+    Afterwards `lost` and `versions` say what visitors met.
+    """
 
     address: str
     rate: float = 20
     slow_seconds: float = 2.0
     patience: float = 120
     host: str = ""
-    # Where a proxy reloads meanwhile: it closes idle connections, and a client opens another one for a GET (RFC 9112, 9.3.1).
+    # Where a proxy reloads meanwhile: it closes idle connections, and a client opens another one
+    # for a GET (RFC 9112, 9.3.1).
     reopens: bool = False
     # Makes a connection; for a site behind HTTPS.
     connect: Callable[[], http.client.HTTPConnection] | None = None
@@ -35,7 +41,12 @@ class Load:
             self._spawn(body)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._stop.set()
         for thread in list(self._threads):
             thread.join(timeout=120)
@@ -70,7 +81,11 @@ class Load:
             self._get(f"/slow?seconds={self.slow_seconds}")
 
     def _connection(self) -> http.client.HTTPConnection:
-        return self.connect() if self.connect else http.client.HTTPConnection(self.address, timeout=self.patience)
+        return (
+            self.connect()
+            if self.connect
+            else http.client.HTTPConnection(self.address, timeout=self.patience)
+        )
 
     def _get(self, path: str) -> None:
         connection = self._connection()
@@ -88,11 +103,25 @@ class Load:
                 self.posts.append(text)
         connection.close()
 
-    def _ask(self, connection: http.client.HTTPConnection, method: str, path: str, good: tuple[int, ...], body: str | None = None) -> str | None:
-        began, said, answer, idle = time.monotonic(), "", None, self.reopens and method == "GET" and connection.sock is not None
+    def _ask(
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        path: str,
+        good: tuple[int, ...],
+        body: str | None = None,
+    ) -> str | None:
+        began, said, answer, idle = (
+            time.monotonic(),
+            "",
+            None,
+            self.reopens and method == "GET" and connection.sock is not None,
+        )
         try:
             headers = {"Content-Type": "application/x-www-form-urlencoded"} if body else {}
-            connection.request(method, path, body, {**headers, **({"Host": self.host} if self.host else {})})
+            connection.request(
+                method, path, body, {**headers, **({"Host": self.host} if self.host else {})}
+            )
             response = connection.getresponse()
             answer = response.read().decode()
             if response.status not in good:
@@ -100,7 +129,9 @@ class Load:
         except (OSError, http.client.HTTPException) as error:
             said = repr(error)
             connection.close()
-            if idle and isinstance(error, http.client.RemoteDisconnected | ConnectionResetError | BrokenPipeError):
+            if idle and isinstance(
+                error, http.client.RemoteDisconnected | ConnectionResetError | BrokenPipeError
+            ):
                 return self._ask(connection, method, path, good, body)
         with self._lock:
             self.sent += 1

@@ -1,4 +1,8 @@
-"""Look over a server's shoulder: every command line, every environment of processes that are not the application's, the journal and the logs."""
+"""Look over a server's shoulder.
+
+Every command line, every environment of processes that are not the application's, the journal and
+the logs.
+"""
 
 import subprocess
 from types import TracebackType
@@ -22,7 +26,10 @@ with open("/tmp/watched", "ab") as out:
             except OSError: pass
         time.sleep(0.01)
 """
-LOGS = "/srv/guestbook/log /srv/guestbook/deploys.jsonl /var/log /var/lib/decant /tmp/decant* /root/.*history /root/.mysql_history /var/lib/postgresql/.psql_history"
+LOGS = (
+    "/srv/guestbook/log /srv/guestbook/deploys.jsonl /var/log /var/lib/decant /tmp/decant*"
+    " /root/.*history /root/.mysql_history /var/lib/postgresql/.psql_history"
+)
 
 
 class Watch:
@@ -30,24 +37,48 @@ class Watch:
 
     def __init__(self, server: Server) -> None:
         self.server = server
-        self.ssh = ["ssh", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"]
+        self.ssh = [
+            "ssh",
+            "-o",
+            "StrictHostKeyChecking=no",
+            "-o",
+            "UserKnownHostsFile=/dev/null",
+            "-o",
+            "LogLevel=ERROR",
+        ]
         self.ssh += ["-i", str(server.folder / ".lab/key"), f"root@{server.address}"]
 
     def __enter__(self) -> "Watch":
         self.server.ssh(
-            "rm -f /tmp/stop-watching; command -v python3 >/dev/null || { apt-get -qq update && apt-get -qq install -y --no-install-recommends python3; } >/dev/null 2>&1"
+            "rm -f /tmp/stop-watching; command -v python3 >/dev/null || { apt-get -qq update &&"
+            " apt-get -qq install -y --no-install-recommends python3; } >/dev/null 2>&1"
         )
-        self.watcher = subprocess.Popen([*self.ssh, "python3 -"], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self.watcher = subprocess.Popen(
+            [*self.ssh, "python3 -"], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
         assert self.watcher.stdin
         self.watcher.stdin.write(SCRIPT.encode())
         self.watcher.stdin.close()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.server.ssh("touch /tmp/stop-watching", check=False)
         self.watcher.wait(timeout=30)
 
     def saw(self, text: str) -> bytes:
-        """Return every place where the text stood. It goes there by standard input, so that looking for it does not show it."""
-        look = f"cat >/tmp/pattern; grep -aFf /tmp/pattern /tmp/watched; journalctl | grep -aFf /tmp/pattern; grep -arlFf /tmp/pattern {LOGS} 2>/dev/null; true"
-        return subprocess.run([*self.ssh, look], input=f"{text}\n".encode(), capture_output=True, check=True).stdout
+        """Return every place where the text stood.
+
+        It goes there by standard input, so that looking for it does not show it.
+        """
+        look = (
+            "cat >/tmp/pattern; grep -aFf /tmp/pattern /tmp/watched; journalctl | grep -aFf"
+            f" /tmp/pattern; grep -arlFf /tmp/pattern {LOGS} 2>/dev/null; true"
+        )
+        return subprocess.run(
+            [*self.ssh, look], input=f"{text}\n".encode(), capture_output=True, check=True
+        ).stdout

@@ -1,4 +1,7 @@
-"""The decorators of tasks: for this machine, for each server by itself, for all chosen servers together."""
+"""The decorators of tasks.
+
+For this machine, for each server by itself, for all chosen servers together.
+"""
 
 import functools
 from typing import Any
@@ -15,7 +18,9 @@ class LocalTask(fabric.tasks.Task):  # type: ignore[misc]  # fabric has no types
 
 
 class ServerTask(fabric.tasks.Task):  # type: ignore[misc]
-    """A task that gets one server; the executor calls it for every chosen one, --parallel at a time.
+    """A task that gets one server.
+
+    The executor calls it for every chosen one, --parallel at a time.
 
     `role`: what it works on is on hosts with that role alone; the others are passed over.
     """
@@ -27,14 +32,21 @@ class ServerTask(fabric.tasks.Task):  # type: ignore[misc]
     def get_arguments(self, *args: Any, **kwargs: Any) -> list[Argument]:
         """Return the task's own arguments and --parallel, which is the executor's."""
         arguments: list[Argument] = super().get_arguments(*args, **kwargs)
-        return [*arguments, Argument(name="parallel", kind=int, default=AT_ONCE, help="hosts at a time")]
+        return [
+            *arguments,
+            Argument(name="parallel", kind=int, default=AT_ONCE, help="hosts at a time"),
+        ]
 
 
 class FleetTask(fabric.tasks.Task):  # type: ignore[misc]
-    """A task that gets all chosen servers together (a `Fleet`), because what it does on one depends on the others."""
+    """A task that gets all chosen servers together (a `Fleet`), because what it does on one depends
+    on the others.
+    """
 
     def __call__(self, first: Any, *args: Any, **kwargs: Any) -> Any:
-        """Run the task on a fleet, or, called by another task, on the one server that this task has."""
+        """Run the task on a fleet, or, called by another task, on the one server that this task
+        has.
+        """
         if isinstance(first, ServerConnection):
             return self.body(Fleet({first.server_name: first}), *args, **kwargs)
         return self.body(first, *args, **kwargs)

@@ -1,4 +1,7 @@
-"""Turn -H names into servers: hosts.toml, groups, ssh aliases and addresses; one connection per host, which every task of the command line shares."""
+"""Turn -H names into servers: hosts.toml, groups, ssh aliases and addresses.
+
+One connection per host, which every task of the command line shares.
+"""
 
 import contextlib
 import gc
@@ -28,7 +31,9 @@ from decant.remote.host import facts_command
 if TYPE_CHECKING:
     from decant.config.inventory import Inventory
 
-CLONE = Path(__file__).resolve().parents[2]  # where Decant itself lies; its hosts.toml is the manual
+CLONE = (
+    Path(__file__).resolve().parents[2]
+)  # where Decant itself lies; its hosts.toml is the manual
 
 
 class ServerCall(Call):
@@ -60,23 +65,31 @@ class Executor(fabric.Executor):  # type: ignore[misc]  # fabric has no types
     def execute(self, *tasks: Any) -> Any:
         """Run the tasks, tell how each host ended, and close every connection.
 
-        Raises DeployError when something failed on one of several hosts, after the others have come to their end.
+        Raises DeployError when something failed on one of several hosts, after the others have come
+        to their end.
         """
-        gc.set_threshold(50_000)  # what is imported from here on makes many objects and hardly any garbage
+        gc.set_threshold(
+            50_000
+        )  # what is imported from here on makes many objects and hardly any garbage
         try:
             results = super().execute(*tasks)
         except KeyboardInterrupt:
             for fleet in self._fleets:
                 fleet.interrupt()
             self._tell()
-            raise DeployError("interrupted; what had begun on a server ends in order there: run the same command again to see", code=130) from None
+            raise DeployError(
+                "interrupted; what had begun on a server ends in order there: run the same command"
+                " again to see",
+                code=130,
+            ) from None
         except DeployError:
             self._tell()
             raise
         finally:
             for connection in self._connections.values():
                 connection.close()
-            # Before Python ends it looks once more through all objects for what could be freed: a tenth of a short command's time.
+            # Before Python ends it looks once more through all objects for what could be freed: a
+            # tenth of a short command's time.
             gc.freeze()
         self._tell()
         for fleet in self._fleets:
@@ -84,27 +97,49 @@ class Executor(fabric.Executor):  # type: ignore[misc]  # fabric has no types
         return results
 
     def expand_calls(self, calls: Iterable[Any], apply_hosts: bool = True) -> list[Any]:
-        """Give each of our tasks for servers one call that leads to all chosen hosts; a user's own task runs as Fabric runs it."""
+        """Give each of our tasks for servers one call that leads to all chosen hosts.
+
+        A user's own task runs as Fabric runs it.
+        """
         if self.core.remainder:
-            raise DeployError("a command after -- would run as you, outside the application; use: fab -H HOST app.run 'COMMAND'")
+            raise DeployError(
+                "a command after -- would run as you, outside the application; use: fab -H HOST"
+                " app.run 'COMMAND'"
+            )
         expanded: list[Any] = []
         for call in (call if isinstance(call, Call) else Call(task=call) for call in calls):
             if isinstance(call.task, ServerTask | FleetTask):
-                expanded += [*self.expand_calls(call.pre, apply_hosts=False), self._everywhere(call), *self.expand_calls(call.post, apply_hosts=False)]
+                expanded += [
+                    *self.expand_calls(call.pre, apply_hosts=False),
+                    self._everywhere(call),
+                    *self.expand_calls(call.post, apply_hosts=False),
+                ]
             else:
-                expanded += super().expand_calls([call], apply_hosts and not isinstance(call.task, LocalTask))
+                expanded += super().expand_calls(
+                    [call], apply_hosts and not isinstance(call.task, LocalTask)
+                )
         return expanded
 
     def normalize_hosts(self, hosts: Iterable[Any]) -> list[dict[str, Any]]:
-        """Return Fabric's table of arguments for each host of a user's own task; a group becomes its hosts."""
+        """Return Fabric's table of arguments for each host of a user's own task.
+
+        A group becomes its hosts.
+        """
         tables: list[dict[str, Any]] = []
         for host in hosts or ():
-            found = self._resolve(host.strip()) if isinstance(host, str) and self._has_inventory() else [host]
+            found = (
+                self._resolve(host.strip())
+                if isinstance(host, str) and self._has_inventory()
+                else [host]
+            )
             tables += [each if isinstance(each, dict) else {"host": each} for each in found]
         return tables
 
     def parameterize(self, call: Call, connection_init_kwargs: dict[str, Any]) -> Call:
-        """Return the call of a user's own task on one host: by our connection where hosts.toml is found, else by Fabric's."""
+        """Return the call of a user's own task on one host.
+
+        By our connection where hosts.toml is found, else by Fabric's.
+        """
         target = connection_init_kwargs.get("host")
         if isinstance(target, Target):
             self.inventory.check()
@@ -128,7 +163,9 @@ class Executor(fabric.Executor):  # type: ignore[misc]  # fabric has no types
         return Path(folder) if folder and Path(folder).resolve() != CLONE else None
 
     def _everywhere(self, call: Call) -> Call:
-        """Return a call that runs a task on every chosen host, or, if it is for all of them together, once; one application after the other."""
+        """Return a call that runs a task on every chosen host, or, if it is for all of them
+        together, once; one application after the other.
+        """
         fleets = self.fleets
 
         def everywhere(fleet: Fleet) -> None:
@@ -137,8 +174,16 @@ class Executor(fabric.Executor):  # type: ignore[misc]  # fabric has no types
                 call.task(fleet, *call.args, **call.kwargs)
             else:
                 own = {key: value for key, value in call.kwargs.items() if key != "parallel"}
-                chosen = {name: connection for name, connection in fleet.connections.items() if _concerns(call, connection)}
-                fleet.each(lambda connection: call.task(connection, *call.args, **own), chosen, call.kwargs.get("parallel", AT_ONCE))
+                chosen = {
+                    name: connection
+                    for name, connection in fleet.connections.items()
+                    if _concerns(call, connection)
+                }
+                fleet.each(
+                    lambda connection: call.task(connection, *call.args, **own),
+                    chosen,
+                    call.kwargs.get("parallel", AT_ONCE),
+                )
 
         def reported(_: Any) -> None:
             try:
@@ -170,12 +215,17 @@ class Executor(fabric.Executor):  # type: ignore[misc]  # fabric has no types
             rendering.load(self.inventory.folder)
             apps = list(dict.fromkeys(target.app for target in found))
             for app in apps:
-                fleet = Fleet({target.host: self.server(target) for target in found if target.app == app})
+                fleet = Fleet(
+                    {target.host: self.server(target) for target in found if target.app == app}
+                )
                 for target in found:
                     if target.app == app:
                         output = fleet.connections[target.host].output
                         output.host = str(target) if len(apps) > 1 else target.host
-                        output.alone, output.margin = fleet.alone, max(len(str(each) if len(apps) > 1 else each.host) for each in found)
+                        output.alone, output.margin = (
+                            fleet.alone,
+                            max(len(str(each) if len(apps) > 1 else each.host) for each in found),
+                        )
                 self._fleets.append(fleet)
         return self._fleets
 
@@ -183,12 +233,17 @@ class Executor(fabric.Executor):  # type: ignore[misc]  # fabric has no types
         """Return the one connection to an application's host, with its settings."""
         connection = self.connection(target, self.config)
         if connection.settings is None:
-            connection.settings = self.inventory.settings(target.host if target.host in self.inventory.hosts else "", target.app)
+            connection.settings = self.inventory.settings(
+                target.host if target.host in self.inventory.hosts else "", target.app
+            )
         return connection
 
     @property
     def inventory(self) -> "Inventory":
-        """hosts.toml, found from the current folder upward, else beside the user's fabfile; read once, and checked before its settings are used."""
+        """hosts.toml, found from the current folder upward, else beside the user's fabfile.
+
+        Read once, and checked before its settings are used.
+        """
         if self._inventory is None:
             from decant.config import files, inventory
 
@@ -197,10 +252,17 @@ class Executor(fabric.Executor):  # type: ignore[misc]  # fabric has no types
 
     def chosen(self) -> list[Target]:
         """Return the hosts of this command, each with its application."""
-        return targets.chosen(self.inventory, self.core[0].args.hosts.value, os.environ.get(targets.VARIABLE, ""), self._aliases())
+        return targets.chosen(
+            self.inventory,
+            self.core[0].args.hosts.value,
+            os.environ.get(targets.VARIABLE, ""),
+            self._aliases(),
+        )
 
     def _resolve(self, name: str) -> list[Target]:
-        return targets.resolve(self.inventory, name, os.environ.get(targets.VARIABLE, ""), self._aliases())
+        return targets.resolve(
+            self.inventory, name, os.environ.get(targets.VARIABLE, ""), self._aliases()
+        )
 
     def _aliases(self) -> set[str]:
         return set(self.config.base_ssh_config.get_hostnames())
@@ -212,25 +274,43 @@ class Executor(fabric.Executor):  # type: ignore[misc]  # fabric has no types
         return self._connections[target]
 
     def _dial(self, target: Target) -> None:
-        """Open the connection and ask for facts in the background, while the settings are checked; what goes wrong is told when it is used."""
+        """Open the connection and ask for facts in the background, while the settings are checked.
+
+        What goes wrong is told when it is used.
+        """
         with contextlib.suppress(Exception):  # a mistake in the file, which the check names
             merged = self.inventory.merged(target.host, target.app)
-            root, python = merged["app"].get("root") or f"/srv/{merged['app']['name']}", merged.get("python", {}).get("version", "")
+            root, python = (
+                merged["app"].get("root") or f"/srv/{merged['app']['name']}",
+                merged.get("python", {}).get("version", ""),
+            )
             command = facts_command(Paths(merged["app"]["name"], root), python)
-            threading.Thread(target=self.connection(target, self.config).dial, args=(command,), daemon=True).start()
+            threading.Thread(
+                target=self.connection(target, self.config).dial, args=(command,), daemon=True
+            ).start()
 
     def _connect(self, target: Target, config: Config) -> ServerConnection:
         name = target.host
         entry: Mapping[str, Any] = self.inventory.hosts.get(name, {})
-        options: dict[str, Any] = {"config": config, **{key: entry[key] for key in ("user", "port") if entry.get(key)}}
+        options: dict[str, Any] = {
+            "config": config,
+            **{key: entry[key] for key in ("user", "port") if entry.get(key)},
+        }
         if entry.get("identity"):
-            options["connect_kwargs"] = {"key_filename": [_identity(self.inventory, name, entry["identity"])]}
+            options["connect_kwargs"] = {
+                "key_filename": [_identity(self.inventory, name, entry["identity"])]
+            }
         if entry.get("gateway"):
             options["gateway"] = self.connection(Target("", entry["gateway"]), config.clone())
         made = ServerConnection(entry.get("address") or name, **options)
-        # Without a key of its own a connection has the configuration's table, which it would share with others in other threads.
+        # Without a key of its own a connection has the configuration's table, which it would share
+        # with others in other threads.
         made.connect_kwargs = dict(made.connect_kwargs)
-        made.server_name, made.pinned, made.opening = name, entry.get("host_key", ""), threading.RLock()
+        made.server_name, made.pinned, made.opening = (
+            name,
+            entry.get("host_key", ""),
+            threading.RLock(),
+        )
         made.promised = deque()
         made.output = Output(name)
         made.output.verbose = bool(config.run.echo)
@@ -245,7 +325,10 @@ def _concerns(call: Call, connection: ServerConnection) -> bool:
     role = getattr(call.task, "role", "")
     if not role or connection.settings is None or role in connection.settings.host.roles:
         return True
-    why = f'{call.called_as} is for hosts with the role "{role}", which hosts.{connection.server_name}.roles does not have'
+    why = (
+        f'{call.called_as} is for hosts with the role "{role}", which'
+        f" hosts.{connection.server_name}.roles does not have"
+    )
     if connection.output.alone:
         raise DeployError(f"{connection.server_name}: {why}")
     connection.output.line(f"passed over: {why}")

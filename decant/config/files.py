@@ -14,7 +14,8 @@ SECRETS_FILE = ".env.deploy"
 
 
 def find(start: Path, beside: Path | None = None) -> Path:
-    """Return the hosts.toml of `start` or of the nearest folder above it, else the one beside the user's fabfile.
+    """Return the hosts.toml of `start` or of the nearest folder above it, else the one beside the
+    user's fabfile.
 
     Raises SettingsError when there is none, or when it is somebody else's.
     """
@@ -25,21 +26,43 @@ def find(start: Path, beside: Path | None = None) -> Path:
     if beside and (beside / FILE).is_file():
         return beside / FILE  # whose code runs already
     looked = f"in {start} or above it" + (f", nor beside the fabfile in {beside}" if beside else "")
-    raise NoInventory(f"no {FILE} {looked}; write one as the README shows: [app] name and source, [wsgi] app, [hosts.NAME] address")
+    raise NoInventory(
+        f"no {FILE} {looked}; write one as the README shows: [app] name and source, [wsgi] app,"
+        " [hosts.NAME] address"
+    )
 
 
 def refuse_strangers(path: Path, above: tuple[Path, ...]) -> None:
-    """Raise SettingsError for a hosts.toml of another owner, or one that was found above in a folder of another owner: it would say what is done with our keys.
+    """Raise SettingsError for a hosts.toml of another owner, or one that was found above in a
+    folder of another owner: it would say what is done with our keys.
 
-    Who became root by sudo counts as owner, too. The environment variable DECANT_TRUST names folders (with `:` between them) that are trusted all the same.
+    Who became root by sudo counts as owner, too. The environment variable DECANT_TRUST names
+    folders (with `:` between them) that are trusted all the same.
     """
-    mine = {os.getuid(), *([int(os.environ["SUDO_UID"])] if os.getuid() == 0 and os.environ.get("SUDO_UID", "").isdigit() else [])}
-    trusted = {local(Path(), folder).resolve() for folder in os.environ.get("DECANT_TRUST", "").split(":") if folder}
-    # Of a link, too: it may lead to a file of ours, beside which somebody else's templates would not be.
-    for place, owner in ((path, path.lstat().st_uid), *((each, each.stat().st_uid) for each in (path, *above))):
+    mine = {
+        os.getuid(),
+        *(
+            [int(os.environ["SUDO_UID"])]
+            if os.getuid() == 0 and os.environ.get("SUDO_UID", "").isdigit()
+            else []
+        ),
+    }
+    trusted = {
+        local(Path(), folder).resolve()
+        for folder in os.environ.get("DECANT_TRUST", "").split(":")
+        if folder
+    }
+    # Of a link, too: it may lead to a file of ours, beside which somebody else's templates would
+    # not be.
+    for place, owner in (
+        (path, path.lstat().st_uid),
+        *((each, each.stat().st_uid) for each in (path, *above)),
+    ):
         if owner not in mine and path.parent.resolve() not in trusted:
             raise SettingsError(
-                f"{place} belongs to {_account(owner)}, not to you, and {FILE} says what is done to your servers with your keys; read it, and if you trust it: export DECANT_TRUST={path.parent}"
+                f"{place} belongs to {_account(owner)}, not to you, and {FILE} says what is done to"
+                " your servers with your keys; read it, and if you trust it: export"
+                f" DECANT_TRUST={path.parent}"
             )
 
 
@@ -53,19 +76,25 @@ def _account(uid: int) -> str:
 
 
 def refuse_exposed(folder: Path) -> None:
-    """Raise SettingsError for a .env.deploy, which holds passwords, that others may read or that git tracks."""
+    """Raise SettingsError for a .env.deploy, which holds passwords, that others may read or that
+    git tracks.
+    """
     path = folder / SECRETS_FILE
     if not path.is_file():
         return
     mode = path.stat().st_mode & 0o777
     if mode & 0o077:
-        raise SettingsError(f"{path} holds passwords, and others may read it (mode {mode:04o}); run: chmod 600 {path}")
+        raise SettingsError(
+            f"{path} holds passwords, and others may read it (mode {mode:04o}); run: chmod 600"
+            f" {path}"
+        )
     if any((parent / ".git").exists() for parent in (folder, *folder.parents)):
         from decant import git
 
         if git.tracks(folder, SECRETS_FILE):
             raise SettingsError(
-                f"{path} holds passwords, and git tracks it; run: git rm --cached {SECRETS_FILE}, add it to .gitignore, and change what it held"
+                f"{path} holds passwords, and git tracks it; run: git rm --cached {SECRETS_FILE},"
+                " add it to .gitignore, and change what it held"
             )
 
 

@@ -1,6 +1,7 @@
 """How hosts.toml is found, read, merged and checked.
 
-`find` and `load` give an `Inventory`; `Inventory.settings(name)` is everything that is known about one host, frozen. All mistakes of a
+`find` and `load` give an `Inventory`; `Inventory.settings(name)` is everything that is known about
+one host, frozen. All mistakes of a
 file are reported together, each with the path at which it stands.
 """
 
@@ -18,7 +19,8 @@ from decant.config.layers import Layer, Origins, merge, overlay
 from decant.errors import SettingsError
 from decant.paths import cache, local
 
-# The models, which take longer to import than a server takes to answer, are imported where the file is checked.
+# The models, which take longer to import than a server takes to answer, are imported where the file
+# is checked.
 if TYPE_CHECKING:
     from decant.config.models import Peer, Settings
 
@@ -29,12 +31,23 @@ FILE_KEYS = frozenset({"env_file", "certificate", "key", "acme_ca", "identity"})
 class Inventory:
     """hosts.toml, read and checked: names of hosts and groups, and the settings of each host."""
 
-    def __init__(self, path: Path, document: Mapping[str, Any], included: Mapping[str, Mapping[str, Any]] | None = None) -> None:
-        """Take hosts.toml, and the files that it includes by their names; what they say lies under what it says."""
+    def __init__(
+        self,
+        path: Path,
+        document: Mapping[str, Any],
+        included: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        """Take hosts.toml, and the files that it includes by their names.
+
+        What they say lies under what it says.
+        """
         self.path = path
         self.document = document
         # By what an error puts before a path.
-        self.documents: dict[str, Mapping[str, Any]] = {**{f"{name}: ": each for name, each in (included or {}).items()}, "": document}
+        self.documents: dict[str, Mapping[str, Any]] = {
+            **{f"{name}: ": each for name, each in (included or {}).items()},
+            "": document,
+        }
         self.hosts = self._united("hosts")
         self.groups = self._united("groups")
         self.apps = self._united("apps")
@@ -58,7 +71,9 @@ class Inventory:
         return [name for name, entry in self.hosts.items() if group in entry.get("groups", [])]
 
     def settings(self, name: str = "", app: str = "") -> "Settings":
-        """Return the checked settings of an application on a host; a host that is not in the file gets the sections without one.
+        """Return the checked settings of an application on a host.
+
+        A host that is not in the file gets the sections without one.
 
         Raises SettingsError with every mistake.
         """
@@ -83,11 +98,20 @@ class Inventory:
                 mark.touch()
 
     def was_checked(self) -> bool:
-        """Tell whether this very file was found to be without a mistake before: then a server may be asked while it is checked again."""
+        """Tell whether this very file was found to be without a mistake before.
+
+        Then a server may be asked while it is checked again.
+        """
         return self._mark().exists()
 
     def _mark(self) -> Path:
-        text = repr((__version__, str(self.path), {name: sorted(each.items(), key=str) for name, each in self.documents.items()}))
+        text = repr(
+            (
+                __version__,
+                str(self.path),
+                {name: sorted(each.items(), key=str) for name, each in self.documents.items()},
+            )
+        )
         return cache() / "checked" / hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def problems(self) -> list[str]:
@@ -102,25 +126,40 @@ class Inventory:
 
     def _misnamed_groups(self) -> Iterator[str]:
         """Yield the groups that no host is in, and those that a host names in their place."""
-        named = {group: name for name, entry in self.hosts.items() for group in entry.get("groups", [])}
+        named = {
+            group: name for name, entry in self.hosts.items() for group in entry.get("groups", [])
+        }
         for group in self.groups if self.hosts else ():
             if group not in named:
                 meant = mistakes.meant(group, tuple(sorted(set(named) - set(self.groups))))
-                yield f"groups.{group}: no host is in it{meant and f' (hosts.{named[meant.split()[-1][:-1]]}.groups){meant}'}"
+                yield (
+                    f"groups.{group}: no host is in"
+                    f" it{meant and f' (hosts.{named[meant.split()[-1][:-1]]}.groups){meant}'}"
+                )
 
     def _circles(self) -> Iterator[str]:
         """Yield the hosts whose gateways lead back to themselves."""
         for name in self.hosts:
             way = [name]
-            while (hop := self.hosts.get(way[-1], {}).get("gateway")) in self.hosts and hop not in way:
+            while (
+                hop := self.hosts.get(way[-1], {}).get("gateway")
+            ) in self.hosts and hop not in way:
                 way.append(hop)
             if hop == name:
                 yield f"hosts.{name}.gateway: leads back to {name}: {' -> '.join([*way, name])}"
 
     def _unknown(self) -> Iterator[str]:
         for prefix, document in self.documents.items():
-            known = ("default_hosts", "include", *ENTRIES, *SECTIONS) if not prefix else (*ENTRIES, *SECTIONS)
-            yield from (f"{prefix}{key}: unknown key{mistakes.meant(key, known)}" for key in document if key not in known)
+            known = (
+                ("default_hosts", "include", *ENTRIES, *SECTIONS)
+                if not prefix
+                else (*ENTRIES, *SECTIONS)
+            )
+            yield from (
+                f"{prefix}{key}: unknown key{mistakes.meant(key, known)}"
+                for key in document
+                if key not in known
+            )
 
     def outline(self) -> Iterator[str]:
         """Yield what keeps the sections from being read at all."""
@@ -146,23 +185,51 @@ class Inventory:
         made = [Layer(prefix, _sections(document)) for prefix, document in self.documents.items()]
         for prefix, document in self.documents.items():
             sections = _sections(document.get("apps", {}).get(app, {}))
-            made += [Layer(f"{prefix}apps.{app}.", {**sections, "app": {"name": app, **sections.get("app", {})}})] if app else []
+            made += (
+                [
+                    Layer(
+                        f"{prefix}apps.{app}.",
+                        {**sections, "app": {"name": app, **sections.get("app", {})}},
+                    )
+                ]
+                if app
+                else []
+            )
         for group in self.hosts.get(name, {}).get("groups", []):
-            made += [Layer(f"{prefix}groups.{group}.", _sections(each.get("groups", {}).get(group, {}))) for prefix, each in self.documents.items()]
-        made += [Layer(f"{prefix}hosts.{name}.", _sections(each.get("hosts", {}).get(name, {}))) for prefix, each in self.documents.items()]
+            made += [
+                Layer(f"{prefix}groups.{group}.", _sections(each.get("groups", {}).get(group, {})))
+                for prefix, each in self.documents.items()
+            ]
+        made += [
+            Layer(f"{prefix}hosts.{name}.", _sections(each.get("hosts", {}).get(name, {})))
+            for prefix, each in self.documents.items()
+        ]
         return made
 
     def _merge(self, name: str, app: str) -> tuple[dict[str, Any], Origins]:
         merged, origins = merge(self.layers(name, app))
         origins["host",] = f"hosts.{name}"
-        host = {key: value for key, value in self.hosts.get(name, {}).items() if key not in SECTIONS}
-        named = tuple(file for document in self.documents.values() for file in _named_files(document))
-        return {**merged, "host": host, "folder": self.folder, "peers": self._peers(name, app), "named_files": named}, origins
+        host = {
+            key: value for key, value in self.hosts.get(name, {}).items() if key not in SECTIONS
+        }
+        named = tuple(
+            file for document in self.documents.values() for file in _named_files(document)
+        )
+        return {
+            **merged,
+            "host": host,
+            "folder": self.folder,
+            "peers": self._peers(name, app),
+            "named_files": named,
+        }, origins
 
     def _peers(self, name: str, app: str) -> "tuple[Peer, ...]":
-        """Return the other hosts of the same application: those with which a host has a group in common, or none like it.
+        """Return the other hosts of the same application.
 
-        Where nobody divides the work, there are none: each host is complete in itself. A mistake in another host's table is told when that is read.
+        Those with which a host has a group in common, or none like it.
+
+        Where nobody divides the work, there are none: each host is complete in itself. A mistake in
+        another host's table is told when that is read.
         """
         own = set(self.hosts.get(name, {}).get("groups", ()))
         ours = _identity(merge(self.layers(name, app))[0])
@@ -175,12 +242,18 @@ class Inventory:
                     if _identity(merged) == ours:
                         found.append(self._peer(other, merged.get("wsgi", {})))
         roles = self.hosts.get(name, {}).get("roles", ROLES)
-        return tuple(found) if any(set(each) != set(ROLES) for each in (roles, *(peer.roles for peer in found))) else ()
+        return (
+            tuple(found)
+            if any(set(each) != set(ROLES) for each in (roles, *(peer.roles for peer in found)))
+            else ()
+        )
 
     def _peer(self, name: str, wsgi: Mapping[str, Any]) -> "Peer":
         from decant.config.models import HostEntry, Peer
 
-        entry = HostEntry.model_validate({key: value for key, value in self.hosts[name].items() if key not in SECTIONS})
+        entry = HostEntry.model_validate(
+            {key: value for key, value in self.hosts[name].items() if key not in SECTIONS}
+        )
         return Peer(
             name=name,
             roles=entry.roles,
@@ -197,7 +270,11 @@ def _identity(merged: Mapping[str, Any]) -> tuple[Any, Any]:
 
 
 def _sections(table: Any) -> dict[str, Any]:
-    return {key: value for key, value in table.items() if key in SECTIONS} if isinstance(table, dict) else {}
+    return (
+        {key: value for key, value in table.items() if key in SECTIONS}
+        if isinstance(table, dict)
+        else {}
+    )
 
 
 def _outline(document: Mapping[str, Any]) -> Iterator[str]:
@@ -206,7 +283,9 @@ def _outline(document: Mapping[str, Any]) -> Iterator[str]:
             if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
                 yield "default_hosts: should be a list of names"
         elif key == "include":
-            if not isinstance(value, str | list) or not all(isinstance(name, str) for name in value):
+            if not isinstance(value, str | list) or not all(
+                isinstance(name, str) for name in value
+            ):
                 yield "include: should be the path of a TOML file, or a list of such paths"
         elif key in (*ENTRIES, *SECTIONS) and not isinstance(value, dict):
             yield f"{key}: should be a table"
@@ -217,16 +296,26 @@ def _outline(document: Mapping[str, Any]) -> Iterator[str]:
                 yield f"{kind}.{name}: should be a table"
             elif not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
                 yield f"{kind}.{name!r}: a name has letters, digits and ._- only"
-            elif kind == "hosts" and (not isinstance(entry.get("groups", []), list) or not all(isinstance(group, str) for group in entry.get("groups", []))):
+            elif kind == "hosts" and (
+                not isinstance(entry.get("groups", []), list)
+                or not all(isinstance(group, str) for group in entry.get("groups", []))
+            ):
                 yield f"{kind}.{name}.groups: should be a list of names"
             elif kind != "hosts":
-                yield from (f"{kind}.{name}.{key}: unknown key{mistakes.meant(key, SECTIONS)}" for key in entry if key not in SECTIONS)
+                yield from (
+                    f"{kind}.{name}.{key}: unknown key{mistakes.meant(key, SECTIONS)}"
+                    for key in entry
+                    if key not in SECTIONS
+                )
 
 
 def load(path: Path) -> Inventory:
-    """Read hosts.toml, what it includes, and the lab's servers beside it; nothing but its outline is checked yet (`Inventory.check`).
+    """Read hosts.toml, what it includes, and the lab's servers beside it.
 
-    Raises SettingsError for a file that is not TOML, or with every mistake where the outline has one.
+    Nothing but its outline is checked yet (`Inventory.check`).
+
+    Raises SettingsError for a file that is not TOML, or with every mistake where the outline has
+    one.
     """
     files.refuse_exposed(path.parent)
     document = files.read(path)
@@ -250,12 +339,17 @@ def _included(path: Path, document: Mapping[str, Any]) -> dict[str, Any]:
         files.refuse_strangers(file, ())
         found[str(name)] = files.read(file)
         if "include" in found[str(name)]:
-            raise SettingsError(f"{file}: include: only hosts.toml itself includes files; move it there")
+            raise SettingsError(
+                f"{file}: include: only hosts.toml itself includes files; move it there"
+            )
     return found
 
 
 def _named_files(table: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the local files that hosts.toml names, for whichever host: keys, certificates, env files."""
+    """Yield the local files that hosts.toml names, for whichever host.
+
+    Keys, certificates, env files.
+    """
     for key, value in table.items():
         if isinstance(value, str) and value and key in FILE_KEYS:
             yield value

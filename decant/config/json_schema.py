@@ -1,4 +1,7 @@
-"""Print the JSON Schema of hosts.toml, made from its models: `make schema` keeps hosts.schema.json."""
+"""Print the JSON Schema of hosts.toml, made from its models.
+
+`make schema` keeps hosts.schema.json.
+"""
 
 import json
 from typing import Any
@@ -8,7 +11,10 @@ from decant.config.models import HostEntry, Settings
 
 
 def schema() -> dict[str, Any]:
-    """Return the schema: the sections at the top and under each application, group and host; what is required may stand in any of them."""
+    """Return the schema: the sections at the top and under each application, group and host.
+
+    What is required may stand in any of them.
+    """
     made = Settings.model_json_schema()
     definitions: dict[str, Any] = made["$defs"]
     del definitions["Peer"]  # what the inventory finds out; nobody writes it
@@ -22,11 +28,31 @@ def schema() -> dict[str, Any]:
         "additionalProperties": False,
         "properties": {
             "default_hosts": {"type": "array", "items": {"type": "string"}},
-            "include": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
+            "include": {
+                "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]
+            },
             **loose,
-            "apps": {"additionalProperties": {"type": "object", "additionalProperties": False, "properties": loose}},
-            "hosts": {"additionalProperties": {"type": "object", "additionalProperties": False, "properties": {**host, **loose}}},
-            "groups": {"additionalProperties": {"type": "object", "additionalProperties": False, "properties": loose}},
+            "apps": {
+                "additionalProperties": {
+                    "type": "object",
+                    "additionalProperties": False,
+                    "properties": loose,
+                }
+            },
+            "hosts": {
+                "additionalProperties": {
+                    "type": "object",
+                    "additionalProperties": False,
+                    "properties": {**host, **loose},
+                }
+            },
+            "groups": {
+                "additionalProperties": {
+                    "type": "object",
+                    "additionalProperties": False,
+                    "properties": loose,
+                }
+            },
         },
         "$defs": definitions,
     }
@@ -35,7 +61,11 @@ def schema() -> dict[str, Any]:
 def _without_required(definitions: dict[str, Any], section: dict[str, Any]) -> dict[str, Any]:
     """Return a section as an override: nothing in it is required."""
     reference = section.get("$ref") or section["allOf"][0]["$ref"]
-    return {key: value for key, value in definitions[reference.rpartition("/")[2]].items() if key not in ("required", "title")}
+    return {
+        key: value
+        for key, value in definitions[reference.rpartition("/")[2]].items()
+        if key not in ("required", "title")
+    }
 
 
 if __name__ == "__main__":

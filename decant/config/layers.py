@@ -1,6 +1,7 @@
 """How the tables of hosts.toml are laid over each other, and from which of them each value came.
 
-From the bottom up: files that are included, the top of the file, [apps.NAME], the host's groups in their order, the host.
+From the bottom up: files that are included, the top of the file, [apps.NAME], the host's groups in
+their order, the host.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,7 +16,10 @@ Origins = dict[tuple[str, ...], str]
 
 @dataclass(frozen=True)
 class Layer:
-    """Sections that stand together. `name` is what stands before a path in them: `groups.staging.`, or nothing at the top."""
+    """Sections that stand together.
+
+    `name` is what stands before a path in them: `groups.staging.`, or nothing at the top.
+    """
 
     name: str
     sections: Mapping[str, Any]
@@ -30,7 +34,13 @@ def merge(layers: Iterable[Layer]) -> tuple[dict[str, Any], Origins]:
     return merged, origins
 
 
-def overlay(into: dict[str, Any], tables: Mapping[str, Any], name: str, path: tuple[str, ...], origins: Origins) -> None:
+def overlay(
+    into: dict[str, Any],
+    tables: Mapping[str, Any],
+    name: str,
+    path: tuple[str, ...],
+    origins: Origins,
+) -> None:
     """Lay tables over others, and note where each value came from."""
     for key, value in tables.items():
         here = (*path, key)
@@ -43,13 +53,18 @@ def overlay(into: dict[str, Any], tables: Mapping[str, Any], name: str, path: tu
 
 
 def origin(path: tuple[str, ...], origins: Origins) -> str:
-    """Return where a value stands in hosts.toml: the place of the longest part of its path that stands anywhere, and the rest; empty for none."""
+    """Return where a value stands in hosts.toml.
+
+    The place of the longest part of its path that stands anywhere, and the rest; empty for none.
+    """
     known = next((path[:count] for count in range(len(path), 0, -1) if path[:count] in origins), ())
     return ".".join((origins[known], *path[len(known) :])) if known else ""
 
 
 def _spelled_out(sections: Mapping[str, Any]) -> dict[str, Any]:
-    """Write the shorthands of a layer as tables, so that one layer's table is laid over another's shorthand."""
+    """Write the shorthands of a layer as tables, so that one layer's table is laid over another's
+    shorthand.
+    """
     made = dict(sections)
     for section, key, long in (("app", "health", health_table), ("system", "harden", harden_table)):
         if isinstance(made.get(section), dict) and key in made[section]:

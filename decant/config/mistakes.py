@@ -1,4 +1,7 @@
-"""How the mistakes of hosts.toml are said: each with the path at which it stands, and the word that was meant."""
+"""How the mistakes of hosts.toml are said.
+
+Each with the path at which it stands, and the word that was meant.
+"""
 
 import difflib
 import re
@@ -14,7 +17,9 @@ def report(path: Path, problems: list[str]) -> str:
     """Return all mistakes of a file as a person reads them."""
     if len(problems) == 1:
         return f"{path}: {problems[0]}"
-    return f"{path} has {len(problems)} mistakes:\n" + "\n".join(f"  {problem}" for problem in problems)
+    return f"{path} has {len(problems)} mistakes:\n" + "\n".join(
+        f"  {problem}" for problem in problems
+    )
 
 
 def named(problem: str, origins: Origins) -> str:
@@ -27,7 +32,9 @@ def named(problem: str, origins: Origins) -> str:
 def problem(error: Any, merged: Mapping[str, Any], origins: Origins) -> str:
     """Turn one of pydantic's errors into `path: what is wrong`."""
     location = _location(error["loc"], merged)
-    message = re.sub(r"^(Input|Value|Tuple) should", "should", str(error["msg"]).removeprefix("Value error, "))
+    message = re.sub(
+        r"^(Input|Value|Tuple) should", "should", str(error["msg"]).removeprefix("Value error, ")
+    )
     if not location:
         return message
     where = origin(location, origins) or ".".join(location)
@@ -39,7 +46,11 @@ def problem(error: Any, merged: Mapping[str, Any], origins: Origins) -> str:
 
 
 def _location(parts: tuple[int | str, ...], merged: Any) -> tuple[str, ...]:
-    """Return a value's path in the file; pydantic's names for the branches of a union come after a value that has nothing in it, and are left out."""
+    """Return a value's path in the file.
+
+    Pydantic's names for the branches of a union come after a value that has nothing in it, and are
+    left out.
+    """
     made, value = [], merged
     for part in parts:
         if isinstance(value, Mapping):

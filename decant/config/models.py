@@ -1,4 +1,7 @@
-"""The models of hosts.toml: every section and key, checked and frozen. decant/config/inventory.py reads the file."""
+"""The models of hosts.toml: every section and key, checked and frozen.
+
+Decant/config/inventory.py reads the file.
+"""
 
 import re
 from pathlib import Path
@@ -32,9 +35,14 @@ def _whole(low: int, high: int, word: str = "") -> BeforeValidator:
     """Accept a whole number in a range, or one word beside it, with a single message for both."""
 
     def check(value: object) -> object:
-        if (isinstance(value, int) and not isinstance(value, bool) and low <= value <= high) or (word and value == word):
+        if (isinstance(value, int) and not isinstance(value, bool) and low <= value <= high) or (
+            word and value == word
+        ):
             return value
-        raise ValueError((f'should be "{word}" or' if word else "should be") + f" an integer between {low} and {high}")
+        raise ValueError(
+            (f'should be "{word}" or' if word else "should be")
+            + f" an integer between {low} and {high}"
+        )
 
     return BeforeValidator(check)
 
@@ -51,37 +59,83 @@ Listed = Annotated[tuple[T, ...], Field(strict=False)]
 
 
 Text = Annotated[str, AfterValidator(_no_control)]
-AppName = Annotated[str, _matches(r"[a-z][a-z0-9-]{0,30}", "1 to 31 characters: a lower-case letter, then lower-case letters, digits, -")]
-AbsolutePath = Annotated[str, _or_empty(r"(/[A-Za-z0-9_+@-][A-Za-z0-9._+@-]*)+", "an absolute path of letters, digits and ._+@- without ..")]
-InsidePath = Annotated[str, _or_empty(r"[A-Za-z0-9_+@-][A-Za-z0-9._+@-]*(/[A-Za-z0-9_+@-][A-Za-z0-9._+@-]*)*/?", "a path inside the application, without ..")]
+AppName = Annotated[
+    str,
+    _matches(
+        r"[a-z][a-z0-9-]{0,30}",
+        "1 to 31 characters: a lower-case letter, then lower-case letters, digits, -",
+    ),
+]
+AbsolutePath = Annotated[
+    str,
+    _or_empty(
+        r"(/[A-Za-z0-9_+@-][A-Za-z0-9._+@-]*)+",
+        "an absolute path of letters, digits and ._+@- without ..",
+    ),
+]
+InsidePath = Annotated[
+    str,
+    _or_empty(
+        r"[A-Za-z0-9_+@-][A-Za-z0-9._+@-]*(/[A-Za-z0-9_+@-][A-Za-z0-9._+@-]*)*/?",
+        "a path inside the application, without ..",
+    ),
+]
 UrlPrefix = Annotated[str, _matches(r"(/[A-Za-z0-9._~-]+)+/?", "a URL path such as /static")]
 UrlPath = Annotated[str, _matches(r"/[!#-&(-;=?-\[\]-~]*", "a URL path such as /up")]
 Domain = Annotated[
-    str, _matches(r"(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", "a domain name in lower case, such as example.org")
+    str,
+    _matches(
+        r"(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?",
+        "a domain name in lower case, such as example.org",
+    ),
 ]
-VariableName = Annotated[str, _matches(r"[A-Za-z_][A-Za-z0-9_]*", "a variable name: letters, digits and _")]
-OptionName = Annotated[str, _matches(r"[A-Za-z_][A-Za-z0-9_-]*", "a setting's name: letters, digits, _ and -")]
-SqlName = Annotated[str, _or_empty(r"[a-z][a-z0-9_]{0,62}", "a lower-case letter, then lower-case letters, digits, _")]
-PackageName = Annotated[str, _matches(r"[a-z0-9][a-z0-9.+-]+(:[a-z0-9]+)?", "a Debian package name")]
+VariableName = Annotated[
+    str, _matches(r"[A-Za-z_][A-Za-z0-9_]*", "a variable name: letters, digits and _")
+]
+OptionName = Annotated[
+    str, _matches(r"[A-Za-z_][A-Za-z0-9_-]*", "a setting's name: letters, digits, _ and -")
+]
+SqlName = Annotated[
+    str,
+    _or_empty(r"[a-z][a-z0-9_]{0,62}", "a lower-case letter, then lower-case letters, digits, _"),
+]
+PackageName = Annotated[
+    str, _matches(r"[a-z0-9][a-z0-9.+-]+(:[a-z0-9]+)?", "a Debian package name")
+]
 Requirement = Annotated[str, _matches(r"[A-Za-z0-9][ -~]*", "a requirement such as gevent>=24")]
 Port = Annotated[int, _whole(1, 65535)]
-Workers = Annotated[int | str, _whole(1, 1000, "auto"), WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1}]})]
+Workers = Annotated[
+    int | str,
+    _whole(1, 1000, "auto"),
+    WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1}]}),
+]
 PORT = r"(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})"
-PortRule = Annotated[str, _matches(rf"{PORT}(:{PORT})?/(tcp|udp)", "a port and protocol such as 51820/udp")]
-Bind = Annotated[str, _or_empty(rf"{ADDRESS.pattern}:{PORT}", "an address and port such as 127.0.0.1:8000")]
+PortRule = Annotated[
+    str, _matches(rf"{PORT}(:{PORT})?/(tcp|udp)", "a port and protocol such as 51820/udp")
+]
+Bind = Annotated[
+    str, _or_empty(rf"{ADDRESS.pattern}:{PORT}", "an address and port such as 127.0.0.1:8000")
+]
 Size = Annotated[str, _matches(r"[0-9]+[kmg]?", "a size such as 16m")]
 UserName = Annotated[str, _or_empty(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?", "a login name")]
-Timezone = Annotated[str, _or_empty(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*", "a time zone such as Europe/Berlin")]
+Timezone = Annotated[
+    str, _or_empty(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*", "a time zone such as Europe/Berlin")
+]
 
 
 def _ref(value: str) -> str:
-    if value.startswith("-") or re.search(r"[\x00-\x20\x7f~^:\\]|\.\.|@\{", value.removeprefix("tag:")):
+    if value.startswith("-") or re.search(
+        r"[\x00-\x20\x7f~^:\\]|\.\.|@\{", value.removeprefix("tag:")
+    ):
         raise ValueError("should be a branch, a tag, a commit, or tag: and a pattern")
     return value
 
 
 def _without_empty(folders: dict[str, str]) -> dict[str, str]:
-    """Take an entry away that a group or a host empties; an empty folder would be the whole release."""
+    """Take an entry away that a group or a host empties.
+
+    An empty folder would be the whole release.
+    """
     return {prefix: folder for prefix, folder in folders.items() if folder}
 
 
@@ -111,7 +165,9 @@ class Health(Model):
     """How to ask a release whether it is well."""
 
     path: UrlPath = "/"
-    status: Annotated[str, _matches(r"[1-5][0-9]{2}(-[1-5][0-9]{2})?", "a status or a range such as 200-399")] = "200-399"
+    status: Annotated[
+        str, _matches(r"[1-5][0-9]{2}(-[1-5][0-9]{2})?", "a status or a range such as 200-399")
+    ] = "200-399"
     host: Annotated[str, _or_empty(r"[A-Za-z0-9.:-]+", "a host name")] = ""
     timeout: Annotated[int, Field(ge=1, le=3600)] = 30
 
@@ -129,14 +185,18 @@ class App(Model):
     migrate: Text = "auto"
     shared: Listed[InsidePath] = ("instance",)
     static: Annotated[dict[UrlPrefix, InsidePath], AfterValidator(_without_empty)] = {}
-    health: Annotated[Health, BeforeValidator(health_table), _either({"type": "string"}, Health)] = Health()
+    health: Annotated[
+        Health, BeforeValidator(health_table), _either({"type": "string"}, Health)
+    ] = Health()
     keep: Annotated[int, Field(ge=2)] = 5
     env: dict[VariableName, str] = {}
 
     @property
     def is_git(self) -> bool:
         """Tell a git URL from a local path."""
-        return "://" in self.source or bool(re.match(r"[A-Za-z0-9._-]+@[A-Za-z0-9.-]+:", self.source))
+        return "://" in self.source or bool(
+            re.match(r"[A-Za-z0-9._-]+@[A-Za-z0-9.-]+:", self.source)
+        )
 
 
 class Python(Model):
@@ -151,7 +211,13 @@ class Python(Model):
 class Wsgi(Model):
     """What runs the Python code."""
 
-    app: Annotated[str, _matches(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*(\([^\x00-\x1f]*\))?", "module:callable or module:factory()")]
+    app: Annotated[
+        str,
+        _matches(
+            r"[A-Za-z_][\w.]*:[A-Za-z_]\w*(\([^\x00-\x1f]*\))?",
+            "module:callable or module:factory()",
+        ),
+    ]
     server: Literal["gunicorn", "uwsgi", "mod_wsgi"] = "gunicorn"
     manager: Literal["systemd", "supervisor"] = "systemd"
     workers: Workers = "auto"
@@ -181,20 +247,32 @@ class Tls(Model):
     email: Annotated[str, _or_empty(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+", "an e-mail address")] = ""
     certificate: Text = ""
     key: Text = ""
-    acme_server: Annotated[str, _or_empty(r"https://[A-Za-z0-9.:-]+(/[A-Za-z0-9._~/-]*)?", "the https URL of an ACME directory")] = ""
+    acme_server: Annotated[
+        str,
+        _or_empty(
+            r"https://[A-Za-z0-9.:-]+(/[A-Za-z0-9._~/-]*)?", "the https URL of an ACME directory"
+        ),
+    ] = ""
     acme_ca: Text = ""
 
 
 class Db(Model):
     """The database of the application."""
 
-    kind: Annotated[Literal["none", "sqlite", "mariadb", "mysql", "postgresql", "external"], AfterValidator(_one_name)] = "sqlite"
+    kind: Annotated[
+        Literal["none", "sqlite", "mariadb", "mysql", "postgresql", "external"],
+        AfterValidator(_one_name),
+    ] = "sqlite"
     name: SqlName = ""
     user: SqlName = ""
     path: AbsolutePath = ""
     variable: VariableName = "DATABASE_URL"
-    driver: Annotated[str, _or_empty(r"[a-z][a-z0-9_]*", "the name of a driver such as pymysql")] = ""
-    package: Annotated[str, _or_empty(r"[A-Za-z0-9][ -~]*", "a requirement such as pymysql>=1.1")] = ""
+    driver: Annotated[
+        str, _or_empty(r"[a-z][a-z0-9_]*", "the name of a driver such as pymysql")
+    ] = ""
+    package: Annotated[
+        str, _or_empty(r"[A-Za-z0-9][ -~]*", "a requirement such as pymysql>=1.1")
+    ] = ""
     snapshot: Literal["auto", "always", "never"] = "auto"
     keep_dumps: Annotated[int, Field(ge=1)] = 10
     migrate_timeout: Annotated[int, Field(ge=1)] = 600
@@ -215,35 +293,62 @@ class System(Model):
     packages: Listed[PackageName] = ()
     firewall: Literal["auto"] | bool = "auto"
     allow: Listed[PortRule] = ()
-    harden: Annotated[Harden, BeforeValidator(harden_table), _either({"type": "boolean"}, Harden)] = Harden(ssh=False, upgrades=False, sysctl=False, bans=False)
+    harden: Annotated[
+        Harden, BeforeValidator(harden_table), _either({"type": "boolean"}, Harden)
+    ] = Harden(ssh=False, upgrades=False, sysctl=False, bans=False)
     metadata: bool = False
     timezone: Timezone = ""
-    admins: dict[Annotated[str, _matches(r"(?!root$)[a-z_][a-z0-9_-]{0,31}", "an account's name other than root")], Text] = {}
+    admins: dict[
+        Annotated[
+            str, _matches(r"(?!root$)[a-z_][a-z0-9_-]{0,31}", "an account's name other than root")
+        ],
+        Text,
+    ] = {}
 
 
 class HostEntry(Model):
     """How one server is reached; what is unset is what ~/.ssh/config says."""
 
     address: Annotated[
-        str, _or_empty(r"[A-Za-z0-9]([A-Za-z0-9_-]*\.?[A-Za-z0-9_-]+)*|[0-9A-Fa-f:]+(%\w+)?", "a host name or an address; the port is a key of its own")
+        str,
+        _or_empty(
+            r"[A-Za-z0-9]([A-Za-z0-9_-]*\.?[A-Za-z0-9_-]+)*|[0-9A-Fa-f:]+(%\w+)?",
+            "a host name or an address; the port is a key of its own",
+        ),
     ] = ""
     user: UserName = ""
     port: Port | None = None
     identity: Text = ""
-    gateway: Annotated[str, _or_empty(r"([A-Za-z0-9_.-]+@)?[A-Za-z0-9._-]+(:[0-9]{1,5})?", "a host of this file, or user@address:port")] = ""
-    host_key: Annotated[str, _or_empty(r"SHA256:[A-Za-z0-9+/]{43}=?", 'a fingerprint such as "SHA256:..."')] = ""
+    gateway: Annotated[
+        str,
+        _or_empty(
+            r"([A-Za-z0-9_.-]+@)?[A-Za-z0-9._-]+(:[0-9]{1,5})?",
+            "a host of this file, or user@address:port",
+        ),
+    ] = ""
+    host_key: Annotated[
+        str, _or_empty(r"SHA256:[A-Za-z0-9+/]{43}=?", 'a fingerprint such as "SHA256:..."')
+    ] = ""
     private: Annotated[str, _or_empty(ADDRESS.pattern, "an IPv4 address")] = ""
     groups: Listed[Text] = ()
-    roles: Annotated[Listed[Role], AfterValidator(_not_empty), Field(json_schema_extra={"minItems": 1})] = ROLES
+    roles: Annotated[
+        Listed[Role], AfterValidator(_not_empty), Field(json_schema_extra={"minItems": 1})
+    ] = ROLES
 
     @property
     def reached_at(self) -> str:
-        """The address under which the application's other hosts reach this one; empty where neither `private` nor `address` says one."""
+        """The address under which the application's other hosts reach this one.
+
+        Empty where neither `private` nor `address` says one.
+        """
         return self.private or (self.address if ADDRESS.fullmatch(self.address) else "")
 
 
 class Peer(Model):
-    """Another host of the same application, as those that work with it know it: its name, roles, address, and where its application listens and by which server."""
+    """Another host of the same application, as those that work with it know it.
+
+    Its name, roles, address, and where its application listens and by which server.
+    """
 
     name: str
     roles: tuple[Role, ...]
@@ -289,7 +394,10 @@ class Settings(Model):
 
     @property
     def has_release(self) -> bool:
-        """Tell whether releases come to this host: the application, or the static files that its proxy serves."""
+        """Tell whether releases come to this host.
+
+        The application, or the static files that its proxy serves.
+        """
         return self.is_app or self.is_web
 
     @property
@@ -301,23 +409,44 @@ class Settings(Model):
 
     @property
     def backends(self) -> tuple[str, ...]:
-        """ADDRESS:PORT of the application on other hosts, to which this web host hands requests; an app host with a proxy of its own serves that alone."""
-        return tuple(peer.bind for peer in self.peers if "app" in peer.roles and "web" not in peer.roles) if self.is_web else ()
+        """ADDRESS:PORT of the application on other hosts, to which this web host hands requests.
+
+        An app host with a proxy of its own serves that alone.
+        """
+        return (
+            tuple(
+                peer.bind for peer in self.peers if "app" in peer.roles and "web" not in peer.roles
+            )
+            if self.is_web
+            else ()
+        )
 
     @property
     def visitors(self) -> tuple[str, ...]:
         """The addresses of the web hosts that hand requests to this app host."""
-        return tuple(peer.address for peer in self.peers if "web" in peer.roles) if self.is_app and not self.is_web else ()
+        return (
+            tuple(peer.address for peer in self.peers if "web" in peer.roles)
+            if self.is_app and not self.is_web
+            else ()
+        )
 
     @property
     def database_peer(self) -> Peer | None:
         """The host that has the database of this app host, where it is another one."""
-        return next((peer for peer in self.peers if "db" in peer.roles), None) if self.has_server and self.is_app and not self.is_db else None
+        return (
+            next((peer for peer in self.peers if "db" in peer.roles), None)
+            if self.has_server and self.is_app and not self.is_db
+            else None
+        )
 
     @property
     def shares_database(self) -> bool:
-        """Tell whether other hosts' application uses the same database, or may do so, as with an external one."""
-        return self.is_app and bool(self.database_peer or self.database_clients or self.db.kind == "external")
+        """Tell whether other hosts' application uses the same database, or may do so, as with an
+        external one.
+        """
+        return self.is_app and bool(
+            self.database_peer or self.database_clients or self.db.kind == "external"
+        )
 
     @property
     def database_host(self) -> str:
@@ -327,12 +456,24 @@ class Settings(Model):
     @property
     def database_clients(self) -> tuple[str, ...]:
         """The addresses of the app hosts that use the database of this host."""
-        return tuple(peer.address for peer in self.peers if "app" in peer.roles and "db" not in peer.roles) if self.is_db and self.has_server else ()
+        return (
+            tuple(
+                peer.address
+                for peer in self.peers
+                if "app" in peer.roles and "db" not in peer.roles
+            )
+            if self.is_db and self.has_server
+            else ()
+        )
 
     @property
     def database_file(self) -> str:
         """The SQLite file on the server, or an empty string."""
-        return "" if self.db.kind != "sqlite" else self.db.path or f"{self.paths.shared}/instance/{self.database_name}.db"
+        return (
+            ""
+            if self.db.kind != "sqlite"
+            else self.db.path or f"{self.paths.shared}/instance/{self.database_name}.db"
+        )
 
     @property
     def database_name(self) -> str:
@@ -346,7 +487,9 @@ class Settings(Model):
 
     @property
     def has_server(self) -> bool:
-        """Tell whether the database is one of a server that we install and administer, here or on the host with the role db."""
+        """Tell whether the database is one of a server that we install and administer, here or on
+        the host with the role db.
+        """
         return self.db.kind in ("mariadb", "postgresql")
 
     @property
@@ -356,23 +499,41 @@ class Settings(Model):
 
     @property
     def longest_wait(self) -> int:
-        """Seconds after which the proxy gives a request up: more than any window may last, as a request that was given up still runs later."""
+        """Seconds after which the proxy gives a request up.
+
+        More than any window may last, as a request that was given up still runs later.
+        """
         return max(self.wsgi.hold, self.db.migrate_timeout) + self.wsgi.timeout + 60
 
     @property
     def sandboxed(self) -> bool:
-        """Tell whether the application runs in systemd's sandbox; supervisor and Apache have none."""
-        return self.wsgi.sandbox and self.wsgi.manager == "systemd" and self.wsgi.server != "mod_wsgi"
+        """Tell whether the application runs in systemd's sandbox.
+
+        Supervisor and Apache have none.
+        """
+        return (
+            self.wsgi.sandbox and self.wsgi.manager == "systemd" and self.wsgi.server != "mod_wsgi"
+        )
 
     @property
     def served(self) -> dict[str, str]:
-        """What the proxy serves itself: URL prefix -> folder on the server; a shared folder by its own path, before the one that it is in."""
+        """What the proxy serves itself: URL prefix -> folder on the server.
+
+        A shared folder by its own path, before the one that it is in.
+        """
         above = f"{self.app.subdir.rstrip('/')}/" if self.app.subdir else ""
-        shared = {entry.rstrip("/"): f"{self.paths.shared}/{entry.rstrip('/')}" for entry in self.app.shared}
+        shared = {
+            entry.rstrip("/"): f"{self.paths.shared}/{entry.rstrip('/')}"
+            for entry in self.app.shared
+        }
         found: dict[str, str] = {}
         for prefix, folder in self.app.static.items():
             url, inside = prefix.rstrip("/"), folder.rstrip("/")
-            found |= {f"{url}{entry.removeprefix(inside)}": path for entry, path in shared.items() if f"{entry}/".startswith(f"{inside}/")}
+            found |= {
+                f"{url}{entry.removeprefix(inside)}": path
+                for entry, path in shared.items()
+                if f"{entry}/".startswith(f"{inside}/")
+            }
             if inside not in shared:
                 found[url] = f"{self.paths.current}/{above}{inside}"
         return found
@@ -381,7 +542,9 @@ class Settings(Model):
     def body_bytes(self) -> int:
         """The largest request body in bytes."""
         number = self.proxy.max_body.rstrip("kmg")
-        factor = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}[self.proxy.max_body[len(number) :]]
+        factor = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}[
+            self.proxy.max_body[len(number) :]
+        ]
         return int(number) * factor
 
     @property

@@ -1,4 +1,7 @@
-"""An application's source that is sent from this machine: a working tree, or a commit of a local repository."""
+"""An application's source that is sent from this machine.
+
+A working tree, or a commit of a local repository.
+"""
 
 import contextlib
 import hashlib
@@ -21,13 +24,20 @@ if TYPE_CHECKING:
 
 # What is of this machine, and said of to nobody.
 NEVER_SENT = frozenset({".git", ".venv", "__pycache__"})
-# What is never part of a release: settings and keys of those who develop and deploy. The server says so again, of what it fetches (decant/server/tree.py).
-PRIVATE = frozenset({"hosts.toml", ".ssh", ".lab", ".decant", ".vscode", ".idea", ".vs", ".fleet", ".zed"})
+# What is never part of a release: settings and keys of those who develop and deploy. The server
+# says so again, of what it fetches (decant/server/tree.py).
+PRIVATE = frozenset(
+    {"hosts.toml", ".ssh", ".lab", ".decant", ".vscode", ".idea", ".vs", ".fleet", ".zed"}
+)
 
 
 @dataclass(frozen=True)
 class Source:
-    """What is to be sent: its identity (a commit, or a digest of the tree), a label for people, where it is, and what of a working tree is left out."""
+    """What is to be sent.
+
+    Its identity (a commit, or a digest of the tree), a label for people, where it is, and what of a
+    working tree is left out.
+    """
 
     folder: Path
     commit: str
@@ -54,7 +64,10 @@ def find(settings: "Settings") -> Source:
     """
     folder = local(settings.folder, settings.app.source).resolve()
     if not folder.is_dir():
-        raise SettingsError(f"app.source: there is no folder {folder}; a git URL has :// in it, or the form user@host:path")
+        raise SettingsError(
+            f"app.source: there is no folder {folder}; a git URL has :// in it, or the form"
+            " user@host:path"
+        )
     if settings.app.ref:
         with repository(folder) as git:
             return _commit(git, settings.app.ref)
@@ -64,15 +77,30 @@ def find(settings: "Settings") -> Source:
 def _commit(git: Git, ref: str) -> Source:
     folder = git.folder
     if ref.startswith("tag:"):
-        tags = git("-c", "versionsort.suffix=-", "for-each-ref", "--sort=-version:refname", "--format=%(refname)", f"refs/tags/{ref[4:]}").split()
+        tags = git(
+            "-c",
+            "versionsort.suffix=-",
+            "for-each-ref",
+            "--sort=-version:refname",
+            "--format=%(refname)",
+            f"refs/tags/{ref[4:]}",
+        ).split()
         if not tags:
             raise SettingsError(f"app.ref: no tag in {folder} matches {ref[4:]}")
         ref = tags[0].decode()
     try:
-        commit = git("rev-parse", "-q", "--verify", "--end-of-options", f"{ref}^{{commit}}").decode().strip()
+        commit = (
+            git("rev-parse", "-q", "--verify", "--end-of-options", f"{ref}^{{commit}}")
+            .decode()
+            .strip()
+        )
     except SettingsError as error:
         raise SettingsError(f"app.ref: {folder} has no branch, tag or commit {ref}") from error
-    return Source(folder, commit, git("log", "-1", "--format=%h %s", commit).decode("utf-8", "replace").strip())
+    return Source(
+        folder,
+        commit,
+        git("log", "-1", "--format=%h %s", commit).decode("utf-8", "replace").strip(),
+    )
 
 
 def _working_tree(folder: Path, settings: "Settings") -> Source:
@@ -90,20 +118,38 @@ def _working_tree(folder: Path, settings: "Settings") -> Source:
     files = tuple(sorted(names - {name for found in left_out.values() for name in found}))
     if not files:
         raise SettingsError(f"app.source: {folder} has no files to send")
-    return Source(folder, _digest(folder, files), label, files, tuple(sorted(name for name in left_out if name)))
+    return Source(
+        folder,
+        _digest(folder, files),
+        label,
+        files,
+        tuple(sorted(name for name in left_out if name)),
+    )
 
 
 def private(settings: "Settings") -> tuple[str, ...]:
-    """Return the files that hosts.toml names (keys, identities, env files), as paths in the application's source; those that lie elsewhere are no part of it anyway."""
+    """Return the files that hosts.toml names (keys, identities, env files), as paths in the
+    application's source; those that lie elsewhere are no part of it anyway.
+    """
     own = local(settings.folder, settings.app.source).resolve()
-    above = next((parent for parent in (settings.folder, *settings.folder.parents) if (parent / ".git").exists()), settings.folder)
+    above = next(
+        (
+            parent
+            for parent in (settings.folder, *settings.folder.parents)
+            if (parent / ".git").exists()
+        ),
+        settings.folder,
+    )
     top = above.resolve() if settings.app.is_git else own
     found = (local(settings.folder, name).resolve() for name in settings.named_files)
     return tuple(sorted({str(path.relative_to(top)) for path in found if path.is_relative_to(top)}))
 
 
 def _left_out(names: set[str], named: frozenset[str]) -> dict[str, list[str]]:
-    """Return what is no part of a release, each (a folder with its `/`) with its files; what nobody needs to be told of is under the empty name."""
+    """Return what is no part of a release, each (a folder with its `/`) with its files.
+
+    What nobody needs to be told of is under the empty name.
+    """
     found: dict[str, list[str]] = {}
     environments = {str(Path(name).parent) for name in names if Path(name).name == "pyvenv.cfg"}
     for name in sorted(names):
@@ -121,7 +167,11 @@ def _left_out(names: set[str], named: frozenset[str]) -> dict[str, list[str]]:
 
 def _tracked(git: Git) -> Iterator[str]:
     """Yield what git does not ignore, as far as it is there."""
-    for name in git("ls-files", "-z", "--cached", "--others", "--exclude-standard").decode("utf-8", "surrogateescape").split("\0"):
+    for name in (
+        git("ls-files", "-z", "--cached", "--others", "--exclude-standard")
+        .decode("utf-8", "surrogateescape")
+        .split("\0")
+    ):
         if name and ((git.folder / name).is_file() or (git.folder / name).is_symlink()):
             yield name
 
@@ -138,7 +188,11 @@ def _digest(folder: Path, files: tuple[str, ...]) -> str:
         path = folder / name
         content = str(path.readlink()).encode() if path.is_symlink() else path.read_bytes()
         executable = "x" if not path.is_symlink() and path.stat().st_mode & 0o100 else "-"
-        total.update(f"{name}\0{executable}\0{hashlib.sha256(content).hexdigest()}\0".encode("utf-8", "surrogateescape"))
+        total.update(
+            f"{name}\0{executable}\0{hashlib.sha256(content).hexdigest()}\0".encode(
+                "utf-8", "surrogateescape"
+            )
+        )
     return total.hexdigest()[:40]
 
 

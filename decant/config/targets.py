@@ -1,4 +1,7 @@
-"""What -H means: hosts and groups of hosts.toml, applications on them (`shop@server`), ssh aliases and addresses."""
+"""What -H means.
+
+Hosts and groups of hosts.toml, applications on them (`shop@server`), ssh aliases and addresses.
+"""
 
 import difflib
 from collections.abc import Iterable
@@ -22,21 +25,38 @@ class Target(NamedTuple):
         return f"{self.app}@{self.host}" if self.app else self.host
 
 
-def chosen(inventory: "Inventory", given: str | None, apps: str, aliases: Iterable[str] = ()) -> list[Target]:
-    """Return the targets of a command: `given` is what stands after -H, else default_hosts, else the only host; `apps` is DECANT_APP.
+def chosen(
+    inventory: "Inventory", given: str | None, apps: str, aliases: Iterable[str] = ()
+) -> list[Target]:
+    """Return the targets of a command.
+
+    `given` is what stands after -H, else default_hosts, else the only host; `apps` is DECANT_APP.
 
     Raises DeployError with the known names when there is none, or a name is nowhere.
     """
     asked = [name.strip() for name in (given or "").split(",") if name.strip()]
     if given is not None and not asked:
         raise DeployError(f"-H {given!r} names no host ({_known(inventory)})")
-    names = asked or inventory.default_hosts or (list(inventory.hosts) if len(inventory.hosts) == 1 else [])
+    names = (
+        asked
+        or inventory.default_hosts
+        or (list(inventory.hosts) if len(inventory.hosts) == 1 else [])
+    )
     if not names:
-        raise DeployError(f"no host: name one with -H ({_known(inventory)}), or set default_hosts in {inventory.path}")
-    return list(dict.fromkeys(target for name in names for target in resolve(inventory, name, apps, aliases)))
+        raise DeployError(
+            f"no host: name one with -H ({_known(inventory)}), or set default_hosts in"
+            f" {inventory.path}"
+        )
+    return list(
+        dict.fromkeys(
+            target for name in names for target in resolve(inventory, name, apps, aliases)
+        )
+    )
 
 
-def resolve(inventory: "Inventory", name: str, apps: str = "", aliases: Iterable[str] = ()) -> list[Target]:
+def resolve(
+    inventory: "Inventory", name: str, apps: str = "", aliases: Iterable[str] = ()
+) -> list[Target]:
     """Return what one name means.
 
     Raises DeployError for one that is nowhere, and where it is not said which application is meant.
@@ -45,20 +65,31 @@ def resolve(inventory: "Inventory", name: str, apps: str = "", aliases: Iterable
     if at and app in inventory.apps:
         return [Target(app, host) for host in _hosts(inventory, place, aliases)]
     if at and inventory.apps and (place in inventory.hosts or inventory.members(place)):
-        raise DeployError(f"-H {name}: {inventory.path} has no [apps.{app}]{_meant(app, inventory.apps)} (applications: {', '.join(inventory.apps)})")
-    return [Target(each, host) for host in _hosts(inventory, name, aliases) for each in _apps(inventory, apps)]
+        raise DeployError(
+            f"-H {name}: {inventory.path} has no [apps.{app}]{_meant(app, inventory.apps)}"
+            f" (applications: {', '.join(inventory.apps)})"
+        )
+    return [
+        Target(each, host)
+        for host in _hosts(inventory, name, aliases)
+        for each in _apps(inventory, apps)
+    ]
 
 
 def _apps(inventory: "Inventory", given: str) -> list[str]:
     names = [name.strip() for name in given.split(",") if name.strip()]
     for name in names:
         if name not in inventory.apps:
-            has = f"has no [apps.{name}]{_meant(name, inventory.apps)} (applications: {', '.join(inventory.apps) or 'none'})"
+            has = (
+                f"has no [apps.{name}]{_meant(name, inventory.apps)} (applications:"
+                f" {', '.join(inventory.apps) or 'none'})"
+            )
             raise DeployError(f"{VARIABLE}={given}: {inventory.path} {has}")
     if not names and len(inventory.apps) > 1:
         first = next(iter(inventory.apps))
         raise DeployError(
-            f"{inventory.path} has the applications {', '.join(inventory.apps)}: say which is meant, -H {first}@HOST, or {VARIABLE}={','.join(inventory.apps)}"
+            f"{inventory.path} has the applications {', '.join(inventory.apps)}: say which is"
+            f" meant, -H {first}@HOST, or {VARIABLE}={','.join(inventory.apps)}"
         )
     return names or list(inventory.apps) or [""]
 
@@ -69,14 +100,28 @@ def _hosts(inventory: "Inventory", name: str, aliases: Iterable[str]) -> list[st
     if inventory.members(name):
         return inventory.members(name)
     if name in inventory.groups:
-        raise DeployError(f'{inventory.path}: no host is in the group {name}; add groups = ["{name}"] to one')
-    known = next((host for host, entry in inventory.hosts.items() if _place(name) in (host, entry.get("address"))), "")
+        raise DeployError(
+            f'{inventory.path}: no host is in the group {name}; add groups = ["{name}"] to one'
+        )
+    known = next(
+        (
+            host
+            for host, entry in inventory.hosts.items()
+            if _place(name) in (host, entry.get("address"))
+        ),
+        "",
+    )
     if known:
-        raise DeployError(f"{name} is hosts.{known} of {inventory.path}, with settings of its own: use -H {known}")
+        raise DeployError(
+            f"{name} is hosts.{known} of {inventory.path}, with settings of its own: use -H {known}"
+        )
     if "@" in name or ":" in name or _is_address(name) or name in aliases:
         return [name]
     meant = _meant(name, [*inventory.hosts, *_groups(inventory)])
-    raise DeployError(f"no host {name!r} in {inventory.path} or ~/.ssh/config{meant} ({_known(inventory)}); for one that is in neither, write USER@{name}")
+    raise DeployError(
+        f"no host {name!r} in {inventory.path} or ~/.ssh/config{meant} ({_known(inventory)}); for"
+        f" one that is in neither, write USER@{name}"
+    )
 
 
 def _place(name: str) -> str:
@@ -85,12 +130,16 @@ def _place(name: str) -> str:
 
 
 def _groups(inventory: "Inventory") -> list[str]:
-    return sorted({group for entry in inventory.hosts.values() for group in entry.get("groups", [])})
+    return sorted(
+        {group for entry in inventory.hosts.values() for group in entry.get("groups", [])}
+    )
 
 
 def _known(inventory: "Inventory") -> str:
     groups = _groups(inventory)
-    return f"hosts: {', '.join(inventory.hosts) or 'none'}" + (f"; groups: {', '.join(groups)}" if groups else "")
+    return f"hosts: {', '.join(inventory.hosts) or 'none'}" + (
+        f"; groups: {', '.join(groups)}" if groups else ""
+    )
 
 
 def _is_address(name: str) -> bool:

@@ -1,4 +1,7 @@
-"""What hosts.toml may not ask for together: each rule yields `path: what is wrong and what to do`."""
+"""What hosts.toml may not ask for together.
+
+Each rule yields `path: what is wrong and what to do`.
+"""
 
 import ast
 import keyword
@@ -10,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from decant.config.models import Settings
 
-# What would take the socket out of the manager's hands, the process out of the unit's, or the visitor's address out of the proxy's.
+# What would take the socket out of the manager's hands, the process out of the unit's, or the
+# visitor's address out of the proxy's.
 OURS = {
     "gunicorn": frozenset(
         [
@@ -67,18 +71,47 @@ OURS = {
             "lazy-apps",
         ]
     ),
-    "mod_wsgi": frozenset(["user", "group", "umask", "processes", "threads", "display-name", "python-home", "python-path", "home", "chroot", "socket-user"]),
+    "mod_wsgi": frozenset(
+        [
+            "user",
+            "group",
+            "umask",
+            "processes",
+            "threads",
+            "display-name",
+            "python-home",
+            "python-path",
+            "home",
+            "chroot",
+            "socket-user",
+        ]
+    ),
 }
 
-# Names that the proxies' own packages use for their sites, and ours for the locks of all applications (/run/decant).
+# Names that the proxies' own packages use for their sites, and ours for the locks of all
+# applications (/run/decant).
 RESERVED = ("default", "default-ssl", "decant")
 
 # Databases and accounts that MariaDB and PostgreSQL have themselves.
 SERVERS_OWN = frozenset(
-    ["mysql", "sys", "information_schema", "performance_schema", "root", "mariadb", "postgres", "template0", "template1", "public", "none", "user"]
+    [
+        "mysql",
+        "sys",
+        "information_schema",
+        "performance_schema",
+        "root",
+        "mariadb",
+        "postgres",
+        "template0",
+        "template1",
+        "public",
+        "none",
+        "user",
+    ]
 )
 
-# The name of a driver in a URL -> the module that it is, and the package that brings it. The first one is the default. SQLAlchemy's "Engine Configuration".
+# The name of a driver in a URL -> the module that it is, and the package that brings it. The first
+# one is the default. SQLAlchemy's "Engine Configuration".
 DRIVERS = {
     "mariadb": {
         "pymysql": ("pymysql", "pymysql>=1.1,<2"),
@@ -94,7 +127,9 @@ DRIVERS = {
 
 
 def problems(settings: "Settings") -> list[str]:
-    """Return what is not built yet and what cannot work, each as `path: what is wrong and what to do`."""
+    """Return what is not built yet and what cannot work, each as `path: what is wrong and what to
+    do`.
+    """
     return [*unbuilt(settings), *misfits(settings)]
 
 
@@ -122,51 +157,120 @@ def misfits(settings: "Settings") -> Iterator[str]:
 def _server(settings: "Settings") -> Iterator[str]:
     wsgi = settings.wsgi
     if wsgi.server == "mod_wsgi" and settings.proxy.kind != "apache":
-        yield f'wsgi.server: mod_wsgi runs inside Apache, and proxy.kind is "{settings.proxy.kind}"; set proxy.kind = "apache", or choose gunicorn or uwsgi'
+        yield (
+            f'wsgi.server: mod_wsgi runs inside Apache, and proxy.kind is "{settings.proxy.kind}";'
+            ' set proxy.kind = "apache", or choose gunicorn or uwsgi'
+        )
     if wsgi.server == "mod_wsgi" and wsgi.manager != "systemd":
-        yield "wsgi.manager: Apache itself keeps the processes of mod_wsgi; remove wsgi.manager, or choose gunicorn or uwsgi"
+        yield (
+            "wsgi.manager: Apache itself keeps the processes of mod_wsgi; remove wsgi.manager, or"
+            " choose gunicorn or uwsgi"
+        )
     if wsgi.server == "mod_wsgi" and wsgi.bind:
-        yield "wsgi.bind: mod_wsgi has no socket of its own; remove wsgi.bind, or choose gunicorn or uwsgi"
+        yield (
+            "wsgi.bind: mod_wsgi has no socket of its own; remove wsgi.bind, or choose gunicorn or"
+            " uwsgi"
+        )
     alone = settings.is_web or not settings.is_app
     if wsgi.bind and not alone and wsgi.bind.partition(":")[0] != settings.host.reached_at:
-        yield f"wsgi.bind: the web hosts reach this host at {settings.host.reached_at}; bind to that address, or set hosts.*.private"
+        yield (
+            f"wsgi.bind: the web hosts reach this host at {settings.host.reached_at}; bind to that"
+            " address, or set hosts.*.private"
+        )
     if wsgi.bind and alone and not wsgi.bind.startswith("127."):
-        yield "wsgi.bind: only the proxy may speak to the application, whose headers are believed; bind to an address of this machine alone, such as 127.0.0.1:5000"
+        yield (
+            "wsgi.bind: only the proxy may speak to the application, whose headers are believed;"
+            " bind to an address of this machine alone, such as 127.0.0.1:5000"
+        )
     _, parenthesis, arguments = wsgi.app.partition("(")
     if parenthesis and not _is_literal_call(wsgi.app.partition(":")[2]):
-        yield "wsgi.app: a factory is called with literals alone, as in wsgi:create_app('production')"
+        yield (
+            "wsgi.app: a factory is called with literals alone, as in wsgi:create_app('production')"
+        )
     if wsgi.server == "uwsgi" and parenthesis and arguments != ")":
-        yield "wsgi.app: uWSGI calls a factory without arguments; write a module that makes the application, such as wsgi.py, and name that"
+        yield (
+            "wsgi.app: uWSGI calls a factory without arguments; write a module that makes the"
+            " application, such as wsgi.py, and name that"
+        )
 
 
 def _roles(settings: "Settings") -> Iterator[str]:
     """Yield what keeps hosts that divide the work from working together."""
     host, wsgi = settings.host, settings.wsgi
-    apps, webs, dbs = ([peer.name for peer in settings.peers if role in peer.roles] for role in ("app", "web", "db"))
-    if not settings.is_app and not settings.is_web and not (settings.has_server and settings.database_clients):
-        yield f'host.roles: there is nothing to do for this host: db.kind is "{settings.db.kind}", and {"no other" if not apps else "every"} host has its own'
+    apps, webs, dbs = (
+        [peer.name for peer in settings.peers if role in peer.roles]
+        for role in ("app", "web", "db")
+    )
+    if (
+        not settings.is_app
+        and not settings.is_web
+        and not (settings.has_server and settings.database_clients)
+    ):
+        yield (
+            f'host.roles: there is nothing to do for this host: db.kind is "{settings.db.kind}",'
+            f" and {'no other' if not apps else 'every'} host has its own"
+        )
     if settings.is_web and not settings.is_app and not settings.backends:
-        yield 'host.roles: a web host needs app hosts: no other host in a group with it has the role "app" and not "web"'
+        yield (
+            "host.roles: a web host needs app hosts: no other host in a group with it has the role"
+            ' "app" and not "web"'
+        )
     if settings.is_app and not settings.is_web and not webs:
-        yield 'host.roles: an app host without the role "web" needs a web host: no other host in a group with it has that role'
+        yield (
+            'host.roles: an app host without the role "web" needs a web host: no other host in a'
+            " group with it has that role"
+        )
     if settings.is_app and not settings.is_db and settings.has_server and len(dbs) != 1:
-        yield f'host.roles: the database of this app host is on one host with the role "db" in a group with it, and there are {len(dbs) or "none"}: {", ".join(dbs)}'
+        yield (
+            'host.roles: the database of this app host is on one host with the role "db" in a'
+            f" group with it, and there are {len(dbs) or 'none'}: {', '.join(dbs)}"
+        )
     if settings.is_app and not settings.is_db and settings.db.kind == "sqlite" and settings.peers:
-        yield 'db.kind: a SQLite file belongs to one host, which has the role "db", too; choose mariadb, postgresql, external or none'
-    shared = settings.visitors or settings.database_clients or settings.backends or settings.database_peer
+        yield (
+            'db.kind: a SQLite file belongs to one host, which has the role "db", too; choose'
+            " mariadb, postgresql, external or none"
+        )
+    shared = (
+        settings.visitors
+        or settings.database_clients
+        or settings.backends
+        or settings.database_peer
+    )
     if shared and not host.reached_at:
-        yield 'host.private: the address under which the other hosts reach this one is missing, and host.address is none: private = "10.0.0.2"'
+        yield (
+            "host.private: the address under which the other hosts reach this one is missing, and"
+            ' host.address is none: private = "10.0.0.2"'
+        )
     if (settings.visitors or settings.database_clients) and settings.system.firewall is False:
-        yield 'system.firewall: without it this host would serve everybody what is for the other hosts alone; remove it, or set it to "auto" or true'
-    others = [peer.name for peer in settings.peers if settings.is_web and "app" in peer.roles and "web" not in peer.roles and peer.server != wsgi.server]
+        yield (
+            "system.firewall: without it this host would serve everybody what is for the other"
+            ' hosts alone; remove it, or set it to "auto" or true'
+        )
+    others = [
+        peer.name
+        for peer in settings.peers
+        if settings.is_web
+        and "app" in peer.roles
+        and "web" not in peer.roles
+        and peer.server != wsgi.server
+    ]
     if others:
-        yield f'wsgi.server: the web host speaks to {", ".join(others)} as to "{wsgi.server}", and they have another one; set the same for all'
+        yield (
+            f'wsgi.server: the web host speaks to {", ".join(others)} as to "{wsgi.server}", and'
+            " they have another one; set the same for all"
+        )
     if settings.is_app and not settings.is_web and wsgi.server == "mod_wsgi":
-        yield "wsgi.server: mod_wsgi runs inside the proxy, and this app host has none; choose gunicorn or uwsgi"
+        yield (
+            "wsgi.server: mod_wsgi runs inside the proxy, and this app host has none; choose"
+            " gunicorn or uwsgi"
+        )
     if settings.backends:
         for prefix, folder in settings.app.static.items():
             if any(_inside(folder, entry) for entry in _shared(settings)):
-                yield f"app.static.{prefix}: {folder} is a shared folder, of which each app host has its own; let the application serve it, or keep such files elsewhere"
+                yield (
+                    f"app.static.{prefix}: {folder} is a shared folder, of which each app host has"
+                    " its own; let the application serve it, or keep such files elsewhere"
+                )
 
 
 def _options(settings: "Settings") -> Iterator[str]:
@@ -175,10 +279,18 @@ def _options(settings: "Settings") -> Iterator[str]:
         word = name.replace("_", "-") if server != "gunicorn" else name
         if word in OURS[server]:
             yield f"wsgi.options.{name}: is this tool's to set"
-        elif server == "gunicorn" and (not name.isidentifier() or keyword.iskeyword(name) or not _is_plain(value)):
-            yield f"wsgi.options.{name}: should be a name of gunicorn's settings with a text, number, true, false, or a list or table of those"
+        elif server == "gunicorn" and (
+            not name.isidentifier() or keyword.iskeyword(name) or not _is_plain(value)
+        ):
+            yield (
+                f"wsgi.options.{name}: should be a name of gunicorn's settings with a text, number,"
+                " true, false, or a list or table of those"
+            )
         elif server != "gunicorn" and not _is_line(value, lists=server == "uwsgi"):
-            yield f"wsgi.options.{name}: should be a line of text, a number{', true, false, or a list of those' if server == 'uwsgi' else ''}"
+            yield (
+                f"wsgi.options.{name}: should be a line of text, a"
+                f" number{', true, false, or a list of those' if server == 'uwsgi' else ''}"
+            )
 
 
 def _is_literal_call(text: str) -> bool:
@@ -205,9 +317,15 @@ def _is_line(value: Any, lists: bool) -> bool:
 def _database(settings: "Settings") -> Iterator[str]:
     db = settings.db
     if settings.has_dumps and db.variable in settings.app.env:
-        yield f'app.env.{db.variable}: db.kind = "{db.kind}" sets this variable; remove it, or set db.kind = "none"'
+        yield (
+            f'app.env.{db.variable}: db.kind = "{db.kind}" sets this variable; remove it, or set'
+            ' db.kind = "none"'
+        )
     if db.kind == "external" and db.snapshot == "always":
-        yield 'db.snapshot: an external database is dumped by its owner; set db.kind to what this tool installs, or db.snapshot = "auto"'
+        yield (
+            "db.snapshot: an external database is dumped by its owner; set db.kind to what this"
+            ' tool installs, or db.snapshot = "auto"'
+        )
     if settings.has_server:
         for key, value in (("name", settings.database_name), ("user", settings.database_user)):
             if value in SERVERS_OWN or value.startswith("pg_"):
@@ -215,11 +333,17 @@ def _database(settings: "Settings") -> Iterator[str]:
             elif len(value) > 40:
                 yield f"db.{key}: should be at most 40 characters"
     if settings.has_server and db.driver and db.driver not in DRIVERS[db.kind] and not db.package:
-        yield f"db.package: name the package that brings the driver {db.driver}; this tool knows {', '.join(DRIVERS[db.kind])}"
+        yield (
+            f"db.package: name the package that brings the driver {db.driver}; this tool knows"
+            f" {', '.join(DRIVERS[db.kind])}"
+        )
     if db.kind != "sqlite":
         return
     if settings.db.path and not settings.db.path.startswith(f"{settings.paths.shared}/"):
-        yield f"db.path: should be inside {settings.paths.shared}/, which the application may write to and which lives across releases"
+        yield (
+            f"db.path: should be inside {settings.paths.shared}/, which the application may write"
+            " to and which lives across releases"
+        )
     if not settings.db.path and "instance" not in _shared(settings):
         yield 'app.shared: should list "instance", where the SQLite file is; or set db.path'
 
@@ -228,11 +352,21 @@ def _folders(settings: "Settings") -> Iterator[str]:
     shared = _shared(settings)
     for entry in shared:
         if any(entry != other and _inside(entry, other) for other in shared):
-            yield f"app.shared: {entry} is inside another shared folder, and with it shared already; remove it"
+            yield (
+                f"app.shared: {entry} is inside another shared folder, and with it shared already;"
+                " remove it"
+            )
     for prefix, folder in settings.app.static.items():
         if any(_inside(folder, entry) and folder.rstrip("/") != entry for entry in shared):
-            yield f"app.static.{prefix}: {folder} is inside a shared folder; make it a shared folder of its own, so that the proxy may read it alone"
-        if any(_inside(entry, folder) and _inside(settings.database_file, f"{settings.paths.shared}/{entry}") for entry in shared):
+            yield (
+                f"app.static.{prefix}: {folder} is inside a shared folder; make it a shared folder"
+                " of its own, so that the proxy may read it alone"
+            )
+        if any(
+            _inside(entry, folder)
+            and _inside(settings.database_file, f"{settings.paths.shared}/{entry}")
+            for entry in shared
+        ):
             yield f"app.static.{prefix}: {folder} holds the database, which the proxy must not read"
     if len({prefix.rstrip("/") for prefix in settings.app.static}) < len(settings.app.static):
         yield "app.static: two prefixes differ only in a / at the end"
@@ -244,9 +378,15 @@ def _names(settings: "Settings") -> Iterator[str]:
     if set(settings.proxy.redirect) & set(settings.proxy.domains):
         yield "proxy.redirect: a name stands in proxy.domains, too"
     if re.match(r"\w+://[^/@]*:[^/@]*@", settings.app.source):
-        yield "app.source: a password in a URL is seen by every account of the server; use an ssh URL, or ~/.netrc of root there"
+        yield (
+            "app.source: a password in a URL is seen by every account of the server; use an ssh"
+            " URL, or ~/.netrc of root there"
+        )
     if settings.app.name in RESERVED:
-        yield f"app.name: {settings.app.name} is a name that the proxies or this tool use themselves; choose another"
+        yield (
+            f"app.name: {settings.app.name} is a name that the proxies or this tool use themselves;"
+            " choose another"
+        )
     low, _, high = settings.app.health.status.partition("-")
     if high and int(low) > int(high):
         yield "app.health.status: should be from low to high"
@@ -259,16 +399,25 @@ def _tls(settings: "Settings") -> Iterator[str]:
     if tls.kind == "letsencrypt":
         for name in every:
             if name.startswith("*.") or "." not in name or re.fullmatch(r"[0-9.]+", name):
-                yield f"proxy.domains: {name} cannot be shown to be yours by HTTP, so Let's Encrypt gives no certificate for it"
+                yield (
+                    f"proxy.domains: {name} cannot be shown to be yours by HTTP, so Let's Encrypt"
+                    " gives no certificate for it"
+                )
     for key in ("certificate", "key"):
         given = getattr(tls, key)
         if tls.kind == "files" and not given:
             yield f'tls.{key}: is required with tls.kind = "files": the path of a local PEM file'
         elif given and tls.kind != "files":
-            yield f'tls.{key}: goes with tls.kind = "files", and it is "{tls.kind}"; remove one of the two'
+            yield (
+                f'tls.{key}: goes with tls.kind = "files", and it is "{tls.kind}"; remove one of'
+                " the two"
+            )
     for key in ("acme_server", "acme_ca"):
         if getattr(tls, key) and tls.kind != "letsencrypt":
-            yield f'tls.{key}: goes with tls.kind = "letsencrypt", and it is "{tls.kind}"; remove one of the two'
+            yield (
+                f'tls.{key}: goes with tls.kind = "letsencrypt", and it is "{tls.kind}"; remove one'
+                " of the two"
+            )
 
 
 def _shared(settings: "Settings") -> list[str]:

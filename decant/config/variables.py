@@ -26,28 +26,42 @@ def variables(settings: "Settings") -> dict[str, str]:
     given |= _env_file(settings)
     for name, value in given.items():
         if name in OURS:
-            raise SettingsError(f"{name} belongs to the process itself; remove it from app.env or {settings.app.env_file}")
+            raise SettingsError(
+                f"{name} belongs to the process itself; remove it from app.env or"
+                f" {settings.app.env_file}"
+            )
         if "\0" in value:
             raise SettingsError(f"{name}: a variable cannot hold a NUL character")
     if settings.has_dumps and settings.db.variable in given:
         raise SettingsError(
-            f'{settings.app.env_file}: {settings.db.variable} is set by db.kind = "{settings.db.kind}"; remove it there, or set db.kind = "external"'
+            f"{settings.app.env_file}: {settings.db.variable} is set by db.kind ="
+            f' "{settings.db.kind}"; remove it there, or set db.kind = "external"'
         )
-    if settings.db.kind == "external" and not re.match(r"[a-z][a-z0-9+.]*://", given.get(settings.db.variable, "")):
-        raise SettingsError(f'app.env_file: db.kind = "external" needs {settings.db.variable} there, a URL such as postgresql://user:password@host/name')
+    if settings.db.kind == "external" and not re.match(
+        r"[a-z][a-z0-9+.]*://", given.get(settings.db.variable, "")
+    ):
+        raise SettingsError(
+            f'app.env_file: db.kind = "external" needs {settings.db.variable} there, a URL such as'
+            " postgresql://user:password@host/name"
+        )
     if settings.database_file:
         given[settings.db.variable] = f"sqlite:///{settings.database_file}"
     return given
 
 
 def with_password(settings: "Settings") -> tuple[str, ...]:
-    """Return the variables of [app.env] into which the database's password is filled on the server, the only place that knows it."""
+    """Return the variables of [app.env] into which the database's password is filled on the server,
+    the only place that knows it.
+    """
     return tuple(name for name, value in settings.app.env.items() if PASSWORD in value)
 
 
 def dialect(values: Mapping[str, str]) -> str:
     """Return the variables as lines `KEY="value"` with JSON's escapes."""
-    return "".join(f"{name}={json.dumps(value, ensure_ascii=False)}\n" for name, value in sorted(values.items()))
+    return "".join(
+        f"{name}={json.dumps(value, ensure_ascii=False)}\n"
+        for name, value in sorted(values.items())
+    )
 
 
 def dotenv(values: Mapping[str, str]) -> str:
@@ -57,15 +71,26 @@ def dotenv(values: Mapping[str, str]) -> str:
     """
     for name, value in values.items():
         if PASSWORD in value:
-            raise SettingsError(f"{name}: {PASSWORD} is filled in on the server, where no .env knows it; set app.dotenv = false")
+            raise SettingsError(
+                f"{name}: {PASSWORD} is filled in on the server, where no .env knows it; set"
+                " app.dotenv = false"
+            )
         if "${" in value:
-            raise SettingsError(f"{name}: python-dotenv would expand the ${{...}} in it; read it from the process's environment and set app.dotenv = false")
-    escaped = {name: value.replace("\\", "\\\\").replace("'", "\\'") for name, value in values.items()}
+            raise SettingsError(
+                f"{name}: python-dotenv would expand the ${{...}} in it; read it from the process's"
+                " environment and set app.dotenv = false"
+            )
+    escaped = {
+        name: value.replace("\\", "\\\\").replace("'", "\\'") for name, value in values.items()
+    }
     return "".join(f"{name}='{value}'\n" for name, value in sorted(escaped.items()))
 
 
 def parse(text: str) -> dict[str, str]:
-    """Return the variables of a text in our dialect; a line that is not in it has none, and the last one of a name counts, as with-env reads it."""
+    """Return the variables of a text in our dialect.
+
+    A line that is not in it has none, and the last one of a name counts, as with-env reads it.
+    """
     found = {}
     for line in text.split("\n"):
         name, _, value = line.strip().partition("=")
@@ -76,8 +101,13 @@ def parse(text: str) -> dict[str, str]:
 
 
 def without(text: str, name: str) -> str:
-    """Return a text in our dialect without the lines of a variable; comments and everything else stay."""
-    return "".join(f"{line}\n" for line in text.split("\n") if line and line.strip().partition("=")[0] != name)
+    """Return a text in our dialect without the lines of a variable.
+
+    Comments and everything else stay.
+    """
+    return "".join(
+        f"{line}\n" for line in text.split("\n") if line and line.strip().partition("=")[0] != name
+    )
 
 
 def _env_file(settings: "Settings") -> dict[str, str]:
@@ -87,7 +117,9 @@ def _env_file(settings: "Settings") -> dict[str, str]:
 
     path = local(settings.folder, settings.app.env_file)
     if not path.is_file():
-        raise SettingsError(f"app.env_file: there is no file {path}; write it, or remove the setting")
+        raise SettingsError(
+            f"app.env_file: there is no file {path}; write it, or remove the setting"
+        )
     found = {}
     try:
         with path.open(encoding="utf-8", newline="") as file:
@@ -95,8 +127,13 @@ def _env_file(settings: "Settings") -> dict[str, str]:
     except UnicodeDecodeError as error:
         raise SettingsError(f"app.env_file: {path} is not UTF-8") from error
     for binding in bindings:
-        if binding.error or (binding.key and (binding.value is None or not NAME.fullmatch(binding.key))):
-            raise SettingsError(f"app.env_file: {path}, line {binding.original.line}: should be NAME=value, with letters, digits and _ in the name")
+        if binding.error or (
+            binding.key and (binding.value is None or not NAME.fullmatch(binding.key))
+        ):
+            raise SettingsError(
+                f"app.env_file: {path}, line {binding.original.line}: should be NAME=value, with"
+                " letters, digits and _ in the name"
+            )
         if binding.key and binding.value is not None:
             found[binding.key] = binding.value
     return found
@@ -104,7 +141,14 @@ def _env_file(settings: "Settings") -> dict[str, str]:
 
 def _filled(value: str, settings: "Settings") -> str:
     if PASSWORD in value and not settings.has_server:
-        raise SettingsError(f'app.env: {PASSWORD} belongs to a database server that this tool installs, and db.kind is "{settings.db.kind}"')
-    for token, text in {"{db.host}": settings.database_host, "{db.name}": settings.database_name, "{db.user}": settings.database_user}.items():
+        raise SettingsError(
+            f"app.env: {PASSWORD} belongs to a database server that this tool installs, and db.kind"
+            f' is "{settings.db.kind}"'
+        )
+    for token, text in {
+        "{db.host}": settings.database_host,
+        "{db.name}": settings.database_name,
+        "{db.user}": settings.database_user,
+    }.items():
         value = value.replace(token, text)
     return value

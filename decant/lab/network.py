@@ -13,9 +13,19 @@ def up() -> None:
     """Make the bridge, on a range that this machine does not use yet."""
     if _exists():
         return
-    routes = subprocess.run(["ip", "-4", "route"], capture_output=True, text=True, check=True).stdout
-    ours = next(net for net in ipaddress.IPv4Network("10.213.0.0/16").subnets(new_prefix=24) if str(net.network_address)[:-1] not in routes)
-    for words in (["link", "add", NAME, "type", "bridge"], ["address", "add", f"{ours[1]}/24", "dev", NAME], ["link", "set", NAME, "up"]):
+    routes = subprocess.run(
+        ["ip", "-4", "route"], capture_output=True, text=True, check=True
+    ).stdout
+    ours = next(
+        net
+        for net in ipaddress.IPv4Network("10.213.0.0/16").subnets(new_prefix=24)
+        if str(net.network_address)[:-1] not in routes
+    )
+    for words in (
+        ["link", "add", NAME, "type", "bridge"],
+        ["address", "add", f"{ours[1]}/24", "dev", NAME],
+        ["link", "set", NAME, "up"],
+    ):
         subprocess.run(["ip", *words], check=True)
     _rules("-A", ours)
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
@@ -30,7 +40,11 @@ def down() -> None:
 
 def network() -> IPv4Network:
     """Return the range of the bridge."""
-    shown = json.loads(subprocess.run(["ip", "-j", "address", "show", NAME], capture_output=True, text=True, check=True).stdout)
+    shown = json.loads(
+        subprocess.run(
+            ["ip", "-j", "address", "show", NAME], capture_output=True, text=True, check=True
+        ).stdout
+    )
     address = next(info["local"] for info in shown[0]["addr_info"] if info["family"] == "inet")
     return IPv4Network(f"{address}/24", strict=False)
 
@@ -42,7 +56,19 @@ def _exists() -> bool:
 def _rules(action: str, ours: IPv4Network) -> None:
     """Add (-A) or delete (-D) what lets the servers out and answers in."""
     for words in (
-        ["-t", "nat", action, "POSTROUTING", "-s", str(ours), "!", "-d", str(ours), "-j", "MASQUERADE"],
+        [
+            "-t",
+            "nat",
+            action,
+            "POSTROUTING",
+            "-s",
+            str(ours),
+            "!",
+            "-d",
+            str(ours),
+            "-j",
+            "MASQUERADE",
+        ],
         [action, "FORWARD", "-i", NAME, "-j", "ACCEPT"],
         [action, "FORWARD", "-o", NAME, "-j", "ACCEPT"],
     ):

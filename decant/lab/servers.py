@@ -1,6 +1,7 @@
 """Throwaway Debian servers on this machine, for rehearsals and for the tests.
 
-A server is a booted systemd-nspawn container on its own overlay over a cached root made by mmdebstrap. Everything here runs as root;
+A server is a booted systemd-nspawn container on its own overlay over a cached root made by
+mmdebstrap. Everything here runs as root;
 `call` is the door for everybody else and goes through sudo.
 """
 
@@ -23,8 +24,12 @@ from decant.errors import LabError
 from decant.lab import network
 
 STATE = Path("/var/lib/decant-lab")
-# The hierarchies that nspawn uses, where there is no systemd to set them up otherwise, and how each is mounted.
-CONTROL_GROUPS = {Path("/sys/fs/cgroup/systemd"): "cgroup -o none,name=systemd systemd", Path("/sys/fs/cgroup/unified"): "cgroup2 cgroup2"}
+# The hierarchies that nspawn uses, where there is no systemd to set them up otherwise, and how each
+# is mounted.
+CONTROL_GROUPS = {
+    Path("/sys/fs/cgroup/systemd"): "cgroup -o none,name=systemd systemd",
+    Path("/sys/fs/cgroup/unified"): "cgroup2 cgroup2",
+}
 SUITES = ("bookworm", "trixie")
 PACKAGES = "systemd,systemd-sysv,dbus,openssh-server,sudo,ca-certificates,iproute2,netbase"
 TOOLS = {
@@ -42,11 +47,16 @@ def call(action: str, *words: str) -> Any:
     Raises LabError where this machine cannot boot servers or there is neither root nor sudo.
     """
     if not Path("/etc/debian_version").exists():
-        raise LabError("lab: a lab server needs a Debian or Ubuntu machine with root or sudo; here, use a virtual machine and name it in hosts.toml")
+        raise LabError(
+            "lab: a lab server needs a Debian or Ubuntu machine with root or sudo; here, use a"
+            " virtual machine and name it in hosts.toml"
+        )
     if os.geteuid() == 0:
         return ACTIONS[action](*words)
     if not shutil.which("sudo"):
-        raise LabError("lab: booting a server needs root, and there is no sudo here; run this command as root")
+        raise LabError(
+            "lab: booting a server needs root, and there is no sudo here; run this command as root"
+        )
     command = ["sudo", sys.executable, "-m", "decant.lab.servers", action, *words]
     done = subprocess.run(command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True)
     if done.returncode:
@@ -64,12 +74,23 @@ def up(name: str, suite: str = "bookworm", layer: str = "") -> dict[str, Any]:
     _need_tools()
     down(name)
     with _locked():
-        lower = [_base(suite)] if not layer else json.loads((STATE / "layers" / layer / "lower.json").read_text())
+        lower = (
+            [_base(suite)]
+            if not layer
+            else json.loads((STATE / "layers" / layer / "lower.json").read_text())
+        )
         home = _home(name)
         for folder in ("upper", "work", "root"):
             (home / folder).mkdir(parents=True)
         network.up()
-        server = {"name": name, "suite": suite, "lower": lower, "address": _free_address(), "key": _key(), "user": "root"}
+        server = {
+            "name": name,
+            "suite": suite,
+            "lower": lower,
+            "address": _free_address(),
+            "key": _key(),
+            "user": "root",
+        }
         _save(server)
     _mount(server)
     _personalise(server)
@@ -165,7 +186,10 @@ def _servers() -> list[dict[str, Any]]:
 def _need_tools() -> None:
     missing = sorted(package for tool, package in TOOLS.items() if not shutil.which(tool))
     if missing:
-        raise LabError(f"lab: missing on this machine: {' '.join(missing)}; run: apt-get install {' '.join(missing)}")
+        raise LabError(
+            f"lab: missing on this machine: {' '.join(missing)}; run: apt-get install"
+            f" {' '.join(missing)}"
+        )
 
 
 def _home(name: str) -> Path:
@@ -209,10 +233,22 @@ def _base(suite: str) -> str:
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.parent.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(
-        ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={PACKAGES}", suite, str(unfinished), *sources], capture_output=True, text=True
+        [
+            "mmdebstrap",
+            "--quiet",
+            "--variant=minbase",
+            f"--include={PACKAGES}",
+            suite,
+            str(unfinished),
+            *sources,
+        ],
+        capture_output=True,
+        text=True,
     )
     if done.returncode:
-        raise LabError(f"lab: mmdebstrap could not make {suite}: {done.stderr.strip().splitlines()[-1:]}")
+        raise LabError(
+            f"lab: mmdebstrap could not make {suite}: {done.stderr.strip().splitlines()[-1:]}"
+        )
     _copy_trust(unfinished)
     for path in unfinished.glob("etc/ssh/ssh_host_*"):
         path.unlink()
@@ -222,12 +258,23 @@ def _base(suite: str) -> str:
 
 
 def _apt_sources(suite: str) -> list[str]:
-    """Return source lines for the suite at the repositories that this machine itself uses; none: mmdebstrap's own default."""
-    own = dict(line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line)
+    """Return source lines for the suite at the repositories that this machine itself uses.
+
+    None: mmdebstrap's own default.
+    """
+    own = dict(
+        line.split("=", 1)
+        for line in Path("/etc/os-release").read_text().splitlines()
+        if "=" in line
+    )
     codename = own.get("VERSION_CODENAME", "").strip('"')
     if own.get("ID") != "debian":
         return []
-    targets = subprocess.run(["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages"], capture_output=True, text=True)
+    targets = subprocess.run(
+        ["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages"],
+        capture_output=True,
+        text=True,
+    )
     found = dict.fromkeys(targets.stdout.splitlines())
     lines = []
     for line in found:
@@ -238,7 +285,9 @@ def _apt_sources(suite: str) -> list[str]:
 
 
 def _copy_trust(root: Path) -> None:
-    """Give the root this machine's own certificates and package settings, so that it reaches what the machine reaches."""
+    """Give the root this machine's own certificates and package settings, so that it reaches what
+    the machine reaches.
+    """
     for path in Path("/usr/local/share/ca-certificates").glob("*.crt"):
         shutil.copy(path, root / "usr/local/share/ca-certificates")
     subprocess.run(["chroot", str(root), "update-ca-certificates"], capture_output=True, check=True)
@@ -257,7 +306,10 @@ def _free_address() -> str:
 def _key() -> str:
     path = STATE / "key"
     if not path.exists():
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "decant-lab", "-f", str(path)], check=True)
+        subprocess.run(
+            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "decant-lab", "-f", str(path)],
+            check=True,
+        )
     return str(path)
 
 
@@ -266,7 +318,9 @@ def _mount(server: dict[str, Any]) -> None:
     if os.path.ismount(home / "root"):
         return
     options = f"lowerdir={':'.join(server['lower'])},upperdir={home}/upper,workdir={home}/work"
-    subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, str(home / "root")], check=True)
+    subprocess.run(
+        ["mount", "-t", "overlay", "overlay", "-o", options, str(home / "root")], check=True
+    )
 
 
 def _personalise(server: dict[str, Any]) -> None:
@@ -283,21 +337,43 @@ def _personalise(server: dict[str, Any]) -> None:
     wants = root / "etc/systemd/system/multi-user.target.wants"
     wants.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):
-        (wants / "systemd-networkd.service").symlink_to("/lib/systemd/system/systemd-networkd.service")
+        (wants / "systemd-networkd.service").symlink_to(
+            "/lib/systemd/system/systemd-networkd.service"
+        )
     (root / "root/.ssh").mkdir(mode=0o700, exist_ok=True)
     shutil.copy(f"{server['key']}.pub", root / "root/.ssh/authorized_keys")
     for path in root.glob("etc/ssh/ssh_host_*"):
         path.unlink()
     subprocess.run(["ssh-keygen", "-q", "-A", "-f", str(root)], check=True, capture_output=True)
-    shown = subprocess.run(["ssh-keygen", "-lf", str(root / "etc/ssh/ssh_host_ed25519_key.pub")], capture_output=True, text=True, check=True)
+    shown = subprocess.run(
+        ["ssh-keygen", "-lf", str(root / "etc/ssh/ssh_host_ed25519_key.pub")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     _save({**server, "host_key": shown.stdout.split()[1]})
 
 
 def _nspawn(name: str) -> list[str]:
-    command = ["systemd-nspawn", "--quiet", "--boot", "--register=no", f"--directory={_home(name)}/root", f"--machine={_machine(name)}", f"--hostname={name}"]
-    command += [f"--network-bridge={network.NAME}", "--resolv-conf=off", "--timezone=off", "--console=read-only", "--capability=CAP_NET_ADMIN"]
+    command = [
+        "systemd-nspawn",
+        "--quiet",
+        "--boot",
+        "--register=no",
+        f"--directory={_home(name)}/root",
+        f"--machine={_machine(name)}",
+        f"--hostname={name}",
+    ]
+    command += [
+        f"--network-bridge={network.NAME}",
+        "--resolv-conf=off",
+        "--timezone=off",
+        "--console=read-only",
+        "--capability=CAP_NET_ADMIN",
+    ]
     if not Path("/run/systemd/system").exists():
-        # Without a systemd on this machine there is nobody to allot a scope, and nspawn's propagation folder must be a mount.
+        # Without a systemd on this machine there is nobody to allot a scope, and nspawn's
+        # propagation folder must be a mount.
         command.append("--keep-unit")
         propagation = Path("/run/systemd/nspawn")
         propagation.mkdir(parents=True, exist_ok=True)
@@ -321,39 +397,74 @@ def _launch(name: str) -> None:
     (home / "pid").unlink(missing_ok=True)
     # nspawn ends with 133 when its server reboots, and expects to be started again.
     loop = ["sh", "-c", 'while "$@"; [ $? = 133 ]; do :; done', "loop", *_nspawn(name)]
-    command = ["sh", "-c", 'echo $$ >"$0.new" && mv "$0.new" "$0"; exec "$@"', str(home / "pid"), *_apart(name), *loop]
+    command = [
+        "sh",
+        "-c",
+        'echo $$ >"$0.new" && mv "$0.new" "$0"; exec "$@"',
+        str(home / "pid"),
+        *_apart(name),
+        *loop,
+    ]
     with (home / "console.log").open("ab") as log:
-        subprocess.run(["setsid", "--fork", *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=True)
+        subprocess.run(
+            ["setsid", "--fork", *command],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            check=True,
+        )
     while not (home / "pid").exists():
         time.sleep(0.01)
 
 
 def _apart(name: str) -> list[str]:
-    """Return the beginning of a command that runs in control groups of its own, where no systemd of this machine allots them.
+    """Return the beginning of a command that runs in control groups of its own, where no systemd of
+    this machine allots them.
 
-    Without it all servers would be in the same groups, and each one's units would share those of the units of the same name on the others. nspawn makes its groups
+    Without it all servers would be in the same groups, and each one's units would share those of
+    the units of the same name on the others. nspawn makes its groups
     beside those of the first process that it sees: so that is one of the server's own.
     """
-    if Path("/run/systemd/system").exists() or not any((tree / "cgroup.procs").exists() for tree in CONTROL_GROUPS):
+    if Path("/run/systemd/system").exists() or not any(
+        (tree / "cgroup.procs").exists() for tree in CONTROL_GROUPS
+    ):
         return []
     trees = [tree for tree in CONTROL_GROUPS if (tree / "cgroup.procs").exists()]
-    join = f'for tree in {" ".join(map(str, trees))}; do mkdir -p "$tree/$0" && echo $$ >"$tree/$0/cgroup.procs"; done; exec "$@"'
+    join = (
+        f'for tree in {" ".join(map(str, trees))}; do mkdir -p "$tree/$0" && echo $$'
+        ' >"$tree/$0/cgroup.procs"; done; exec "$@"'
+    )
     alone = ["unshare", "--mount", "--cgroup", "--pid", "--fork", "--kill-child", "--mount-proc"]
     mount = [f"umount {tree} && mount -t {CONTROL_GROUPS[tree]} {tree}" for tree in trees]
-    return ["sh", "-c", join, f"decant-lab/{_machine(name)}", *alone, "sh", "-c", "; ".join([*mount, 'exec "$@"']), "mount"]
+    return [
+        "sh",
+        "-c",
+        join,
+        f"decant-lab/{_machine(name)}",
+        *alone,
+        "sh",
+        "-c",
+        "; ".join([*mount, 'exec "$@"']),
+        "mount",
+    ]
 
 
 def _forget_groups(name: str) -> None:
     """Remove the control groups of a server that is off."""
     for tree in CONTROL_GROUPS:
         group = tree / "decant-lab" / _machine(name)
-        for folder in (*sorted((path for path in group.rglob("*") if path.is_dir()), reverse=True), group):
+        for folder in (
+            *sorted((path for path in group.rglob("*") if path.is_dir()), reverse=True),
+            group,
+        ):
             with contextlib.suppress(OSError):
                 folder.rmdir()
 
 
 def processes(name: str) -> list[int]:
-    """Return the pids of what is around the server's nspawn, of nspawn, and of the server's pid 1, as far as they live."""
+    """Return the pids of what is around the server's nspawn, of nspawn, and of the server's pid 1,
+    as far as they live.
+    """
     try:
         pid = int((_home(name) / "pid").read_text())
     except FileNotFoundError:
@@ -364,7 +475,9 @@ def processes(name: str) -> list[int]:
     above = ""
     while above != "systemd-nspawn":  # its child is the server's pid 1
         above = Path("".join(_cmdline(found[-1])[:1])).name
-        children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(found[-1])], capture_output=True, text=True).stdout.split()
+        children = subprocess.run(
+            ["ps", "-o", "pid=", "--ppid", str(found[-1])], capture_output=True, text=True
+        ).stdout.split()
         if not children:
             break
         found.append(int(children[0]))
@@ -398,7 +511,10 @@ ACTIONS: dict[str, Callable[..., Any]] = {
 
 
 def main() -> None:
-    """Run one action for an unprivileged caller: its answer is one JSON document on standard output."""
+    """Run one action for an unprivileged caller.
+
+    Its answer is one JSON document on standard output.
+    """
     try:
         print(json.dumps(ACTIONS[sys.argv[1]](*sys.argv[2:])))
     except LabError as error:

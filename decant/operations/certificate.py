@@ -19,7 +19,9 @@ class Certificate:
     ends: datetime
 
     def has(self, name: str) -> bool:
-        """Tell whether it is good for a name, by itself or by a wildcard for its first label (RFC 6125, 6.4.3)."""
+        """Tell whether it is good for a name, by itself or by a wildcard for its first label (RFC
+        6125, 6.4.3).
+        """
         return name in self.names or f"*.{name.partition('.')[2]}" in self.names
 
     @property
@@ -29,37 +31,69 @@ class Certificate:
 
 
 def missing(host: Host) -> bool:
-    """Tell whether hosts.toml asks for a certificate that the server has not obtained yet, or not for these names."""
-    return host.settings.is_web and host.settings.tls.kind == "letsencrypt" and not certbot.is_there(host.settings, host.facts)
+    """Tell whether hosts.toml asks for a certificate that the server has not obtained yet, or not
+    for these names.
+    """
+    return (
+        host.settings.is_web
+        and host.settings.tls.kind == "letsencrypt"
+        and not certbot.is_there(host.settings, host.facts)
+    )
 
 
 def reconcile(host: Host) -> None:
-    """Look whether the certificate that the server says it has is there; where it was taken away beside us, the site goes back to HTTP first."""
+    """Look whether the certificate that the server says it has is there.
+
+    Where it was taken away beside us, the site goes back to HTTP first.
+    """
     noted = (host.facts.certificate or {}).get("names", ())
     if not host.settings.is_web or host.settings.tls.kind != "letsencrypt" or not noted or host.dry:
         return
     found = read(host)
     if found is None or not all(found.has(name) for name in noted):
-        host.output.line(f"the certificate for {', '.join(noted)} is not there any more; asking for another one")
+        host.output.line(
+            f"the certificate for {', '.join(noted)} is not there any more; asking for another one"
+        )
         host.apply((Absent(certbot.marker(host.settings)),))
         host.forget_facts()
 
 
 def warnings(host: Host) -> list[str]:
     """Return what is wrong with a certificate that the user brought, a line each."""
-    found = read(host) if host.settings.is_web and host.settings.tls.kind == "files" and not host.dry else None
+    found = (
+        read(host)
+        if host.settings.is_web and host.settings.tls.kind == "files" and not host.dry
+        else None
+    )
     if found is None:
         return []
     lacking = [name for name in certbot.wanted(host.settings) if not found.has(name)]
     return [
-        *([f"tls.certificate is not for {', '.join(lacking)}: browsers will refuse it there"] if lacking else []),
-        *([f"tls.certificate {'has ended' if found.days < 0 else f'ends in {found.days} days'}: bring another one"] if found.days < 30 else []),
+        *(
+            [f"tls.certificate is not for {', '.join(lacking)}: browsers will refuse it there"]
+            if lacking
+            else []
+        ),
+        *(
+            [
+                "tls.certificate"
+                f" {'has ended' if found.days < 0 else f'ends in {found.days} days'}: bring"
+                " another one"
+            ]
+            if found.days < 30
+            else []
+        ),
     ]
 
 
 def obtain(host: Host, test: bool = True) -> str:
-    """Obtain the certificate that hosts.toml asks for, and serve the site with it; return why it could not be, or an empty string."""
-    report = host.apply((*app.scripts(host.settings), *certbot.obtain(host.settings, host.facts, test)))
+    """Obtain the certificate that hosts.toml asks for, and serve the site with it.
+
+    Return why it could not be, or an empty string.
+    """
+    report = host.apply(
+        (*app.scripts(host.settings), *certbot.obtain(host.settings, host.facts, test))
+    )
     if report.values.get("result") == "obtained":
         host.forget_facts()
         host.changes(stack.site(host.settings, host.facts))
@@ -67,14 +101,21 @@ def obtain(host: Host, test: bool = True) -> str:
     names = tls.names(host.settings, host.facts)
     lacking = (*names.plain, *names.plain_redirect)
     served = f"{', '.join(lacking)} by HTTP only" if lacking else "with the certificate of before"
-    return f"{served}, because there is no other certificate yet: {report.values.get('cause', 'the server did not say why')}; mend that and run: fab -H {host.name} certbot.obtain (--skip-test asks the CA all the same)"
+    return (
+        f"{served}, because there is no other certificate yet:"
+        f" {report.values.get('cause', 'the server did not say why')}; mend that and run: fab -H"
+        f" {host.name} certbot.obtain (--skip-test asks the CA all the same)"
+    )
 
 
 def summary(host: Host) -> str:
     """Say in one line how the certificate is."""
     found = read(host)
     if found is None or missing(host):
-        return f"missing: fab -H {host.name} {'certbot.obtain' if host.settings.tls.kind == 'letsencrypt' else 'deploy'}"
+        return (
+            f"missing: fab -H {host.name}"
+            f" {'certbot.obtain' if host.settings.tls.kind == 'letsencrypt' else 'deploy'}"
+        )
     return f"{', '.join(found.names)}: {found.days} days left"
 
 
@@ -82,7 +123,17 @@ def read(host: Host) -> Certificate | None:
     """Read the certificate that the site is served with; None where there is none."""
     path = f"{tls.folder(host.settings)}/fullchain.pem"
     try:
-        text = host.read("openssl", "x509", "-in", path, "-noout", "-enddate", "-issuer", "-ext", "subjectAltName")
+        text = host.read(
+            "openssl",
+            "x509",
+            "-in",
+            path,
+            "-noout",
+            "-enddate",
+            "-issuer",
+            "-ext",
+            "subjectAltName",
+        )
     except DeployError:
         return None
     ends = re.search(r"notAfter=(.*) GMT", text)
@@ -90,4 +141,8 @@ def read(host: Host) -> Certificate | None:
         return None
     issuer = re.search(r"issuer=(.*)", text)
     names = re.findall(r"(?:DNS|IP Address):([^,\s]+)", text)
-    return Certificate(tuple(names), issuer[1].strip() if issuer else "", datetime.strptime(ends[1], "%b %d %H:%M:%S %Y").replace(tzinfo=UTC))
+    return Certificate(
+        tuple(names),
+        issuer[1].strip() if issuer else "",
+        datetime.strptime(ends[1], "%b %d %H:%M:%S %Y").replace(tzinfo=UTC),
+    )

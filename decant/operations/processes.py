@@ -1,4 +1,7 @@
-"""What gunicorn.*, uwsgi.* and supervisor.* do alike: bring the application's processes up, down and around, under either manager."""
+"""What gunicorn.*, uwsgi.* and supervisor.* do alike.
+
+Bring the application's processes up, down and around, under either manager.
+"""
 
 from decant.errors import DeployError
 from decant.plans import app, preflight, stack, system
@@ -7,12 +10,20 @@ from decant.steps import Run
 
 
 def install(host: Host, task: str) -> None:
-    """Write the manager's configuration; a running application keeps it only if it is well under it."""
+    """Write the manager's configuration.
+
+    A running application keeps it only if it is well under it.
+    """
     settings = host.settings
     preflight.refuse_conflicts(settings, host.facts)
     with host.lock(task):
         host.changes(
-            (*app.claim(settings), *system.user(settings), *app.home(settings), *stack.manager(settings).install(settings, host.facts)),
+            (
+                *app.claim(settings),
+                *system.user(settings),
+                *app.home(settings),
+                *stack.manager(settings).install(settings, host.facts),
+            ),
         )
 
 
@@ -31,12 +42,27 @@ def stop(host: Host, task: str) -> None:
 def restart(host: Host, task: str) -> None:
     """Restart the application behind its open socket, and ask it for health."""
     with host.lock(task):
-        host.changes((Run(("sh", f"{host.paths.procedures}/restart.sh", host.paths.root), label="restart behind the open socket"),))
+        host.changes(
+            (
+                Run(
+                    ("sh", f"{host.paths.procedures}/restart.sh", host.paths.root),
+                    label="restart behind the open socket",
+                ),
+            )
+        )
 
 
 def status(host: Host) -> None:
     """Show what the manager says."""
-    host.output.text(host.read("sh", "-c", '"$@" || true', "status", *stack.manager(host.settings).status(host.settings)))
+    host.output.text(
+        host.read(
+            "sh",
+            "-c",
+            '"$@" || true',
+            "status",
+            *stack.manager(host.settings).status(host.settings),
+        )
+    )
 
 
 def logs(host: Host, lines: int, follow: bool) -> None:
@@ -57,6 +83,8 @@ def need_supervisor(host: Host) -> Host:
     """Return the host; raise DeployError where the application does not run under supervisor."""
     if host.settings.wsgi.server == "mod_wsgi" or host.settings.wsgi.manager != "supervisor":
         raise DeployError(
-            f'the application does not run under supervisor: wsgi.manager is "{host.settings.wsgi.manager}"; its tasks are {host.settings.wsgi.server.replace("_", "-")}.*'
+            "the application does not run under supervisor: wsgi.manager is"
+            f' "{host.settings.wsgi.manager}"; its tasks are'
+            f" {host.settings.wsgi.server.replace('_', '-')}.*"
         )
     return host

@@ -25,7 +25,13 @@ def site(host: Host, task: str) -> None:
     """Write the application's site and let the proxy read it."""
     preflight.refuse_conflicts(host.settings, host.facts)
     with host.lock(task):
-        host.changes((*app.scripts(host.settings), *system.firewall(host.settings, host.facts), *stack.site(host.settings, host.facts)))
+        host.changes(
+            (
+                *app.scripts(host.settings),
+                *system.firewall(host.settings, host.facts),
+                *stack.site(host.settings, host.facts),
+            )
+        )
 
 
 def remove(host: Host, task: str) -> None:
@@ -47,14 +53,33 @@ def running(host: Host, wanted: bool) -> None:
 def again(host: Host, verb: str) -> None:
     """Check the configuration, and restart or reload the proxy."""
     plans = stack.proxy(host.settings)
-    host.changes((Run(plans.CHECK, label="check of the configuration"), Run(("systemctl", verb, plans.UNIT), label=f"{verb} of {plans.NAME}")))
+    host.changes(
+        (
+            Run(plans.CHECK, label="check of the configuration"),
+            Run(("systemctl", verb, plans.UNIT), label=f"{verb} of {plans.NAME}"),
+        )
+    )
 
 
 def status(host: Host) -> None:
     """Show what systemd says of the proxy."""
-    host.output.text(host.read("sh", "-c", 'systemctl --no-pager status "$1" || true', "status", stack.proxy(host.settings).UNIT))
+    host.output.text(
+        host.read(
+            "sh",
+            "-c",
+            'systemctl --no-pager status "$1" || true',
+            "status",
+            stack.proxy(host.settings).UNIT,
+        )
+    )
 
 
 def logs(host: Host, lines: int, follow: bool) -> None:
     """Show the access and the error log."""
-    host.interact("tail", "-n", str(lines), *(["-f"] if follow else []), *stack.proxy(host.settings).logs(host.settings))
+    host.interact(
+        "tail",
+        "-n",
+        str(lines),
+        *(["-f"] if follow else []),
+        *stack.proxy(host.settings).logs(host.settings),
+    )

@@ -25,7 +25,12 @@ CHECK = ("apache2ctl", "-t")
 def modules(*names: str) -> Plan:
     """Modules of Apache are enabled."""
     return tuple(
-        Run(("a2enmod", "-q", name), unless=("test", "-e", f"/etc/apache2/mods-enabled/{name}.load"), label=f"module {name}", notify=(RELOAD,))
+        Run(
+            ("a2enmod", "-q", name),
+            unless=("test", "-e", f"/etc/apache2/mods-enabled/{name}.load"),
+            label=f"module {name}",
+            notify=(RELOAD,),
+        )
         for name in names
     )
 
@@ -35,38 +40,79 @@ def install(settings: "Settings", facts: "Facts") -> Plan:
     conf = "/etc/apache2/conf-available/decant.conf"
     main: tuple[Step, ...] = (
         File(conf, render("apache/main.conf.j2", settings), notify=(RELOAD,)),
-        Link("/etc/apache2/conf-enabled/decant.conf", "../conf-available/decant.conf", notify=(RELOAD,)),
+        Link(
+            "/etc/apache2/conf-enabled/decant.conf",
+            "../conf-available/decant.conf",
+            notify=(RELOAD,),
+        ),
     )
     if settings.tls.kind != "none":
-        main += tuple(Link(f"/etc/apache2/mods-enabled/{name}", f"../mods-available/{name}", notify=(RELOAD,)) for name in TLS_MODULES)
+        main += tuple(
+            Link(f"/etc/apache2/mods-enabled/{name}", f"../mods-available/{name}", notify=(RELOAD,))
+            for name in TLS_MODULES
+        )
     before = (*installed.mark("apache2"), *installed.sandbox("apache2", settings, facts))
     status = (
-        tuple(Absent(f"/etc/apache2/mods-enabled/status.{ending}", notify=(RELOAD,)) for ending in ("load", "conf"))
+        tuple(
+            Absent(f"/etc/apache2/mods-enabled/status.{ending}", notify=(RELOAD,))
+            for ending in ("load", "conf")
+        )
         if installed.is_ours("apache2", facts)
         else ()
     )
-    return (*before, Packages(PACKAGES), *status, *modules(*MODULES, *(BALANCER if settings.backends else ())), Transaction(main, validate=CHECK))
+    return (
+        *before,
+        Packages(PACKAGES),
+        *status,
+        *modules(*MODULES, *(BALANCER if settings.backends else ())),
+        Transaction(main, validate=CHECK),
+    )
 
 
 def site(settings: "Settings", facts: "Facts") -> Plan:
-    """Serve the application at its domains, or at any name where it has none; what stood at Apache's place gives way."""
+    """Serve the application at its domains, or at any name where it has none.
+
+    What stood at Apache's place gives way.
+    """
     name, paths = settings.app.name, settings.paths
     vhost = f"/etc/apache2/sites-available/{name}.conf"
-    # Apache's first site answers to any name; files of the folder are read in the order of their names.
-    first, named = f"/etc/apache2/sites-enabled/000-{name}.conf", f"/etc/apache2/sites-enabled/{name}.conf"
+    # Apache's first site answers to any name; files of the folder are read in the order of their
+    # names.
+    first, named = (
+        f"/etc/apache2/sites-enabled/000-{name}.conf",
+        f"/etc/apache2/sites-enabled/{name}.conf",
+    )
     wanted, other = (named, first) if settings.proxy.domains else (first, named)
     steps: list[Step] = [
-        File(vhost, render("apache/site.j2", settings, webroot=CHALLENGES, ciphers=":".join(tls.CIPHERS), **tls.values(settings, facts)), notify=(RELOAD,)),
+        File(
+            vhost,
+            render(
+                "apache/site.j2",
+                settings,
+                webroot=CHALLENGES,
+                ciphers=":".join(tls.CIPHERS),
+                **tls.values(settings, facts),
+            ),
+            notify=(RELOAD,),
+        ),
         Absent(other, notify=(RELOAD,)),
         Link(wanted, f"../sites-available/{name}.conf", notify=(RELOAD,)),
     ]
     if not settings.proxy.domains:
         steps.append(Absent("/etc/apache2/sites-enabled/000-default.conf", notify=(RELOAD,)))
     # nginx's site of this application
-    steps += [Absent(f"/etc/nginx/sites-{place}/{name}", notify=("nginx.service.reload",)) for place in ("enabled", "available")]
+    steps += [
+        Absent(f"/etc/nginx/sites-{place}/{name}", notify=("nginx.service.reload",))
+        for place in ("enabled", "available")
+    ]
     front = ("sh", f"{paths.procedures}/front.sh", paths.root)
     return (
-        Transaction((*tls.install(settings, facts, (RELOAD,)), *steps), validate=front, undo=front, label="check of the site"),
+        Transaction(
+            (*tls.install(settings, facts, (RELOAD,)), *steps),
+            validate=front,
+            undo=front,
+            label="check of the site",
+        ),
         Unit(UNIT, enabled=True, running=True),
         Handler(RELOAD),
         Handler("nginx.service.reload"),
@@ -76,15 +122,25 @@ def site(settings: "Settings", facts: "Facts") -> Plan:
 def remove(settings: "Settings") -> Plan:
     """Take the site away; Apache and the sites of others stay."""
     name = settings.app.name
-    return (Transaction(tuple(Absent(path, notify=(RELOAD,)) for path in sites(name)), validate=CHECK), Handler(RELOAD))
+    return (
+        Transaction(tuple(Absent(path, notify=(RELOAD,)) for path in sites(name)), validate=CHECK),
+        Handler(RELOAD),
+    )
 
 
 def sites(name: str) -> tuple[str, str, str]:
     """Return every file that an application's site in Apache may have."""
     folder = "/etc/apache2/sites-"
-    return (f"{folder}enabled/{name}.conf", f"{folder}enabled/000-{name}.conf", f"{folder}available/{name}.conf")
+    return (
+        f"{folder}enabled/{name}.conf",
+        f"{folder}enabled/000-{name}.conf",
+        f"{folder}available/{name}.conf",
+    )
 
 
 def logs(settings: "Settings") -> tuple[str, str]:
     """Return the site's own log files."""
-    return (f"/var/log/apache2/{settings.app.name}.access.log", f"/var/log/apache2/{settings.app.name}.error.log")
+    return (
+        f"/var/log/apache2/{settings.app.name}.access.log",
+        f"/var/log/apache2/{settings.app.name}.error.log",
+    )

@@ -1,4 +1,7 @@
-"""The application's place on the server: folders, procedures, secrets, and the manifest that tells others what is ours."""
+"""The application's place on the server.
+
+Folders, procedures, secrets, and the manifest that tells others what is ours.
+"""
 
 import json
 from typing import TYPE_CHECKING
@@ -17,7 +20,10 @@ if TYPE_CHECKING:
 # Sent with each program and not left on the server.
 TRAVELLING = frozenset({"steps.sh", "facts.sh", "lock.sh"})
 
-SECLUDE = 'root=$1; python3 -I -S "$1/procedures/tree.py" seclude "$1" "$2" && . "$1/procedures/lib.sh" && list_releases'
+SECLUDE = (
+    'root=$1; python3 -I -S "$1/procedures/tree.py" seclude "$1" "$2" && . "$1/procedures/lib.sh"'
+    " && list_releases"
+)
 SECLUDED = """
 test -z "$(find "$1/releases" "$1/venvs" -mindepth 1 -maxdepth 1 -type d -name '[0-9a-f]*' -perm -o=r -print -quit)" &&
 { test -e "$1/releases.list" || test -z "$(find "$1/releases" -mindepth 1 -maxdepth 1 -name '2*' -print -quit)"; }
@@ -25,9 +31,16 @@ test -z "$(find "$1/releases" "$1/venvs" -mindepth 1 -maxdepth 1 -type d -name '
 
 
 def home(settings: "Settings", key: "Secret | None" = None) -> Plan:
-    """Folders, procedures and generated secrets; `key` is the SECRET_KEY that the hosts of an application share."""
+    """Folders, procedures and generated secrets.
+
+    `key` is the SECRET_KEY that the hosts of an application share.
+    """
     paths, name = settings.paths, settings.app.name
-    generated = () if not settings.is_app or "SECRET_KEY" in variables(settings) else (GeneratedSecret(paths.secrets, "SECRET_KEY", f"root:{name}", key),)
+    generated = (
+        ()
+        if not settings.is_app or "SECRET_KEY" in variables(settings)
+        else (GeneratedSecret(paths.secrets, "SECRET_KEY", f"root:{name}", key),)
+    )
     return (
         Directory(paths.root),
         Directory(paths.releases, mode=0o751),
@@ -37,7 +50,11 @@ def home(settings: "Settings", key: "Secret | None" = None) -> Plan:
         Directory(paths.backups, mode=0o700),
         Directory(paths.shared, f"root:{name}", 0o751),
         *generated,
-        File(f"/etc/tmpfiles.d/decant-{name}.conf", render("systemd/tmpfiles.j2", settings), notify=("tmpfiles",)),
+        File(
+            f"/etc/tmpfiles.d/decant-{name}.conf",
+            render("systemd/tmpfiles.j2", settings),
+            notify=("tmpfiles",),
+        ),
         Handler("tmpfiles"),
         *scripts(settings),
         *_secluded(settings),
@@ -47,7 +64,10 @@ def home(settings: "Settings", key: "Secret | None" = None) -> Plan:
 
 def _for_builds(paths: Paths) -> Plan:
     """Where environments are built; what is in it belongs to the builder."""
-    return (Directory(paths.build, f"root:{paths.builder}", 0o710), Directory(f"{paths.build}/home", f"{paths.builder}:{paths.builder}", 0o700))
+    return (
+        Directory(paths.build, f"root:{paths.builder}", 0o710),
+        Directory(f"{paths.build}/home", f"{paths.builder}:{paths.builder}", 0o700),
+    )
 
 
 def _secluded(settings: "Settings") -> Plan:
@@ -57,12 +77,26 @@ def _secluded(settings: "Settings") -> Plan:
     paths = settings.paths
     words = (paths.root, settings.app.name)
     command = ("sh", "-c", SECLUDE, "seclude", *words)
-    return (Run(command, unless=("sh", "-c", SECLUDED, "secluded", *words), label="releases and environments that others could read"),)
+    return (
+        Run(
+            command,
+            unless=("sh", "-c", SECLUDED, "secluded", *words),
+            label="releases and environments that others could read",
+        ),
+    )
 
 
 def claim(settings: "Settings") -> Plan:
-    """The manifest, before anything else: what comes after it is known as ours, also when a first deploy is cut off."""
-    return (Directory(MANIFESTS), File(settings.paths.manifest, json.dumps(manifest(settings), indent=1, sort_keys=True) + "\n"))
+    """The manifest, before anything else.
+
+    What comes after it is known as ours, also when a first deploy is cut off.
+    """
+    return (
+        Directory(MANIFESTS),
+        File(
+            settings.paths.manifest, json.dumps(manifest(settings), indent=1, sort_keys=True) + "\n"
+        ),
+    )
 
 
 def scripts(settings: "Settings") -> Plan:
@@ -71,7 +105,10 @@ def scripts(settings: "Settings") -> Plan:
     files = {name: data for name, data in procedures().items() if name not in TRAVELLING}
     return (
         Directory(paths.procedures),
-        *(File(f"{paths.procedures}/{name}", data, mode=0o755 if name == "with-env" else 0o644) for name, data in files.items()),
+        *(
+            File(f"{paths.procedures}/{name}", data, mode=0o755 if name == "with-env" else 0o644)
+            for name, data in files.items()
+        ),
         File(f"{paths.procedures}/app.conf", quoting.assignments(parameters(settings))),
         File(f"{paths.procedures}/sandbox.application", render("systemd/sandbox.j2", settings)),
         File(f"{paths.procedures}/sandbox.build", render("systemd/build.j2", settings)),
@@ -104,7 +141,9 @@ def parameters(settings: "Settings") -> dict[str, str]:
 
 
 def manifest(settings: "Settings") -> dict[str, object]:
-    """Return what this application owns on the server, for the other applications on it and for `destroy`."""
+    """Return what this application owns on the server, for the other applications on it and for
+    `destroy`.
+    """
     name, paths = settings.app.name, settings.paths
     return {
         "name": name,
@@ -112,7 +151,9 @@ def manifest(settings: "Settings") -> dict[str, object]:
         "root": paths.root,
         "roles": list(settings.host.roles),
         "server": stack.server(settings),
-        "manager": settings.wsgi.manager if settings.is_app and settings.wsgi.server != "mod_wsgi" else "",
+        "manager": (
+            settings.wsgi.manager if settings.is_app and settings.wsgi.server != "mod_wsgi" else ""
+        ),
         "proxy": settings.proxy.kind if settings.is_web else "",
         "units": [f"{name}.socket", f"{name}.service", metadata.unit(name)],
         "database": database_of(settings),
@@ -128,12 +169,23 @@ def manifest(settings: "Settings") -> dict[str, object]:
 
 def database_of(settings: "Settings") -> dict[str, str]:
     """Return which database the application has its rows in, as the manifest says it."""
-    named = {"name": settings.database_name, "user": settings.database_user} if settings.has_server else {}
-    return {"kind": settings.db.kind, "path": settings.database_file, **named, "where": "" if settings.is_db else "on another host"}
+    named = (
+        {"name": settings.database_name, "user": settings.database_user}
+        if settings.has_server
+        else {}
+    )
+    return {
+        "kind": settings.db.kind,
+        "path": settings.database_file,
+        **named,
+        "where": "" if settings.is_db else "on another host",
+    }
 
 
 def own_files(settings: "Settings") -> tuple[str, ...]:
-    """Return every file outside the application's folder that is its alone, on whichever stack it is or was."""
+    """Return every file outside the application's folder that is its alone, on whichever stack it
+    is or was.
+    """
     name, paths = settings.app.name, settings.paths
     return (
         *paths.units,
@@ -151,6 +203,17 @@ def own_files(settings: "Settings") -> tuple[str, ...]:
 
 
 def in_current(settings: "Settings", *command: str) -> tuple[str, ...]:
-    """Return a command that runs in the current release in the application's sandbox, with its variables and environment, and without a limit."""
+    """Return a command that runs in the current release in the application's sandbox, with its
+    variables and environment, and without a limit.
+    """
     paths = settings.paths
-    return ("sh", f"{paths.procedures}/confined.sh", paths.root, "application", "run", "0", f"{paths.current}/.deploy/with-env", *command)
+    return (
+        "sh",
+        f"{paths.procedures}/confined.sh",
+        paths.root,
+        "application",
+        "run",
+        "0",
+        f"{paths.current}/.deploy/with-env",
+        *command,
+    )

@@ -1,11 +1,25 @@
-"""Certificates of Let's Encrypt, or of another ACME server: certbot, its timer, and the folder in which the proxies answer its challenges."""
+"""Certificates of Let's Encrypt, or of another ACME server.
+
+Certbot, its timer, and the folder in which the proxies answer its challenges.
+"""
 
 from typing import TYPE_CHECKING
 
 from decant.paths import ACME_CAS, CERTIFICATES, CHALLENGES
 from decant.plans import tls
 from decant.plans.rendering import render
-from decant.steps import Absent, Directory, File, Handler, Packages, Plan, Procedure, Run, Step, Unit
+from decant.steps import (
+    Absent,
+    Directory,
+    File,
+    Handler,
+    Packages,
+    Plan,
+    Procedure,
+    Run,
+    Step,
+    Unit,
+)
 
 if TYPE_CHECKING:
     from decant.config.models import Settings
@@ -24,15 +38,27 @@ def install(settings: "Settings") -> Plan:
     if settings.tls.kind != "letsencrypt":
         return ()
     own = f"{ACME_CAS}/{settings.app.name}.pem"
-    steps: list[Step] = [Packages(packages(settings)), Unit("certbot.timer", enabled=True, running=True), Directory(CERTIFICATES)]
-    steps += [Directory(CHALLENGES), Directory(f"{CHALLENGES}/.well-known"), Directory(f"{CHALLENGES}/.well-known/acme-challenge")]
+    steps: list[Step] = [
+        Packages(packages(settings)),
+        Unit("certbot.timer", enabled=True, running=True),
+        Directory(CERTIFICATES),
+    ]
+    steps += [
+        Directory(CHALLENGES),
+        Directory(f"{CHALLENGES}/.well-known"),
+        Directory(f"{CHALLENGES}/.well-known/acme-challenge"),
+    ]
     if settings.tls.acme_ca:
         drop_in = "/etc/systemd/system/certbot.service.d"
         steps += [
             Directory(ACME_CAS),
             File(own, tls.pem(settings, "acme_ca", "CERTIFICATE")),
             Directory(drop_in),
-            File(f"{drop_in}/decant.conf", render("certbot/trust.conf.j2", settings, folder=ACME_CAS), notify=("daemon-reload",)),
+            File(
+                f"{drop_in}/decant.conf",
+                render("certbot/trust.conf.j2", settings, folder=ACME_CAS),
+                notify=("daemon-reload",),
+            ),
             Handler("daemon-reload"),
         ]
     else:
@@ -41,16 +67,29 @@ def install(settings: "Settings") -> Plan:
 
 
 def leave(settings: "Settings", facts: "Facts") -> Plan:
-    """Where the site has left Let's Encrypt: its certificate goes, as nobody would answer for its renewal any more."""
+    """Where the site has left Let's Encrypt.
+
+    Its certificate goes, as nobody would answer for its renewal any more.
+    """
     if settings.tls.kind == "letsencrypt" or not facts.certificate:
         return ()
-    return (*remove(settings.app.name), Absent(marker(settings)), Absent(f"{ACME_CAS}/{settings.app.name}.pem"))
+    return (
+        *remove(settings.app.name),
+        Absent(marker(settings)),
+        Absent(f"{ACME_CAS}/{settings.app.name}.pem"),
+    )
 
 
 def remove(name: str) -> Plan:
     """Take an application's certificate out of certbot."""
     delete = ("certbot", "delete", "--non-interactive", "--cert-name", f"decant-{name}")
-    return (Run(delete, unless=("test", "!", "-e", f"/etc/letsencrypt/renewal/decant-{name}.conf"), label="remove the certificate from certbot"),)
+    return (
+        Run(
+            delete,
+            unless=("test", "!", "-e", f"/etc/letsencrypt/renewal/decant-{name}.conf"),
+            label="remove the certificate from certbot",
+        ),
+    )
 
 
 def wanted(settings: "Settings") -> tuple[str, ...]:
@@ -59,13 +98,20 @@ def wanted(settings: "Settings") -> tuple[str, ...]:
 
 
 def is_there(settings: "Settings", facts: "Facts") -> bool:
-    """Tell whether the server has the certificate that hosts.toml asks for: these names, from this ACME server."""
+    """Tell whether the server has the certificate that hosts.toml asks for.
+
+    These names, from this ACME server.
+    """
     found = facts.certificate or {}
-    return set(found.get("names", ())) == set(wanted(settings)) and found.get("server") == (settings.tls.acme_server or LETS_ENCRYPT)
+    return set(found.get("names", ())) == set(wanted(settings)) and found.get("server") == (
+        settings.tls.acme_server or LETS_ENCRYPT
+    )
 
 
 def obtain(settings: "Settings", facts: "Facts", test: bool = True) -> Plan:
-    """Ask the CA for one certificate for all names, after each of them has shown that its challenge would be answered."""
+    """Ask the CA for one certificate for all names, after each of them has shown that its challenge
+    would be answered.
+    """
     server = settings.tls.acme_server or LETS_ENCRYPT
     values = {
         "root": settings.paths.root,
@@ -73,7 +119,9 @@ def obtain(settings: "Settings", facts: "Facts", test: bool = True) -> Plan:
         "names": " ".join(wanted(settings)),
         "email": settings.tls.email,
         "server": server,
-        "other_server": "yes" if (facts.certificate or {}).get("server", server) != server else "no",
+        "other_server": (
+            "yes" if (facts.certificate or {}).get("server", server) != server else "no"
+        ),
         "challenges": CHALLENGES,
         "authorities": ACME_CAS,
         "marker": marker(settings),
@@ -85,9 +133,18 @@ def obtain(settings: "Settings", facts: "Facts", test: bool = True) -> Plan:
 def renew(settings: "Settings", dry_run: bool, force: bool) -> Plan:
     """Let certbot renew the certificate: where it is due, always, or for a rehearsal."""
     # A rehearsal is Let's Encrypt's staging server's, unless another one is named.
-    rehearsal = f"--dry-run --server {settings.tls.acme_server}" if settings.tls.acme_server else "--dry-run"
+    rehearsal = (
+        f"--dry-run --server {settings.tls.acme_server}"
+        if settings.tls.acme_server
+        else "--dry-run"
+    )
     mode = rehearsal if dry_run else "--force-renewal" if force else ""
-    values = {"root": settings.paths.root, "lineage": tls.lineage(settings), "mode": mode, "authorities": ACME_CAS}
+    values = {
+        "root": settings.paths.root,
+        "lineage": tls.lineage(settings),
+        "mode": mode,
+        "authorities": ACME_CAS,
+    }
     return (Procedure("renew", values, settings.paths.procedures),)
 
 

@@ -1,4 +1,7 @@
-"""The database: its server, and the application's own database and account on it. What works on the data is decant/server/database/database.py."""
+"""The database: its server, and the application's own database and account on it.
+
+What works on the data is decant/server/database/database.py.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -18,11 +21,17 @@ SUFFIXES = {"sqlite": ".sqlite3.gz", "mariadb": ".sql.gz", "postgresql": ".dump"
 
 
 # With another password, what runs must log in anew.
-CREATE = 'root=$1; shift; "$@" && { [ ! -e "$root/current" ] || sh "$root/procedures/restart.sh" "$root"; }'
+CREATE = (
+    'root=$1; shift; "$@" && { [ ! -e "$root/current" ] || sh "$root/procedures/restart.sh"'
+    ' "$root"; }'
+)
 
 
 # PostgreSQL keeps what ALTER SYSTEM sets beside its own files.
-LISTEN = "runuser -u postgres -- psql -X -q -c \"ALTER SYSTEM SET listen_addresses = '*'\" && systemctl restart postgresql.service"
+LISTEN = (
+    "runuser -u postgres -- psql -X -q -c \"ALTER SYSTEM SET listen_addresses = '*'\" && systemctl"
+    " restart postgresql.service"
+)
 LISTENS = "test \"$(runuser -u postgres -- psql -X -A -t -c 'SHOW listen_addresses')\" = '*'"
 
 
@@ -32,52 +41,108 @@ def packages(settings: "Settings") -> tuple[str, ...]:
 
 
 def install(settings: "Settings") -> Plan:
-    """The distribution's server, enabled and running; where other hosts use it, it listens for them, too."""
+    """The distribution's server, enabled and running.
+
+    Where other hosts use it, it listens for them, too.
+    """
     if not settings.has_server or not settings.is_db:
         return ()
-    return (Packages(packages(settings)), Unit(UNITS[settings.db.kind], enabled=True, running=True), *_listen(settings))
+    return (
+        Packages(packages(settings)),
+        Unit(UNITS[settings.db.kind], enabled=True, running=True),
+        *_listen(settings),
+    )
 
 
 def _listen(settings: "Settings") -> Plan:
-    """On every address, as a server that binds to one does not start where the network comes up later; who may come in, the firewall and the grants say."""
+    """On every address, as a server that binds to one does not start where the network comes up
+    later; who may come in, the firewall and the grants say.
+    """
     if not settings.database_clients:
         return ()
     if settings.db.kind == "postgresql":
-        return (Run(("sh", "-c", LISTEN), unless=("sh", "-c", LISTENS), label="PostgreSQL listens for other hosts"),)
+        return (
+            Run(
+                ("sh", "-c", LISTEN),
+                unless=("sh", "-c", LISTENS),
+                label="PostgreSQL listens for other hosts",
+            ),
+        )
     restart = f"{UNITS['mariadb']}.restart"
-    return (File("/etc/mysql/mariadb.conf.d/90-decant.cnf", "[mysqld]\nbind-address = 0.0.0.0\n", notify=(restart,)), Handler(restart))
+    return (
+        File(
+            "/etc/mysql/mariadb.conf.d/90-decant.cnf",
+            "[mysqld]\nbind-address = 0.0.0.0\n",
+            notify=(restart,),
+        ),
+        Handler(restart),
+    )
 
 
 def create(settings: "Settings", url: "Secret | None" = None) -> Plan:
-    """The application's database and account; the password is made on the server and stands in shared/secrets.env alone.
+    """The application's database and account.
 
-    On an app host without a database `url`, JSON-escaped, is the one of the host that has it: what runs takes it over.
+    The password is made on the server and stands in shared/secrets.env alone.
+
+    On an app host without a database `url`, JSON-escaped, is the one of the host that has it: what
+    runs takes it over.
     """
     if not settings.has_server:
         return ()
     if not settings.is_db:
-        variable = SecretValue(settings.paths.secrets, settings.db.variable, f"root:{settings.app.name}", url) if url and settings.is_app else None
+        variable = (
+            SecretValue(
+                settings.paths.secrets, settings.db.variable, f"root:{settings.app.name}", url
+            )
+            if url and settings.is_app
+            else None
+        )
         restart = ("sh", f"{settings.paths.procedures}/restart.sh", settings.paths.root)
-        return (Transaction((variable,), validate=restart, label="check of the application with the database's password"),) if variable else ()
+        return (
+            (
+                Transaction(
+                    (variable,),
+                    validate=restart,
+                    label="check of the application with the database's password",
+                ),
+            )
+            if variable
+            else ()
+        )
     command = ("sh", "-c", CREATE, "create", settings.paths.root, *action(settings, "create"))
-    return (Run(command, unless=action(settings, "created"), label=f"database {settings.database_name} and its account"),)
+    return (
+        Run(
+            command,
+            unless=action(settings, "created"),
+            label=f"database {settings.database_name} and its account",
+        ),
+    )
 
 
 def dump(settings: "Settings", path: str, migrates: bool = False) -> Plan:
     """A dump in this file of the server; `migrates`: one that may have to be put back."""
     return (
-        Run(action(settings, "ready" if migrates else "room", settings.paths.backups), label="room for the dump"),
+        Run(
+            action(settings, "ready" if migrates else "room", settings.paths.backups),
+            label="room for the dump",
+        ),
         Run(action(settings, "dump", path), label="dump"),
     )
 
 
 def prove(settings: "Settings", path: str, administrator: bool = False) -> Plan:
-    """The dump in this file of the server can be restored: it was, where nothing can be lost. `administrator`: it will be by the server's, so only its form is looked at."""
+    """The dump in this file of the server can be restored: it was, where nothing can be lost.
+
+    `administrator`: it will be by the server's, so only its form is looked at.
+    """
     word = ("administrator",) if administrator else ()
     room = Run(action(settings, "room", settings.paths.backups), label="room for a trial restore")
     return (
         room,
-        Run(action(settings, "prove", path, *word), label=f"trial restore of {path.rpartition('/')[2].removeprefix('.restore-')}"),
+        Run(
+            action(settings, "prove", path, *word),
+            label=f"trial restore of {path.rpartition('/')[2].removeprefix('.restore-')}",
+        ),
     )
 
 
@@ -88,7 +153,13 @@ def forget(path: str) -> Plan:
 
 def action(settings: "Settings", *words: str) -> tuple[str, ...]:
     """Return the command that works on the application's database."""
-    return ("python3", "-I", f"{settings.paths.procedures}/database.py", settings.paths.root, *words)
+    return (
+        "python3",
+        "-I",
+        f"{settings.paths.procedures}/database.py",
+        settings.paths.root,
+        *words,
+    )
 
 
 def driver_name(settings: "Settings") -> str:
@@ -102,7 +173,9 @@ def scheme(settings: "Settings") -> str:
 
 
 def driver(settings: "Settings") -> str:
-    """Return the driver's module and the requirement that brings it, for an application that lacks it; an empty string where it needs none from us."""
+    """Return the driver's module and the requirement that brings it, for an application that lacks
+    it; an empty string where it needs none from us.
+    """
     if not settings.has_server:
         return ""
     name = driver_name(settings)

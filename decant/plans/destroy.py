@@ -1,4 +1,7 @@
-"""Everything that was installed for one application goes, by its manifest; what others may use stays: packages, Python, the proxy, supervisor."""
+"""Everything that was installed for one application goes, by its manifest.
+
+What others may use stays: packages, Python, the proxy, supervisor.
+"""
 
 from typing import TYPE_CHECKING, Any
 
@@ -12,20 +15,36 @@ if TYPE_CHECKING:
 
 BACKUPS = "/var/lib/decant/backups"
 # Processes of the account may take a moment to end.
-USERDEL = 'tries=0; until userdel "$1"; do tries=$((tries + 1)); [ $tries -lt 50 ] || exit 1; sleep 0.2; done'
-RESTART = 'rm -f "/run/$2/maintenance"; sh "$1/procedures/restart.sh" "$1"; sh "$1/procedures/front.sh" "$1"; systemctl try-reload-or-restart nginx apache2'
+USERDEL = (
+    'tries=0; until userdel "$1"; do tries=$((tries + 1)); [ $tries -lt 50 ] || exit 1; sleep 0.2;'
+    " done"
+)
+RESTART = (
+    'rm -f "/run/$2/maintenance"; sh "$1/procedures/restart.sh" "$1"; sh "$1/procedures/front.sh"'
+    ' "$1"; systemctl try-reload-or-restart nginx apache2'
+)
 
 
 def everything(settings: "Settings", facts: "Facts", manifest: dict[str, Any], dump: str) -> Plan:
-    """Stop, dump to the file `dump` (none where it is empty), remove. Until the dump is there, a failure brings the site back."""
+    """Stop, dump to the file `dump` (none where it is empty), remove.
+
+    Until the dump is there, a failure brings the site back.
+    """
     name, root = settings.app.name, str(manifest["root"])
     files = [str(path) for path in manifest.get("files", app.own_files(settings))]
     sites = [path for path in files if path.startswith(("/etc/nginx/", "/etc/apache2/"))]
-    stopped: list[Step] = [Absent(path, notify=(nginx.RELOAD if path.startswith("/etc/nginx/") else apache.RELOAD,)) for path in sites]
+    stopped: list[Step] = [
+        Absent(path, notify=(nginx.RELOAD if path.startswith("/etc/nginx/") else apache.RELOAD,))
+        for path in sites
+    ]
     stop = f"{root}/procedures/stop.sh"
     stopped += [
         Run(("sh", stop, root), unless=_missing(stop), label=f"stop of {name}"),
-        Run(("supervisorctl", "stop", f"{name}:*"), unless=_missing(settings.paths.program), label=f"stop of program {name}"),
+        Run(
+            ("supervisorctl", "stop", f"{name}:*"),
+            unless=_missing(settings.paths.program),
+            label=f"stop of program {name}",
+        ),
     ]
     stopped += [Unit(str(unit), enabled=False, running=False) for unit in manifest["units"]]
     database = ("python3", "-I", f"{root}/procedures/database.py", root)
@@ -36,25 +55,51 @@ def everything(settings: "Settings", facts: "Facts", manifest: dict[str, Any], d
     others = [other for other in facts.manifests if other.get("name") != name]
     return (
         Directory(BACKUPS, mode=0o700),
-        Transaction(tuple(stopped), validate=("true",), undo=("sh", "-c", RESTART, "sh", root, name), label="everything stopped"),
+        Transaction(
+            tuple(stopped),
+            validate=("true",),
+            undo=("sh", "-c", RESTART, "sh", root, name),
+            label="everything stopped",
+        ),
         *(Absent(path, notify=_notify(path)) for path in files if path not in sites),
-        *(Handler(action) for action in ("daemon-reload", "supervisor-update", nginx.RELOAD, apache.RELOAD)),
+        *(
+            Handler(action)
+            for action in ("daemon-reload", "supervisor-update", nginx.RELOAD, apache.RELOAD)
+        ),
         *_firewall(facts, others, manifest, files),
         PeerRules(()),
         *_database(database, manifest),
         *certbot.remove(name),
-        Run(("rm", "-rf", f"{TLS}/{name}"), unless=_missing(f"{TLS}/{name}"), label=f"remove {TLS}/{name}"),
+        Run(
+            ("rm", "-rf", f"{TLS}/{name}"),
+            unless=_missing(f"{TLS}/{name}"),
+            label=f"remove {TLS}/{name}",
+        ),
         *(
-            Run(("sh", "-c", USERDEL, "sh", account), unless=("sh", "-c", '! getent passwd "$1"', "sh", account), label=f"account {account}")
+            Run(
+                ("sh", "-c", USERDEL, "sh", account),
+                unless=("sh", "-c", '! getent passwd "$1"', "sh", account),
+                label=f"account {account}",
+            )
             for account in (name, settings.paths.builder)
         ),
-        *(Run(("rm", "-rf", path), unless=_missing(path), label=f"remove {path}") for path in (root, f"/run/{name}")),
         *(
-            Run(("sh", "-c", 'rm -f "$1" "$1".*', "sh", log), unless=_missing(log), label=f"remove {log}")
+            Run(("rm", "-rf", path), unless=_missing(path), label=f"remove {path}")
+            for path in (root, f"/run/{name}")
+        ),
+        *(
+            Run(
+                ("sh", "-c", 'rm -f "$1" "$1".*', "sh", log),
+                unless=_missing(log),
+                label=f"remove {log}",
+            )
             for log in (settings.paths.program_log, *apache.logs(settings))
         ),
         Absent(f"{MANIFESTS}/{name}.json"),
-        Run(("rm", "-rf", f"{MANIFESTS}/{name}.files", f"{PENDING}/{name}"), label="remove the record"),
+        Run(
+            ("rm", "-rf", f"{MANIFESTS}/{name}.files", f"{PENDING}/{name}"),
+            label="remove the record",
+        ),
     )
 
 
@@ -63,17 +108,38 @@ def _database(command: tuple[str, ...], manifest: dict[str, Any]) -> Plan:
     kind = manifest["database"]["kind"]
     if kind not in db.PACKAGES or not db.PACKAGES[kind]:
         return ()
-    return (Run((*command, "drop"), unless=("test", "!", "-e", command[2]), label=f"remove the database from {kind}"),)
+    return (
+        Run(
+            (*command, "drop"),
+            unless=("test", "!", "-e", command[2]),
+            label=f"remove the database from {kind}",
+        ),
+    )
 
 
-def _firewall(facts: "Facts", others: list[Any], manifest: dict[str, Any], files: list[str]) -> Plan:
-    """Close the ports that nobody needs any more; where a proxy serves somebody's own sites, they stay open."""
+def _firewall(
+    facts: "Facts", others: list[Any], manifest: dict[str, Any], files: list[str]
+) -> Plan:
+    """Close the ports that nobody needs any more.
+
+    Where a proxy serves somebody's own sites, they stay open.
+    """
     if any(site not in stack.DISTRIBUTION and site not in files for site in facts.sites):
         return ()
     needed = {str(port) for other in others for port in other.get("ports", ())}
-    there = 'test ! -f /etc/ufw/user.rules || ! grep -q "^### tuple ### allow ${1#*/} ${1%/*} " /etc/ufw/user.rules'
+    there = (
+        'test ! -f /etc/ufw/user.rules || ! grep -q "^### tuple ### allow ${1#*/} ${1%/*} "'
+        " /etc/ufw/user.rules"
+    )
     ports = [str(port) for port in manifest["ports"] if str(port) not in needed]
-    return tuple(Run(("ufw", "delete", "allow", port), unless=("sh", "-c", there, "sh", port), label=f"close port {port}") for port in ports)
+    return tuple(
+        Run(
+            ("ufw", "delete", "allow", port),
+            unless=("sh", "-c", there, "sh", port),
+            label=f"close port {port}",
+        )
+        for port in ports
+    )
 
 
 def _missing(path: str) -> tuple[str, ...]:

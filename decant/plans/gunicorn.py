@@ -10,4 +10,7 @@ if TYPE_CHECKING:
 
 def files(settings: "Settings") -> dict[str, tuple[str, int]]:
     """Return gunicorn's files in a release's .deploy folder, each with its mode."""
-    return {"start": (render("gunicorn/start.j2", settings), 0o755), "gunicorn.conf.py": (render("gunicorn/gunicorn.conf.py.j2", settings), 0o644)}
+    return {
+        "start": (render("gunicorn/start.j2", settings), 0o755),
+        "gunicorn.conf.py": (render("gunicorn/gunicorn.conf.py.j2", settings), 0o644),
+    }

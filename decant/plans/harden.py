@@ -1,13 +1,28 @@
-"""A server that gives less away: sshd with keys and modern algorithms alone, kernel settings, automatic security upgrades, bans of who guesses.
+"""A server that gives less away.
 
-What sshd is told is compared with what it says it does (`sshd -T`), as the first value that it reads counts, and another file may come before ours.
+Sshd with keys and modern algorithms alone, kernel settings, automatic security upgrades, bans of
+who guesses.
+
+What sshd is told is compared with what it says it does (`sshd -T`), as the first value that it
+reads counts, and another file may come before ours.
 """
 
 import re
 from typing import TYPE_CHECKING
 
 from decant.plans.rendering import render
-from decant.steps import Absent, Directory, File, Handler, Packages, Plan, Run, Step, Transaction, Unit
+from decant.steps import (
+    Absent,
+    Directory,
+    File,
+    Handler,
+    Packages,
+    Plan,
+    Run,
+    Step,
+    Transaction,
+    Unit,
+)
 
 if TYPE_CHECKING:
     from decant.config.models import Settings
@@ -45,15 +60,27 @@ def plan(settings: "Settings", facts: "Facts") -> Plan:
     wanted = settings.system.harden
     steps: list[Step] = []
     if wanted.sysctl:
-        steps += [File("/etc/sysctl.d/70-decant-harden.conf", render("system/sysctl.conf.j2", settings), notify=(SYSCTL,)), Handler(SYSCTL)]
+        steps += [
+            File(
+                "/etc/sysctl.d/70-decant-harden.conf",
+                render("system/sysctl.conf.j2", settings),
+                notify=(SYSCTL,),
+            ),
+            Handler(SYSCTL),
+        ]
     if wanted.upgrades:
         steps += [
             Packages(("unattended-upgrades", "needrestart")),
-            File("/etc/apt/apt.conf.d/20auto-upgrades", render("system/auto-upgrades.j2", settings)),
-            # It lists what still runs the old code, and restarts nothing by itself: that is the deployer's word.
+            File(
+                "/etc/apt/apt.conf.d/20auto-upgrades", render("system/auto-upgrades.j2", settings)
+            ),
+            # It lists what still runs the old code, and restarts nothing by itself: that is the
+            # deployer's word.
             File(
                 "/etc/needrestart/conf.d/decant.conf",
-                "# It lists, restarts nothing, and does not read the files of programs that interpreters run: they are the applications'.\n$nrconf{restart} = 'l';\n$nrconf{interpscan} = 0;\n",
+                "# It lists, restarts nothing, and does not read the files of programs that"
+                " interpreters run: they are the applications'.\n$nrconf{restart} ="
+                " 'l';\n$nrconf{interpscan} = 0;\n",
             ),
         ]
     if wanted.bans:
@@ -64,13 +91,22 @@ def plan(settings: "Settings", facts: "Facts") -> Plan:
 
 
 def ssh(settings: "Settings", facts: "Facts") -> list[Step]:
-    """Sshd with keys alone and modern algorithms; kept only when it does what the file says, and a second connection comes in."""
+    """Sshd with keys alone and modern algorithms.
+
+    Kept only when it does what the file says, and a second connection comes in.
+    """
     text = render("system/sshd.conf.j2", settings, ml_kem=_version(facts) >= ML_KEM_SINCE)
     compare = ("sh", "-c", COMPARE, "compare", *expected(text))
     check = ("sh", "-c", f"sshd -t && {RELOAD} && sleep 0.3 && {COMPARE}", "check", *expected(text))
     files = (File(SSHD, text), Absent(BEFORE))
     return [
-        Transaction(files, validate=check, undo=("sh", "-c", RELOAD), label="sshd takes the settings, and us", guarded=True),
+        Transaction(
+            files,
+            validate=check,
+            undo=("sh", "-c", RELOAD),
+            label="sshd takes the settings, and us",
+            guarded=True,
+        ),
         # Also where nothing of ours has changed: another file may have come.
         Run(compare, unless=compare, label="sshd does what the settings say"),
     ]
@@ -84,21 +120,58 @@ def expected(text: str) -> tuple[str, ...]:
 
 
 def bans(settings: "Settings", facts: "Facts") -> list[Step]:
-    """Who guesses is kept out for an hour: by sshd itself where it can, else by fail2ban. Where we come from is no guesser, however many keys an agent offers."""
+    """Who guesses is kept out for an hour: by sshd itself where it can, else by fail2ban.
+
+    Where we come from is no guesser, however many keys an agent offers.
+    """
     own = _version(facts) >= PENALTIES_SINCE
     known = ("grep", "-qxF", facts.client, DEPLOYERS)
     steps: list[Step] = (
-        [Run(("sh", "-c", ADDRESS, "address", DEPLOYERS, facts.client, "yes" if own else "no", EXEMPT), unless=known, label="our address is not banned")]
+        [
+            Run(
+                (
+                    "sh",
+                    "-c",
+                    ADDRESS,
+                    "address",
+                    DEPLOYERS,
+                    facts.client,
+                    "yes" if own else "no",
+                    EXEMPT,
+                ),
+                unless=known,
+                label="our address is not banned",
+            )
+        ]
         if facts.client
         else []
     )
     if own:
-        penalties = ("sh", "-c", "sshd -T | grep -q '^persourcepenalties ' && ! sshd -T | grep -qx 'persourcepenalties no'")
+        penalties = (
+            "sh",
+            "-c",
+            (
+                "sshd -T | grep -q '^persourcepenalties ' && ! sshd -T | grep -qx"
+                " 'persourcepenalties no'"
+            ),
+        )
         return [
             *steps,
-            Run(("sh", "-c", "echo 'PerSourcePenalties is switched off in sshd; remove that line'; exit 1"), unless=penalties, label="sshd's penalties"),
+            Run(
+                (
+                    "sh",
+                    "-c",
+                    "echo 'PerSourcePenalties is switched off in sshd; remove that line'; exit 1",
+                ),
+                unless=penalties,
+                label="sshd's penalties",
+            ),
         ]
-    jail = File("/etc/fail2ban/jail.d/decant.conf", render("system/fail2ban.conf.j2", settings), notify=("fail2ban.service.restart",))
+    jail = File(
+        "/etc/fail2ban/jail.d/decant.conf",
+        render("system/fail2ban.conf.j2", settings),
+        notify=("fail2ban.service.restart",),
+    )
     return [
         *steps,
         Packages(("fail2ban", "python3-systemd", "nftables")),

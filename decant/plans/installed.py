@@ -1,4 +1,7 @@
-"""Which of a server's services this tool brought: those it may change as a whole; one that was there before is somebody's."""
+"""Which of a server's services this tool brought: those it may change as a whole.
+
+One that was there before is somebody's.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -10,14 +13,22 @@ if TYPE_CHECKING:
 
 MARKS = "/var/lib/decant/installed"
 PROGRAMS = {"apache2": "/usr/sbin/apache2", "supervisor": "/usr/bin/supervisord"}
-# No setuid program, no /tmp of others, no home folders, nothing of the system to write to: for what has no sandbox of its own.
+# No setuid program, no /tmp of others, no home folders, nothing of the system to write to: for what
+# has no sandbox of its own.
 SANDBOX = "[Service]\nNoNewPrivileges=yes\nPrivateTmp=yes\nProtectSystem=full\nProtectHome={home}\n"
 
 
 def mark(package: str) -> Plan:
     """Note, before a package is installed, that it was not there."""
     note = ("sh", "-c", 'mkdir -p "$1" && : >"$1/$2"', "note", MARKS, package)
-    there = ("sh", "-c", 'test -e "$1" || test -e "$2"', "there", PROGRAMS[package], f"{MARKS}/{package}")
+    there = (
+        "sh",
+        "-c",
+        'test -e "$1" || test -e "$2"',
+        "there",
+        PROGRAMS[package],
+        f"{MARKS}/{package}",
+    )
     return (Run(note, unless=there, label=f"note that {package} is installed by this tool"),)
 
 
@@ -34,4 +45,8 @@ def sandbox(package: str, settings: "Settings", facts: "Facts") -> Plan:
     # The service is everybody's: one application that lives in a home folder decides for all.
     roots = (settings.paths.root, *(str(other.get("root", "")) for other in facts.manifests))
     home = "no" if any(root.startswith(("/home/", "/root/")) for root in roots) else "yes"
-    return (Directory(folder), File(f"{folder}/decant-sandbox.conf", SANDBOX.format(home=home), notify=("daemon-reload",)), Handler("daemon-reload"))
+    return (
+        Directory(folder),
+        File(f"{folder}/decant-sandbox.conf", SANDBOX.format(home=home), notify=("daemon-reload",)),
+        Handler("daemon-reload"),
+    )

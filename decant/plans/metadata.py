@@ -1,6 +1,9 @@
-"""The cloud's metadata service is closed to the application and to its builds: who can ask it has the server's own role in the cloud.
+"""The cloud's metadata service is closed to the application and to its builds.
 
-By a firewall rule on the owner of a connection, as systemd's IPAddressDeny= has no effect in a container, and neither supervisor nor Apache has a sandbox.
+Who can ask it has the server's own role in the cloud.
+
+By a firewall rule on the owner of a connection, as systemd's IPAddressDeny= has no effect in a
+container, and neither supervisor nor Apache has a sandbox.
 """
 
 from typing import TYPE_CHECKING
@@ -16,7 +19,10 @@ PACKAGES = ("nftables",)
 
 
 def unit(name: str) -> str:
-    """Return the unit that puts the rule there at boot; no application's own unit can have this name."""
+    """Return the unit that puts the rule there at boot.
+
+    No application's own unit can have this name.
+    """
     return f"decant-metadata@{name}.service"
 
 
@@ -30,14 +36,22 @@ def closed(settings: "Settings") -> Plan:
     name = settings.app.name
     rule, file = files(name)
     if settings.system.metadata or not settings.is_app:
-        return (Unit(unit(name), enabled=False, running=False), *(Absent(path, notify=("daemon-reload",)) for path in (file, rule)), Handler("daemon-reload"))
+        return (
+            Unit(unit(name), enabled=False, running=False),
+            *(Absent(path, notify=("daemon-reload",)) for path in (file, rule)),
+            Handler("daemon-reload"),
+        )
     again = f"{unit(name)}.restart"
     return (
         Packages(PACKAGES),
         Directory("/etc/decant"),
         Directory(FOLDER),
         File(rule, render("system/metadata.nft.j2", settings), notify=(again,)),
-        File(file, render("system/metadata.service.j2", settings, rule=rule), notify=("daemon-reload", again)),
+        File(
+            file,
+            render("system/metadata.service.j2", settings, rule=rule),
+            notify=("daemon-reload", again),
+        ),
         Handler("daemon-reload"),
         Unit(unit(name), enabled=True),
         Handler(again),

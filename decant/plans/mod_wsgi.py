@@ -1,4 +1,6 @@
-"""mod_wsgi: Apache itself runs the application, in daemon processes that wait in the gate of their .wsgi file while versions change."""
+"""mod_wsgi: Apache itself runs the application, in daemon processes that wait in the gate of their
+.wsgi file while versions change.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -15,10 +17,20 @@ PACKAGES = ("libapache2-mod-wsgi-py3",)
 
 def install(settings: "Settings", facts: "Facts") -> Plan:
     """The module, and the gate that Apache passes when the server boots."""
-    gate = File(drop_in(settings), render("apache/gate.conf.j2", settings), notify=("daemon-reload",))
+    gate = File(
+        drop_in(settings), render("apache/gate.conf.j2", settings), notify=("daemon-reload",)
+    )
     folder = Directory(drop_in(settings).rpartition("/")[0])
     first = (*installed.mark("apache2"), *installed.sandbox("apache2", settings, facts))
-    return (*first, Packages((*apache.PACKAGES, *PACKAGES)), *apache.modules("wsgi"), folder, gate, Handler("daemon-reload"), Handler(apache.RELOAD))
+    return (
+        *first,
+        Packages((*apache.PACKAGES, *PACKAGES)),
+        *apache.modules("wsgi"),
+        folder,
+        gate,
+        Handler("daemon-reload"),
+        Handler(apache.RELOAD),
+    )
 
 
 def remove(settings: "Settings") -> Plan:

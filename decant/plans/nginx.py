@@ -5,7 +5,18 @@ from typing import TYPE_CHECKING
 from decant.paths import CHALLENGES
 from decant.plans import apache, tls
 from decant.plans.rendering import render
-from decant.steps import Absent, File, Handler, LineInFile, Link, Packages, Plan, Step, Transaction, Unit
+from decant.steps import (
+    Absent,
+    File,
+    Handler,
+    LineInFile,
+    Link,
+    Packages,
+    Plan,
+    Step,
+    Transaction,
+    Unit,
+)
 
 if TYPE_CHECKING:
     from decant.config.models import Settings
@@ -16,22 +27,47 @@ NAME = "nginx"
 UNIT = "nginx.service"
 RELOAD = f"{UNIT}.reload"
 CHECK = ("nginx", "-t")
-HTTP2_SINCE = (1, 25, 1)  # the version that made `http2` a directive of its own, nginx.org/en/docs/http/ngx_http_v2_module.html
-# What nginx is in each release, for servers that have none yet: packages.debian.org, packages.ubuntu.com.
-DISTRIBUTION = {"bullseye": "1.18", "bookworm": "1.22", "trixie": "1.26", "jammy": "1.18", "noble": "1.24"}
+HTTP2_SINCE = (
+    1,
+    25,
+    1,
+    # The version that made `http2` a directive of its own,
+    # nginx.org/en/docs/http/ngx_http_v2_module.html
+)
+# What nginx is in each release, for servers that have none yet: packages.debian.org,
+# packages.ubuntu.com.
+DISTRIBUTION = {
+    "bullseye": "1.18",
+    "bookworm": "1.22",
+    "trixie": "1.26",
+    "jammy": "1.18",
+    "noble": "1.24",
+}
 
 
 def install(settings: "Settings", facts: "Facts") -> Plan:  # as apache.py's
     """Nginx with room for the requests that wait while versions change."""
     main = (
-        File("/etc/nginx/modules-enabled/90-decant.conf", render("nginx/main.conf.j2", settings), notify=(RELOAD,)),
-        LineInFile("/etc/nginx/nginx.conf", r"^[[:space:]]*worker_connections[[:space:]]", "\tworker_connections 8192;", notify=(RELOAD,)),
+        File(
+            "/etc/nginx/modules-enabled/90-decant.conf",
+            render("nginx/main.conf.j2", settings),
+            notify=(RELOAD,),
+        ),
+        LineInFile(
+            "/etc/nginx/nginx.conf",
+            r"^[[:space:]]*worker_connections[[:space:]]",
+            "\tworker_connections 8192;",
+            notify=(RELOAD,),
+        ),
     )
     return (Packages(PACKAGES), Transaction(main, validate=CHECK))
 
 
 def site(settings: "Settings", facts: "Facts") -> Plan:
-    """Serve the application at its domains, or at any name where it has none; what stood at nginx's place gives way."""
+    """Serve the application at its domains, or at any name where it has none.
+
+    What stood at nginx's place gives way.
+    """
     name, paths = settings.app.name, settings.paths
     vhost = f"/etc/nginx/sites-available/{name}"
     steps: list[Step] = [
@@ -44,7 +80,12 @@ def site(settings: "Settings", facts: "Facts") -> Plan:
     steps += [Absent(path, notify=(apache.RELOAD,)) for path in apache.sites(name)]
     front = ("sh", f"{paths.procedures}/front.sh", paths.root)
     return (
-        Transaction((*tls.install(settings, facts, (RELOAD,)), *steps), validate=front, undo=front, label="check of the site"),
+        Transaction(
+            (*tls.install(settings, facts, (RELOAD,)), *steps),
+            validate=front,
+            undo=front,
+            label="check of the site",
+        ),
         Unit(UNIT, enabled=True, running=True),
         Handler(RELOAD),
         Handler(apache.RELOAD),
@@ -55,14 +96,22 @@ def _site_text(settings: "Settings", facts: "Facts") -> str:
     version = facts.nginx or DISTRIBUTION.get(facts.codename, "1.26")
     directive = tuple(int(part) for part in version.split(".")[:3]) >= HTTP2_SINCE
     ciphers = ":".join(tls.CIPHERS)
-    values = {"webroot": CHALLENGES, "ciphers": ciphers, "http2_directive": directive, "http2_word": "" if directive else " http2"}
+    values = {
+        "webroot": CHALLENGES,
+        "ciphers": ciphers,
+        "http2_directive": directive,
+        "http2_word": "" if directive else " http2",
+    }
     return render("nginx/site.j2", settings, **tls.values(settings, facts), **values)
 
 
 def remove(settings: "Settings") -> Plan:
     """Take the site away; nginx and the sites of others stay."""
     name = settings.app.name
-    gone = tuple(Absent(f"/etc/nginx/sites-{place}/{name}", notify=(RELOAD,)) for place in ("enabled", "available"))
+    gone = tuple(
+        Absent(f"/etc/nginx/sites-{place}/{name}", notify=(RELOAD,))
+        for place in ("enabled", "available")
+    )
     return (Transaction(gone, validate=CHECK), Handler(RELOAD))
 
 

@@ -1,4 +1,7 @@
-"""What is looked at before anything is changed: each check raises one line, or a notice says what will happen."""
+"""What is looked at before anything is changed.
+
+Each check raises one line, or a notice says what will happen.
+"""
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -26,60 +29,109 @@ def check(settings: "Settings", facts: "Facts", by_password: bool) -> tuple[str,
 def _notices(settings: "Settings", facts: "Facts") -> Iterator[str]:
     gives_way = stack.displaced(settings, facts)
     if gives_way:
-        yield f"{gives_way} serves nothing but {settings.app.name} here and gives way to {settings.proxy.kind}: it is stopped and disabled"
+        yield (
+            f"{gives_way} serves nothing but {settings.app.name} here and gives way to"
+            f" {settings.proxy.kind}: it is stopped and disabled"
+        )
     if facts.hsts and settings.tls.kind not in ("letsencrypt", "files"):
         yield (
-            "tls.kind: browsers that have seen this site were told to insist on HTTPS with a certificate that they trust, "
-            "for two years (HSTS); they will not show it otherwise"
+            "tls.kind: browsers that have seen this site were told to insist on HTTPS with a"
+            " certificate that they trust, for two years (HSTS); they will not show it otherwise"
         )
     kept = tls.kept(settings, facts)
     if kept:
-        yield f"tls.{kept}: there is no such file here; the certificate and key on the server stay as they are"
+        yield (
+            f"tls.{kept}: there is no such file here; the certificate and key on the server stay as"
+            " they are"
+        )
     found = system.strangers(settings, facts)
     if found and settings.system.firewall == "auto":
-        yield f"no firewall: {', '.join(found)} listen publicly and would be cut off; add them to system.allow, or set system.firewall = true"
+        yield (
+            f"no firewall: {', '.join(found)} listen publicly and would be cut off; add them to"
+            " system.allow, or set system.firewall = true"
+        )
 
 
 def refuse_lockout(settings: "Settings", by_password: bool) -> None:
     """Raise DeployError where hardening sshd would shut out the very login that does it."""
     if settings.system.harden.ssh and by_password:
-        raise DeployError("system.harden: this login uses a password, which it would shut out; put a key on the server first")
+        raise DeployError(
+            "system.harden: this login uses a password, which it would shut out; put a key on the"
+            " server first"
+        )
 
 
 def refuse_older(settings: "Settings", facts: "Facts") -> None:
-    """Raise DeployError for a server that an older version set up: its procedures would do as root what is the application's."""
+    """Raise DeployError for a server that an older version set up.
+
+    Its procedures would do as root what is the application's.
+    """
     if settings.is_app and not facts.builder:
-        raise DeployError("an older version set this server up, and what touches the application has accounts and sandboxes of its own now; run: fab deploy")
+        raise DeployError(
+            "an older version set this server up, and what touches the application has accounts and"
+            " sandboxes of its own now; run: fab deploy"
+        )
 
 
 def refuse_another_database(settings: "Settings", facts: "Facts") -> None:
-    """Raise DeployError where hosts.toml names another database than the one that the release that serves has its rows in."""
-    used = next((found.get("database") for found in facts.manifests if found.get("name") == settings.app.name), None)
+    """Raise DeployError where hosts.toml names another database than the one that the release that
+    serves has its rows in.
+    """
+    used = next(
+        (
+            found.get("database")
+            for found in facts.manifests
+            if found.get("name") == settings.app.name
+        ),
+        None,
+    )
     if not facts.current or not isinstance(used, dict):
         return
-    keys = ("kind", "name", "user", "path", "where") if settings.has_server else ("kind", "name", "user", "path")
-    theirs, ours = ([table.get(key, "") for key in keys] for table in (used, app.database_of(settings)))
+    keys = (
+        ("kind", "name", "user", "path", "where")
+        if settings.has_server
+        else ("kind", "name", "user", "path")
+    )
+    theirs, ours = (
+        [table.get(key, "") for key in keys] for table in (used, app.database_of(settings))
+    )
     if theirs != ours:
         words = [" ".join(dict.fromkeys(filter(None, table))) for table in (theirs, ours)]
         raise DeployError(
-            f"[db]: the rows of {settings.app.name} are in {words[0]}, and hosts.toml names {words[1]}, where there are none: rows do not move by themselves. "
-            "Put [db] back; or begin anew: fab destroy keeps a last dump, then fab deploy"
+            f"[db]: the rows of {settings.app.name} are in {words[0]}, and hosts.toml names"
+            f" {words[1]}, where there are none: rows do not move by themselves. Put [db] back; or"
+            " begin anew: fab destroy keeps a last dump, then fab deploy"
         )
 
 
 def refuse_conflicts(settings: "Settings", facts: "Facts") -> None:
-    """Raise DeployError where our name, our folder, our domain, or the site without a domain is somebody else's."""
+    """Raise DeployError where our name, our folder, our domain, or the site without a domain is
+    somebody else's.
+    """
     refuse_another_database(settings, facts)
     name = settings.app.name
     ours = next((found for found in facts.manifests if found.get("name") == name), None)
     if ours is None and (taken := facts.unit or (f"an account {name}" if facts.account else "")):
-        raise DeployError(f"app.name: the server has {taken}, which is not this tool's; choose another name")
+        raise DeployError(
+            f"app.name: the server has {taken}, which is not this tool's; choose another name"
+        )
     if ours is not None and ours.get("root") != settings.paths.root:
-        raise DeployError(f"app.root: {name} is in {ours['root']} on this server; moving it is not built: set app.root to that")
+        raise DeployError(
+            f"app.root: {name} is in {ours['root']} on this server; moving it is not built: set"
+            " app.root to that"
+        )
     _refuse_foreign_builder(settings.paths, facts.builder)
     bound = ours.get("binds", ()) if ours else ()
-    if settings.is_app and settings.bind and settings.bind not in bound and _listens(settings.bind, facts):
-        raise DeployError(f"wsgi.bind: something listens on {settings.bind} of this server already; choose another port")
+    if (
+        settings.is_app
+        and settings.bind
+        and settings.bind not in bound
+        and _listens(settings.bind, facts)
+    ):
+        raise DeployError(
+            f"wsgi.bind: something listens on {settings.bind} of this server already; choose"
+            " another port"
+        )
     if settings.is_web:
         refuse_displacement(settings, facts)
     for other in facts.manifests:
@@ -91,32 +143,69 @@ def refuse_conflicts(settings: "Settings", facts: "Facts") -> None:
 def _refuse_overlap(settings: "Settings", other: Mapping[str, Any]) -> None:
     """Raise DeployError where another application on the server has what is ours."""
     if _nested(settings.paths, str(other.get("root", ""))):
-        raise DeployError(f"app.root: {settings.paths.root} and {other['root']} of {other['name']} overlap; choose another folder")
-    if settings.is_web and (both := {*settings.proxy.domains, *settings.proxy.redirect} & set(map(str, other.get("domains", ())))):
-        raise DeployError(f"proxy.domains: {', '.join(sorted(both))} is served by {other['name']} on this server; remove it on one side")
-    if settings.is_web and not settings.proxy.domains and other.get("proxy", "nginx") and not other.get("domains"):
-        raise DeployError(f"proxy.domains: {other['name']} on this server already answers to any name; give this application a domain")
+        raise DeployError(
+            f"app.root: {settings.paths.root} and {other['root']} of {other['name']} overlap;"
+            " choose another folder"
+        )
+    if settings.is_web and (
+        both := {*settings.proxy.domains, *settings.proxy.redirect}
+        & set(map(str, other.get("domains", ())))
+    ):
+        raise DeployError(
+            f"proxy.domains: {', '.join(sorted(both))} is served by {other['name']} on this server;"
+            " remove it on one side"
+        )
+    if (
+        settings.is_web
+        and not settings.proxy.domains
+        and other.get("proxy", "nginx")
+        and not other.get("domains")
+    ):
+        raise DeployError(
+            f"proxy.domains: {other['name']} on this server already answers to any name; give this"
+            " application a domain"
+        )
     if settings.bind in map(str, other.get("binds", ())):
-        raise DeployError(f"wsgi.bind: {settings.bind} is where {other['name']} listens on this server; choose another port")
+        raise DeployError(
+            f"wsgi.bind: {settings.bind} is where {other['name']} listens on this server; choose"
+            " another port"
+        )
     theirs = other.get("database") or {}
-    same = settings.has_server and settings.is_db and theirs.get("kind") == settings.db.kind and not theirs.get("where")
+    same = (
+        settings.has_server
+        and settings.is_db
+        and theirs.get("kind") == settings.db.kind
+        and not theirs.get("where")
+    )
     if same and {settings.database_name, settings.database_user} & {theirs["name"], theirs["user"]}:
-        raise DeployError(f"db.name: {other['name']} on this server has the database {theirs['name']}; choose another db.name and db.user")
+        raise DeployError(
+            f"db.name: {other['name']} on this server has the database {theirs['name']}; choose"
+            " another db.name and db.user"
+        )
 
 
 def _refuse_foreign_builder(paths: Paths, home: str) -> None:
-    """Raise DeployError where the account of builds is somebody else's: its home is not where ours is."""
+    """Raise DeployError where the account of builds is somebody else's.
+
+    Its home is not where ours is.
+    """
     if home and home != f"{paths.build}/home":
         raise DeployError(
-            f"app.name: the server has an account {paths.builder}, which is not this tool's (its home is {home}); choose another name, or remove it"
+            f"app.name: the server has an account {paths.builder}, which is not this tool's (its"
+            f" home is {home}); choose another name, or remove it"
         )
 
 
 def _refuse_builder(paths: Paths, other: str) -> None:
-    """Raise DeployError where one application has the name of the account that builds the other's environments."""
+    """Raise DeployError where one application has the name of the account that builds the other's
+    environments.
+    """
     for builds, name in ((paths.name, other), (other, paths.name)):
         if Paths(builds, "").builder == name:
-            raise DeployError(f"app.name: {name} is the account that builds the environments of {builds} on this server; choose another name")
+            raise DeployError(
+                f"app.name: {name} is the account that builds the environments of {builds} on this"
+                " server; choose another name"
+            )
 
 
 def _nested(paths: Paths, other: str) -> bool:
@@ -126,42 +215,80 @@ def _nested(paths: Paths, other: str) -> bool:
 
 def _listens(bind: str, facts: "Facts") -> bool:
     port = bind.rpartition(":")[2]
-    return any(listener in (f"{bind}/tcp", f"0.0.0.0:{port}/tcp", f"*:{port}/tcp", f"[::]:{port}/tcp") for listener in facts.listeners)
+    return any(
+        listener in (f"{bind}/tcp", f"0.0.0.0:{port}/tcp", f"*:{port}/tcp", f"[::]:{port}/tcp")
+        for listener in facts.listeners
+    )
 
 
 def refuse_displacement(settings: "Settings", facts: "Facts") -> None:
-    """Raise DeployError where the chosen proxy cannot have its port: the other one serves more than this application, or a stranger holds it."""
+    """Raise DeployError where the chosen proxy cannot have its port.
+
+    The other one serves more than this application, or a stranger holds it.
+    """
     kind = settings.proxy.kind
-    ours, other, folder = ("nginx", "apache2", "/etc/apache2/") if kind == "nginx" else ("apache2", "nginx", "/etc/nginx/")
-    secure = settings.tls.kind != "none" and any(listener.endswith(":443/tcp") for listener in facts.listeners)
-    if secure and ours not in facts.secure and not (other in facts.secure and stack.displaced(settings, facts)):
-        raise DeployError(f"tls.kind: something that is not {ours} listens on port 443 of this server, so {ours} cannot; stop it first")
+    ours, other, folder = (
+        ("nginx", "apache2", "/etc/apache2/")
+        if kind == "nginx"
+        else ("apache2", "nginx", "/etc/nginx/")
+    )
+    secure = settings.tls.kind != "none" and any(
+        listener.endswith(":443/tcp") for listener in facts.listeners
+    )
+    if (
+        secure
+        and ours not in facts.secure
+        and not (other in facts.secure and stack.displaced(settings, facts))
+    ):
+        raise DeployError(
+            f"tls.kind: something that is not {ours} listens on port 443 of this server, so {ours}"
+            " cannot; stop it first"
+        )
     if ours in facts.proxies:
         return
     own = settings.app.name
-    known = {*stack.DISTRIBUTION, f"/etc/nginx/sites-enabled/{own}", f"/etc/apache2/sites-enabled/{own}.conf", f"/etc/apache2/sites-enabled/000-{own}.conf"}
+    known = {
+        *stack.DISTRIBUTION,
+        f"/etc/nginx/sites-enabled/{own}",
+        f"/etc/apache2/sites-enabled/{own}.conf",
+        f"/etc/apache2/sites-enabled/000-{own}.conf",
+    }
     strange = [site for site in facts.sites if site.startswith(folder) and site not in known]
     if stack.displaced(settings, facts) and strange:
         keep = "apache" if kind == "nginx" else "nginx"
         raise DeployError(
-            f'proxy.kind: {other} on this server serves others, too ({", ".join(strange)}), so {ours} cannot take its place; set proxy.kind = "{keep}", or move them first'
+            f"proxy.kind: {other} on this server serves others, too ({', '.join(strange)}), so"
+            f' {ours} cannot take its place; set proxy.kind = "{keep}", or move them first'
         )
-    if other not in facts.proxies and any(listener.endswith(":80/tcp") for listener in facts.listeners):
-        raise DeployError(f"proxy.kind: something that is neither nginx nor Apache listens on port 80 of this server, so {ours} cannot; stop it first")
+    if other not in facts.proxies and any(
+        listener.endswith(":80/tcp") for listener in facts.listeners
+    ):
+        raise DeployError(
+            "proxy.kind: something that is neither nginx nor Apache listens on port 80 of this"
+            f" server, so {ours} cannot; stop it first"
+        )
 
 
 def refuse_unreachable(settings: "Settings", facts: "Facts") -> None:
-    """Raise DeployError where the wanted Python cannot come onto the server, or mod_wsgi cannot take it."""
+    """Raise DeployError where the wanted Python cannot come onto the server, or mod_wsgi cannot
+    take it.
+    """
     wanted = settings.python.version
     if not settings.is_app or python.is_distributions(settings, facts):
         return
-    has = facts.python or facts.distro_python or python.DISTRIBUTION.get(facts.codename, "another one")
+    has = (
+        facts.python
+        or facts.distro_python
+        or python.DISTRIBUTION.get(facts.codename, "another one")
+    )
     if settings.wsgi.server == "mod_wsgi":
         raise DeployError(
-            f"python.version: {facts.os_name} builds mod_wsgi for its own Python ({has}) only, not for {wanted}; remove python.version, or choose gunicorn or uwsgi"
+            f"python.version: {facts.os_name} builds mod_wsgi for its own Python ({has}) only, not"
+            f" for {wanted}; remove python.version, or choose gunicorn or uwsgi"
         )
     if wanted not in facts.pythons and facts.managed_python != "yes":
         raise DeployError(
-            f"python.version: {facts.os_name} has Python {has} and no {wanted}, and uv's builds cannot be fetched from this server "
-            "(github.com does not answer, and /etc/uv/uv.toml there names no mirror); use the distribution's, or let the server reach one of them"
+            f"python.version: {facts.os_name} has Python {has} and no {wanted}, and uv's builds"
+            " cannot be fetched from this server (github.com does not answer, and /etc/uv/uv.toml"
+            " there names no mirror); use the distribution's, or let the server reach one of them"
         )

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from decant.facts import Facts
 
 
-def provision(settings: "Settings", facts: "Facts", key: Secret | None = None, url: Secret | None = None) -> Plan:
+def provision(
+    settings: "Settings", facts: "Facts", key: Secret | None = None, url: Secret | None = None
+) -> Plan:
     """Return everything that stands on the server before a release: its part of the chosen stack.
 
     `key` is a SECRET_KEY that several hosts share, `url` that of a database on another host.
@@ -19,7 +21,11 @@ def provision(settings: "Settings", facts: "Facts", key: Secret | None = None, u
     environment, firewall = release.environment(settings, facts), system.firewall(settings, facts)
     return (
         *app.claim(settings),
-        *(system.for_environment(settings, facts) if environment else system.packages(settings, facts)),
+        *(
+            system.for_environment(settings, facts)
+            if environment
+            else system.packages(settings, facts)
+        ),
         *system.user(settings),
         *metadata.closed(settings),  # before anything is built
         *(() if environment else firewall),
@@ -33,7 +39,9 @@ def provision(settings: "Settings", facts: "Facts", key: Secret | None = None, u
         *db.create(settings, url),
         *python.managed(settings, facts),
         *stack.before(settings, facts),
-        *(firewall if environment else ()),  # it waits for what is downloaded beside, which it would cut off
+        *(
+            firewall if environment else ()
+        ),  # it waits for what is downloaded beside, which it would cut off
     )
 
 

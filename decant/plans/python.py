@@ -1,4 +1,7 @@
-"""The interpreter; environments are made by decant/server/environment/environment.py when a release is prepared."""
+"""The interpreter.
+
+Environments are made by decant/server/environment/environment.py when a release is prepared.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -9,36 +12,73 @@ if TYPE_CHECKING:
     from decant.config.models import Settings
     from decant.facts import Facts
 
-# What python3 is in each release, for servers that have neither Python nor package lists yet: packages.debian.org, packages.ubuntu.com.
-DISTRIBUTION = {"bullseye": "3.9", "bookworm": "3.11", "trixie": "3.13", "jammy": "3.10", "noble": "3.12"}
+# What python3 is in each release, for servers that have neither Python nor package lists yet:
+# packages.debian.org, packages.ubuntu.com.
+DISTRIBUTION = {
+    "bullseye": "3.9",
+    "bookworm": "3.11",
+    "trixie": "3.13",
+    "jammy": "3.10",
+    "noble": "3.12",
+}
 
 
 def packages(settings: "Settings", facts: "Facts") -> tuple[str, ...]:
-    """Return the Debian packages of the interpreter: python3 always, as the procedures run on it, and another one where the distribution has it."""
+    """Return the Debian packages of the interpreter.
+
+    Python3 always, as the procedures run on it, and another one where the distribution has it.
+    """
     wanted = settings.python.version
     if not settings.is_app:
         return ("python3",)
     own = ("python3", "python3-venv")
-    return own if is_distributions(settings, facts) or wanted not in facts.pythons else (*own, f"python{wanted}", f"python{wanted}-venv")
+    return (
+        own
+        if is_distributions(settings, facts) or wanted not in facts.pythons
+        else (*own, f"python{wanted}", f"python{wanted}-venv")
+    )
 
 
 def install(settings: "Settings", facts: "Facts") -> Plan:
-    """The wanted Python with venv: the distribution's, or one that uv provides where the distribution has none of that version."""
+    """The wanted Python with venv.
+
+    The distribution's, or one that uv provides where the distribution has none of that version.
+    """
     return (Packages(packages(settings, facts)), *managed(settings, facts))
 
 
 def managed(settings: "Settings", facts: "Facts") -> Plan:
     """Uv's build of the wanted Python, where the distribution has none of that version."""
-    if not settings.is_app or is_distributions(settings, facts) or settings.python.version in facts.pythons:
+    if (
+        not settings.is_app
+        or is_distributions(settings, facts)
+        or settings.python.version in facts.pythons
+    ):
         return ()
-    provide = ("python3", "-I", f"{settings.paths.procedures}/environment.py", "python", settings.python.version)
-    there = ("sh", "-c", 'test -x "$1"', "sh", f"/opt/decant/python/{settings.python.version}/bin/python3")
+    provide = (
+        "python3",
+        "-I",
+        f"{settings.paths.procedures}/environment.py",
+        "python",
+        settings.python.version,
+    )
+    there = (
+        "sh",
+        "-c",
+        'test -x "$1"',
+        "sh",
+        f"/opt/decant/python/{settings.python.version}/bin/python3",
+    )
     return (Run(provide, unless=there, label=f"Python {settings.python.version}, managed by uv"),)
 
 
 def is_distributions(settings: "Settings", facts: "Facts") -> bool:
     """Tell whether the wanted Python is the distribution's own python3."""
-    found = ".".join(facts.python.split(".")[:2]) or facts.distro_python or DISTRIBUTION.get(facts.codename, "")
+    found = (
+        ".".join(facts.python.split(".")[:2])
+        or facts.distro_python
+        or DISTRIBUTION.get(facts.codename, "")
+    )
     return settings.python.version in ("", found)
 
 
@@ -59,4 +99,12 @@ def environment(settings: "Settings", commit: str) -> tuple[str, ...]:
         db.driver(settings),
     )
     linked = 'exec python3 -I "$0" "$@" "$(basename "$(readlink "$LINK")")"'
-    return ("env", f"LINK={paths.current}/.deploy/venv", "sh", "-c", linked, f"{paths.procedures}/environment.py", *words)
+    return (
+        "env",
+        f"LINK={paths.current}/.deploy/venv",
+        "sh",
+        "-c",
+        linked,
+        f"{paths.procedures}/environment.py",
+        *words,
+    )

@@ -30,20 +30,30 @@ def contents(settings: "Settings", facts: "Facts") -> dict[str, tuple[bytes, int
     given = variables(settings)
     found = {
         "server": (f"{settings.wsgi.server}\n".encode(), 0o644),
-        **{name: (text.encode(), mode) for name, (text, mode) in stack.release_files(settings, facts.cores).items()},
+        **{
+            name: (text.encode(), mode)
+            for name, (text, mode) in stack.release_files(settings, facts.cores).items()
+        },
         **sites,
         "env": (dialect(given).encode(), 0o640),
         "with-env": (procedure("with-env"), 0o755),
     }
     if settings.has_server:
-        found["database"] = (" ".join((settings.db.variable, db.scheme(settings), *with_password(settings))).encode() + b"\n", 0o644)
+        found["database"] = (
+            " ".join((settings.db.variable, db.scheme(settings), *with_password(settings))).encode()
+            + b"\n",
+            0o644,
+        )
     if settings.app.dotenv:
         found["dotenv"] = (dotenv(given).encode(), 0o600)
     return found
 
 
 def files(settings: "Settings", facts: "Facts") -> bytes:
-    """Return the files of a release's .deploy folder as a tar; the same settings give the same bytes."""
+    """Return the files of a release's .deploy folder as a tar.
+
+    The same settings give the same bytes.
+    """
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for name, (data, mode) in contents(settings, facts).items():
@@ -54,42 +64,80 @@ def files(settings: "Settings", facts: "Facts") -> bytes:
 
 
 def preview(settings: "Settings", facts: "Facts") -> Plan:
-    """The rendered files of a release against those of the one that serves; for a dry run alone, as a release is never edited."""
+    """The rendered files of a release against those of the one that serves.
+
+    For a dry run alone, as a release is never edited.
+    """
     shown = {name: item for name, item in contents(settings, facts).items() if name != "dotenv"}
     group = {"env": settings.app.name}
     folder = f"{settings.paths.current}/.deploy"
     return tuple(
-        File(f"{folder}/{name}", Secret(data.decode()) if name == "env" else data, f"root:{group.get(name, 'root')}", mode)
+        File(
+            f"{folder}/{name}",
+            Secret(data.decode()) if name == "env" else data,
+            f"root:{group.get(name, 'root')}",
+            mode,
+        )
         for name, (data, mode) in shown.items()
     )
 
 
-def prepare(settings: "Settings", id: str, rendered: bytes, kind: str = "git", source: str = "", commit: str = "", label: str = "") -> Plan:
-    """Make a release ready. `kind`: git (the server fetches), tar (source.tar is sent along) or folder (already on the server)."""
+def prepare(
+    settings: "Settings",
+    id: str,
+    rendered: bytes,
+    kind: str = "git",
+    source: str = "",
+    commit: str = "",
+    label: str = "",
+) -> Plan:
+    """Make a release ready.
+
+    `kind`: git (the server fetches), tar (source.tar is sent along) or folder (already on the
+    server).
+    """
     values = _preparation(settings, id, rendered, kind, source, commit, label)
     return (Procedure("prepare", values, settings.paths.procedures),)
 
 
 def environment(settings: "Settings", facts: "Facts") -> Plan:
-    """Fetch the code and make its environment beside the steps that follow, on a server that has none yet.
+    """Fetch the code and make its environment beside the steps that follow, on a server that has
+    none yet.
 
-    Not where the code is sent after these steps, the Python comes with them, or other hosts use a database here: the firewall comes first then.
+    Not where the code is sent after these steps, the Python comes with them, or other hosts use a
+    database here: the firewall comes first then.
     """
-    if facts.current or not (settings.is_app and settings.app.is_git) or python.managed(settings, facts) or settings.database_clients:
+    if (
+        facts.current
+        or not (settings.is_app and settings.app.is_git)
+        or python.managed(settings, facts)
+        or settings.database_clients
+    ):
         return ()
     values = {**_preparation(settings, "environment"), "only": "environment"}
     return (Background("prepare", values, settings.paths.procedures, label="environment"),)
 
 
 def _preparation(
-    settings: "Settings", id: str, rendered: bytes = b"", kind: str = "git", source: str = "", commit: str = "", label: str = ""
+    settings: "Settings",
+    id: str,
+    rendered: bytes = b"",
+    kind: str = "git",
+    source: str = "",
+    commit: str = "",
+    label: str = "",
 ) -> dict[str, str]:
     app, wanted = settings.app, settings.python
     shared = [entry.rstrip("/") for entry in app.shared] if settings.is_app else []
     folders = [folder.rstrip("/") for folder in app.static.values()]
-    public = [entry for entry in shared if any(f"{entry}/".startswith(f"{folder}/") for folder in folders)]
+    public = [
+        entry for entry in shared if any(f"{entry}/".startswith(f"{folder}/") for folder in folders)
+    ]
     above = f"{app.subdir.rstrip('/')}/" if app.subdir else ""
-    named = [("app.subdir", app.subdir.rstrip("/")), *(("app.shared", above + entry) for entry in shared)]
+    named = [
+        ("app.subdir", app.subdir.rstrip("/")),
+        *(("app.shared", above + entry) for entry in shared),
+    ]
     return {
         "root": settings.paths.root,
         "id": id,
@@ -99,7 +147,9 @@ def _preparation(
         "commit": commit,
         "label": label,
         "subdir": app.subdir.rstrip("/"),
-        "rendered": hashlib.sha256(rendered + "\n".join(["", *shared, "", *public]).encode()).hexdigest(),
+        "rendered": (
+            hashlib.sha256(rendered + "\n".join(["", *shared, "", *public]).encode()).hexdigest()
+        ),
         "shared": "\n".join(shared),
         "public": "\n".join(public),
         "static": "\n".join(above + folder for folder in folders if folder not in shared),
@@ -117,8 +167,13 @@ def _preparation(
     }
 
 
-def window(settings: "Settings", id: str, what: str, who: str, old: str, new: str, **change: str) -> Plan:
-    """Open the window and follow it. `change`: migrate, migrate_in, restore, dump_wanted, smoked, rolled_back, drain, party."""
+def window(
+    settings: "Settings", id: str, what: str, who: str, old: str, new: str, **change: str
+) -> Plan:
+    """Open the window and follow it.
+
+    `change`: migrate, migrate_in, restore, dump_wanted, smoked, rolled_back, drain, party.
+    """
     about = {"when": id, "who": who, "what": what, "release": new, "from": old}
     values = {
         "root": settings.paths.root,
@@ -141,26 +196,52 @@ def window(settings: "Settings", id: str, what: str, who: str, old: str, new: st
     return (Procedure("follow", values, settings.paths.procedures),)
 
 
-def say(settings: "Settings", id: str, party: str, number: int, word: str, because: str, line: int) -> Plan:
-    """Say a word to a window of several hosts, and wait for its answer; its log is told from a line on."""
-    values = {"root": settings.paths.root, "id": id, "party": party, "number": str(number), "word": word, "because": because, "from": str(line)}
+def say(
+    settings: "Settings", id: str, party: str, number: int, word: str, because: str, line: int
+) -> Plan:
+    """Say a word to a window of several hosts, and wait for its answer.
+
+    Its log is told from a line on.
+    """
+    values = {
+        "root": settings.paths.root,
+        "id": id,
+        "party": party,
+        "number": str(number),
+        "word": word,
+        "because": because,
+        "from": str(line),
+    }
     return (Procedure("follow", values, settings.paths.procedures),)
 
 
 def follow(settings: "Settings", id: str) -> Plan:
     """Follow a window that another command opened."""
-    return (Procedure("follow", {"root": settings.paths.root, "id": id}, settings.paths.procedures),)
+    return (
+        Procedure("follow", {"root": settings.paths.root, "id": id}, settings.paths.procedures),
+    )
 
 
 def heads(settings: "Settings", facts: "Facts", target: str) -> Plan:
     """Compare the migration head of a release's code with the database's."""
-    values = {"root": settings.paths.root, "current": facts.current, "target": target, "wsgi_app": settings.wsgi.app, "migrate": settings.app.migrate}
+    values = {
+        "root": settings.paths.root,
+        "current": facts.current,
+        "target": target,
+        "wsgi_app": settings.wsgi.app,
+        "migrate": settings.app.migrate,
+    }
     return (Procedure("heads", values, settings.paths.procedures),)
 
 
 def finish(settings: "Settings", seen: tuple[str, ...]) -> Plan:
     """Note the windows whose verdict is known here, and remove what nobody needs any more."""
-    values = {"root": settings.paths.root, "seen": " ".join(seen), "keep": str(settings.app.keep), "keep_dumps": str(settings.db.keep_dumps)}
+    values = {
+        "root": settings.paths.root,
+        "seen": " ".join(seen),
+        "keep": str(settings.app.keep),
+        "keep_dumps": str(settings.db.keep_dumps),
+    }
     return (Procedure("finish", values, settings.paths.procedures),)
 
 

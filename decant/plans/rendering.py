@@ -25,7 +25,8 @@ SERVER = Path(__file__).parents[1] / "server"
 def render(name: str, settings: "Settings", **values: Any) -> str:
     """Return a template's text; a `templates/` beside the user's hosts.toml is asked first.
 
-    Raises SettingsError for a template that is not valid, or uses a name that nobody gave it: a typo fails, it is not rendered empty.
+    Raises SettingsError for a template that is not valid, or uses a name that nobody gave it: a
+    typo fails, it is not rendered empty.
     """
     from jinja2 import TemplateError
 
@@ -35,11 +36,16 @@ def render(name: str, settings: "Settings", **values: Any) -> str:
         return template.render(settings=settings, paths=settings.paths, app=settings.app, **values)
     except TemplateError as error:
         where = f", line {error.lineno}" if hasattr(error, "lineno") else ""
-        raise SettingsError(f"template {name}{where}: {error.message}; the user's own is in {settings.folder / 'templates'}") from error
+        raise SettingsError(
+            f"template {name}{where}: {error.message}; the user's own is in"
+            f" {settings.folder / 'templates'}"
+        ) from error
 
 
 def load(folder: Path) -> None:
-    """Import what rendering needs and read all templates, which takes as long as a question to a server; what is wrong with one is told when it is rendered."""
+    """Import what rendering needs and read all templates, which takes as long as a question to a
+    server; what is wrong with one is told when it is rendered.
+    """
     from jinja2 import TemplateError
 
     environment = _environment(folder)
@@ -57,8 +63,15 @@ def procedure(name: str) -> bytes:
 @functools.cache
 def procedures() -> dict[str, bytes]:
     """Return every procedure by its file name: on a server they lie in one folder."""
-    files = [path for path in SERVER.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
-    return {path.name: path.read_bytes() for path in sorted(files, key=lambda path: ("inside/" if path.parent.name == "inside" else "") + path.name)}
+    files = [
+        path for path in SERVER.rglob("*") if path.is_file() and "__pycache__" not in path.parts
+    ]
+    return {
+        path.name: path.read_bytes()
+        for path in sorted(
+            files, key=lambda path: ("inside/" if path.parent.name == "inside" else "") + path.name
+        )
+    }
 
 
 @functools.cache
@@ -69,13 +82,24 @@ def _environment(folder: Path) -> "Environment":
     from jinja2.utils import Cycler, Joiner, Namespace
 
     class Sandbox(ImmutableSandboxedEnvironment):
-        """Templates may come with somebody else's folder: they lay out text, and call nothing but what does that."""
+        """Templates may come with somebody else's folder.
+
+        They lay out text, and call nothing but what does that.
+        """
 
         def is_safe_callable(self, obj: Any) -> bool:
             owner = getattr(obj, "__self__", None)
-            if type(owner) in (str, tuple, list, dict, int) or isinstance(owner, LoopContext | Cycler):
+            if type(owner) in (str, tuple, list, dict, int) or isinstance(
+                owner, LoopContext | Cycler
+            ):
                 return bool(super().is_safe_callable(obj))
-            return isinstance(obj, Macro | BlockReference | Joiner) or obj in (self.globals["range"], dict, Cycler, Joiner, Namespace)
+            return isinstance(obj, Macro | BlockReference | Joiner) or obj in (
+                self.globals["range"],
+                dict,
+                Cycler,
+                Joiner,
+                Namespace,
+            )
 
     class Cache(FileSystemBytecodeCache):
         def dump_bytecode(self, bucket: Any) -> None:
@@ -85,17 +109,29 @@ def _environment(folder: Path) -> "Environment":
     loader = ChoiceLoader([FileSystemLoader(folder / "templates"), FileSystemLoader(OURS)])
     kept = _cache()
     compiled = Cache(str(kept), "%s.cache") if kept else None
-    environment = Sandbox(loader=loader, undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True, bytecode_cache=compiled)
+    environment = Sandbox(
+        loader=loader,
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        bytecode_cache=compiled,
+    )
     environment.globals["claims"] = CLAIMS
     environment.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False)
     environment.filters["repr"] = repr
     environment.filters["regex"] = re.escape
-    environment.filters["apache"] = lambda value: '"{}"'.format(str(value).replace("\\", "\\\\").replace('"', '\\"'))
+    environment.filters["apache"] = lambda value: '"{}"'.format(
+        str(value).replace("\\", "\\\\").replace('"', '\\"')
+    )
     return environment
 
 
 def _cache() -> Path | None:
-    """Return the folder in which compiled templates are kept; None where Python may not keep compiled modules, either, or nothing can be written."""
+    """Return the folder in which compiled templates are kept.
+
+    None where Python may not keep compiled modules, either, or nothing can be written.
+    """
     if sys.dont_write_bytecode:
         return None
     folder = cache() / "templates"

@@ -1,9 +1,24 @@
-"""The stack that hosts.toml chooses: which WSGI server, under which manager, behind which proxy, and how a server moves from one to another."""
+"""The stack that hosts.toml chooses.
+
+Which WSGI server, under which manager, behind which proxy, and how a server moves from one to
+another.
+"""
 
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from decant.plans import apache, certbot, db, gunicorn, mod_wsgi, nginx, supervisor, systemd, tls, uwsgi
+from decant.plans import (
+    apache,
+    certbot,
+    db,
+    gunicorn,
+    mod_wsgi,
+    nginx,
+    supervisor,
+    systemd,
+    tls,
+    uwsgi,
+)
 from decant.plans.rendering import render
 from decant.steps import File, Handler, Plan, Unit
 
@@ -14,10 +29,19 @@ if TYPE_CHECKING:
 PROXIES = {"nginx": nginx, "apache": apache}
 SYSCTL = "systemd-sysctl.service.restart"
 MANAGERS = {"systemd": systemd, "supervisor": supervisor}
-# What the distribution enables in Apache, and what this tool does; everything else is somebody's site. (facts.sh leaves out the first pages.)
+# What the distribution enables in Apache, and what this tool does; everything else is somebody's
+# site. (facts.sh leaves out the first pages.)
 DISTRIBUTION = frozenset(
     f"/etc/apache2/conf-enabled/{name}.conf"
-    for name in ("charset", "decant", "javascript-common", "localized-error-pages", "other-vhosts-access-log", "security", "serve-cgi-bin")
+    for name in (
+        "charset",
+        "decant",
+        "javascript-common",
+        "localized-error-pages",
+        "other-vhosts-access-log",
+        "security",
+        "serve-cgi-bin",
+    )
 )
 
 
@@ -46,14 +70,22 @@ def ports(settings: "Settings") -> tuple[str, ...]:
 
 
 def reachable(settings: "Settings") -> tuple[tuple[str, str], ...]:
-    """Return who may come in by a port of this host that is for the application's other hosts alone: (address, port)."""
+    """Return who may come in by a port of this host that is for the application's other hosts
+    alone: (address, port).
+    """
     port = settings.bind.rpartition(":")[2]
     mine = db.PORTS.get(settings.db.kind, "")
-    return (*((address, port) for address in settings.visitors), *((address, mine) for address in settings.database_clients))
+    return (
+        *((address, port) for address in settings.visitors),
+        *((address, mine) for address in settings.database_clients),
+    )
 
 
 def release_files(settings: "Settings", cores: int) -> dict[str, tuple[str, int]]:
-    """Return what the WSGI server needs in a release's .deploy folder, each with its mode; nothing on a host where the application does not run."""
+    """Return what the WSGI server needs in a release's .deploy folder, each with its mode.
+
+    Nothing on a host where the application does not run.
+    """
     if not settings.is_app:
         return {}
     if settings.wsgi.server == "mod_wsgi":
@@ -62,23 +94,46 @@ def release_files(settings: "Settings", cores: int) -> dict[str, tuple[str, int]
 
 
 def before(settings: "Settings", facts: "Facts") -> Plan:
-    """What stands on the server before a release: where the stack changes, the release that serves goes on under it."""
+    """What stands on the server before a release.
+
+    Where the stack changes, the release that serves goes on under it.
+    """
     processes = _processes(settings, facts)
     if not settings.is_web:
         return (*processes, *_without_site(settings)) if not moves(settings, facts) else processes
-    # Two proxies that are both enabled would race for the port at the next boot; the new one is, when its site is there.
+    # Two proxies that are both enabled would race for the port at the next boot; the new one is,
+    # when its site is there.
     waits = (Unit(proxy(settings).UNIT, enabled=False),) if displaced(settings, facts) else ()
-    front = (*proxy(settings).install(settings, facts), *_keepalive(settings), *certbot.install(settings), *waits)
+    front = (
+        *proxy(settings).install(settings, facts),
+        *_keepalive(settings),
+        *certbot.install(settings),
+        *waits,
+    )
     if moves(settings, facts):
-        return (*front, *processes) if _site_comes_last(facts) else (*front, *site(settings, facts), *processes)
-    return (*front, *processes, *site(settings, facts), *_leave(settings), *_leave_tls(settings, facts))
+        return (
+            (*front, *processes)
+            if _site_comes_last(facts)
+            else (*front, *site(settings, facts), *processes)
+        )
+    return (
+        *front,
+        *processes,
+        *site(settings, facts),
+        *_leave(settings),
+        *_leave_tls(settings, facts),
+    )
 
 
 def after(settings: "Settings", facts: "Facts") -> Plan:
     """What a move has to leave until a release of the new stack serves."""
     if not settings.is_web:
         return (*_without_site(settings), *_leave(settings))
-    return (*(site(settings, facts) if _site_comes_last(facts) else ()), *_leave(settings), *_leave_tls(settings, facts))
+    return (
+        *(site(settings, facts) if _site_comes_last(facts) else ()),
+        *_leave(settings),
+        *_leave_tls(settings, facts),
+    )
 
 
 def server(settings: "Settings") -> str:
@@ -87,27 +142,48 @@ def server(settings: "Settings") -> str:
 
 
 def moves(settings: "Settings", facts: "Facts") -> bool:
-    """Tell whether the release that serves is run by Apache and the next one by a manager, or the other way round; or by this host, and not any more."""
-    return bool(facts.server) and any((facts.server == kind) != (server(settings) == kind) for kind in ("mod_wsgi", "none"))
+    """Tell whether the release that serves is run by Apache and the next one by a manager, or the
+    other way round; or by this host, and not any more.
+    """
+    return bool(facts.server) and any(
+        (facts.server == kind) != (server(settings) == kind) for kind in ("mod_wsgi", "none")
+    )
 
 
 def _processes(settings: "Settings", facts: "Facts") -> Plan:
     """What runs the application on this host."""
     if not settings.is_app:
         return ()
-    plan: Plan = mod_wsgi.install(settings, facts) if settings.wsgi.server == "mod_wsgi" else manager(settings).install(settings, facts)
+    plan: Plan = (
+        mod_wsgi.install(settings, facts)
+        if settings.wsgi.server == "mod_wsgi"
+        else manager(settings).install(settings, facts)
+    )
     return plan
 
 
 def _keepalive(settings: "Settings") -> Plan:
-    """Connections to app hosts that died are noticed within 20 s: a request that waits in one is asked of another host, if it may be."""
+    """Connections to app hosts that died are noticed within 20 s.
+
+    A request that waits in one is asked of another host, if it may be.
+    """
     if not settings.backends:
         return ()
-    return (File("/etc/sysctl.d/60-decant.conf", render("system/keepalive.conf.j2", settings), notify=(SYSCTL,)), Handler(SYSCTL))
+    return (
+        File(
+            "/etc/sysctl.d/60-decant.conf",
+            render("system/keepalive.conf.j2", settings),
+            notify=(SYSCTL,),
+        ),
+        Handler(SYSCTL),
+    )
 
 
 def _site_comes_last(facts: "Facts") -> bool:
-    """Tell whether the site has to wait for the release: nginx cannot serve what mod_wsgi serves, and other hosts do not serve yet what this one does."""
+    """Tell whether the site has to wait for the release.
+
+    Nginx cannot serve what mod_wsgi serves, and other hosts do not serve yet what this one does.
+    """
     return facts.server in ("mod_wsgi", "none")
 
 

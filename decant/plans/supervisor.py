@@ -1,4 +1,7 @@
-"""supervisor as the manager: a program whose socket supervisor keeps open, and the group that may use supervisorctl."""
+"""supervisor as the manager.
+
+A program whose socket supervisor keeps open, and the group that may use supervisorctl.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -16,35 +19,63 @@ SOCKET = "/run/supervisor.sock"
 
 
 def control(settings: "Settings", facts: "Facts") -> Plan:
-    """supervisor, and a group whose members run supervisorctl without sudo; the login that deploys is in it."""
+    """supervisor, and a group whose members run supervisorctl without sudo.
+
+    The login that deploys is in it.
+    """
     # supervisord opens its socket a moment after systemd calls it started.
     wait = f"for _ in $(seq 100); do test -S {SOCKET} && break; sleep 0.1; done"
     own = ("sh", "-c", f"{wait}; chown root:supervisor {SOCKET} && chmod 0770 {SOCKET}")
     owned = ("sh", "-c", f'test "$(stat -c %U:%G:%a {SOCKET})" = root:supervisor:770')
     member = ("sh", "-c", 'id -nG "$1" | tr " " "\\n" | grep -qx supervisor', "sh", facts.user)
-    join = () if facts.sudo == "root" else (Run(("usermod", "-aG", "supervisor", facts.user), unless=member, label=f"{facts.user} in the group supervisor"),)
+    join = (
+        ()
+        if facts.sudo == "root"
+        else (
+            Run(
+                ("usermod", "-aG", "supervisor", facts.user),
+                unless=member,
+                label=f"{facts.user} in the group supervisor",
+            ),
+        )
+    )
     return (
         *installed.mark("supervisor"),
         *installed.sandbox("supervisor", settings, facts),
         Packages(PACKAGES),
-        Run(("groupadd", "--system", "supervisor"), unless=("getent", "group", "supervisor"), label="group supervisor"),
+        Run(
+            ("groupadd", "--system", "supervisor"),
+            unless=("getent", "group", "supervisor"),
+            label="group supervisor",
+        ),
         *join,
         Directory(PROGRAM_LOGS, "root:adm", 0o750),
         *_after_network(settings),
-        # supervisor reads this at its next start; until then its socket is given to the group here, as a restart would end everybody's programs.
-        File("/etc/supervisor/conf.d/00-decant-control.conf", render("supervisor/control.j2", settings)),
+        # supervisor reads this at its next start; until then its socket is given to the group here,
+        # as a restart would end everybody's programs.
+        File(
+            "/etc/supervisor/conf.d/00-decant-control.conf",
+            render("supervisor/control.j2", settings),
+        ),
         Unit("supervisor.service", enabled=True, running=True),
         Run(own, unless=owned, label="supervisor's socket for its group"),
     )
 
 
 def _after_network(settings: "Settings") -> Plan:
-    """At boot supervisor waits for the address that an application of several hosts listens on; without it the program would have failed for good."""
+    """At boot supervisor waits for the address that an application of several hosts listens on.
+
+    Without it the program would have failed for good.
+    """
     if not settings.visitors:
         return ()
     folder = "/etc/systemd/system/supervisor.service.d"
     unit = "[Unit]\nWants=network-online.target\nAfter=network-online.target\n"
-    return (Directory(folder), File(f"{folder}/decant.conf", unit, notify=("daemon-reload",)), Handler("daemon-reload"))
+    return (
+        Directory(folder),
+        File(f"{folder}/decant.conf", unit, notify=("daemon-reload",)),
+        Handler("daemon-reload"),
+    )
 
 
 def install(settings: "Settings", facts: "Facts") -> Plan:
@@ -60,7 +91,12 @@ def install(settings: "Settings", facts: "Facts") -> Plan:
     )
     return (
         *control(settings, facts),
-        Transaction(files, validate=(*restart, "changed"), undo=restart, label="check of the application under supervisor"),
+        Transaction(
+            files,
+            validate=(*restart, "changed"),
+            undo=restart,
+            label="check of the application under supervisor",
+        ),
         *start(settings, facts),
     )
 
@@ -68,18 +104,33 @@ def install(settings: "Settings", facts: "Facts") -> Plan:
 def start(settings: "Settings", facts: "Facts") -> Plan:
     """The program runs; before the first release it waits for one."""
     name = settings.app.name
-    return (Run(("supervisorctl", "start", f"{name}:*"), unless=_all(name, "RUNNING"), label=f"program {name}"),)
+    return (
+        Run(
+            ("supervisorctl", "start", f"{name}:*"),
+            unless=_all(name, "RUNNING"),
+            label=f"program {name}",
+        ),
+    )
 
 
 def stop(settings: "Settings") -> Plan:
     """The program is stopped, and its socket closed."""
     name = settings.app.name
-    return (Run(("supervisorctl", "stop", f"{name}:*"), unless=_all(name, "STOPPED"), label=f"stop of program {name}"),)
+    return (
+        Run(
+            ("supervisorctl", "stop", f"{name}:*"),
+            unless=_all(name, "STOPPED"),
+            label=f"stop of program {name}",
+        ),
+    )
 
 
 def remove(settings: "Settings") -> Plan:
     """Take the program away."""
-    return (Absent(settings.paths.program, notify=("supervisor-update",)), Handler("supervisor-update"))
+    return (
+        Absent(settings.paths.program, notify=("supervisor-update",)),
+        Handler("supervisor-update"),
+    )
 
 
 def reload(settings: "Settings") -> tuple[str, ...]:
@@ -99,4 +150,11 @@ def logs(settings: "Settings", lines: int, follow: bool) -> tuple[str, ...]:
 
 def _all(name: str, state: str) -> tuple[str, ...]:
     """Return the question whether both processes of a program are in a state."""
-    return ("sh", "-c", 'test "$(supervisorctl status "$1:*" | grep -c " $2 ")" = 2', "sh", name, state)
+    return (
+        "sh",
+        "-c",
+        'test "$(supervisorctl status "$1:*" | grep -c " $2 ")" = 2',
+        "sh",
+        name,
+        state,
+    )

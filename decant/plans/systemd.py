@@ -1,4 +1,7 @@
-"""systemd as the manager: a socket that stays open, and the service behind it. The smoke test and the release window are its units on every stack."""
+"""systemd as the manager: a socket that stays open, and the service behind it.
+
+The smoke test and the release window are its units on every stack.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -17,33 +20,60 @@ def procedures(settings: "Settings") -> Plan:
     """The units of the smoke test and of the release window."""
     name = settings.app.name
     files = (
-        File(f"/etc/systemd/system/{name}-{unit}@.service", render(f"systemd/{unit}.j2", settings), notify=("daemon-reload",)) for unit in ("smoke", "window")
+        File(
+            f"/etc/systemd/system/{name}-{unit}@.service",
+            render(f"systemd/{unit}.j2", settings),
+            notify=("daemon-reload",),
+        )
+        for unit in ("smoke", "window")
     )
     return (*files, Handler("daemon-reload"))
 
 
 def install(settings: "Settings", facts: "Facts") -> Plan:
-    """The socket and the service; where the application already runs, they hold only if it is well under them."""
+    """The socket and the service.
+
+    Where the application already runs, they hold only if it is well under them.
+    """
     name, paths = settings.app.name, settings.paths
     poll_limit = facts.systemd.isdigit() and int(facts.systemd) >= POLL_LIMIT_SINCE
     socket, service = paths.units
     restart = ("sh", f"{paths.procedures}/restart.sh", paths.root)
     there = ("test", "!", "-e", paths.program)
     files = (
-        Run(("supervisorctl", "stop", f"{name}:*"), unless=there, label=f"supervisor lets go of {name}"),
+        Run(
+            ("supervisorctl", "stop", f"{name}:*"),
+            unless=there,
+            label=f"supervisor lets go of {name}",
+        ),
         Absent(paths.program),
         File(paths.listen, f"{settings.bind or paths.socket}\n"),
         File(socket, render("systemd/socket.j2", settings, poll_limit=poll_limit)),
         File(service, render("systemd/service.j2", settings)),
     )
-    return (Transaction(files, validate=(*restart, "changed"), undo=restart, label="check of the application under systemd"), *start(settings, facts))
+    return (
+        Transaction(
+            files,
+            validate=(*restart, "changed"),
+            undo=restart,
+            label="check of the application under systemd",
+        ),
+        *start(settings, facts),
+    )
 
 
 def start(settings: "Settings", facts: "Facts") -> Plan:
     """The socket is open, and where there is a release for it, the service runs."""
     name = settings.app.name
-    enabled = (Unit(f"{name}.socket", enabled=True, running=True), Unit(f"{name}.service", enabled=True))
-    return enabled if facts.server in ("", "mod_wsgi", "none") else (*enabled, Unit(f"{name}.service", running=True))
+    enabled = (
+        Unit(f"{name}.socket", enabled=True, running=True),
+        Unit(f"{name}.service", enabled=True),
+    )
+    return (
+        enabled
+        if facts.server in ("", "mod_wsgi", "none")
+        else (*enabled, Unit(f"{name}.service", running=True))
+    )
 
 
 def stop(settings: "Settings") -> Plan:
@@ -55,8 +85,15 @@ def stop(settings: "Settings") -> Plan:
 def remove(settings: "Settings") -> Plan:
     """Take socket and service away."""
     name = settings.app.name
-    off = (Unit(f"{name}.socket", enabled=False, running=False), Unit(f"{name}.service", enabled=False, running=False))
-    return (*off, *(Absent(path, notify=("daemon-reload",)) for path in settings.paths.units), Handler("daemon-reload"))
+    off = (
+        Unit(f"{name}.socket", enabled=False, running=False),
+        Unit(f"{name}.service", enabled=False, running=False),
+    )
+    return (
+        *off,
+        *(Absent(path, notify=("daemon-reload",)) for path in settings.paths.units),
+        Handler("daemon-reload"),
+    )
 
 
 def reload(settings: "Settings") -> tuple[str, ...]:
@@ -66,9 +103,23 @@ def reload(settings: "Settings") -> tuple[str, ...]:
 
 def status(settings: "Settings") -> tuple[str, ...]:
     """Return the command that tells how socket and service are."""
-    return ("systemctl", "--no-pager", "status", f"{settings.app.name}.service", f"{settings.app.name}.socket")
+    return (
+        "systemctl",
+        "--no-pager",
+        "status",
+        f"{settings.app.name}.service",
+        f"{settings.app.name}.socket",
+    )
 
 
 def logs(settings: "Settings", lines: int, follow: bool) -> tuple[str, ...]:
     """Return the command that shows what the application logged."""
-    return ("journalctl", "--no-pager", "-n", str(lines), "-u", settings.paths.service, *(["-f"] if follow else []))
+    return (
+        "journalctl",
+        "--no-pager",
+        "-n",
+        str(lines),
+        "-u",
+        settings.paths.service,
+        *(["-f"] if follow else []),
+    )

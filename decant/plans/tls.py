@@ -1,4 +1,7 @@
-"""Which names are served by HTTPS, and with which certificate: Let's Encrypt's (decant/plans/certbot.py), one of our own making, or the user's files."""
+"""Which names are served by HTTPS, and with which certificate.
+
+Let's Encrypt's (decant/plans/certbot.py), one of our own making, or the user's files.
+"""
 
 import ipaddress
 import re
@@ -15,7 +18,8 @@ if TYPE_CHECKING:
     from decant.config.models import Settings
     from decant.facts import Facts
 
-# Mozilla's intermediate profile (ssl-config.mozilla.org, guideline 5.7) for TLS 1.2; TLS 1.3 has its own. nginx offers those with DHE only beside a ssl_dhparam.
+# Mozilla's intermediate profile (ssl-config.mozilla.org, guideline 5.7) for TLS 1.2; TLS 1.3 has
+# its own. nginx offers those with DHE only beside a ssl_dhparam.
 CIPHERS = (
     "ECDHE-ECDSA-AES128-GCM-SHA256",
     "ECDHE-RSA-AES128-GCM-SHA256",
@@ -30,14 +34,18 @@ CIPHERS = (
 ANY = "_"  # the site of an application without a domain
 # Longer, and some clients refuse it: support.apple.com/103769.
 DAYS = 825
-# A certificate for servers alone: who imports it trusts no authority. Made beside the place and moved there, so that its two files are always one pair.
+# A certificate for servers alone: who imports it trusts no authority. Made beside the place and
+# moved there, so that its two files are always one pair.
 MAKE = """
 umask 077 && rm -rf "$4.new" && mkdir "$4.new" &&
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days "$1" -subj "/CN=$2" -addext "subjectAltName=$3" \\
     -addext basicConstraints=critical,CA:FALSE -addext extendedKeyUsage=serverAuth -keyout "$4.new/privkey.pem" -out "$4.new/fullchain.pem" &&
 chmod 0644 "$4.new/fullchain.pem" && rm -rf "$4" && mv -T "$4.new" "$4"
 """
-THERE = 'openssl x509 -in "$2/fullchain.pem" -noout -checkend 2592000 && openssl x509 -in "$2/fullchain.pem" -noout -ext subjectAltName | tail -n 1 | tr -d " " | grep -qxF "$1"'
+THERE = (
+    'openssl x509 -in "$2/fullchain.pem" -noout -checkend 2592000 && openssl x509 -in'
+    ' "$2/fullchain.pem" -noout -ext subjectAltName | tail -n 1 | tr -d " " | grep -qxF "$1"'
+)
 
 
 @dataclass(frozen=True)
@@ -57,14 +65,19 @@ class Names:
 
 
 def names(settings: "Settings", facts: "Facts") -> Names:
-    """Split the names of a site: those that the certificate has are served by HTTPS, the others by HTTP until it has them."""
+    """Split the names of a site.
+
+    Those that the certificate has are served by HTTPS, the others by HTTP until it has them.
+    """
     kind, proxy = settings.tls.kind, settings.proxy
     domains, redirect = proxy.domains or (ANY,), proxy.redirect
     obtained = (facts.certificate or {}).get("names", ())
     has = {"none": set(), "letsencrypt": set(obtained)}.get(kind, {*domains, *redirect})
 
     def split(given: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        return tuple(name for name in given if name in has), tuple(name for name in given if name not in has)
+        return tuple(name for name in given if name in has), tuple(
+            name for name in given if name not in has
+        )
 
     (secure, plain), (secure_redirect, plain_redirect) = split(domains), split(redirect)
     return Names(secure, plain, secure_redirect, plain_redirect, domains[0])
@@ -72,7 +85,11 @@ def names(settings: "Settings", facts: "Facts") -> Names:
 
 def folder(settings: "Settings") -> str:
     """Return the folder on the server with fullchain.pem and privkey.pem."""
-    return f"/etc/letsencrypt/live/{lineage(settings)}" if settings.tls.kind == "letsencrypt" else f"{TLS}/{settings.app.name}/{settings.tls.kind}"
+    return (
+        f"/etc/letsencrypt/live/{lineage(settings)}"
+        if settings.tls.kind == "letsencrypt"
+        else f"{TLS}/{settings.app.name}/{settings.tls.kind}"
+    )
 
 
 def lineage(settings: "Settings") -> str:
@@ -81,7 +98,10 @@ def lineage(settings: "Settings") -> str:
 
 
 def values(settings: "Settings", facts: "Facts") -> dict[str, object]:
-    """Return what the templates of the sites need. HSTS only with a certificate that browsers believe: with another one it would lock visitors out."""
+    """Return what the templates of the sites need.
+
+    HSTS only with a certificate that browsers believe: with another one it would lock visitors out.
+    """
     kind = settings.tls.kind
     return {
         "names": names(settings, facts),
@@ -89,7 +109,13 @@ def values(settings: "Settings", facts: "Facts") -> dict[str, object]:
         "key": f"{folder(settings)}/privkey.pem",
         "own": "|".join(
             re.escape(name).replace(r"\*", ".+")
-            for name in dict.fromkeys((*settings.proxy.domains, *settings.proxy.redirect, settings.health_host.partition(":")[0]))
+            for name in dict.fromkeys(
+                (
+                    *settings.proxy.domains,
+                    *settings.proxy.redirect,
+                    settings.health_host.partition(":")[0],
+                )
+            )
         ),
         "hsts": kind in ("letsencrypt", "files"),
         "challenges": kind == "letsencrypt",
@@ -126,15 +152,27 @@ def install(settings: "Settings", facts: "Facts", notify: tuple[str, ...]) -> Pl
 
 def leave(settings: "Settings") -> Plan:
     """The keys of another kind go."""
-    others = (f"{TLS}/{settings.app.name}/{kind}" for kind in ("self-signed", "files") if kind != settings.tls.kind)
-    return tuple(Run(("rm", "-rf", path), unless=("test", "!", "-e", path), label=f"remove {path}") for path in others)
+    others = (
+        f"{TLS}/{settings.app.name}/{kind}"
+        for kind in ("self-signed", "files")
+        if kind != settings.tls.kind
+    )
+    return tuple(
+        Run(("rm", "-rf", path), unless=("test", "!", "-e", path), label=f"remove {path}")
+        for path in others
+    )
 
 
 def kept(settings: "Settings", facts: "Facts") -> str:
-    """Return the setting whose file is not on this machine, where the server has both already: who updates needs no key."""
+    """Return the setting whose file is not on this machine, where the server has both already.
+
+    Who updates needs no key.
+    """
     if settings.tls.kind != "files" or not facts.tls_files:
         return ""
-    return next((setting for setting in ("certificate", "key") if not _path(settings, setting).exists()), "")
+    return next(
+        (setting for setting in ("certificate", "key") if not _path(settings, setting).exists()), ""
+    )
 
 
 def pem(settings: "Settings", setting: str, what: str) -> str:
@@ -146,12 +184,16 @@ def pem(settings: "Settings", setting: str, what: str) -> str:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"tls.{setting}: {path} cannot be read as PEM: {getattr(error, 'strerror', '') or 'it is no text'}") from error
+        raise SettingsError(
+            f"tls.{setting}: {path} cannot be read as PEM:"
+            f" {getattr(error, 'strerror', '') or 'it is no text'}"
+        ) from error
     if not re.search(f"-----BEGIN [A-Z ]*{what}-----", text):
         raise SettingsError(f"tls.{setting}: {path} is no PEM file with a {what.lower()}")
     if "ENCRYPTED" in text:
         raise SettingsError(
-            f"tls.{setting}: {path} is encrypted, and nobody types its password when the server boots; decrypt it: openssl pkey -in ... -out ..."
+            f"tls.{setting}: {path} is encrypted, and nobody types its password when the server"
+            " boots; decrypt it: openssl pkey -in ... -out ..."
         )
     return text
 

@@ -10,4 +10,7 @@ if TYPE_CHECKING:
 
 def files(settings: "Settings") -> dict[str, tuple[str, int]]:
     """Return uWSGI's files in a release's .deploy folder, each with its mode."""
-    return {"start": (render("uwsgi/start.j2", settings), 0o755), "uwsgi.ini": (render("uwsgi/uwsgi.ini.j2", settings), 0o644)}
+    return {
+        "start": (render("uwsgi/start.j2", settings), 0o755),
+        "uwsgi.ini": (render("uwsgi/uwsgi.ini.j2", settings), 0o644),
+    }

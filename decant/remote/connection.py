@@ -1,4 +1,7 @@
-"""One SSH connection to one server: opened with our trust in keys and without Nagle's delay, its errors in one line."""
+"""One SSH connection to one server.
+
+Opened with our trust in keys and without Nagle's delay, its errors in one line.
+"""
 
 import contextlib
 import socket
@@ -11,7 +14,13 @@ from typing import TYPE_CHECKING, Any
 from fabric import Connection
 from invoke.exceptions import AuthFailure
 from invoke.util import debug
-from paramiko import AuthenticationException, BadHostKeyException, Channel, PasswordRequiredException, SSHException
+from paramiko import (
+    AuthenticationException,
+    BadHostKeyException,
+    Channel,
+    PasswordRequiredException,
+    SSHException,
+)
 from paramiko.hostkeys import InvalidHostKey
 
 from decant.errors import ConnectError, DeployError, unforeseen
@@ -21,22 +30,29 @@ from decant.remote import host_keys
 if TYPE_CHECKING:
     from decant.config.models import Settings
 
-# What comes from outside, and no module turned into a sentence of its own: files that cannot be read, a password that sudo refuses in an
-# interactive command, a connection that breaks in one. Everything else that nobody foresaw is a mistake of ours.
+# What comes from outside, and no module turned into a sentence of its own: files that cannot be
+# read, a password that sudo refuses in an
+# interactive command, a connection that breaks in one. Everything else that nobody foresaw is a
+# mistake of ours.
 FROM_OUTSIDE = (OSError, UnicodeError, SSHException, AuthFailure, InvalidHostKey)
 
 CONNECT_TIMEOUT = 10
-# What a channel that is kept ready runs. Its command comes as data then, for which nobody waits: its length, a newline, its text with a last line
+# What a channel that is kept ready runs. Its command comes as data then, for which nobody waits:
+# its length, a newline, its text with a last line
 # without which it was cut off on its way, and is not run.
 WHOLE = "\n# whole"
-WAITING = """exec sh -c 'read -r size && command=$(head -c "$size") && case $command in *"# whole") eval "$command" ;; esac'"""
+WAITING = (
+    """exec sh -c 'read -r size && command=$(head -c "$size") &&"""
+    """ case $command in *"# whole") eval "$command" ;; esac'"""
+)
 SILENCE = 30_000  # milliseconds without an acknowledgement after which the network counts as cut
 
 
 class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
     """Fabric's connection with the name and the settings of the host it leads to.
 
-    Each attribute has a value here, also where every connection gets its own: one that the class has not would be put into Fabric's
+    Each attribute has a value here, also where every connection gets its own: one that the class
+    has not would be put into Fabric's
     configuration, which all hosts share.
     """
 
@@ -48,10 +64,14 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
     refused: ConnectError | None = None  # what `dial` met
     released: Channel | None = None  # that of a lock which lets go
     promised: Any = None  # a deque of queues, from each of which comes a channel that is kept ready
-    told: tuple[str, int, list[str], str] | None = None  # the command that `dial` ran, its exit code, its lines, its standard error
+    told: tuple[str, int, list[str], str] | None = (
+        None  # the command that `dial` ran, its exit code, its lines, its standard error
+    )
 
     def open(self) -> Any:
-        """Connect, unless that is done; several threads may ask, as those of all hosts behind one gateway do.
+        """Connect, unless that is done.
+
+        Several threads may ask, as those of all hosts behind one gateway do.
 
         Raises ConnectError: no answer, key refused, host key unknown or changed.
         """
@@ -62,7 +82,10 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
             return None if self.is_connected else self._open()
 
     def dial(self, command: str) -> None:
-        """Open it and run a command, in a thread of its own; what keeps it from that is raised by the `open` that waits for it."""
+        """Open it and run a command, in a thread of its own.
+
+        What keeps it from that is raised by the `open` that waits for it.
+        """
         with self.opening:
             try:
                 if not self.is_connected:
@@ -87,19 +110,31 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
             result = Connection.open(self)
         except BadHostKeyException as error:
             raise ConnectError(
-                f"{name}: the host key of {self.host} has CHANGED to {host_keys.fingerprint(error.key)}; if the server was set up anew, "
-                f"remove the old key with: ssh-keygen -R {self.host}; else somebody may be listening: do not connect"
+                f"{name}: the host key of {self.host} has CHANGED to"
+                f" {host_keys.fingerprint(error.key)}; if the server was set up anew, remove the"
+                f" old key with: ssh-keygen -R {self.host}; else somebody may be listening: do not"
+                " connect"
             ) from error
         except PasswordRequiredException as error:
-            raise ConnectError(f"{where}: the key has a passphrase; load it with ssh-add, or give --prompt-for-passphrase") from error
+            raise ConnectError(
+                f"{where}: the key has a passphrase; load it with ssh-add, or give"
+                " --prompt-for-passphrase"
+            ) from error
         except AuthenticationException as error:
-            raise ConnectError(f"{where}: the server refuses the key; check user and identity, or put your public key into its authorized_keys") from error
+            raise ConnectError(
+                f"{where}: the server refuses the key; check user and identity, or put your public"
+                " key into its authorized_keys"
+            ) from error
         except (SSHException, OSError, EOFError) as error:
             if "No authentication methods" in str(error) or "private key file" in str(error):
                 raise ConnectError(
-                    f"{where}: there is no usable key ({error}); name a private key with identity, -i or in ~/.ssh/config, or start ssh-agent"
+                    f"{where}: there is no usable key ({error}); name a private key with identity,"
+                    " -i or in ~/.ssh/config, or start ssh-agent"
                 ) from error
-            raise ConnectError(f"{where}: no SSH connection: {error or type(error).__name__}; check address and port, and that sshd runs there") from error
+            raise ConnectError(
+                f"{where}: no SSH connection: {error or type(error).__name__}; check address and"
+                " port, and that sshd runs there"
+            ) from error
         self.connect_kwargs.pop("sock", None)
         self.transport.set_keepalive(5)
         return result
@@ -115,12 +150,17 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
             connect_kwargs={**self.connect_kwargs},
             connect_timeout=CONNECT_TIMEOUT,
         )
-        made.server_name, made.pinned, made.opening = self.server_name, self.pinned, threading.RLock()
+        made.server_name, made.pinned, made.opening = (
+            self.server_name,
+            self.pinned,
+            threading.RLock(),
+        )
         made.settings, made.output, made.promised = self.settings, self.output, deque()
         return made
 
     def start(self, command: str, stdin: bytes = b"") -> Channel:
-        """Begin a remote command, whose standard input begins with `stdin`, on a channel of its own.
+        """Begin a remote command, whose standard input begins with `stdin`, on a channel of its
+        own.
 
         Raises ConnectError when the connection is gone.
         """
@@ -143,7 +183,10 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
         return channel
 
     def keep_ready(self) -> None:
-        """Open a channel in the background on which a shell waits for a command: the next `start` need not wait for either."""
+        """Open a channel in the background on which a shell waits for a command.
+
+        The next `start` need not wait for either.
+        """
         promise = SimpleQueue[Channel | None]()
         threading.Thread(target=self._make_ready, args=(promise,), daemon=True).start()
         self.promised.append(promise)
@@ -154,7 +197,9 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
             opened = self.transport.open_session()
             opened.exec_command(WAITING)
             channel = opened
-        except Exception as error:  # it is closed meanwhile, or the server gives no more: who needs one meets that
+        except (
+            Exception
+        ) as error:  # it is closed meanwhile, or the server gives no more: who needs one meets that
             debug(f"{self.server_name}: {error!r}")
         finally:
             promise.put(channel)
@@ -168,13 +213,20 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
 
     def lost(self) -> ConnectError:
         """Return the error for a connection that ended under a command."""
-        return ConnectError(f"{self.server_name}: the connection was lost; what had begun on the server ends in order there: run the same command again")
+        return ConnectError(
+            f"{self.server_name}: the connection was lost; what had begun on the server ends in"
+            " order there: run the same command again"
+        )
 
     def _socket(self, where: str) -> socket.socket:
         try:
-            made = socket.create_connection((self.host, int(self.port)), timeout=self.connect_timeout or CONNECT_TIMEOUT)
+            made = socket.create_connection(
+                (self.host, int(self.port)), timeout=self.connect_timeout or CONNECT_TIMEOUT
+            )
         except OSError as error:
-            raise ConnectError(f"{where}: no answer: {error}; check the address and that the server is up") from error
+            raise ConnectError(
+                f"{where}: no answer: {error}; check the address and that the server is up"
+            ) from error
         made.settimeout(None)
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with contextlib.suppress(AttributeError, OSError):
@@ -186,13 +238,18 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
         host_keys.apply_policy(self.client, self.server_name, self.pinned, files)
         hop = self.gateway
         while isinstance(hop, Connection):
-            if not isinstance(hop, ServerConnection):  # those of hosts.toml have their own trust, when they open
+            if not isinstance(
+                hop, ServerConnection
+            ):  # those of hosts.toml have their own trust, when they open
                 host_keys.apply_policy(hop.client, hop.host)
             hop = hop.gateway
 
 
 def explained(error: BaseException) -> str:
-    """Return what is said of an exception: ours in their own words, any other with what helps to find it."""
+    """Return what is said of an exception.
+
+    Ours in their own words, any other with what helps to find it.
+    """
     if isinstance(error, DeployError):
         return str(error)
     if isinstance(error, FROM_OUTSIDE):
@@ -207,7 +264,10 @@ def framed(command: str) -> bytes:
 
 
 def read_lines(channel: Channel, on_line: Callable[[str], None]) -> str:
-    """Feed each line of a channel's standard output to `on_line` until it ends; return its standard error."""
+    """Feed each line of a channel's standard output to `on_line` until it ends.
+
+    Return its standard error.
+    """
     with channel.makefile("rb") as output:
         for raw in output:
             on_line(raw.decode("utf-8", "replace").rstrip("\n"))

@@ -1,4 +1,7 @@
-"""Several servers at a time, each in a thread of its own: what fails on one does not stop the others, and a table tells at the end how each ended."""
+"""Several servers at a time, each in a thread of its own.
+
+What fails on one does not stop the others, and a table tells at the end how each ended.
+"""
 
 import contextlib
 import queue
@@ -33,7 +36,10 @@ class Ended:
 
 
 class Fleet:
-    """The chosen servers of a command line. With one alone, everything runs in this thread, and its errors are raised."""
+    """The chosen servers of a command line.
+
+    With one alone, everything runs in this thread, and its errors are raised.
+    """
 
     def __init__(self, connections: Mapping[str, ServerConnection]) -> None:
         self.connections = dict(connections)
@@ -55,10 +61,15 @@ class Fleet:
         """Whether nothing may be changed."""
         return bool(next(iter(self.connections.values())).config.run.dry)
 
-    def each(self, work: Callable[[Item], Result], items: Mapping[str, Item], at_once: int = AT_ONCE) -> dict[str, Result]:
-        """Do the work on each server on which nothing has failed yet; `items` are what it is given, by the server's name.
+    def each(
+        self, work: Callable[[Item], Result], items: Mapping[str, Item], at_once: int = AT_ONCE
+    ) -> dict[str, Result]:
+        """Do the work on each server on which nothing has failed yet.
 
-        Returns the results by name. With several servers a failure is told, kept in `failed` and not raised. Raises KeyboardInterrupt
+        `items` are what it is given, by the server's name.
+
+        Returns the results by name. With several servers a failure is told, kept in `failed` and
+        not raised. Raises KeyboardInterrupt
         after Ctrl-C, when every connection is closed.
         """
         if self.alone:
@@ -73,7 +84,11 @@ class Fleet:
                 if not self.interrupted:
                     self._one(name, work, item, results)
 
-        threads = [threading.Thread(target=one, args=(name, items[name]), daemon=True) for name in items if not self.ended[name].error]
+        threads = [
+            threading.Thread(target=one, args=(name, items[name]), daemon=True)
+            for name in items
+            if not self.ended[name].error
+        ]
         for thread in threads:
             thread.start()
         try:
@@ -85,7 +100,10 @@ class Fleet:
         return {name: results[name] for name in items if name in results}
 
     def need_all(self, consequence: str, keep_going: bool = False) -> None:
-        """Raise DeployError with the consequence where something failed on a server; with `keep_going`, on every one."""
+        """Raise DeployError with the consequence where something failed on a server.
+
+        With `keep_going`, on every one.
+        """
         if len(self.failed) == len(self.connections) or (self.failed and not keep_going):
             raise DeployError(f"failed on {', '.join(self.failed)}; {consequence}")
 
@@ -97,20 +115,35 @@ class Fleet:
         self.connections[name].output.line(f"failed: {cause}")
 
     def tell(self) -> None:
-        """Print how each server ended, as a table and as the documents of a command with --json; nothing for one alone."""
+        """Print how each server ended, as a table and as the documents of a command with --json.
+
+        Nothing for one alone.
+        """
         if self.alone or not any(ended.begun for ended in self.ended.values()):
             return
         outputs = [connection.output for connection in self.connections.values()]
-        rows = [(name, str(self.connections[name].output.changed), f"{ended.seconds:.1f}", self._result(ended)) for name, ended in self.ended.items()]
+        rows = [
+            (
+                name,
+                str(self.connections[name].output.changed),
+                f"{ended.seconds:.1f}",
+                self._result(ended),
+            )
+            for name, ended in self.ended.items()
+        ]
         stream = outputs[0].stream
         stream.write("\n" + drawn(("host", "changed", "seconds", "result"), rows, stream))
         stream.flush()
         documents(outputs)
 
-    def _one(self, name: str, work: Callable[[Item], Result], item: Item, results: dict[str, Result]) -> None:
+    def _one(
+        self, name: str, work: Callable[[Item], Result], item: Item, results: dict[str, Result]
+    ) -> None:
         try:
             results[name] = self._timed(name, work, item)
-        except Exception as error:  # also a mistake of ours is a failure of that host, which in a thread nobody else would notice
+        # Also a mistake of ours is a failure of that host, which in a thread nobody else would
+        # notice
+        except Exception as error:
             debug(f"{name}: {error!r}", exc_info=error)
             if not self.interrupted:
                 self.fail(name, explained(error).removeprefix(f"{name}: "))
@@ -124,7 +157,11 @@ class Fleet:
             ended.seconds += time.monotonic() - since
 
     def interrupt(self, threads: Sequence[threading.Thread] = ()) -> None:
-        """After Ctrl-C: note where each server is, and close the connections: the threads end, and what runs on the servers goes on to its end there."""
+        """After Ctrl-C.
+
+        Note where each server is, and close the connections: the threads end, and what runs on the
+        servers goes on to its end there.
+        """
         if self.interrupted:
             return
         self.interrupted = True
@@ -140,5 +177,13 @@ class Fleet:
         if ended.error:
             return f"failed: {ended.error}"
         if self.interrupted:
-            return "not begun" if not ended.begun else f"interrupted after: {ended.said.strip()}" if ended.said else "interrupted before its first line"
+            return (
+                "not begun"
+                if not ended.begun
+                else (
+                    f"interrupted after: {ended.said.strip()}"
+                    if ended.said
+                    else "interrupted before its first line"
+                )
+            )
         return ended.result if ended.begun else "not begun"

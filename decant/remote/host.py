@@ -24,7 +24,9 @@ from decant.steps import Plan
 if TYPE_CHECKING:
     from decant.config.models import Settings
 
-BUSY = 1.0  # seconds in which a lock that is held may yet become free: the command that had it does not wait for that
+# Seconds in which a lock that is held may yet become free: the command that had it does not wait
+# for that
+BUSY = 1.0
 FREE_MB = 200  # below this much free disk nothing that writes is begun
 FREE_TMP_MB = 20
 
@@ -33,16 +35,23 @@ class Host:
     """One server with its settings, over the connection that Fabric gave the task."""
 
     def __init__(self, c: Any, json: bool = False) -> None:
-        """Take the connection of a task; `json`: what is said goes to standard error, as standard output is the document's."""
+        """Take the connection of a task.
+
+        `json`: what is said goes to standard error, as standard output is the document's.
+        """
         if not isinstance(c, ServerConnection) or c.settings is None:
-            raise DeployError("this task works on a server: name one with -H, or set default_hosts in hosts.toml")
+            raise DeployError(
+                "this task works on a server: name one with -H, or set default_hosts in hosts.toml"
+            )
         self.connection = c
         self.name = c.server_name
         self.settings: Settings = c.settings
         self.paths = self.settings.paths
         self.dry = bool(c.config.run.dry)
         self.output = c.output
-        self.output.stream = sys.stderr if json else sys.stdout  # each task anew, as several share the connection
+        self.output.stream = (
+            sys.stderr if json else sys.stdout
+        )  # each task anew, as several share the connection
         self._facts: Facts | None = None
         self._lock = ("", "")
 
@@ -66,25 +75,36 @@ class Host:
         facts = self.facts
         if facts.free_mb < FREE_MB or facts.tmp_free_mb < FREE_TMP_MB:
             raise DeployError(
-                f"{self.name}: the disk is full: {facts.free_mb} MB free for {self.paths.root}, {facts.tmp_free_mb} MB in /tmp; "
-                f"make room ({FREE_MB} MB and {FREE_TMP_MB} MB at least)"
+                f"{self.name}: the disk is full: {facts.free_mb} MB free for {self.paths.root},"
+                f" {facts.tmp_free_mb} MB in /tmp; make room ({FREE_MB} MB and {FREE_TMP_MB} MB at"
+                " least)"
             )
 
     def forget_facts(self) -> None:
         """Ask the server again the next time."""
         self._facts = None
 
-    def apply(self, plan: Plan, compare: Plan = (), files: Mapping[str, bytes] | None = None) -> Report:
-        """Bring the server to what the plan says, in one remote command; with --dry, show what would change.
+    def apply(
+        self, plan: Plan, compare: Plan = (), files: Mapping[str, bytes] | None = None
+    ) -> Report:
+        """Bring the server to what the plan says, in one remote command.
 
-        `compare` is a plan that is only compared: what differs is in the report. `files` travel along, under `files/`.
+        With --dry, show what would change.
+
+        `compare` is a plan that is only compared: what differs is in the report. `files` travel
+        along, under `files/`.
         Raises StepError at the first step that fails.
         """
         mode: Mode = "check" if self.dry else "apply"
-        program = compile_plan(((mode, plan), ("compare", compare)), self.paths.name, self._lock, files)
+        program = compile_plan(
+            ((mode, plan), ("compare", compare)), self.paths.name, self._lock, files
+        )
         report = self._run(program)
         if report.failed:
-            raise StepError(f"{self.name}: {report.failed} failed" + (f": {report.log[-1]}" if report.log else ""))
+            raise StepError(
+                f"{self.name}: {report.failed} failed"
+                + (f": {report.log[-1]}" if report.log else "")
+            )
         return report
 
     def changes(self, plan: Plan) -> int:
@@ -96,7 +116,10 @@ class Host:
     def summary(self, report: Report) -> None:
         """Print the count of what was and what was not changed."""
         if self.dry:
-            self.output.line(f"{len(report.would)} would change, {len(report.ok)} ok; nothing was changed (--dry)")
+            self.output.line(
+                f"{len(report.would)} would change, {len(report.ok)} ok; nothing was changed"
+                " (--dry)"
+            )
         else:
             self.output.line(f"{len(report.changed)} changed, {len(report.ok)} ok")
 
@@ -106,9 +129,16 @@ class Host:
         Raises DeployError with the end of its standard error when it fails.
         """
         lines: list[str] = []
-        status, errors = self._exec(self._elevated(quoting.join(words)) if root else quoting.join(words), self._password() if root else b"", lines.append)
+        status, errors = self._exec(
+            self._elevated(quoting.join(words)) if root else quoting.join(words),
+            self._password() if root else b"",
+            lines.append,
+        )
         if status:
-            raise DeployError(f"{self.name}: {words[0]} failed: {(errors.strip() or (lines and lines[-1]) or f'exit code {status}')}")
+            raise DeployError(
+                f"{self.name}: {words[0]} failed:"
+                f" {(errors.strip() or (lines and lines[-1]) or f'exit code {status}')}"
+            )
         return "\n".join(lines)
 
     def text(self, path: str) -> str:
@@ -116,23 +146,34 @@ class Host:
         return self.read("sh", "-c", 'cat "$1" 2>/dev/null || true', "text", path)
 
     def confirm(self, what: str, yes: bool) -> None:
-        """Let the person type the application's name before something is lost; `yes` says that it was confirmed on the command line.
+        """Let the person type the application's name before something is lost.
+
+        `yes` says that it was confirmed on the command line.
 
         Raises DeployError without a terminal to ask on, or when something else is typed.
         """
         if yes or self.dry:
             return
         if not sys.stdin.isatty():
-            raise DeployError(f"{self.name}: the {what} has to be confirmed, and there is no terminal to ask on; give --yes")
+            raise DeployError(
+                f"{self.name}: the {what} has to be confirmed, and there is no terminal to ask on;"
+                " give --yes"
+            )
         name = self.settings.app.name
         with asking:
-            if input(f"Type the application's name ({name}) to confirm the {what} on {self.name}: ").strip() != name:
+            if (
+                input(
+                    f"Type the application's name ({name}) to confirm the {what} on {self.name}: "
+                ).strip()
+                != name
+            ):
                 raise DeployError(f"{self.name}: not confirmed; nothing was changed")
 
     def interact(self, *words: str, shell_only: bool = False) -> int:
         """Run a command as root with this terminal attached, and return its exit code.
 
-        With several hosts there is no terminal for each: their lines come under their names, and nothing can be typed. Raises DeployError
+        With several hosts there is no terminal for each: their lines come under their names, and
+        nothing can be typed. Raises DeployError
         then for a command that is of no use so (`shell_only`).
         """
         if self.dry:
@@ -140,10 +181,14 @@ class Host:
             return 0
         if not self.output.alone:
             if shell_only:
-                raise DeployError(f"{self.name}: a shell needs the terminal for itself; name one host with -H")
+                raise DeployError(
+                    f"{self.name}: a shell needs the terminal for itself; name one host with -H"
+                )
             together = self._elevated(quoting.join(("sh", "-c", 'exec "$@" 2>&1', "run", *words)))
             status, errors = self._exec(together, self._password(), self.output.text)
-            if status and sudo.refused(errors):  # sudo's; the command's own errors came with its lines
+            if status and sudo.refused(
+                errors
+            ):  # sudo's; the command's own errors came with its lines
                 raise DeployError(f"{self.name}: {self.explained(status, errors)}")
             return status
         command = quoting.join(words)
@@ -154,9 +199,11 @@ class Host:
 
     @contextlib.contextmanager
     def lock(self, what: str, patience: float = BUSY, path: str = "") -> Iterator[None]:
-        """Keep every other command for this application out until the block ends or this client is no longer heard from.
+        """Keep every other command for this application out until the block ends or this client is
+        no longer heard from.
 
-        `path` is another lock than the application's. A lock that is held is asked for again for `patience` seconds. Raises DeployError that
+        `path` is another lock than the application's. A lock that is held is asked for again for
+        `patience` seconds. Raises DeployError that
         names the holder. Does nothing with --dry.
         """
         if self.dry:
@@ -178,7 +225,10 @@ class Host:
 
     @contextlib.contextmanager
     def background(self, command: str) -> Iterator[list[str]]:
-        """Run a root command beside others until the block ends; its standard output is in the list after that."""
+        """Run a root command beside others until the block ends.
+
+        Its standard output is in the list after that.
+        """
         channel = self.connection.start(self._elevated(command), self._password())
         lines: list[str] = []
         reader = threading.Thread(target=lambda: read_lines(channel, lines.append), daemon=True)
@@ -202,7 +252,10 @@ class Host:
             status, errors = self._exec(command, b"", lines.append)
         found = facts_module.parse("\n".join(lines))
         if status or not found.user:
-            raise DeployError(f"{self.name}: the server ran no shell for us: {errors.strip() or f'exit code {status}'}")
+            raise DeployError(
+                f"{self.name}: the server ran no shell for us:"
+                f" {errors.strip() or f'exit code {status}'}"
+            )
         problem = _unusable(found, self.connection.user)
         if problem:
             raise DeployError(f"{self.name}: {problem}")
@@ -211,26 +264,41 @@ class Host:
     def _run(self, program: Program) -> Report:
         archive = program.archive(procedure("steps.sh"))
         report = Report()
-        reader = Reader(program, report, self.output, self._come_in_again, f"{GUARDS}/{self.paths.name}")
+        reader = Reader(
+            program, report, self.output, self._come_in_again, f"{GUARDS}/{self.paths.name}"
+        )
         unpack = quoting.all_of(
             "umask 077",
             'd=$(mktemp -d "${TMPDIR:-/tmp}/decant.XXXXXXXX")',
             f'head -c {len(archive)} | tar -xzf - -C "$d"',
             self._elevated('sh "$d/program"'),
         )
-        status, errors = self._exec(f'{unpack}; r=$?; rm -rf "$d" 2>/dev/null; exit $r', archive + self._password(), reader.line)
+        status, errors = self._exec(
+            f'{unpack}; r=$?; rm -rf "$d" 2>/dev/null; exit $r',
+            archive + self._password(),
+            reader.line,
+        )
         if status and not report.failed:
-            raise DeployError(f"{self.name}: {self.explained(status, errors.strip() or ''.join(report.log[-1:]))}")
+            raise DeployError(
+                f"{self.name}: {self.explained(status, errors.strip() or ''.join(report.log[-1:]))}"
+            )
         return report
 
     def _come_in_again(self, hold: str) -> None:
-        """Show the server, which waits for it, that a new connection still comes in and becomes root; or tell it by the old one that none does."""
+        """Show the server, which waits for it, that a new connection still comes in and becomes
+        root; or tell it by the old one that none does.
+        """
         second, said = self.connection.second(), "confirmed"
         try:
-            channel = second.start(self._elevated(quoting.join(("touch", f"{hold}/confirmed"))), self._password())
+            channel = second.start(
+                self._elevated(quoting.join(("touch", f"{hold}/confirmed"))), self._password()
+            )
             channel.shutdown_write()
             if channel.recv_exit_status():
-                raise DeployError(channel.makefile_stderr("rb").read().decode("utf-8", "replace").strip() or "the command could not be run")
+                raise DeployError(
+                    channel.makefile_stderr("rb").read().decode("utf-8", "replace").strip()
+                    or "the command could not be run"
+                )
         except (DeployError, SSHException, EOFError, OSError) as error:
             said = str(error)
         finally:
@@ -271,25 +339,49 @@ class Host:
     def _secret(self) -> str | None:
         if self.facts.sudo != "password":
             return None
-        given = self.connection.config.sudo.password or sudo.password(self.settings, self.name).reveal()
+        given = (
+            self.connection.config.sudo.password or sudo.password(self.settings, self.name).reveal()
+        )
         if not given:
             raise DeployError(
-                f"{self.name}: sudo asks {self.facts.user} for a password; put SUDO_PASSWORD=... into .env.deploy beside hosts.toml, "
-                "or give --prompt-for-sudo-password"
+                f"{self.name}: sudo asks {self.facts.user} for a password; put SUDO_PASSWORD=..."
+                " into .env.deploy beside hosts.toml, or give --prompt-for-sudo-password"
             )
         return str(given)
 
 
 def facts_command(paths: Paths, python: str) -> str:
-    """Return the command that asks a server for facts about itself and about the application at these paths."""
-    return quoting.join(("sh", "-c", procedure("facts.sh").decode(), "facts", paths.name, paths.root, python, paths.builder))
+    """Return the command that asks a server for facts about itself and about the application at
+    these paths.
+    """
+    return quoting.join(
+        (
+            "sh",
+            "-c",
+            procedure("facts.sh").decode(),
+            "facts",
+            paths.name,
+            paths.root,
+            python,
+            paths.builder,
+        )
+    )
 
 
 def _unusable(facts: Facts, user: str) -> str:
     if not facts.is_debian:
-        return f"{facts.os_name or 'this system'} is neither Debian nor Ubuntu; this tool knows apt and systemd only"
+        return (
+            f"{facts.os_name or 'this system'} is neither Debian nor Ubuntu; this tool knows apt"
+            " and systemd only"
+        )
     if not facts.systemd:
-        return "systemd does not run here; use a server or a virtual machine, not an application container"
+        return (
+            "systemd does not run here; use a server or a virtual machine, not an application"
+            " container"
+        )
     if facts.sudo == "none":
-        return f"{user} is not root and there is no sudo; log in as root (hosts.*.user), or install sudo and allow {user}"
+        return (
+            f"{user} is not root and there is no sudo; log in as root (hosts.*.user), or install"
+            f" sudo and allow {user}"
+        )
     return ""

@@ -1,4 +1,7 @@
-"""Which server keys are believed: known_hosts, a pinned fingerprint, or a person at a terminal; nothing else."""
+"""Which server keys are believed: known_hosts, a pinned fingerprint, or a person at a terminal.
+
+Nothing else.
+"""
 
 import base64
 import hashlib
@@ -20,10 +23,13 @@ def fingerprint(key: PKey) -> str:
     return "SHA256:" + base64.b64encode(hashlib.sha256(key.asbytes()).digest()).decode().rstrip("=")
 
 
-def apply_policy(client: SSHClient, name: str, pinned: str = "", files: tuple[str, ...] = ()) -> None:
+def apply_policy(
+    client: SSHClient, name: str, pinned: str = "", files: tuple[str, ...] = ()
+) -> None:
     """Make the client believe the pinned fingerprint alone or, without one, the known_hosts files.
 
-    A key that differs from a known one is refused by paramiko (BadHostKeyException), whatever is set here.
+    A key that differs from a known one is refused by paramiko (BadHostKeyException), whatever is
+    set here.
     """
     client.set_missing_host_key_policy(Pinned(name, pinned) if pinned else Ask(name))
     if not pinned:
@@ -42,8 +48,9 @@ class Pinned(MissingHostKeyPolicy):
         """Refuse a key that is not the pinned one."""
         if fingerprint(key) != self.pinned:
             raise ConnectError(
-                f"{self.name}: the server shows the host key {fingerprint(key)} ({key.get_name()}), but hosts.{self.name}.host_key is {self.pinned}; "
-                "if the server was set up anew, correct the setting, else do not connect"
+                f"{self.name}: the server shows the host key {fingerprint(key)} ({key.get_name()}),"
+                f" but hosts.{self.name}.host_key is {self.pinned}; if the server was set up anew,"
+                " correct the setting, else do not connect"
             )
 
 
@@ -58,12 +65,17 @@ class Ask(MissingHostKeyPolicy):
         shown = f"{fingerprint(key)} ({key.get_name()})"
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise ConnectError(
-                f"{self.name}: the host key of {hostname} is not known: {shown}; check it, then connect once with ssh, "
+                f"{self.name}: the host key of {hostname} is not known: {shown}; check it, then"
+                " connect once with ssh, "
                 f'or set hosts.{self.name}.host_key = "{fingerprint(key)}"'
             )
         with asking:
-            print(f"{self.name}: the host key of {hostname} is not known.\n  {shown}", file=sys.stderr)
-            print("Is this the server's fingerprint? (yes/no) ", end="", file=sys.stderr, flush=True)
+            print(
+                f"{self.name}: the host key of {hostname} is not known.\n  {shown}", file=sys.stderr
+            )
+            print(
+                "Is this the server's fingerprint? (yes/no) ", end="", file=sys.stderr, flush=True
+            )
             answer = sys.stdin.readline()
         if answer.strip().lower() != "yes":
             raise ConnectError(f"{self.name}: not connected, the host key was not confirmed")

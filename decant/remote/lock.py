@@ -1,4 +1,7 @@
-"""The lock of a command: it keeps others out, and lets go when this client is no longer heard from."""
+"""The lock of a command.
+
+It keeps others out, and lets go when this client is no longer heard from.
+"""
 
 import contextlib
 import getpass
@@ -36,7 +39,10 @@ class Holder(Protocol):
 
 @dataclass
 class Lock:
-    """A lock on a server that this client holds: its path, the token that its programs show, and the channel on which the server hears from us."""
+    """A lock on a server that this client holds.
+
+    Its path, the token that its programs show, and the channel on which the server hears from us.
+    """
 
     path: str
     token: str
@@ -59,13 +65,18 @@ def acquire(host: Holder, path: str, what: str, wait: float) -> Lock:
     Raises DeployError that names the holder.
     """
     deadline = time.monotonic() + wait
-    details = f"{what} by {getpass.getuser()}@{socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S %z')}"
+    details = (
+        f"{what} by {getpass.getuser()}@{socket.gethostname()} since"
+        f" {time.strftime('%Y-%m-%d %H:%M:%S %z')}"
+    )
     if host.connection.released:
         host.connection.released.recv_exit_status()
         host.connection.released = None
     while True:
         token = secrets.token_hex(8)
-        channel = host.start("sh", "-c", procedure("lock.sh").decode(), "lock", path, details, token)
+        channel = host.start(
+            "sh", "-c", procedure("lock.sh").decode(), "lock", path, details, token
+        )
         answer, errors = _first_line(host, channel)
         if answer == "held":
             return Lock(path, token, channel)
@@ -74,13 +85,17 @@ def acquire(host: Holder, path: str, what: str, wait: float) -> Lock:
             raise DeployError(f"{host.name}: {host.explained(channel.recv_exit_status(), errors)}")
         if time.monotonic() >= deadline:
             raise DeployError(
-                f"{host.name}: another command is at work on {host.paths.name}: {answer.partition(chr(9))[2]}; wait for it, or see: fab -H {host.name} status"
+                f"{host.name}: another command is at work on {host.paths.name}:"
+                f" {answer.partition(chr(9))[2]}; wait for it, or see: fab -H {host.name} status"
             )
         time.sleep(0.1)
 
 
 def _first_line(host: Holder, channel: Channel) -> tuple[str, str]:
-    """Return a command's first line and its complaints; where sudo refuses, its input ends, as it would ask for ever."""
+    """Return a command's first line and its complaints.
+
+    Where sudo refuses, its input ends, as it would ask for ever.
+    """
     line = errors = b""
     try:
         while not line.endswith(b"\n"):

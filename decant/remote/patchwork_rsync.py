@@ -1,7 +1,9 @@
 """patchwork's rsync, where patchwork is installed.
 
-patchwork 1.0.1 demands fabric<3, so that it cannot be a dependency of a package that needs fabric 3; requirements.txt overrides that. It asks for
-`invoke.vendor.six`, which invoke 2 no longer carries (fabric/patchwork issues 41 and 48); the six package is the same module.
+patchwork 1.0.1 demands fabric<3, so that it cannot be a dependency of a package that needs fabric
+3; requirements.txt overrides that. It asks for
+`invoke.vendor.six`, which invoke 2 no longer carries (fabric/patchwork issues 41 and 48); the six
+package is the same module.
 """
 
 import sys
@@ -9,7 +11,10 @@ from typing import Any
 
 
 def rsync() -> Any:
-    """Return patchwork.transfers.rsync, which quotes nothing: hand it only what was looked at; None where patchwork is not installed."""
+    """Return patchwork.transfers.rsync, which quotes nothing: hand it only what was looked at.
+
+    None where patchwork is not installed.
+    """
     try:
         import six
         from invoke import vendor

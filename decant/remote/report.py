@@ -29,7 +29,14 @@ class Report:
 class Reader:
     """Turn a program's report into a Report, printing as it comes."""
 
-    def __init__(self, program: Program, report: Report, output: Output, guard: Callable[[str], None], hold: str) -> None:
+    def __init__(
+        self,
+        program: Program,
+        report: Report,
+        output: Output,
+        guard: Callable[[str], None],
+        hold: str,
+    ) -> None:
         self.program, self.report, self.output, self.guard = program, report, output, guard
         self.hold = hold
         self.since = time.monotonic()
@@ -50,8 +57,11 @@ class Reader:
         elif word == "value":
             key, _, value = detail.partition("\t")
             if key == "guard":
-                # The program waits, and so do its next lines. Only where it said that it would, and only for its own folder.
-                if value == self.hold and any(isinstance(each, Transaction) and each.guarded for each in self.program.steps):
+                # The program waits, and so do its next lines. Only where it said that it would, and
+                # only for its own folder.
+                if value == self.hold and any(
+                    isinstance(each, Transaction) and each.guarded for each in self.program.steps
+                ):
                     self.guard(value)
             else:
                 self.report.values[key] = value
@@ -69,5 +79,8 @@ class Reader:
 
 
 def printable(text: str) -> str:
-    """Return what a server printed without what a terminal would obey; a repository or an application may have written it."""
+    """Return what a server printed without what a terminal would obey.
+
+    A repository or an application may have written it.
+    """
     return "".join(char if char.isprintable() or char == "\t" else "?" for char in text)

@@ -19,14 +19,20 @@ if TYPE_CHECKING:
 
 
 def send_tree(host: "Host", sent: Source) -> str:
-    """Bring a working tree into the application's incoming folder by patchwork's rsync, and return that folder.
+    """Bring a working tree into the application's incoming folder by patchwork's rsync, and return
+    that folder.
 
-    Returns an empty string where rsync cannot log in as we did (password, jump host, sudo with password), or rsync or patchwork is missing.
+    Returns an empty string where rsync cannot log in as we did (password, jump host, sudo with
+    password), or rsync or patchwork is missing.
     """
     c = host.connection
     keys = [str(key) for key in c.connect_kwargs.get("key_filename", [])]
     rsync_path = {"root": "rsync", "passwordless": "sudo -n rsync"}.get(host.facts.sudo, "")
-    plain = not any(unsafe(text) for text in (*keys, c.host, c.user)) and not c.connect_kwargs.get("password") and not c.gateway
+    plain = (
+        not any(unsafe(text) for text in (*keys, c.host, c.user))
+        and not c.connect_kwargs.get("password")
+        and not c.gateway
+    )
     if host.dry or not (rsync_path and plain and shutil.which("rsync") and shutil.which("ssh")):
         return ""
     rsync = patchwork_rsync.rsync()
@@ -36,13 +42,29 @@ def send_tree(host: "Host", sent: Source) -> str:
     target = f"{host.paths.root}/incoming"
     with stage(sent) as folder, tempfile.NamedTemporaryFile("w", prefix="decant-") as known_hosts:
         key = c.transport.get_remote_server_key()
-        known_hosts.write(f"{c.host if c.port == 22 else f'[{c.host}]:{c.port}'} {key.get_name()} {key.get_base64()}\n")
+        known_hosts.write(
+            f"{c.host if c.port == 22 else f'[{c.host}]:{c.port}'} {key.get_name()}"
+            f" {key.get_base64()}\n"
+        )
         known_hosts.flush()
-        ssh_opts = f"-o BatchMode=yes -o StrictHostKeyChecking=yes -o UserKnownHostsFile={known_hosts.name}"
+        ssh_opts = (
+            "-o BatchMode=yes -o StrictHostKeyChecking=yes -o"
+            f" UserKnownHostsFile={known_hosts.name}"
+        )
         try:
-            rsync(c, f"{folder}/", target, delete=True, rsync_opts=f"--links --quiet --rsync-path='{rsync_path}'", ssh_opts=ssh_opts)
+            rsync(
+                c,
+                f"{folder}/",
+                target,
+                delete=True,
+                rsync_opts=f"--links --quiet --rsync-path='{rsync_path}'",
+                ssh_opts=ssh_opts,
+            )
         except UnexpectedExit as error:
-            host.output.line(f"rsync did not get through ({error.result.stderr.strip().splitlines()[-1:]}); sending the tree as a tar")
+            host.output.line(
+                f"rsync did not get through ({error.result.stderr.strip().splitlines()[-1:]});"
+                " sending the tree as a tar"
+            )
             return ""
     return target
 
@@ -64,7 +86,10 @@ def fetch(host: "Host", path: str, target: Path) -> None:
             out.write(data)
     if channel.recv_exit_status():
         unfinished.unlink()
-        raise DeployError(f"{host.name}: {path} could not be read: {channel.makefile_stderr('rb').read().decode('utf-8', 'replace').strip()}")
+        raise DeployError(
+            f"{host.name}: {path} could not be read:"
+            f" {channel.makefile_stderr('rb').read().decode('utf-8', 'replace').strip()}"
+        )
     unfinished.rename(target)
 
 
@@ -75,7 +100,10 @@ def send(host: "Host", source: Path, path: str) -> None:
     """
     channel = host.start("sh", "-c", 'umask 077 && cat >"$1"', "send", path)
     try:
-        with source.open("rb") as data, contextlib.suppress(OSError):  # why it takes no more, the exit code says
+        with (
+            source.open("rb") as data,
+            contextlib.suppress(OSError),
+        ):  # why it takes no more, the exit code says
             while piece := data.read(1 << 20):
                 channel.sendall(piece)
         channel.shutdown_write()
@@ -84,7 +112,9 @@ def send(host: "Host", source: Path, path: str) -> None:
     except (SSHException, EOFError) as error:
         raise host.connection.lost() from error
     if status:
-        raise DeployError(f"{host.name}: {path} could not be written: {errors or f'exit code {status}'}")
+        raise DeployError(
+            f"{host.name}: {path} could not be written: {errors or f'exit code {status}'}"
+        )
 
 
 def _received(host: "Host", channel: Channel) -> bytes:

@@ -1,7 +1,9 @@
 """Walk what others wrote, as root: the only code of ours that does.
 
-Every file is opened below the descriptor of its folder and without following a link, and what it is is asked of the descriptor, so that nobody can put another one in its place.
-`release` gives an exported tree its owners; `adopt` makes root's own copy of what a build made; `publish` lets the proxy read a shared folder.
+Every file is opened below the descriptor of its folder and without following a link, and what it is
+is asked of the descriptor, so that nobody can put another one in its place.
+`release` gives an exported tree its owners; `adopt` makes root's own copy of what a build made;
+`publish` lets the proxy read a shared folder.
 Standard library only.
 """
 
@@ -21,15 +23,22 @@ from typing import NamedTuple, NoReturn
 FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 PROXY = "www-data"
 TOP = PurePosixPath()
-# What is never part of a release, wherever in the tree it stands: settings and keys of those who develop and deploy. `.env*` and folders of environments are seen besides.
-PRIVATE = frozenset({"hosts.toml", ".ssh", ".lab", ".decant", ".vscode", ".idea", ".vs", ".fleet", ".zed"})
-# An access control list as ext4, xfs, btrfs and overlayfs keep it: linux/posix_acl_xattr.h. (tag, permissions, id); no id is all ones.
+# What is never part of a release, wherever in the tree it stands: settings and keys of those who
+# develop and deploy. `.env*` and folders of environments are seen besides.
+PRIVATE = frozenset(
+    {"hosts.toml", ".ssh", ".lab", ".decant", ".vscode", ".idea", ".vs", ".fleet", ".zed"}
+)
+# An access control list as ext4, xfs, btrfs and overlayfs keep it: linux/posix_acl_xattr.h. (tag,
+# permissions, id); no id is all ones.
 USER_OBJ, GROUP_OBJ, GROUP, MASK, OTHER = 0x01, 0x04, 0x08, 0x10, 0x20
 NO_ID = 0xFFFFFFFF
 
 
 class Entry(NamedTuple):
-    """What a walk meets: its folder's descriptor, its name, its path from the top, and what it is."""
+    """What a walk meets.
+
+    Its folder's descriptor, its name, its path from the top, and what it is.
+    """
 
     folder: int
     name: str
@@ -68,7 +77,9 @@ def walk(folder: int, path: PurePosixPath = TOP) -> Iterator[Entry]:
 
 
 def linked(top: str, path: str) -> str:
-    """Return how far into a path below a folder the first symbolic link is, or an empty string where there is none."""
+    """Return how far into a path below a folder the first symbolic link is, or an empty string
+    where there is none.
+    """
     parts = PurePosixPath(path).parts
     for count in range(1, len(parts) + 1):
         part = "/".join(parts[:count])
@@ -77,19 +88,27 @@ def linked(top: str, path: str) -> str:
     return ""
 
 
-# --- a release ------------------------------------------------------------------------------------------------------------------------
+# --- a release
+# ------------------------------------------------------------------------------------------------------------------------
 
 
-def release(top: str, user: str, static: list[str], private: list[str], named: list[tuple[str, str]]) -> None:
-    """Give an exported tree, which is root's alone until now, to root and the application's group, and its static folders to the proxy.
+def release(
+    top: str, user: str, static: list[str], private: list[str], named: list[tuple[str, str]]
+) -> None:
+    """Give an exported tree, which is root's alone until now, to root and the application's group,
+    and its static folders to the proxy.
 
-    `static` are the folders that the proxy serves, `private` files of hosts.toml that are no part of a release; `named` are (key, path) of hosts.toml, none of which may lead through
+    `static` are the folders that the proxy serves, `private` files of hosts.toml that are no part
+    of a release; `named` are (key, path) of hosts.toml, none of which may lead through
     a link.
     """
     for key, path in named:
         link = linked(top, path)
         if link:
-            fail(f"{key}: {link} in the repository is a symbolic link, to {os.readlink(f'{top}/{link}')}, and is not followed; put the folder itself there")
+            fail(
+                f"{key}: {link} in the repository is a symbolic link, to"
+                f" {os.readlink(f'{top}/{link}')}, and is not followed; put the folder itself there"
+            )
     for folder in static:
         _refuse_way_out(top, folder)
     left = sorted(without(top, private))
@@ -99,48 +118,83 @@ def release(top: str, user: str, static: list[str], private: list[str], named: l
 
 
 def _refuse_way_out(top: str, folder: str) -> None:
-    """Refuse a link in a static folder that leads out of the release: the proxy would show what it may read there."""
+    """Refuse a link in a static folder that leads out of the release.
+
+    The proxy would show what it may read there.
+    """
     real, start = os.path.realpath(top), f"{top}/{folder}"
     found = [folder] if os.path.lexists(start) else []
     if os.path.isdir(start) and os.path.realpath(start).startswith(f"{real}/"):
         descriptor = open_folder(os.path.realpath(start))
-        found += [f"{folder}/{entry.path}" for entry in walk(descriptor) if stat.S_ISLNK(entry.status.st_mode)]
+        found += [
+            f"{folder}/{entry.path}"
+            for entry in walk(descriptor)
+            if stat.S_ISLNK(entry.status.st_mode)
+        ]
         os.close(descriptor)
     for path in found:
         target = os.path.realpath(f"{top}/{path}")
         if not target.startswith(f"{real}/"):
-            fail(f"app.static: {path} in the repository is a symbolic link out of it, to {target}, where the proxy would follow it; put the file itself there")
+            fail(
+                f"app.static: {path} in the repository is a symbolic link out of it, to {target},"
+                " where the proxy would follow it; put the file itself there"
+            )
 
 
 def own(top: str, user: str, static: list[str]) -> None:
-    """Let root own a tree, the application's group read it, and the proxy its static folders; nobody else on the server."""
+    """Let root own a tree, the application's group read it, and the proxy its static folders.
+
+    Nobody else on the server.
+    """
     group, proxy = grp.getgrnam(user).gr_gid, grp.getgrnam(PROXY).gr_gid
     served = public(top, static)
-    on_the_way = {parent for path in (*served, *map(PurePosixPath, static)) for parent in path.parents}
+    on_the_way = {
+        parent for path in (*served, *map(PurePosixPath, static)) for parent in path.parents
+    }
     descriptor = open_folder(top)
     for entry in walk(descriptor):
         is_public = entry.path in served or not served.isdisjoint(entry.path.parents)
-        os.chown(entry.name, 0, proxy if is_public else group, dir_fd=entry.folder, follow_symlinks=False)
+        os.chown(
+            entry.name, 0, proxy if is_public else group, dir_fd=entry.folder, follow_symlinks=False
+        )
         if stat.S_ISLNK(entry.status.st_mode):
             continue
         if not (stat.S_ISDIR(entry.status.st_mode) or stat.S_ISREG(entry.status.st_mode)):
-            fail(f"{entry.path} in the repository is neither a file nor a folder nor a link; remove it")
+            fail(
+                f"{entry.path} in the repository is neither a file nor a folder nor a link;"
+                " remove it"
+            )
         passable = 0o751 if entry.path in on_the_way else 0o750
-        mode = passable if stat.S_ISDIR(entry.status.st_mode) else 0o750 if entry.status.st_mode & 0o100 else 0o640
+        mode = (
+            passable
+            if stat.S_ISDIR(entry.status.st_mode)
+            else 0o750
+            if entry.status.st_mode & 0o100
+            else 0o640
+        )
         os.chmod(entry.name, mode, dir_fd=entry.folder)
         if is_public:
-            # Two groups read it: the proxy's, and the application's, for what it looks up in its own static files.
+            # Two groups read it: the proxy's, and the application's, for what it looks up in its
+            # own static files.
             readable(entry, mode, group)
     os.fchown(descriptor, 0, group)
     os.fchmod(descriptor, 0o751 if static else 0o750)
 
 
 def seclude(root: str, user: str) -> None:
-    """Do the same with the releases and environments of before, which everybody on the server could read; the release that serves goes on."""
+    """Do the same with the releases and environments of before, which everybody on the server could
+    read; the release that serves goes on.
+    """
     for release in Path(root, "releases").glob("2*"):
         if not release.is_symlink() and release.stat().st_mode & 0o004:
             conf = release / ".deploy/nginx.conf"
-            found = re.findall(r"^ *alias \S+/current/(\S+)/;$", conf.read_text(encoding="utf-8"), re.MULTILINE) if conf.is_file() else []
+            found = (
+                re.findall(
+                    r"^ *alias \S+/current/(\S+)/;$", conf.read_text(encoding="utf-8"), re.MULTILINE
+                )
+                if conf.is_file()
+                else []
+            )
             own(str(release), user, found)
     for environment in Path(root, "venvs").iterdir():
         if environment.is_dir() and not environment.is_symlink():
@@ -149,7 +203,10 @@ def seclude(root: str, user: str) -> None:
 
 
 def public(top: str, static: list[str]) -> set[PurePosixPath]:
-    """Return what the proxy may read of a release: its static folders, and what links in them lead to, as long as that is in the release."""
+    """Return what the proxy may read of a release.
+
+    Its static folders, and what links in them lead to, as long as that is in the release.
+    """
     real = os.path.realpath(top)
     found: set[PurePosixPath] = set()
     waiting = [f"{top}/{folder}" for folder in static]
@@ -163,15 +220,28 @@ def public(top: str, static: list[str]) -> set[PurePosixPath]:
         found.add(path)
         if os.path.isdir(target):
             descriptor = open_folder(target)
-            waiting += [f"{target}/{entry.path}" for entry in walk(descriptor) if stat.S_ISLNK(entry.status.st_mode)]
+            waiting += [
+                f"{target}/{entry.path}"
+                for entry in walk(descriptor)
+                if stat.S_ISLNK(entry.status.st_mode)
+            ]
             os.close(descriptor)
     return found
 
 
 def readable(entry: Entry, mode: int, group: int) -> None:
-    """Let a second group read a file by an access control list; where the file system has none, everybody on the server."""
+    """Let a second group read a file by an access control list.
+
+    Where the file system has none, everybody on the server.
+    """
     bits = (mode >> 3) & 0o7
-    rows = [(USER_OBJ, (mode >> 6) & 0o7, NO_ID), (GROUP_OBJ, bits, NO_ID), (GROUP, bits, group), (MASK, bits, NO_ID), (OTHER, mode & 0o7, NO_ID)]
+    rows = [
+        (USER_OBJ, (mode >> 6) & 0o7, NO_ID),
+        (GROUP_OBJ, bits, NO_ID),
+        (GROUP, bits, group),
+        (MASK, bits, NO_ID),
+        (OTHER, mode & 0o7, NO_ID),
+    ]
     data = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *row) for row in rows)
     descriptor = os.open(entry.name, FLAGS, dir_fd=entry.folder)
     try:
@@ -192,7 +262,9 @@ def without(top: str, private: list[str]) -> Iterator[str]:
         for entry in walk(descriptor):
             is_folder = stat.S_ISDIR(entry.status.st_mode)
             unwanted = entry.name in PRIVATE or entry.name.startswith(".env") or entry.path in named
-            if not unwanted and not (is_folder and os.path.lexists(f"{top}/{entry.path}/pyvenv.cfg")):
+            if not unwanted and not (
+                is_folder and os.path.lexists(f"{top}/{entry.path}/pyvenv.cfg")
+            ):
                 continue
             if entry.path.parts[0] == ".deploy":
                 continue  # this tool's own
@@ -205,13 +277,17 @@ def without(top: str, private: list[str]) -> Iterator[str]:
         os.close(descriptor)
 
 
-# --- what a build made ----------------------------------------------------------------------------------------------------------------
+# --- what a build made
+# ----------------------------------------------------------------------------------------------------------------
 
 
 def adopt(made: str, target: str, group: str) -> None:
-    """Make root's own copy of a folder that a build made; what cannot be part of an environment is refused.
+    """Make root's own copy of a folder that a build made.
 
-    A copy, and no change of owner: a descriptor that outlives its process leads to the builder's file, not to this one. Nothing of it is run.
+    What cannot be part of an environment is refused.
+
+    A copy, and no change of owner: a descriptor that outlives its process leads to the builder's
+    file, not to this one. Nothing of it is run.
     """
     gid = grp.getgrnam(group).gr_gid
     source, goal = open_folder(made), open_folder(target)
@@ -238,7 +314,10 @@ def _copy(source: int, target: int, gid: int, path: PurePosixPath) -> None:
         elif kind == stat.S_IFREG:
             _copy_file(source, target, name, gid, path)
         else:
-            fail(f"{path / name} in the environment is neither a file nor a folder nor a link, and is refused")
+            fail(
+                f"{path / name} in the environment is neither a file nor a folder nor a link, and"
+                " is refused"
+            )
 
 
 def _copy_file(source: int, target: int, name: str, gid: int, path: PurePosixPath) -> None:
@@ -247,7 +326,10 @@ def _copy_file(source: int, target: int, name: str, gid: int, path: PurePosixPat
     try:
         status = os.fstat(given)
         if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
-            fail(f"{path / name} in the environment has other names ({status.st_nlink} hard links), and is refused")
+            fail(
+                f"{path / name} in the environment has other names ({status.st_nlink} hard links),"
+                " and is refused"
+            )
         if status.st_mode & (stat.S_ISUID | stat.S_ISGID):
             fail(f"{path / name} in the environment is a setuid or setgid program, and is refused")
         while os.sendfile(new, given, None, 1 << 30):
@@ -261,11 +343,15 @@ def _copy_file(source: int, target: int, name: str, gid: int, path: PurePosixPat
         os.close(new)
 
 
-# --- a shared folder that the proxy serves --------------------------------------------------------------------------------------------
+# --- a shared folder that the proxy serves
+# --------------------------------------------------------------------------------------------
 
 
 def publish(folder: str, user: str) -> None:
-    """Let the proxy read a folder of the application: what is in it and what will come. Only what is the application's own is changed."""
+    """Let the proxy read a folder of the application: what is in it and what will come.
+
+    Only what is the application's own is changed.
+    """
     owner, proxy = pwd.getpwnam(user).pw_uid, grp.getgrnam(PROXY).gr_gid
     top = open_folder(folder)
     for entry in walk(top):
@@ -304,7 +390,9 @@ def main() -> None:
     """Do what the words say."""
     match sys.argv[1:]:
         case ["release", top, user, static, private, named]:
-            pairs = [(key, path) for key, _, path in (line.partition("\t") for line in lines(named))]
+            pairs = [
+                (key, path) for key, _, path in (line.partition("\t") for line in lines(named))
+            ]
             release(top, user, lines(static), lines(private), pairs)
         case ["seclude", root, user]:
             seclude(root, user)

@@ -1,4 +1,6 @@
-"""A release that fails leaves the old version and the old rows, loses no request, and says why in one line."""
+"""A release that fails leaves the old version and the old rows, loses no request, and says why in
+one line.
+"""
 
 import json
 
@@ -18,7 +20,9 @@ from tests.load import Load
         ("sick-after-migration", "/up answered 500"),
     ],
 )
-def test_a_bad_release_leaves_the_old_version_and_the_old_rows(booth: Booth, branch: str, cause: str) -> None:
+def test_a_bad_release_leaves_the_old_version_and_the_old_rows(
+    booth: Booth, branch: str, cause: str
+) -> None:
     server = booth.deployed()
     before = server.rows()
     server.configure(f'ref = "{branch}"')
@@ -52,7 +56,8 @@ def test_a_row_written_after_the_commit_point_stays_whatever_fails_later(booth: 
     server.configure('ref = "sick-in-public"')
     with Load(server.address) as load:
         done = server.fab("update", code=1)
-    # The keep-alive visitor asks /up, which this release answers with 500; nobody else may lose anything.
+    # The keep-alive visitor asks /up, which this release answers with 500; nobody else may lose
+    # anything.
     assert [line for line in load.lost if "/up" not in line] == []
     assert "rollback --downgrade" in done.stderr and "rollback --restore" in done.stderr
     assert server.get("/version") == (200, "sick-in-public")
@@ -66,7 +71,9 @@ def test_a_row_written_after_the_commit_point_stays_whatever_fails_later(booth: 
     assert "mood" not in server.columns()
 
 
-def test_without_a_migration_a_release_that_is_sick_in_public_gives_way_to_the_old_one(booth: Booth) -> None:
+def test_without_a_migration_a_release_that_is_sick_in_public_gives_way_to_the_old_one(
+    booth: Booth,
+) -> None:
     server = booth.deployed()
     server.configure('ref = "sick-in-public-only"')
     done = server.fab("update", code=1)

@@ -1,4 +1,7 @@
-"""Clients that die, networks that fall silent, windows that are killed, servers that lose power: the site comes through by itself."""
+"""Clients that die, networks that fall silent, windows that are killed, servers that lose power.
+
+The site comes through by itself.
+"""
 
 import signal
 
@@ -27,7 +30,10 @@ def test_a_client_killed_in_the_migration_does_not_stop_the_window(booth: Booth)
         client = server.start_fab("update")
         server.wait_for_migration()
         kill(client)
-        server.wait_until(lambda: server.get("/version", timeout=120) == (200, "migrates-slowly"), what="the window finishes")
+        server.wait_until(
+            lambda: server.get("/version", timeout=120) == (200, "migrates-slowly"),
+            what="the window finishes",
+        )
     assert load.lost == []
     server.wait_until(lambda: lock_is_free(server), seconds=20, what="the lock is free")
     # The migration rewrote the texts of the rows before it; none is missing.
@@ -38,15 +44,24 @@ def test_a_client_killed_in_the_migration_does_not_stop_the_window(booth: Booth)
     assert "which nobody waited for" not in server.fab("update").stdout
 
 
-def test_a_network_that_falls_silent_in_the_migration_does_not_stop_the_window(booth: Booth) -> None:
+def test_a_network_that_falls_silent_in_the_migration_does_not_stop_the_window(
+    booth: Booth,
+) -> None:
     server = booth.deployed()
     server.configure('ref = "migrates-slowly"')
     with Load(server.address) as load:
         client = server.start_fab("update")
         server.wait_for_migration()
         with server.network_cut():
-            server.wait_until(lambda: server.get("/version", timeout=120) == (200, "migrates-slowly"), what="the window finishes")
-            server.wait_until(lambda: lock_is_free(server), seconds=20, what="the lock is free, with the network still cut")
+            server.wait_until(
+                lambda: server.get("/version", timeout=120) == (200, "migrates-slowly"),
+                what="the window finishes",
+            )
+            server.wait_until(
+                lambda: lock_is_free(server),
+                seconds=20,
+                what="the lock is free, with the network still cut",
+            )
             client.wait(timeout=90)
     assert client.returncode == 1
     assert "the connection was lost" in (server.folder / "fab.out").read_text()
@@ -55,12 +70,17 @@ def test_a_network_that_falls_silent_in_the_migration_does_not_stop_the_window(b
 
 
 @pytest.mark.parametrize("client_lives", [True, False])
-def test_the_same_command_follows_a_window_that_still_runs(booth: Booth, client_lives: bool) -> None:
+def test_the_same_command_follows_a_window_that_still_runs(
+    booth: Booth, client_lives: bool
+) -> None:
     server = booth.deployed()
     server.configure('ref = "migrates-slowly"')
     client = server.start_fab("update")
     server.wait_for_migration()
-    assert "another command is at work on guestbook: update by" in server.fab("nginx.site", code=1).stderr
+    assert (
+        "another command is at work on guestbook: update by"
+        in server.fab("nginx.site", code=1).stderr
+    )
     if not client_lives:
         kill(client)
     said = server.fab("update").stdout
@@ -93,7 +113,9 @@ def test_a_window_killed_in_the_migration_is_put_back_by_itself(booth: Booth) ->
         assert "damaged" in server.rows()
         server.ssh("pkill -9 -f 'guestbook/procedures/window.sh'")
         client.wait(timeout=60)
-        server.wait_until(lambda: server.get("/version") == (200, "v1"), what="the old release serves")
+        server.wait_until(
+            lambda: server.get("/version") == (200, "v1"), what="the old release serves"
+        )
     assert load.lost == []
     assert set(load.versions) == {"v1"}
     old_pair(server, before, load)

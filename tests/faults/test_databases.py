@@ -1,4 +1,7 @@
-"""On MariaDB, whose DDL is not transactional, and on PostgreSQL: whatever ends a migration, not one row differs and the old release runs on."""
+"""On MariaDB, whose DDL is not transactional, and on PostgreSQL.
+
+Whatever ends a migration, not one row differs and the old release runs on.
+"""
 
 import pytest
 
@@ -9,9 +12,11 @@ from tests.load import Load
 KINDS = ("mariadb", "postgresql")
 
 
-# What databases have that a guestbook has not, and what a restore by its own account, or of rows alone, would trip over.
+# What databases have that a guestbook has not, and what a restore by its own account, or of rows
+# alone, would trip over.
 AWKWARD = {
-    "mariadb": """
+    "mariadb": (
+        """
 create definer = guestbook@localhost trigger entry_guard before insert on entry for each row
 begin
     -- a word at the start of a line that is one of the client's, too
@@ -31,8 +36,10 @@ insert into versioned values (1) //
 update versioned set id = 2 //
 create user `read-only`@localhost //
 grant select on guestbook.* to `read-only`@localhost //
-""",
-    "postgresql": """
+"""
+    ),
+    "postgresql": (
+        """
 create role "read-only";
 grant connect on database guestbook to "read-only";
 alter default privileges for role postgres grant select on tables to "read-only";
@@ -50,17 +57,26 @@ insert into other.theirs (data) values (decode(repeat('00ff', 5000), 'hex'));
 select nextval('other.theirs_id_seq');
 create view texts as select text from entry;
 grant select on entry to "read-only";
-""",
+"""
+    ),
 }
-LOAD = {"mariadb": "mariadb --delimiter=// guestbook", "postgresql": "runuser -u postgres -- psql -X -q -v ON_ERROR_STOP=1"}
+LOAD = {
+    "mariadb": "mariadb --delimiter=// guestbook",
+    "postgresql": "runuser -u postgres -- psql -X -q -v ON_ERROR_STOP=1",
+}
 
 
 def make_awkward(server: Server) -> None:
-    server.ssh(f"cat <<'END' | {LOAD[server.database]}\n{AWKWARD[server.database].replace(chr(92) * 2, chr(92))}END")
+    server.ssh(
+        "cat <<'END' |"
+        f" {LOAD[server.database]}\n{AWKWARD[server.database].replace(chr(92) * 2, chr(92))}END"
+    )
 
 
 @pytest.mark.parametrize("kind", ["mariadb", pytest.param("postgresql", marks=pytest.mark.full)])
-def test_a_migration_that_fails_hangs_or_makes_the_release_sick_leaves_every_row_as_it_was(booth: Booth, kind: str) -> None:
+def test_a_migration_that_fails_hangs_or_makes_the_release_sick_leaves_every_row_as_it_was(
+    booth: Booth, kind: str
+) -> None:
     server = booth.deployed(database=kind)
     make_awkward(server)
     before = server.everything()
@@ -91,7 +107,9 @@ def test_a_migration_that_fails_hangs_or_makes_the_release_sick_leaves_every_row
 
 @pytest.mark.full
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_killed_window_and_a_power_cut_end_with_the_old_code_and_the_old_rows(booth: Booth, kind: str) -> None:
+def test_a_killed_window_and_a_power_cut_end_with_the_old_code_and_the_old_rows(
+    booth: Booth, kind: str
+) -> None:
     server = booth.deployed("trixie", database=kind)
     before = server.rows()
     server.configure('ref = "migrates-slowly"')
@@ -101,7 +119,9 @@ def test_a_killed_window_and_a_power_cut_end_with_the_old_code_and_the_old_rows(
         assert "damaged" in server.rows()
         server.ssh("pkill -9 -f 'guestbook/procedures/window.sh'")
         client.wait(timeout=60)
-        server.wait_until(lambda: server.get("/version") == (200, "v1"), what="the old release serves")
+        server.wait_until(
+            lambda: server.get("/version") == (200, "v1"), what="the old release serves"
+        )
     assert load.lost == []
     assert set(load.versions) == {"v1"}
     old_pair(server, before, load)

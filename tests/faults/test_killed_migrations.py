@@ -1,4 +1,7 @@
-"""A migration is a unit of its own and does not hold the gate's lock: who puts back ends it first, whatever it ignores."""
+"""A migration is a unit of its own and does not hold the gate's lock.
+
+Who puts back ends it first, whatever it ignores.
+"""
 
 import pytest
 
@@ -16,7 +19,9 @@ STACKS = [
 
 
 @pytest.mark.parametrize(("wsgi", "proxy", "database"), STACKS)
-def test_a_migration_that_ignores_its_end_writes_nothing_after_the_put_back(booth: Booth, wsgi: str, proxy: str, database: str) -> None:
+def test_a_migration_that_ignores_its_end_writes_nothing_after_the_put_back(
+    booth: Booth, wsgi: str, proxy: str, database: str
+) -> None:
     server = booth.deployed(database=database)
     more = f'[proxy]\nkind = "{proxy}"'
     if wsgi:
@@ -32,19 +37,26 @@ def test_a_migration_that_ignores_its_end_writes_nothing_after_the_put_back(boot
         if by == "everything":
             # The window with all its processes; the migration's unit is another one, and lives.
             server.ssh(
-                "systemctl kill --signal=KILL --kill-whom=all 'guestbook-window@*.service' || systemctl kill --signal=KILL 'guestbook-window@*.service'",
+                "systemctl kill --signal=KILL --kill-whom=all 'guestbook-window@*.service' ||"
+                " systemctl kill --signal=KILL 'guestbook-window@*.service'",
                 check=False,
             )
         else:
             server.ssh("pkill -9 -f 'guestbook/procedures/window.sh'")
         client.wait(timeout=90)
-        server.wait_until(lambda: server.get("/version") == (200, "v1"), what="the old release serves")
+        server.wait_until(
+            lambda: server.get("/version") == (200, "v1"), what="the old release serves"
+        )
         first = server.everything()
-        server.ssh("sleep 1; ! systemctl list-units --no-legend 'guestbook.migrate.*' | grep -q .; ! pgrep -f '[f]lask db upgrade'")
+        server.ssh(
+            "sleep 1; ! systemctl list-units --no-legend 'guestbook.migrate.*' | grep -q .; ! pgrep"
+            " -f '[f]lask db upgrade'"
+        )
         assert server.everything() == first == whole, by
         assert (
             server.ssh(
-                "cat /sys/fs/cgroup/*/system.slice/guestbook.migrate.*/cgroup.procs /sys/fs/cgroup/system.slice/guestbook.migrate.*/cgroup.procs 2>/dev/null; true"
+                "cat /sys/fs/cgroup/*/system.slice/guestbook.migrate.*/cgroup.procs"
+                " /sys/fs/cgroup/system.slice/guestbook.migrate.*/cgroup.procs 2>/dev/null; true"
             )
             == ""
         )
@@ -55,6 +67,8 @@ def test_a_migration_that_ignores_its_end_writes_nothing_after_the_put_back(boot
         server.wait_for_migration()
         server.ssh("pkill -9 -f 'guestbook/procedures/window.sh'")
         client.wait(timeout=90)
-        server.wait_until(lambda: server.get("/version") == (200, "v1"), what="the old release serves")
+        server.wait_until(
+            lambda: server.get("/version") == (200, "v1"), what="the old release serves"
+        )
     assert load.lost == []
     old_pair(server, before, load)

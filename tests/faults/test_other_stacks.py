@@ -1,4 +1,7 @@
-"""What breaks under supervisor and inside Apache ends as it does under systemd: old code, old rows, no request lost."""
+"""What breaks under supervisor and inside Apache ends as it does under systemd.
+
+Old code, old rows, no request lost.
+"""
 
 import pytest
 
@@ -16,7 +19,9 @@ STACKS = {
 
 
 @pytest.mark.parametrize("stack", STACKS)
-def test_a_bad_release_a_killed_window_and_a_power_cut_leave_the_old_pair(booth: Booth, stack: str) -> None:
+def test_a_bad_release_a_killed_window_and_a_power_cut_leave_the_old_pair(
+    booth: Booth, stack: str
+) -> None:
     wsgi, proxy, database = STACKS[stack]
     server = booth.deployed(database=database)
     more = f'[proxy]\nkind = "{proxy}"'
@@ -39,7 +44,9 @@ def test_a_bad_release_a_killed_window_and_a_power_cut_leave_the_old_pair(booth:
         server.wait_for_migration()
         server.ssh("pkill -9 -f 'guestbook/procedures/window.sh'")
         client.wait(timeout=60)
-        server.wait_until(lambda: server.get("/version") == (200, "v1"), what="the old release serves")
+        server.wait_until(
+            lambda: server.get("/version") == (200, "v1"), what="the old release serves"
+        )
     assert load.lost == []
     assert set(load.versions) == {"v1"}
     old_pair(server, before, load)

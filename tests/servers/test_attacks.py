@@ -1,4 +1,8 @@
-"""What was tried against a server and held: paths, headers and smuggled requests through the proxy, and what somebody inside the application can reach. On three stacks."""
+"""What was tried against a server and held.
+
+Paths, headers and smuggled requests through the proxy, and what somebody inside the application can
+reach. On three stacks.
+"""
 
 import contextlib
 import json
@@ -69,7 +73,9 @@ PATHS = [
     "/venv/pyvenv.cfg",
 ]
 GIVEN_AWAY = re.compile(
-    r"SECRET_KEY|import subprocess|\[core\]|^flask==|\[app\]|db_kind|Index of|Apache Server Status|Active connections", re.IGNORECASE | re.MULTILINE
+    r"SECRET_KEY|import subprocess|\[core\]|^flask==|\[app\]|db_kind|Index of|Apache Server"
+    r" Status|Active connections",
+    re.IGNORECASE | re.MULTILINE,
 )
 
 FORGED = (
@@ -85,18 +91,45 @@ FORGED = (
 
 HIDDEN = "GET /seen?smuggled HTTP/1.1\r\nHost: evil.test\r\n\r\n"
 SMUGGLED = {
-    "CL.TE": f"POST /up HTTP/1.1\r\nHost: evil.test\r\nContent-Length: {len(HIDDEN) + 5}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{HIDDEN}",
-    "an unknown coding": f"POST /up HTTP/1.1\r\nHost: evil.test\r\nTransfer-Encoding: cow\r\n\r\n0\r\n\r\n{HIDDEN}",
-    "a blank before the colon": f"POST /up HTTP/1.1\r\nHost: evil.test\r\nTransfer-Encoding : chunked\r\nContent-Length: {len(HIDDEN) + 5}\r\n\r\n0\r\n\r\n{HIDDEN}",
-    "two lengths": f"POST /up HTTP/1.1\r\nHost: evil.test\r\nContent-Length: 0\r\nContent-Length: {len(HIDDEN)}\r\n\r\n{HIDDEN}",
-    "a signed length": f"POST /up HTTP/1.1\r\nHost: evil.test\r\nContent-Length: +0\r\n\r\n{HIDDEN}",
-    "a folded line": f"POST /up HTTP/1.1\r\nHost: evil.test\r\nX: a\r\n Transfer-Encoding: chunked\r\nContent-Length: {len(HIDDEN)}\r\n\r\n{HIDDEN}",
-    "two hosts": "GET /seen?smuggled HTTP/1.1\r\nHost: evil.test\r\nHost: attacker.com\r\nConnection: close\r\n\r\n",
+    "CL.TE": (
+        "POST /up HTTP/1.1\r\nHost: evil.test\r\nContent-Length:"
+        f" {len(HIDDEN) + 5}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{HIDDEN}"
+    ),
+    "an unknown coding": (
+        f"POST /up HTTP/1.1\r\nHost: evil.test\r\nTransfer-Encoding: cow\r\n\r\n0\r\n\r\n{HIDDEN}"
+    ),
+    "a blank before the colon": (
+        "POST /up HTTP/1.1\r\nHost: evil.test\r\nTransfer-Encoding : chunked\r\nContent-Length:"
+        f" {len(HIDDEN) + 5}\r\n\r\n0\r\n\r\n{HIDDEN}"
+    ),
+    "two lengths": (
+        "POST /up HTTP/1.1\r\nHost: evil.test\r\nContent-Length: 0\r\nContent-Length:"
+        f" {len(HIDDEN)}\r\n\r\n{HIDDEN}"
+    ),
+    "a signed length": (
+        f"POST /up HTTP/1.1\r\nHost: evil.test\r\nContent-Length: +0\r\n\r\n{HIDDEN}"
+    ),
+    "a folded line": (
+        "POST /up HTTP/1.1\r\nHost: evil.test\r\nX: a\r\n Transfer-Encoding:"
+        f" chunked\r\nContent-Length: {len(HIDDEN)}\r\n\r\n{HIDDEN}"
+    ),
+    "two hosts": (
+        "GET /seen?smuggled HTTP/1.1\r\nHost: evil.test\r\nHost: attacker.com\r\nConnection:"
+        " close\r\n\r\n"
+    ),
     "CONNECT": "CONNECT 127.0.0.1:22 HTTP/1.1\r\nHost: evil.test\r\n\r\n",
     "TRACE": "TRACE /seen?smuggled HTTP/1.1\r\nHost: evil.test\r\nConnection: close\r\n\r\n",
-    "an absolute target": "GET http://attacker.com/seen?smuggled HTTP/1.1\r\nHost: attacker.com\r\nConnection: close\r\n\r\n",
-    "a chunk with a length": f"POST /up HTTP/1.1\r\nHost: evil.test\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n{HIDDEN}",
-    "a line feed in a name": "GET /up HTTP/1.1\r\nHost: evil.test\r\nX\n: y\r\nConnection: close\r\n\r\n",
+    "an absolute target": (
+        "GET http://attacker.com/seen?smuggled HTTP/1.1\r\nHost: attacker.com\r\nConnection:"
+        " close\r\n\r\n"
+    ),
+    "a chunk with a length": (
+        "POST /up HTTP/1.1\r\nHost: evil.test\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding:"
+        f" identity\r\n\r\n0\r\n\r\n{HIDDEN}"
+    ),
+    "a line feed in a name": (
+        "GET /up HTTP/1.1\r\nHost: evil.test\r\nX\n: y\r\nConnection: close\r\n\r\n"
+    ),
 }
 
 READS = [
@@ -159,17 +192,35 @@ WRITES = [
     "/srv/evil/current/.deploy",
 ]
 OTHERS = {
-    "the guestbook's socket": "python3 -c \"import socket; socket.socket(socket.AF_UNIX).connect('/run/guestbook/guestbook.sock'); print('REACHED')\"",
-    "its own socket": "python3 -c \"import socket; socket.socket(socket.AF_UNIX).connect('/run/evil/evil.sock'); print('REACHED')\"",
-    "supervisor's socket": "python3 -c \"import socket; socket.socket(socket.AF_UNIX).connect('/run/supervisor.sock'); print('REACHED')\"",
+    "the guestbook's socket": (
+        'python3 -c "import socket;'
+        " socket.socket(socket.AF_UNIX).connect('/run/guestbook/guestbook.sock');"
+        " print('REACHED')\""
+    ),
+    "its own socket": (
+        "python3 -c \"import socket; socket.socket(socket.AF_UNIX).connect('/run/evil/evil.sock');"
+        " print('REACHED')\""
+    ),
+    "supervisor's socket": (
+        "python3 -c \"import socket; socket.socket(socket.AF_UNIX).connect('/run/supervisor.sock');"
+        " print('REACHED')\""
+    ),
     "systemd": "systemctl stop guestbook && echo REACHED",
-    "setuid programs": "su -c 'echo REACHED' </dev/null; mount -t tmpfs none /mnt && echo REACHED; passwd -d root && echo REACHED",
-    "another account's processes": 'for p in /proc/[0-9]*; do [ "$(stat -c %U $p)" = "$(id -un)" ] || { cat $p/environ | grep -q . && echo REACHED; }; done; true',
+    "setuid programs": (
+        "su -c 'echo REACHED' </dev/null; mount -t tmpfs none /mnt && echo REACHED; passwd -d root"
+        " && echo REACHED"
+    ),
+    "another account's processes": (
+        'for p in /proc/[0-9]*; do [ "$(stat -c %U $p)" = "$(id -un)" ] || { cat $p/environ | grep'
+        " -q . && echo REACHED; }; done; true"
+    ),
 }
 
 
 @pytest.fixture(scope="module", params=STACKS)
-def attacked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterator[tuple[str, Hostile]]:
+def attacked(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, repository: Path
+) -> Iterator[tuple[str, Hostile]]:
     """The hostile application on a stack, beside the guestbook."""
     if why_not():
         pytest.skip(f"{NO_SERVER}: {why_not()}")
@@ -197,7 +248,9 @@ def tell(what: str, tried: int, failed: list[str]) -> None:
 
 def raw(evil: Hostile, request: str) -> bytes:
     """Send bytes to the proxy and return all that comes back within two seconds of silence."""
-    with contextlib.closing(socket.create_connection((evil.server.address, 80), timeout=2)) as connection:
+    with contextlib.closing(
+        socket.create_connection((evil.server.address, 80), timeout=2)
+    ) as connection:
         connection.sendall(request.encode("latin-1"))
         found = b""
         with contextlib.suppress(TimeoutError, ConnectionResetError):
@@ -231,27 +284,57 @@ def test_what_was_tried_holds(attacked: tuple[str, Hostile]) -> None:
     tell("smuggled requests", len(SMUGGLED), failed)
 
     large = {
-        "a body of 17 MB": f"POST /up HTTP/1.1\r\nHost: evil.test\r\nContent-Length: {17 << 20}\r\n\r\n",
-        "a header of 40 kB": f"GET /up HTTP/1.1\r\nHost: evil.test\r\nX: {'x' * 40_000}\r\nConnection: close\r\n\r\n",
-        "a target of 70 kB": f"GET /{'x' * 70_000} HTTP/1.1\r\nHost: evil.test\r\nConnection: close\r\n\r\n",
+        "a body of 17 MB": (
+            f"POST /up HTTP/1.1\r\nHost: evil.test\r\nContent-Length: {17 << 20}\r\n\r\n"
+        ),
+        "a header of 40 kB": (
+            f"GET /up HTTP/1.1\r\nHost: evil.test\r\nX: {'x' * 40_000}\r\nConnection: close\r\n\r\n"
+        ),
+        "a target of 70 kB": (
+            f"GET /{'x' * 70_000} HTTP/1.1\r\nHost: evil.test\r\nConnection: close\r\n\r\n"
+        ),
     }
-    tell("large requests", len(large), [what for what, request in large.items() if not re.match(rb"HTTP/1.1 4\d\d", raw(evil, request))])
+    tell(
+        "large requests",
+        len(large),
+        [
+            what
+            for what, request in large.items()
+            if not re.match(rb"HTTP/1.1 4\d\d", raw(evil, request))
+        ],
+    )
 
 
 def test_who_is_inside_reaches_nothing_of_others(attacked: tuple[str, Hostile]) -> None:
     stack, evil = attacked
-    evil.server.ssh("mkdir -p /etc/decant/tls/evil/self-signed && install -m 0600 /dev/null /etc/decant/tls/evil/self-signed/privkey.pem")
-    found = evil.run("; ".join(f"if [ -d {path} ]; then ls {path}; else cat {path}; fi >/dev/null 2>&1 && echo {path}" for path in READS) + "; true")
+    evil.server.ssh(
+        "mkdir -p /etc/decant/tls/evil/self-signed && install -m 0600 /dev/null"
+        " /etc/decant/tls/evil/self-signed/privkey.pem"
+    )
+    found = evil.run(
+        "; ".join(
+            f"if [ -d {path} ]; then ls {path}; else cat {path}; fi >/dev/null 2>&1 && echo {path}"
+            for path in READS
+        )
+        + "; true"
+    )
     assert len(READS) >= 14
     tell(f"{stack}: reads", len(READS), found.split())
-    found = evil.run("; ".join(f"touch {folder}/planted 2>/dev/null && echo {folder}" for folder in WRITES) + "; true")
+    found = evil.run(
+        "; ".join(f"touch {folder}/planted 2>/dev/null && echo {folder}" for folder in WRITES)
+        + "; true"
+    )
     assert len(WRITES) >= 25
     tell("writes", len(WRITES), found.split())
-    failed = [what for what, command in OTHERS.items() if "REACHED" in evil.run(f"({command}) 2>&1; true")]
+    failed = [
+        what for what, command in OTHERS.items() if "REACHED" in evil.run(f"({command}) 2>&1; true")
+    ]
     # Its own requests come through its own socket, which it may hold, but not open.
     tell("others", len(OTHERS), failed)
 
-    secret = evil.server.ssh("sed -n 's/^SECRET_KEY=\"\\(.*\\)\"/\\1/p' /srv/evil/shared/secrets.env")
+    secret = evil.server.ssh(
+        "sed -n 's/^SECRET_KEY=\"\\(.*\\)\"/\\1/p' /srv/evil/shared/secrets.env"
+    )
     assert len(secret) > 30
     evil.server.fab("app.run", "true")
     places = {
@@ -267,9 +350,14 @@ def test_who_is_inside_reaches_nothing_of_others(attacked: tuple[str, Hostile]) 
         "units": "systemctl show '*'",
     }
     # From a file, so that looking for it does not show it.
-    evil.server.ssh(f"printf %s {secret} >/srv/evil/shared/only-the-key; chmod 600 /srv/evil/shared/only-the-key")
+    evil.server.ssh(
+        f"printf %s {secret} >/srv/evil/shared/only-the-key; chmod 600"
+        " /srv/evil/shared/only-the-key"
+    )
     look = "{{ {}; }} 2>/dev/null | grep -caF -f /srv/evil/shared/only-the-key; true"
-    failed = [place for place, command in places.items() if evil.server.ssh(look.format(command)) != "0"]
+    failed = [
+        place for place, command in places.items() if evil.server.ssh(look.format(command)) != "0"
+    ]
     evil.server.ssh("rm -f /srv/evil/shared/only-the-key")
     assert len(places) >= 9
     tell("places without a secret", len(places), failed)
@@ -279,18 +367,30 @@ def test_each_manager_gives_what_the_table_says(attacked: tuple[str, Hostile]) -
     stack, evil = attacked
     status = evil.run("grep -e NoNewPrivs -e CapEff -e CapBnd -e Seccomp: /proc/self/status")
     assert "NoNewPrivs:\t1" in status and "CapEff:\t0000000000000000" in status
-    evil.server.ssh("echo everybodys > /tmp/everybodys; mkdir -p /home/somebody && echo x > /home/somebody/file")
-    assert evil.run("cat /tmp/everybodys 2>/dev/null; cat /home/somebody/file 2>/dev/null; true") == ""
-    assert evil.run("touch /usr/planted /etc/planted /boot/planted 2>/dev/null && echo written; true") == ""
+    evil.server.ssh(
+        "echo everybodys > /tmp/everybodys; mkdir -p /home/somebody && echo x > /home/somebody/file"
+    )
+    assert (
+        evil.run("cat /tmp/everybodys 2>/dev/null; cat /home/somebody/file 2>/dev/null; true") == ""
+    )
+    assert (
+        evil.run("touch /usr/planted /etc/planted /boot/planted 2>/dev/null && echo written; true")
+        == ""
+    )
     if stack.startswith("gunicorn"):
         assert "CapBnd:\t0000000000000000" in status and "Seccomp:\t2" in status
         assert "uid=0" not in evil.run("unshare -Ur id 2>&1; true")
-        said = evil.server.ssh("systemd-analyze security --no-pager evil.service evil-smoke@x.service | grep -i overall")
+        said = evil.server.ssh(
+            "systemd-analyze security --no-pager evil.service evil-smoke@x.service | grep -i"
+            " overall"
+        )
         scores = [float(number) for number in re.findall(r": (\d\.\d)", said)]
         assert len(scores) == 2 and max(scores) <= 1.5, said
     if stack.startswith("mod_wsgi"):
         own = evil.run(
-            "python3 -c \"import http.client; c = http.client.HTTPConnection('127.0.0.1'); c.request('GET', '/server-status', headers={'Host': 'other'}); print(c.getresponse().status)\""
+            "python3 -c \"import http.client; c = http.client.HTTPConnection('127.0.0.1');"
+            " c.request('GET', '/server-status', headers={'Host': 'other'});"
+            ' print(c.getresponse().status)"'
         )
         assert own in ("403", "404", "421")
 
@@ -315,4 +415,11 @@ def test_applications_with_large_libraries_run_in_the_sandbox(booth: Booth, suit
         requirements.write("".join(f"{name}\n" for name in LIBRARIES.split()))
     evil.server.fab("deploy")
     assert evil.python(TRIES).splitlines() == ["27000000", "a", "44", "[1, 2]", "0 7"]
-    assert evil.server.fab("app.run", "python -c 'import numpy, gevent, lxml.etree, cryptography.fernet; print(6 * 7)'").stdout.strip().endswith("42")
+    assert (
+        evil.server.fab(
+            "app.run",
+            "python -c 'import numpy, gevent, lxml.etree, cryptography.fernet; print(6 * 7)'",
+        )
+        .stdout.strip()
+        .endswith("42")
+    )

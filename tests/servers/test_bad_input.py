@@ -1,10 +1,15 @@
-"""What cannot work is refused in one clear line, with exit code 1, no traceback, and nothing changed on the server."""
+"""What cannot work is refused in one clear line, with exit code 1, no traceback, and nothing
+changed on the server.
+"""
 
 import pytest
 
 from tests.booted import Booth, Server
 
-GIT = "command -v git >/dev/null || apt-get -qq install -y --no-install-recommends git >/dev/null 2>&1"
+GIT = (
+    "command -v git >/dev/null || apt-get -qq install -y --no-install-recommends git >/dev/null"
+    " 2>&1"
+)
 
 
 def refused(server: Server, *words: str, host: str = "") -> str:
@@ -23,7 +28,10 @@ def refused(server: Server, *words: str, host: str = "") -> str:
         ('ref = "nowhere"', "has no branch, tag or commit nowhere"),
         ('ref = "tag:release-*"', "no tag in"),
         ('source = "not-there"', "app.source: there is no folder"),
-        ('source = "file:///srv/none.git"', "app.source: file:///srv/none.git cannot be read from the server"),
+        (
+            'source = "file:///srv/none.git"',
+            "app.source: file:///srv/none.git cannot be read from the server",
+        ),
         ('source = "https://127.0.0.1:1/none.git"', "cannot be read from the server"),
         ('source = "git@127.0.0.1:none.git"', "cannot be read from the server"),
         ('subdir = "backend"', "app.subdir: there is no folder backend"),
@@ -46,12 +54,15 @@ def test_a_callable_that_names_nothing_is_refused(deployed: Server) -> None:
 
 def test_a_repository_on_the_server_without_that_ref_is_refused(deployed: Server) -> None:
     deployed.ssh(
-        "command -v git >/dev/null || apt-get -qq install -y --no-install-recommends git >/dev/null 2>&1; test -d /opt/g.git || git init -q --bare /opt/g.git"
+        "command -v git >/dev/null || apt-get -qq install -y --no-install-recommends git >/dev/null"
+        " 2>&1; test -d /opt/g.git || git init -q --bare /opt/g.git"
     )
     deployed.configure('source = "file:///opt/g.git"\nref = "main"')
     assert "has no branch, tag or commit main" in refused(deployed, "update")
     deployed.configure('source = "file:///opt/g.git"\nref = ""')
-    assert "cannot be read" in refused(deployed, "update") or "is empty" in refused(deployed, "update")
+    assert "cannot be read" in refused(deployed, "update") or "is empty" in refused(
+        deployed, "update"
+    )
 
 
 @pytest.mark.parametrize(
@@ -66,8 +77,12 @@ def test_a_repository_on_the_server_without_that_ref_is_refused(deployed: Server
 )
 def test_a_server_that_cannot_be_reached_is_named(deployed: Server, host: str, said: str) -> None:
     unused = deployed.address.rsplit(".", 1)[0] + ".250"
-    entries = deployed.entry("silent", address=unused) + deployed.entry("closed", address="127.0.0.1").replace("[hosts.closed]", "[hosts.closed]\nport = 1")
-    entries += deployed.entry("stranger", user="nobody-here") + deployed.entry("impostor", host_key="SHA256:" + "A" * 43)
+    entries = deployed.entry("silent", address=unused) + deployed.entry(
+        "closed", address="127.0.0.1"
+    ).replace("[hosts.closed]", "[hosts.closed]\nport = 1")
+    entries += deployed.entry("stranger", user="nobody-here") + deployed.entry(
+        "impostor", host_key="SHA256:" + "A" * 43
+    )
     deployed.configure(more=entries)
     assert said in refused(deployed, "status", host=host)
 
@@ -95,9 +110,15 @@ def test_an_account_without_sudo_rights_is_refused(deployed: Server) -> None:
 
 def test_a_system_that_is_not_debian_is_refused(booth: Booth) -> None:
     server = booth.boot()
-    server.ssh("sed -i 's/^ID=.*/ID=fedora/; s/^PRETTY_NAME=.*/PRETTY_NAME=\"Fedora Linux 44\"/' /etc/os-release")
+    server.ssh(
+        "sed -i 's/^ID=.*/ID=fedora/; s/^PRETTY_NAME=.*/PRETTY_NAME=\"Fedora Linux 44\"/'"
+        " /etc/os-release"
+    )
     assert "Fedora Linux 44 is neither Debian nor Ubuntu" in refused(server, "deploy")
-    server.ssh("sed -i 's/^ID=.*/ID=debian/' /etc/os-release && SUDO_FORCE_REMOVE=yes apt-get -qq purge -y --allow-remove-essential sudo >/dev/null 2>&1")
+    server.ssh(
+        "sed -i 's/^ID=.*/ID=debian/' /etc/os-release && SUDO_FORCE_REMOVE=yes apt-get -qq purge -y"
+        " --allow-remove-essential sudo >/dev/null 2>&1"
+    )
     server.account("guest")
     server.configure(more=server.entry("guest", user="guest"))
     assert "there is no sudo" in refused(server, "deploy", host="guest")
@@ -115,5 +136,7 @@ def test_another_application_with_the_same_claim_is_left_alone(deployed: Server)
     for name in ("ssh", "www-data", "lock"):
         deployed.configure(f'name = "{name}"', more='[proxy]\ndomains = ["other.test"]')
         assert "app.name: the server has" in refused(deployed, "deploy")
-    deployed.configure('name = "other"\nroot = "/srv/guestbook/other"', more='[proxy]\ndomains = ["other.test"]')
+    deployed.configure(
+        'name = "other"\nroot = "/srv/guestbook/other"', more='[proxy]\ndomains = ["other.test"]'
+    )
     assert "overlap" in refused(deployed, "deploy")

@@ -1,4 +1,7 @@
-"""HTTPS: certificates of a real ACME server, obtained, renewed under load, reissued, missing; of our own making; and the user's files."""
+"""HTTPS: certificates of a real ACME server, obtained, renewed under load, reissued, missing.
+
+Of our own making; and the user's files.
+"""
 
 import contextlib
 import http.client
@@ -18,11 +21,25 @@ SSLYZE, SCAN = "6.3.1", ("--mozilla_config=intermediate",)
 PROXIES = (("nginx", "bookworm"), ("apache", "trixie"), ("nginx", "trixie"), ("apache", "bookworm"))
 
 
-def secure(server: Server, authority: Authority, proxy: str, domains: tuple[str, ...], redirect: tuple[str, ...] = (), app: str = "", more: str = "") -> None:
+def secure(
+    server: Server,
+    authority: Authority,
+    proxy: str,
+    domains: tuple[str, ...],
+    redirect: tuple[str, ...] = (),
+    app: str = "",
+    more: str = "",
+) -> None:
     """Write hosts.toml for these names."""
     (server.folder / "acme.pem").write_text(authority.trust)
-    text = f'[proxy]\nkind = "{proxy}"\ndomains = {json.dumps(domains)}\nredirect = {json.dumps(redirect)}\n'
-    text += f'[tls]\nkind = "letsencrypt"\nemail = "admin@shop.test"\nacme_server = "{authority.directory}"\nacme_ca = "acme.pem"\n'
+    text = (
+        f'[proxy]\nkind = "{proxy}"\ndomains = {json.dumps(domains)}\nredirect ='
+        f" {json.dumps(redirect)}\n"
+    )
+    text += (
+        '[tls]\nkind = "letsencrypt"\nemail = "admin@shop.test"\nacme_server ='
+        f' "{authority.directory}"\nacme_ca = "acme.pem"\n'
+    )
     server.configure(app, more=text + more)
 
 
@@ -33,8 +50,12 @@ def lead(server: Server, authority: Authority, *names: str) -> None:
         server.ssh(f"echo {server.address} {name} >>/etc/hosts")
 
 
-@pytest.mark.parametrize(("proxy", "suite"), [PROXIES[0], pytest.param(*PROXIES[1], marks=pytest.mark.full)])
-def test_a_certificate_is_obtained_verified_and_renewed_without_a_lost_request(booth: Booth, authority: Authority, proxy: str, suite: str) -> None:
+@pytest.mark.parametrize(
+    ("proxy", "suite"), [PROXIES[0], pytest.param(*PROXIES[1], marks=pytest.mark.full)]
+)
+def test_a_certificate_is_obtained_verified_and_renewed_without_a_lost_request(
+    booth: Booth, authority: Authority, proxy: str, suite: str
+) -> None:
     server, name, root = booth.boot(suite), f"{proxy}.test", authority.root()
     www = f"www.{name}"
     lead(server, authority, name)
@@ -55,7 +76,15 @@ def test_a_certificate_is_obtained_verified_and_renewed_without_a_lost_request(b
     # Anything beside the profile, and the scanner ends with 1.
     (server.folder / "root.pem").write_text(root)
     scanned = tool(
-        server.folder, "uv", "tool", "run", f"sslyze@{SSLYZE}", *SCAN, f"--certinfo_ca_file={server.folder}/root.pem", f"--sni={name}", f"{server.address}:443"
+        server.folder,
+        "uv",
+        "tool",
+        "run",
+        f"sslyze@{SSLYZE}",
+        *SCAN,
+        f"--certinfo_ca_file={server.folder}/root.pem",
+        f"--sni={name}",
+        f"{server.address}:443",
     )
     assert "OK - Compliant" in scanned
     status, page, headers = get(server.address, name, root=root)
@@ -86,7 +115,9 @@ def test_a_certificate_is_obtained_verified_and_renewed_without_a_lost_request(b
     renewed_by_the_timer(server, name, root)
 
     secure(server, authority, proxy, (name,), (www,), 'ref = "migrates"')
-    with Load(server.address, host=name, connect=lambda: Secure(server.address, name, root)) as load:
+    with Load(
+        server.address, host=name, connect=lambda: Secure(server.address, name, root)
+    ) as load:
         done = server.fab("update", "--json")
     assert load.lost == []
     assert len(load.versions) == 2
@@ -97,16 +128,25 @@ def test_a_certificate_is_obtained_verified_and_renewed_without_a_lost_request(b
 def renewed_by_the_timer(server: Server, name: str, root: str) -> None:
     """The timer's own service renews what is due, and visitors lose nothing."""
     first = Secure.certificate(server.address, name)
-    assert server.ssh("systemctl is-enabled certbot.timer; systemctl is-active certbot.timer").split() == ["enabled", "active"]
+    assert server.ssh(
+        "systemctl is-enabled certbot.timer; systemctl is-active certbot.timer"
+    ).split() == ["enabled", "active"]
     assert "not due" in server.fab("certbot.renew").stdout
     assert "could be renewed" in server.fab("certbot.renew", "--dry-run").stdout
     assert Secure.certificate(server.address, name) == first
     server.ssh(
-        "sed -i 's/^.*renew_before_expiry.*/renew_before_expiry = 100 days/' /etc/letsencrypt/renewal/decant-guestbook.conf; grep -q '^renew_before' /etc/letsencrypt/renewal/decant-guestbook.conf"
+        "sed -i 's/^.*renew_before_expiry.*/renew_before_expiry = 100 days/'"
+        " /etc/letsencrypt/renewal/decant-guestbook.conf; grep -q '^renew_before'"
+        " /etc/letsencrypt/renewal/decant-guestbook.conf"
     )
-    with Load(server.address, reopens=True, host=name, connect=lambda: Secure(server.address, name, root)) as load:
+    with Load(
+        server.address, reopens=True, host=name, connect=lambda: Secure(server.address, name, root)
+    ) as load:
         server.ssh("systemctl start certbot.service")
-        server.wait_until(lambda: Secure.certificate(server.address, name) != first, what="the renewed certificate is served")
+        server.wait_until(
+            lambda: Secure.certificate(server.address, name) != first,
+            what="the renewed certificate is served",
+        )
     assert load.lost == []
     assert load.sent > 20
     assert get(server.address, name, root=root)[0] == 200
@@ -122,7 +162,9 @@ def redirected(server: Server, host: str, path: str) -> tuple[int, str]:
 
 @pytest.mark.full
 @pytest.mark.parametrize(("proxy", "suite"), PROXIES[2:])
-def test_a_domain_more_or_less_gets_another_certificate_and_a_refused_one_changes_nothing(booth: Booth, authority: Authority, proxy: str, suite: str) -> None:
+def test_a_domain_more_or_less_gets_another_certificate_and_a_refused_one_changes_nothing(
+    booth: Booth, authority: Authority, proxy: str, suite: str
+) -> None:
     server, root = booth.deployed(suite), authority.root()
     one, two, three = (f"{word}.{proxy}-{suite}.test" for word in ("one", "two", "three"))
     lead(server, authority, one, two)
@@ -130,7 +172,9 @@ def test_a_domain_more_or_less_gets_another_certificate_and_a_refused_one_change
     server.fab("deploy")
     secure(server, authority, proxy, (two, one))
     server.fab("deploy")
-    assert [get(server.address, host, "/version", root)[:2] for host in (one, two)] == [(200, "v1")] * 2
+    assert [get(server.address, host, "/version", root)[:2] for host in (one, two)] == [
+        (200, "v1")
+    ] * 2
     assert Secure.certificate(server.address, one) == Secure.certificate(server.address, two)
 
     # The CA sees the name lead elsewhere: what was served goes on, the new name by HTTP.
@@ -155,20 +199,35 @@ def test_a_domain_more_or_less_gets_another_certificate_and_a_refused_one_change
         assert re.search(rf"{host} +letsencrypt +89 days", shown), shown
     secure(server, authority, proxy, (one,))
     server.fab("deploy")
-    text = server.ssh("openssl x509 -in /etc/letsencrypt/live/decant-guestbook/cert.pem -noout -ext subjectAltName")
+    text = server.ssh(
+        "openssl x509 -in /etc/letsencrypt/live/decant-guestbook/cert.pem -noout -ext"
+        " subjectAltName"
+    )
     assert text.splitlines()[-1].strip() == f"DNS:{one}"
     issued = authority.issued()
     assert "0 changed in all" in server.fab("deploy").stdout
     assert "is there already" in server.fab("certbot.obtain").stdout
     assert authority.issued() == issued
     server.fab("destroy", "--yes")
-    server.ssh("systemctl start certbot.service")  # somebody else's certificates are renewed as before
-    assert server.ssh("ls /etc/letsencrypt/live /etc/letsencrypt/renewal /var/lib/decant/certificates /etc/decant/acme-ca.d | grep guestbook || true") == ""
+    server.ssh(
+        "systemctl start certbot.service"
+    )  # somebody else's certificates are renewed as before
+    assert (
+        server.ssh(
+            "ls /etc/letsencrypt/live /etc/letsencrypt/renewal /var/lib/decant/certificates"
+            " /etc/decant/acme-ca.d | grep guestbook || true"
+        )
+        == ""
+    )
 
 
 @pytest.mark.full
-@pytest.mark.parametrize(("proxy", "kind"), [("nginx", "gunicorn"), ("apache", "mod_wsgi"), ("nginx", "uwsgi")])
-def test_certificates_of_our_own_making_and_files_are_served_and_exchanged(booth: Booth, proxy: str, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("proxy", "kind"), [("nginx", "gunicorn"), ("apache", "mod_wsgi"), ("nginx", "uwsgi")]
+)
+def test_certificates_of_our_own_making_and_files_are_served_and_exchanged(
+    booth: Booth, proxy: str, kind: str
+) -> None:
     server = booth.deployed()
     wsgi = f'server = "{kind}"'
     names = f'[proxy]\nkind = "{proxy}"\ndomains = ["own.test"]\n'
@@ -189,11 +248,14 @@ def test_certificates_of_our_own_making_and_files_are_served_and_exchanged(booth
 
     for number in (1, 2):
         server.ssh(
-            f"openssl req -x509 -newkey rsa:2048 -nodes -days {number}0 -subj /CN=own.test -addext subjectAltName=DNS:own.test -keyout /tmp/k{number} -out /tmp/c{number} 2>/dev/null"
+            f"openssl req -x509 -newkey rsa:2048 -nodes -days {number}0 -subj /CN=own.test -addext"
+            f" subjectAltName=DNS:own.test -keyout /tmp/k{number} -out /tmp/c{number} 2>/dev/null"
         )
         (server.folder / f"k{number}").write_text(server.ssh(f"cat /tmp/k{number}") + "\n")
         (server.folder / f"c{number}").write_text(server.ssh(f"cat /tmp/c{number}") + "\n")
-    server.configure(wsgi=wsgi, more=names + '[tls]\nkind = "files"\ncertificate = "c1"\nkey = "k1"')
+    server.configure(
+        wsgi=wsgi, more=names + '[tls]\nkind = "files"\ncertificate = "c1"\nkey = "k1"'
+    )
     dry = server.fab("--dry", "deploy").stdout
     assert "privkey.pem: content not shown (secret)" in dry
     assert (server.folder / "k1").read_text().splitlines()[3] not in dry
@@ -201,14 +263,25 @@ def test_certificates_of_our_own_making_and_files_are_served_and_exchanged(booth
     assert get(server.address, "own.test", root=(server.folder / "c1").read_text())[0] == 200
     assert server.ssh("stat -c '%a %U' /etc/decant/tls/guestbook/files/privkey.pem") == "600 root"
     # A key that does not belong to the certificate never stays.
-    server.configure(wsgi=wsgi, more=names + '[tls]\nkind = "files"\ncertificate = "c2"\nkey = "k1"')
+    server.configure(
+        wsgi=wsgi, more=names + '[tls]\nkind = "files"\ncertificate = "c2"\nkey = "k1"'
+    )
     server.fab("deploy", code=1)
     assert get(server.address, "own.test", root=(server.folder / "c1").read_text())[0] == 200
-    server.configure(wsgi=wsgi, more=names + '[tls]\nkind = "files"\ncertificate = "c2"\nkey = "k2"')
+    server.configure(
+        wsgi=wsgi, more=names + '[tls]\nkind = "files"\ncertificate = "c2"\nkey = "k2"'
+    )
     server.fab("deploy")
-    server.wait_until(lambda: Secure.certificate(server.address, "own.test") == (server.folder / "c2").read_text(), what="the new certificate is served")
+    server.wait_until(
+        lambda: (
+            Secure.certificate(server.address, "own.test") == (server.folder / "c2").read_text()
+        ),
+        what="the new certificate is served",
+    )
     # Who has not the key leaves what is there.
-    server.configure(wsgi=wsgi, more=names + '[tls]\nkind = "files"\ncertificate = "nowhere"\nkey = "k2"')
+    server.configure(
+        wsgi=wsgi, more=names + '[tls]\nkind = "files"\ncertificate = "nowhere"\nkey = "k2"'
+    )
     assert "tls.certificate: there is no such file here" in server.fab("deploy").stdout
     server.fab("update")
     assert Secure.certificate(server.address, "own.test") == (server.folder / "c2").read_text()

@@ -1,4 +1,8 @@
-"""The guestbook on MariaDB and PostgreSQL: made, migrated under load, dumped, restored here and on another server, left alone when it is somebody else's."""
+"""The guestbook on MariaDB and PostgreSQL.
+
+Made, migrated under load, dumped, restored here and on another server, left alone when it is
+somebody else's.
+"""
 
 import json
 import re
@@ -17,29 +21,48 @@ SUFFIX = {"sqlite": "sqlite3.gz", "mariadb": "sql.gz", "postgresql": "dump"}
 
 
 def password(server: Server) -> str:
-    found = re.search(r":([^:@/]+)@localhost/guestbook", server.ssh("grep ^DATABASE_URL= /srv/guestbook/shared/secrets.env"))
+    found = re.search(
+        r":([^:@/]+)@localhost/guestbook",
+        server.ssh("grep ^DATABASE_URL= /srv/guestbook/shared/secrets.env"),
+    )
     assert found
     return found[1]
 
 
-@pytest.mark.parametrize(("kind", "suite"), [pytest.param("mariadb", "bookworm", marks=pytest.mark.full), ("postgresql", "trixie")])
-def test_an_empty_server_gets_a_database_whose_password_nobody_sees(booth: Booth, kind: str, suite: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "suite"),
+    [pytest.param("mariadb", "bookworm", marks=pytest.mark.full), ("postgresql", "trixie")],
+)
+def test_an_empty_server_gets_a_database_whose_password_nobody_sees(
+    booth: Booth, kind: str, suite: str
+) -> None:
     server = booth.boot(suite, database=kind)
     server.account("deployer", "ALL=(ALL) NOPASSWD: ALL")
     server.target = "by-account"
     host = server.entry("by-account", user="deployer")
     (server.folder / "env").write_text("TOKEN=token-4711\n")
-    server.configure('env_file = "env"\nenv = { DSN = "{db.user}:{db.password}@{db.host}/{db.name}" }', more=host)
+    server.configure(
+        'env_file = "env"\nenv = { DSN = "{db.user}:{db.password}@{db.host}/{db.name}" }', more=host
+    )
     with Watch(server) as watch:
         said = server.fab("deploy").stdout
         first = password(server)
         server.write(*ROWS)
         again = server.fab("deploy").stdout
         assert "0 changed in all" in again and "already current" in again
-        server.configure('env_file = "env"\nref = "migrates"\nenv = { DSN = "{db.user}:{db.password}@{db.host}/{db.name}" }', more=host)
+        server.configure(
+            'env_file = "env"\nref = "migrates"\nenv = { DSN ='
+            ' "{db.user}:{db.password}@{db.host}/{db.name}" }',
+            more=host,
+        )
         with Load(server.address) as load:
             done = server.fab("update", "--json")
-        said += again + done.stdout + done.stderr + server.fab("db.status", "db.dump", "app.env", "db.create").stdout
+        said += (
+            again
+            + done.stdout
+            + done.stderr
+            + server.fab("db.status", "db.dump", "app.env", "db.create").stdout
+        )
     # A password that was changed by hand is taken over.
     server.ssh(f"sed -i s/{first}/by%2Fhand4711/ /srv/guestbook/shared/secrets.env")
     with watch:
@@ -53,7 +76,13 @@ def test_an_empty_server_gets_a_database_whose_password_nobody_sees(booth: Booth
     assert server.get("/up")[0] == 200
     assert server.get("/variable/DSN") == (200, "guestbook:by/hand4711@localhost/guestbook")
     assert "by%2Fhand4711" in server.ssh("cat /srv/guestbook/shared/secrets.env")
-    assert server.ssh("stat -c '%a %U:%G' /srv/guestbook/shared/secrets.env /srv/guestbook/current/.deploy/env").split() == ["640", "root:guestbook"] * 2
+    assert (
+        server.ssh(
+            "stat -c '%a %U:%G' /srv/guestbook/shared/secrets.env"
+            " /srv/guestbook/current/.deploy/env"
+        ).split()
+        == ["640", "root:guestbook"] * 2
+    )
     assert b"database.py" in watch.saw("database.py")
     for hidden in (first, "hand4711", "token-4711"):
         assert hidden not in said
@@ -70,22 +99,42 @@ def test_an_empty_server_gets_a_database_whose_password_nobody_sees(booth: Booth
 def test_the_account_reaches_its_own_database_and_no_other(booth: Booth, kind: str) -> None:
     server = booth.deployed(database=kind)
     encoding = {
-        "mariadb": "select default_character_set_name from information_schema.schemata where schema_name = 'guestbook'",
-        "postgresql": "select pg_encoding_to_char(encoding) from pg_database where datname = 'guestbook'",
+        "mariadb": (
+            "select default_character_set_name from information_schema.schemata where schema_name ="
+            " 'guestbook'"
+        ),
+        "postgresql": (
+            "select pg_encoding_to_char(encoding) from pg_database where datname = 'guestbook'"
+        ),
     }
     assert server.sql(encoding[kind]) == [{"mariadb": "utf8mb4", "postgresql": "UTF8"}[kind]]
     make = {
         "mariadb": "mariadb -e 'create database guestbookx; create table guestbookx.t (i int)'",
-        "postgresql": "runuser -u postgres -- psql -q -c 'create database guestbookx' -c 'revoke connect on database guestbookx from public'",
+        "postgresql": (
+            "runuser -u postgres -- psql -q -c 'create database guestbookx' -c 'revoke connect on"
+            " database guestbookx from public'"
+        ),
     }
     server.ssh(make[kind])
     ask = {
-        "mariadb": "import pymysql; pymysql.connect(host='localhost', user='guestbook', password=p, database='guestbookx')",
-        "postgresql": "import psycopg2; psycopg2.connect(host='localhost', user='guestbook', password=p, dbname='guestbookx')",
+        "mariadb": (
+            "import pymysql; pymysql.connect(host='localhost', user='guestbook', password=p,"
+            " database='guestbookx')"
+        ),
+        "postgresql": (
+            "import psycopg2; psycopg2.connect(host='localhost', user='guestbook', password=p,"
+            " dbname='guestbookx')"
+        ),
     }
-    script = f"import os, urllib.parse as u; p = u.urlsplit(os.environ['DATABASE_URL']).password; {ask[kind]}"
+    script = (
+        "import os, urllib.parse as u; p = u.urlsplit(os.environ['DATABASE_URL']).password;"
+        f" {ask[kind]}"
+    )
     said = server.fab("app.run", f'python -c "{script}"', code=1).stdout
-    assert {"mariadb": "Access denied for user 'guestbook'", "postgresql": "permission denied for database"}[kind] in said
+    assert {
+        "mariadb": "Access denied for user 'guestbook'",
+        "postgresql": "permission denied for database",
+    }[kind] in said
 
 
 @pytest.mark.full
@@ -105,7 +154,9 @@ def test_going_back_over_a_migration_downgrades_or_restores(booth: Booth, kind: 
     assert load.lost == []
     assert server.get("/version") == (200, "v1")
     assert "mood" not in server.columns()
-    assert server.rows()[:11] == [*ROWS, "later"] and sorted(server.rows()[11:]) == sorted(load.posts)
+    assert server.rows()[:11] == [*ROWS, "later"] and sorted(server.rows()[11:]) == sorted(
+        load.posts
+    )
 
     server.fab("update")
     server.fab("rollback", "--restore")
@@ -119,7 +170,9 @@ def test_going_back_over_a_migration_downgrades_or_restores(booth: Booth, kind: 
 
 @pytest.mark.full
 @pytest.mark.parametrize("kind", ALL)
-def test_a_dump_moves_to_a_second_server_and_a_bad_one_destroys_nothing(booth: Booth, kind: str) -> None:
+def test_a_dump_moves_to_a_second_server_and_a_bad_one_destroys_nothing(
+    booth: Booth, kind: str
+) -> None:
     server, second = booth.deployed(database=kind), booth.boot("trixie", database=kind)
     local = server.folder / f"book.{SUFFIX[kind]}"
     said = server.fab("db.dump", "--to", str(local)).stdout
@@ -139,7 +192,10 @@ def test_a_dump_moves_to_a_second_server_and_a_bad_one_destroys_nothing(booth: B
     for data in (local.read_bytes()[:-300], b"no dump at all"):
         bad.write_bytes(data)
         assert "trial restore of bad" in second.fab("db.restore", str(bad), "--yes", code=1).stderr
-    assert "there is no dump" in second.fab("db.restore", f"nowhere.{SUFFIX[kind]}", "--yes", code=1).stderr
+    assert (
+        "there is no dump"
+        in second.fab("db.restore", f"nowhere.{SUFFIX[kind]}", "--yes", code=1).stderr
+    )
     assert second.everything() == kept
     with Load(second.address) as load:
         said = second.fab("db.restore", str(local), "--yes").stdout
@@ -158,7 +214,12 @@ def test_a_dump_moves_to_a_second_server_and_a_bad_one_destroys_nothing(booth: B
     second.fab("db.restore", dump, "--yes")
     assert second.rows()[0] == "other"
     status = json.loads(second.fab("db.status", "--json").stdout)
-    assert status["kind"] == kind and status["head"] == "0002" and status["pending"] == "" and status["size"] > 0
+    assert (
+        status["kind"] == kind
+        and status["head"] == "0002"
+        and status["pending"] == ""
+        and status["size"] > 0
+    )
     assert ["entry", len(second.rows())] in status["tables"]
 
 
@@ -167,37 +228,63 @@ def test_a_dump_moves_to_a_second_server_and_a_bad_one_destroys_nothing(booth: B
 def test_what_is_not_ours_is_refused_and_left_alone(booth: Booth, kind: str) -> None:
     server = booth.boot(database=kind)
     package, make = {
-        "mariadb": ("mariadb-server", "mariadb -e \"create user guestbook@localhost identified by 'theirs'\""),
-        "postgresql": ("postgresql", "runuser -u postgres -- psql -q -c \"create role guestbook login password 'theirs'\""),
+        "mariadb": (
+            "mariadb-server",
+            "mariadb -e \"create user guestbook@localhost identified by 'theirs'\"",
+        ),
+        "postgresql": (
+            "postgresql",
+            "runuser -u postgres -- psql -q -c \"create role guestbook login password 'theirs'\"",
+        ),
     }[kind]
-    server.ssh(f"apt-get -qq update && apt-get -qq install -y --no-install-recommends {package} >/dev/null 2>&1; {make}")
+    server.ssh(
+        f"apt-get -qq update && apt-get -qq install -y --no-install-recommends {package} >/dev/null"
+        f" 2>&1; {make}"
+    )
     assert "has an account guestbook already" in server.fab("deploy", code=1).stderr
     server.configure(db='name = "my_book"\nuser = "my_book"')
     server.fab("deploy")
     assert server.get("/up")[0] == 200
     assert "0 changed in all" in server.fab("deploy").stdout
-    # Rows do not move by themselves: another database under the same application is refused, by whichever task.
+    # Rows do not move by themselves: another database under the same application is refused, by
+    # whichever task.
     server.configure(db='name = "book"\nuser = "my_book"')
     for task in ("deploy", "update", "db.dump"):
-        assert f"are in {kind} my_book, and hosts.toml names {kind} book my_book" in server.fab(task, code=1).stderr
+        assert (
+            f"are in {kind} my_book, and hosts.toml names {kind} book my_book"
+            in server.fab(task, code=1).stderr
+        )
     text = (server.folder / "hosts.toml").read_text()
     (server.folder / "hosts.toml").write_text(text.replace(f'kind = "{kind}"', 'kind = "sqlite"'))
     assert f"are in {kind} my_book" in server.fab("deploy", code=1).stderr
     server.configure(db='name = "my_book"\nuser = "my_book"')
     # A second application may not have the same database.
-    text = (server.folder / "hosts.toml").read_text().replace('name   = "guestbook"', 'name = "other"')
+    text = (
+        (server.folder / "hosts.toml").read_text().replace('name   = "guestbook"', 'name = "other"')
+    )
     (server.folder / "hosts.toml").write_text(text)
-    assert "guestbook on this server has the database my_book" in server.fab("deploy", code=1).stderr
+    assert (
+        "guestbook on this server has the database my_book" in server.fab("deploy", code=1).stderr
+    )
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("kind", ["postgresql"])
-def test_an_external_database_is_logged_in_to_and_nothing_is_installed(booth: Booth, kind: str) -> None:
+def test_an_external_database_is_logged_in_to_and_nothing_is_installed(
+    booth: Booth, kind: str
+) -> None:
     theirs, server = booth.boot("trixie", database=kind), booth.boot()
-    theirs.ssh("apt-get -qq update && apt-get -qq install -y --no-install-recommends postgresql >/dev/null 2>&1")
-    theirs.ssh("runuser -u postgres -- psql -q -c \"create role book login password 'external-4711'\" -c 'create database guestbook owner book'")
     theirs.ssh(
-        "echo \"listen_addresses = '*'\" >> /etc/postgresql/17/main/postgresql.conf; echo 'host guestbook book all scram-sha-256' >> /etc/postgresql/17/main/pg_hba.conf"
+        "apt-get -qq update && apt-get -qq install -y --no-install-recommends postgresql >/dev/null"
+        " 2>&1"
+    )
+    theirs.ssh(
+        "runuser -u postgres -- psql -q -c \"create role book login password 'external-4711'\" -c"
+        " 'create database guestbook owner book'"
+    )
+    theirs.ssh(
+        "echo \"listen_addresses = '*'\" >> /etc/postgresql/17/main/postgresql.conf; echo 'host"
+        " guestbook book all scram-sha-256' >> /etc/postgresql/17/main/pg_hba.conf"
     )
     theirs.ssh("systemctl restart postgresql")
     env = server.folder / "env"
@@ -205,15 +292,22 @@ def test_an_external_database_is_logged_in_to_and_nothing_is_installed(booth: Bo
     env.write_text("OTHER=1\n")
     server.configure('env_file = "env"', more="[db]\nkind = 'external'")
     assert 'db.kind = "external" needs DATABASE_URL there' in server.fab("deploy", code=1).stderr
-    env.write_text(f"DATABASE_URL=postgresql+psycopg2://book:wrong-4711@{theirs.address}/guestbook\n")
+    env.write_text(
+        f"DATABASE_URL=postgresql+psycopg2://book:wrong-4711@{theirs.address}/guestbook\n"
+    )
     assert "add the driver to the application's requirements" in server.fab("deploy", code=1).stderr
     external = "[python]\npackages = ['psycopg2-binary']\n[db]\nkind = 'external'"
     server.configure('env_file = "env"', more=external)
     said = server.fab("deploy", code=1)
-    assert f"postgresql+psycopg2://book:***@{theirs.address}/guestbook does not let the application log in" in said.stderr
+    assert (
+        f"postgresql+psycopg2://book:***@{theirs.address}/guestbook does not let the application"
+        " log in" in said.stderr
+    )
     assert "password authentication failed" in said.stderr
     assert "wrong-4711" not in said.stdout + said.stderr
-    env.write_text(f"DATABASE_URL=postgresql+psycopg2://book:external-4711@{theirs.address}/guestbook\n")
+    env.write_text(
+        f"DATABASE_URL=postgresql+psycopg2://book:external-4711@{theirs.address}/guestbook\n"
+    )
     server.fab("deploy")
     server.write("hello")
     assert theirs.rows() == ["hello"]
@@ -244,7 +338,9 @@ def test_destroy_keeps_a_final_dump_and_removes_the_database(booth: Booth, kind:
     server.fab("destroy", "--yes")
     dump = server.ssh("ls /var/lib/decant/backups/")
     accounts = {
-        "mariadb": "mariadb -e \"select user from mysql.user where user = 'guestbook'; show databases\"",
+        "mariadb": (
+            "mariadb -e \"select user from mysql.user where user = 'guestbook'; show databases\""
+        ),
         "postgresql": "runuser -u postgres -- psql -c '\\du' -l",
     }
     assert "guestbook" not in server.ssh(accounts[kind])
@@ -267,8 +363,17 @@ def test_the_tasks_of_db_run_alone_and_its_shell_opens(booth: Booth, kind: str) 
     server.fab("deploy")
     server.write("one", "two")
     server.fab("db.install")
-    prompt, leave = {"sqlite": ("sqlite>", ".quit"), "mariadb": ("MariaDB [guestbook]>", "quit"), "postgresql": ("guestbook=>", "\\q")}[kind]
-    code, shown = at_a_terminal(server, ["-H", server.name, "db.shell"], prompt, f"select count(*) + 40 from entry;\n{leave}")
+    prompt, leave = {
+        "sqlite": ("sqlite>", ".quit"),
+        "mariadb": ("MariaDB [guestbook]>", "quit"),
+        "postgresql": ("guestbook=>", "\\q"),
+    }[kind]
+    code, shown = at_a_terminal(
+        server,
+        ["-H", server.name, "db.shell"],
+        prompt,
+        f"select count(*) + 40 from entry;\n{leave}",
+    )
     assert code == 0, shown
     assert "42" in shown
 
@@ -279,5 +384,8 @@ def test_a_disk_without_room_for_the_dump_ends_the_window_before_the_stop(booth:
     server.configure('ref = "migrates"')
     with Load(server.address) as load:
         said = server.fab("update", code=1).stderr
-    assert "no room for the window and its dump" in said and "MB needed in /srv/guestbook/backups" in said
+    assert (
+        "no room for the window and its dump" in said
+        and "MB needed in /srv/guestbook/backups" in said
+    )
     assert load.lost == [] and load.versions.keys() == {"v1"}

@@ -1,4 +1,7 @@
-"""destroy asks, keeps a final dump, and removes what was installed for the application; a deploy afterwards begins anew."""
+"""destroy asks, keeps a final dump, and removes what was installed for the application.
+
+A deploy afterwards begins anew.
+"""
 
 import os
 import pty
@@ -25,7 +28,12 @@ def test_on_a_terminal_it_asks_for_the_name(booth: Booth, typed: str, code: int)
     server = booth.deployed()
     ours, theirs = pty.openpty()
     client = subprocess.Popen(
-        [*FAB, "-H", server.name, "destroy"], cwd=server.folder, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [*FAB, "-H", server.name, "destroy"],
+        cwd=server.folder,
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     os.write(ours, typed.encode())
     said, _ = client.communicate(timeout=120)
@@ -44,14 +52,24 @@ def test_the_rows_are_in_the_final_dump_and_nothing_else_is_left(booth: Booth, s
     server.fab("destroy", "--yes")
     dump = server.ssh("ls /var/lib/decant/backups/guestbook-*.sqlite3.gz")
     assert server.ssh(f"stat -c %a {dump}") == "600"
-    script = "import sqlite3, sys; print(*[row[0] for row in sqlite3.connect(sys.argv[1]).execute('select text from entry order by id')])"
-    assert server.ssh(f'gunzip -k {dump} && python3 -c "{script}" {dump.removesuffix(".gz")}').split() == rows
+    script = (
+        "import sqlite3, sys; print(*[row[0] for row in"
+        " sqlite3.connect(sys.argv[1]).execute('select text from entry order by id')])"
+    )
+    assert (
+        server.ssh(f'gunzip -k {dump} && python3 -c "{script}" {dump.removesuffix(".gz")}').split()
+        == rows
+    )
     left = server.ssh(
-        "find /etc /srv /run /var/lib/decant /var/log -xdev -iname '*guestbook*' -not -path '/var/lib/decant/backups/*' -not -path '/var/lib/decant/kept/*'"
+        "find /etc /srv /run /var/lib/decant /var/log -xdev -iname '*guestbook*' -not -path"
+        " '/var/lib/decant/backups/*' -not -path '/var/lib/decant/kept/*'"
     )
     assert [path for path in left.split() if "/run/decant/" not in path] == []
     server.ssh("! getent passwd guestbook && ! getent group guestbook")
-    assert "there is nothing of guestbook on this server" in server.fab("destroy", "--yes", code=1).stderr
+    assert (
+        "there is nothing of guestbook on this server"
+        in server.fab("destroy", "--yes", code=1).stderr
+    )
     server.fab("deploy")
     assert server.get("/version") == (200, "v1")
     assert server.rows() == []

@@ -1,4 +1,7 @@
-"""Several servers in one command: all or none are begun, they switch in batches, and what happens to one does not hurt the others."""
+"""Several servers in one command.
+
+All or none are begun, they switch in batches, and what happens to one does not hurt the others.
+"""
 
 import contextlib
 import json
@@ -15,9 +18,17 @@ OLD = (200, "v1")
 
 
 def together(servers: list[Server], app: str = 'ref = "better"', more: str = "") -> Server:
-    """Return the first server with all of them in its hosts.toml, as the group `all`; fab works on the group from now on."""
+    """Return the first server with all of them in its hosts.toml, as the group `all`.
+
+    Fab works on the group from now on.
+    """
     first = servers[0]
-    entries = [server.entry(server.name, identity=str(server.folder / ".lab/key")).replace("\n", '\ngroups = ["all"]\n', 1) for server in servers]
+    entries = [
+        server.entry(server.name, identity=str(server.folder / ".lab/key")).replace(
+            "\n", '\ngroups = ["all"]\n', 1
+        )
+        for server in servers
+    ]
     first.configure(app, more="\n".join([*entries, more]))
     first.target = "all"
     return first
@@ -36,13 +47,19 @@ def test_hosts_switch_one_after_the_other_without_a_lost_request(booth: Booth) -
     assert [load.lost for load in loads] == [[], [], []]
     assert versions(servers) == [(200, "better")] * 3
     outcomes = json.loads(done.stdout)
-    assert [(outcome["host"], outcome["result"]) for outcome in outcomes] == [(server.name, "good") for server in servers]
+    assert [(outcome["host"], outcome["result"]) for outcome in outcomes] == [
+        (server.name, "good") for server in servers
+    ]
     assert len({outcome["release"] for outcome in outcomes}) == 1
     ends = [line for line in done.stderr.splitlines() if "stop" in line or " serves; 0 of" in line]
-    assert [line.split("]")[0][1:] for line in ends] == [server.name for server in servers for _ in range(2)]
+    assert [line.split("]")[0][1:] for line in ends] == [
+        server.name for server in servers for _ in range(2)
+    ]
     said = fleet.fab("update").stdout
     assert said.count("is already current") == 3
-    assert [line.split()[::3] for line in said.splitlines()[-3:]] == [[server.name, "current"] for server in servers]
+    assert [line.split()[::3] for line in said.splitlines()[-3:]] == [
+        [server.name, "current"] for server in servers
+    ]
     fleet.fab("rollback")
     assert versions(servers) == [OLD] * 3
 
@@ -64,19 +81,32 @@ def test_one_that_is_not_well_stops_the_rollout_and_those_before_it_go_back(boot
     assert rows[2][3].startswith("not switched: ")
     fleet.fab("update", "--keep-going", code=1)
     assert versions(servers) == [(200, "sick-where-told"), OLD, (200, "sick-where-told")]
-    assert f"[{servers[1].name}] failed: there is no good release before the current one" in fleet.fab("rollback", code=1).stdout
+    assert (
+        f"[{servers[1].name}] failed: there is no good release before the current one"
+        in fleet.fab("rollback", code=1).stdout
+    )
     assert versions(servers) == [(200, "sick-where-told"), OLD, (200, "sick-where-told")]
 
 
 def test_a_move_that_is_given_up_takes_nothing_away_from_what_serves(booth: Booth) -> None:
     servers = [booth.deployed() for _ in range(2)]
-    fleet = together(servers, 'ref = "sick-where-told"', f'[hosts."{servers[1].name}".app.env]\nSICK = "yes"\n[proxy]\nkind = "apache"\n')
-    settings = (fleet.folder / "hosts.toml").read_text().replace('app = "wsgi:app"', 'app = "wsgi:app"\nserver = "mod_wsgi"')
+    fleet = together(
+        servers,
+        'ref = "sick-where-told"',
+        f'[hosts."{servers[1].name}".app.env]\nSICK = "yes"\n[proxy]\nkind = "apache"\n',
+    )
+    settings = (
+        (fleet.folder / "hosts.toml")
+        .read_text()
+        .replace('app = "wsgi:app"', 'app = "wsgi:app"\nserver = "mod_wsgi"')
+    )
     (fleet.folder / "hosts.toml").write_text(settings)
     said = fleet.fab("deploy", code=1).stdout
     assert "put back: to " in said
     assert versions(servers) == [OLD] * 2
-    servers[0].ssh("test -e /etc/systemd/system/guestbook.service && systemctl restart guestbook.service")
+    servers[0].ssh(
+        "test -e /etc/systemd/system/guestbook.service && systemctl restart guestbook.service"
+    )
     assert versions(servers) == [OLD] * 2
 
 
@@ -108,12 +138,19 @@ def test_one_that_dies_in_its_window_stops_the_rollout(booth: Booth) -> None:
     servers[1].power_cut()
     assert client.wait(timeout=120) == 1
     said = (fleet.folder / "fab.out").read_text()
-    results = {line.split()[0]: line.split(maxsplit=3)[3] for line in said.splitlines() if line.split()[:1] and line.split()[0] in names}
+    results = {
+        line.split()[0]: line.split(maxsplit=3)[3]
+        for line in said.splitlines()
+        if line.split()[:1] and line.split()[0] in names
+    }
     assert "its migration ran; go back with" in results[servers[0].name]
     assert "the connection was lost" in results[servers[1].name]
     assert results[servers[2].name].startswith("not switched")
     servers[1].boot()
-    servers[1].wait_until(lambda: servers[1].get("/version") == OLD, what="the old release is back after the power cut")
+    servers[1].wait_until(
+        lambda: servers[1].get("/version") == OLD,
+        what="the old release is back after the power cut",
+    )
     assert servers[1].rows() == rows
     assert versions(servers) == [(200, "migrates-slowly"), OLD, OLD]
     fleet.fab("update")
@@ -136,7 +173,9 @@ def test_ctrl_c_ends_at_once_and_says_what_is_where(booth: Booth) -> None:
     assert versions(servers) == [(200, "migrates-slowly")] * 2
 
 
-def test_a_first_deploy_of_two_gives_both_the_same_secret_key_and_tasks_run_on_each(booth: Booth) -> None:
+def test_a_first_deploy_of_two_gives_both_the_same_secret_key_and_tasks_run_on_each(
+    booth: Booth,
+) -> None:
     servers = [booth.boot(), booth.boot(suite="trixie")]
     fleet = together(servers, 'ref = "main"')
     fleet.fab("deploy")
@@ -153,5 +192,7 @@ def test_a_first_deploy_of_two_gives_both_the_same_secret_key_and_tasks_run_on_e
     failed = fleet.fab("app.run", f"test $(hostname) = {servers[0].name}", "nginx.reload", code=1)
     assert failed.stdout.count("reload of nginx") == 1
     assert failed.stderr.startswith(f"failed on {servers[1].name};")
-    assert [item["host"] for item in json.loads(fleet.fab("status", "--json").stdout)] == [server.name for server in servers]
+    assert [item["host"] for item in json.loads(fleet.fab("status", "--json").stdout)] == [
+        server.name for server in servers
+    ]
     assert "a shell needs the terminal for itself" in fleet.fab("db.shell", code=1).stdout

@@ -1,4 +1,6 @@
-"""Environments: locks that are out of date, projects that have to be installed, packages that have to be built, Pythons that are not the server's."""
+"""Environments: locks that are out of date, projects that have to be installed, packages that have
+to be built, Pythons that are not the server's.
+"""
 
 import base64
 import json
@@ -17,7 +19,9 @@ def test_a_project_in_src_serves_each_versions_own_code(booth: Booth) -> None:
     server = booth.boot("trixie")
     guestbook.source_layout(server.folder / "shop", "one")
     project = 'source = "shop"\nstatic = {}\nref = ""'
-    server.configure(project, 'app = "shop:site"', '[db]\nkind = "none"\n[python]\nversion = "3.13"')
+    server.configure(
+        project, 'app = "shop:site"', '[db]\nkind = "none"\n[python]\nversion = "3.13"'
+    )
     server.fab("deploy")
     assert server.get("/version") == (200, "one")
     for version in ("two", "three"):
@@ -28,7 +32,13 @@ def test_a_project_in_src_serves_each_versions_own_code(booth: Booth) -> None:
     assert server.get("/version") == (200, "two")
     assert "0 changed in all" not in server.fab("deploy").stdout
     assert server.get("/version") == (200, "three")
-    assert server.ssh("ls /srv/guestbook/venvs/*/lib/python3.13/site-packages/*.pth 2>/dev/null | grep -v distutils; true") == ""
+    assert (
+        server.ssh(
+            "ls /srv/guestbook/venvs/*/lib/python3.13/site-packages/*.pth 2>/dev/null | grep -v"
+            " distutils; true"
+        )
+        == ""
+    )
 
 
 @pytest.mark.usefixtures("installers")
@@ -40,18 +50,24 @@ def test_a_project_in_src_serves_each_versions_own_code(booth: Booth) -> None:
         ("pipenv", "Pipfile", '"mako" = ', '"Mako" = '),
     ],
 )
-def test_a_lock_that_is_out_of_date_is_refused_and_the_old_version_serves(booth: Booth, installer: str, file: str, old: str, new: str) -> None:
+def test_a_lock_that_is_out_of_date_is_refused_and_the_old_version_serves(
+    booth: Booth, installer: str, file: str, old: str, new: str
+) -> None:
     server = booth.deployed()
     folder = server.folder / "guestbook"
     git(folder, "checkout", "-q", f"by-{installer}")
     path = folder / file
     text = path.read_text()
-    changed = text.replace(old, new) if old in text else text.replace("click = ", "click-plugins = ", 1)
+    changed = (
+        text.replace(old, new) if old in text else text.replace("click = ", "click-plugins = ", 1)
+    )
     assert changed != text
     path.write_text(changed)
     server.configure('ref = ""')
     said = server.fab("update", code=1)
-    assert "lock" in said.stderr and ("out of date" in said.stderr or "needs to be updated" in said.stderr), said.stderr
+    assert "lock" in said.stderr and (
+        "out of date" in said.stderr or "needs to be updated" in said.stderr
+    ), said.stderr
     assert server.get("/version") == (200, "v1")
     assert server.ssh("ls /srv/guestbook/venvs | wc -l") == "1"
 
@@ -64,21 +80,34 @@ def test_a_lock_that_is_out_of_date_is_refused_and_the_old_version_serves(booth:
         ("pip", "python-ldap==3.4.4", "trixie", "libldap-dev", "ldap"),
     ],
 )
-def test_what_must_be_built_is_named_and_gets_its_compilers(booth: Booth, installer: str, package: str, suite: str, headers: str, module: str) -> None:
+def test_what_must_be_built_is_named_and_gets_its_compilers(
+    booth: Booth, installer: str, package: str, suite: str, headers: str, module: str
+) -> None:
     server = booth.deployed(suite)
     server.ssh("! command -v gcc")
     server.configure(more=f'[python]\ninstaller = "{installer}"\npackages = ["{package}"]')
     said = server.fab("update").stdout
-    assert f"{package.split('==', maxsplit=1)[0]} has no wheel for this server and must be built: installing " in said
+    assert (
+        f"{package.split('==', maxsplit=1)[0]} has no wheel for this server and must be built:"
+        " installing " in said
+    )
     assert headers in said and "python3-dev" in said
-    assert server.ssh(f"/srv/guestbook/current/.deploy/venv/bin/python -c 'import {module}; print({module}.__name__)'") == module
+    assert (
+        server.ssh(
+            f"/srv/guestbook/current/.deploy/venv/bin/python -c 'import {module};"
+            f" print({module}.__name__)'"
+        )
+        == module
+    )
     assert "already current" in server.fab("update").stdout
 
 
 def test_a_package_that_cannot_be_built_leaves_the_old_version_and_says_which(booth: Booth) -> None:
     server = booth.deployed()
     (server.folder / "guestbook/broken").mkdir()
-    (server.folder / "guestbook/broken/setup.py").write_text("raise SystemExit('this cannot be built')\n")
+    (server.folder / "guestbook/broken/setup.py").write_text(
+        "raise SystemExit('this cannot be built')\n"
+    )
     requirements = server.folder / "guestbook/requirements.txt"
     requirements.write_text(requirements.read_text() + "./broken\n")
     server.configure('ref = ""')
@@ -95,8 +124,22 @@ rm -f /tmp/pack/python/lib/python3.11/sitecustomize.py && ln -s python3.11 /tmp/
 """
 PYTHONS = {
     "cpython-3.11.2-linux-x86_64-gnu": {
-        **{"name": "cpython", "arch": {"family": "x86_64", "variant": None}, "os": "linux", "libc": "gnu", "variant": None, "build": "20260101"},
-        **{"major": 3, "minor": 11, "patch": 2, "prerelease": "", "url": "file:///opt/python.tar", "sha256": None},
+        **{
+            "name": "cpython",
+            "arch": {"family": "x86_64", "variant": None},
+            "os": "linux",
+            "libc": "gnu",
+            "variant": None,
+            "build": "20260101",
+        },
+        **{
+            "major": 3,
+            "minor": 11,
+            "patch": 2,
+            "prerelease": "",
+            "url": "file:///opt/python.tar",
+            "sha256": None,
+        },
     }
 }
 
@@ -113,7 +156,10 @@ def test_a_python_that_the_distribution_lacks_is_fetched_by_uv(booth: Booth) -> 
     server.configure(more=python)
     server.fab("deploy")
     assert server.get("/version") == (200, "v1")
-    assert server.ssh("/srv/guestbook/current/.deploy/venv/bin/python -V; python3 -V").splitlines()[0] == "Python 3.11.2"
+    assert (
+        server.ssh("/srv/guestbook/current/.deploy/venv/bin/python -V; python3 -V").splitlines()[0]
+        == "Python 3.11.2"
+    )
     assert "3.13" in server.ssh("python3 -V")
     assert "0 changed in all" in server.fab("deploy").stdout
     server.configure('ref = "better"', 'server = "uwsgi"', python)
@@ -126,20 +172,31 @@ def test_a_python_that_cannot_be_had_is_refused_before_anything_changes(booth: B
     server.ssh("echo '127.0.0.1 github.com' >> /etc/hosts")
     before = server.fingerprint()
     server.configure(more='[python]\nversion = "3.12"')
-    assert "has Python 3.11.2 and no 3.12, and uv's builds cannot be fetched from this server" in server.fab("deploy", code=1).stderr
-    server.configure(wsgi='server = "mod_wsgi"', more='[python]\nversion = "3.12"\n[proxy]\nkind = "apache"')
+    assert (
+        "has Python 3.11.2 and no 3.12, and uv's builds cannot be fetched from this server"
+        in server.fab("deploy", code=1).stderr
+    )
+    server.configure(
+        wsgi='server = "mod_wsgi"', more='[python]\nversion = "3.12"\n[proxy]\nkind = "apache"'
+    )
     assert "builds mod_wsgi for its own Python (3.11.2) only" in server.fab("deploy", code=1).stderr
     assert server.fingerprint() == before
     assert server.get("/version") == (200, "v1")
 
 
 @pytest.mark.parametrize("server_kind", ["gunicorn", "uwsgi", "mod_wsgi"])
-def test_a_subfolder_a_factory_and_a_callable_of_another_name(booth: Booth, server_kind: str) -> None:
+def test_a_subfolder_a_factory_and_a_callable_of_another_name(
+    booth: Booth, server_kind: str
+) -> None:
     server = booth.deployed()
     guestbook.in_a_subfolder(server.folder / "guestbook")
     proxy = '[proxy]\nkind = "apache"' if server_kind == "mod_wsgi" else ""
     for callable_name in ("serve:make()", "serve:site"):
-        server.configure('ref = "in-a-subfolder"\nsubdir = "web"', f'app = "{callable_name}"\nserver = "{server_kind}"', proxy)
+        server.configure(
+            'ref = "in-a-subfolder"\nsubdir = "web"',
+            f'app = "{callable_name}"\nserver = "{server_kind}"',
+            proxy,
+        )
         server.fab("deploy")
         assert server.get("/version") == (200, "v1")
         assert "body" in server.get("/static/style.css")[1]

@@ -13,7 +13,9 @@ def test_an_empty_server_becomes_a_served_application(booth: Booth, suite: str) 
 
     status, page = server.get()
     assert status == 200 and "<h1>Guestbook</h1>" in page
-    server.ssh("python3 -c \"import urllib.request as u; u.urlopen('http://127.0.0.1/', b'text=hello')\"")
+    server.ssh(
+        "python3 -c \"import urllib.request as u; u.urlopen('http://127.0.0.1/', b'text=hello')\""
+    )
     assert server.rows() == ["hello"]
 
     again = server.fab("deploy")
@@ -21,13 +23,18 @@ def test_an_empty_server_becomes_a_served_application(booth: Booth, suite: str) 
 
     # Static files come from nginx: they are there when Python is not.
     server.fab("gunicorn.stop")
-    assert server.get("/static/style.css") == (200, (server.folder / "guestbook/guestbook/static/style.css").read_text())
+    assert server.get("/static/style.css") == (
+        200,
+        (server.folder / "guestbook/guestbook/static/style.css").read_text(),
+    )
     assert server.get("/version")[0] == 502
     server.fab("gunicorn.start")
     assert server.get("/version") == (200, "v1")
 
     server.fab("system.reboot")
-    server.wait_until(lambda: server.get("/version") == (200, "v1"), what="the site is back after a reboot")
+    server.wait_until(
+        lambda: server.get("/version") == (200, "v1"), what="the site is back after a reboot"
+    )
     assert server.rows() == ["hello"]
 
     server.configure('ref = "migrates"')
@@ -38,4 +45,8 @@ def test_an_empty_server_becomes_a_served_application(booth: Booth, suite: str) 
     assert server.rows()[0] == "hello" and sorted(server.rows()[1:]) == sorted(load.posts)
     assert "mood" in server.columns()
     outcome = document(done.stdout)
-    assert outcome["result"] == "good" and outcome["prober"]["lost"] == 0 and outcome["prober"]["requests"] > 0
+    assert (
+        outcome["result"] == "good"
+        and outcome["prober"]["lost"] == 0
+        and outcome["prober"]["requests"] > 0
+    )

@@ -1,4 +1,7 @@
-"""A live server moves from one stack to another when hosts.toml says so: the site answers again, with its rows and its variables."""
+"""A live server moves from one stack to another when hosts.toml says so.
+
+The site answers again, with its rows and its variables.
+"""
 
 import http.client
 import shlex
@@ -16,7 +19,11 @@ APACHE = '[proxy]\nkind = "apache"'
 
 
 def moved(server: Server, rows: list[str], wsgi: str = "", more: str = "") -> str:
-    """Deploy with these settings; the site must answer with what it had, and a second deploy must change nothing. Returns what was said."""
+    """Deploy with these settings.
+
+    The site must answer with what it had, and a second deploy must change nothing. Returns what was
+    said.
+    """
     secret = server.ssh("cat /srv/guestbook/shared/secrets.env")
     server.configure(wsgi=wsgi, more=more)
     said = server.fab("deploy").stdout
@@ -32,30 +39,54 @@ def test_from_nginx_to_apache_and_back(booth: Booth) -> None:
     server = booth.deployed()
     rows = server.rows()
     moved(server, rows, more=APACHE)
-    assert server.ssh("systemctl is-active nginx; systemctl is-enabled nginx; true") == "inactive\ndisabled"
-    server.ssh("test ! -e /etc/nginx/sites-enabled/guestbook && test ! -e /etc/nginx/sites-available/guestbook")
+    assert (
+        server.ssh("systemctl is-active nginx; systemctl is-enabled nginx; true")
+        == "inactive\ndisabled"
+    )
+    server.ssh(
+        "test ! -e /etc/nginx/sites-enabled/guestbook && test ! -e"
+        " /etc/nginx/sites-available/guestbook"
+    )
     moved(server, rows)
-    assert server.ssh("systemctl is-active apache2; systemctl is-enabled apache2; true") == "inactive\ndisabled"
+    assert (
+        server.ssh("systemctl is-active apache2; systemctl is-enabled apache2; true")
+        == "inactive\ndisabled"
+    )
     server.fab("system.reboot")
-    server.wait_until(lambda: server.get("/version") == (200, "v1"), what="the site is back after a reboot")
+    server.wait_until(
+        lambda: server.get("/version") == (200, "v1"), what="the site is back after a reboot"
+    )
 
 
 def test_from_systemd_to_supervisor_and_back(booth: Booth) -> None:
     server = booth.deployed()
     rows = server.rows()
     moved(server, rows, 'manager = "supervisor"')
-    server.ssh("test ! -e /etc/systemd/system/guestbook.service && test ! -e /etc/systemd/system/guestbook.socket")
-    assert "guestbook.service loaded" not in server.ssh("systemctl list-units --all --plain --no-legend 'guestbook*'")
+    server.ssh(
+        "test ! -e /etc/systemd/system/guestbook.service && test ! -e"
+        " /etc/systemd/system/guestbook.socket"
+    )
+    assert "guestbook.service loaded" not in server.ssh(
+        "systemctl list-units --all --plain --no-legend 'guestbook*'"
+    )
     assert server.ssh("supervisorctl status").count("RUNNING") == 2
     moved(server, rows)
-    assert server.ssh("test ! -e /etc/supervisor/conf.d/guestbook.conf && supervisorctl status") == ""
+    assert (
+        server.ssh("test ! -e /etc/supervisor/conf.d/guestbook.conf && supervisorctl status") == ""
+    )
 
 
 def test_a_supervisor_that_opens_its_socket_late_is_waited_for(booth: Booth) -> None:
     server = booth.deployed()
-    late = "[Service]\nExecStart=\nExecStart=/bin/sh -c 'sleep 3; exec /usr/bin/supervisord -n -c /etc/supervisor/supervisord.conf'\n"
+    late = (
+        "[Service]\nExecStart=\nExecStart=/bin/sh -c 'sleep 3; exec /usr/bin/supervisord -n -c"
+        " /etc/supervisor/supervisord.conf'\n"
+    )
     folder = "/etc/systemd/system/supervisor.service.d"
-    server.ssh(f"mkdir {folder} && printf %s {shlex.quote(late)} > {folder}/late.conf && systemctl daemon-reload")
+    server.ssh(
+        f"mkdir {folder} && printf %s {shlex.quote(late)} > {folder}/late.conf && systemctl"
+        " daemon-reload"
+    )
     moved(server, server.rows(), 'manager = "supervisor"')
 
 
@@ -63,10 +94,14 @@ def test_from_gunicorn_to_uwsgi_loses_no_row_and_rollback_leads_back(booth: Boot
     server = booth.deployed()
     rows = server.rows()
     moved(server, rows, 'server = "uwsgi"')
-    assert "uwsgi" in server.ssh("cat /proc/$(systemctl show -p MainPID --value guestbook)/cmdline | tr '\\0' ' '")
+    assert "uwsgi" in server.ssh(
+        "cat /proc/$(systemctl show -p MainPID --value guestbook)/cmdline | tr '\\0' ' '"
+    )
     server.fab("rollback")
     assert server.get("/version") == (200, "v1")
-    assert "gunicorn" in server.ssh("cat /proc/$(systemctl show -p MainPID --value guestbook)/cmdline | tr '\\0' ' '")
+    assert "gunicorn" in server.ssh(
+        "cat /proc/$(systemctl show -p MainPID --value guestbook)/cmdline | tr '\\0' ' '"
+    )
     assert server.rows() == rows
 
 
@@ -74,7 +109,9 @@ def test_into_apache_itself_and_out_again(booth: Booth) -> None:
     server = booth.deployed()
     rows = server.rows()
     moved(server, rows, 'server = "mod_wsgi"', APACHE)
-    assert server.ssh("grep -ls '^(wsgi:guestbook)' /proc/[0-9]*/cmdline | wc -l") == str(2 * int(server.ssh("nproc")) + 1)
+    assert server.ssh("grep -ls '^(wsgi:guestbook)' /proc/[0-9]*/cmdline | wc -l") == str(
+        2 * int(server.ssh("nproc")) + 1
+    )
     server.ssh("test ! -e /etc/systemd/system/guestbook.service")
     said = server.fab("rollback", code=1).stderr
     assert "this server is not set up for gunicorn" in said and "run: fab deploy" in said
@@ -100,7 +137,10 @@ def test_to_an_address_of_its_own(booth: Booth, manager: str) -> None:
 
 def test_a_proxy_that_serves_others_stays_and_nothing_is_changed(booth: Booth) -> None:
     server = booth.deployed()
-    server.ssh("printf 'server { listen 80; server_name blog.test; return 200 blog; }' > /etc/nginx/sites-enabled/blog && systemctl reload nginx")
+    server.ssh(
+        "printf 'server { listen 80; server_name blog.test; return 200 blog; }' >"
+        " /etc/nginx/sites-enabled/blog && systemctl reload nginx"
+    )
     before = server.fingerprint()
     server.configure(more=APACHE)
     said = server.fab("deploy", code=1).stderr
@@ -113,7 +153,8 @@ def test_a_proxy_that_serves_others_stays_and_nothing_is_changed(booth: Booth) -
 def test_a_proxy_that_does_not_take_the_site_leaves_the_old_one_serving(booth: Booth) -> None:
     server = booth.deployed()
     server.ssh(
-        "apt-get -qq update && apt-get -qq install -y --no-install-recommends apache2 >/dev/null 2>&1; sed -i 's/^Listen 80$/Listen 8080/' /etc/apache2/ports.conf"
+        "apt-get -qq update && apt-get -qq install -y --no-install-recommends apache2 >/dev/null"
+        " 2>&1; sed -i 's/^Listen 80$/Listen 8080/' /etc/apache2/ports.conf"
     )
     server.configure(more=APACHE)
     said = server.fab("deploy", code=1).stderr
@@ -123,14 +164,21 @@ def test_a_proxy_that_does_not_take_the_site_leaves_the_old_one_serving(booth: B
     assert server.ssh("systemctl is-active apache2; true") == "inactive"
 
 
-def test_a_proxy_that_does_not_start_leaves_the_old_one_serving_also_after_a_reboot(booth: Booth) -> None:
+def test_a_proxy_that_does_not_start_leaves_the_old_one_serving_also_after_a_reboot(
+    booth: Booth,
+) -> None:
     server = booth.deployed()
-    server.ssh("apt-get -qq update && apt-get -qq install -y --no-install-recommends apache2 >/dev/null 2>&1; echo 'Listen 22' >> /etc/apache2/ports.conf")
+    server.ssh(
+        "apt-get -qq update && apt-get -qq install -y --no-install-recommends apache2 >/dev/null"
+        " 2>&1; echo 'Listen 22' >> /etc/apache2/ports.conf"
+    )
     server.configure(more=APACHE)
     assert "apache2 does not start" in server.fab("deploy", code=1).stderr
     assert server.get("/version") == (200, "v1")
     server.fab("system.reboot")
-    server.wait_until(lambda: server.get("/version") == (200, "v1"), what="the site is back after a reboot")
+    server.wait_until(
+        lambda: server.get("/version") == (200, "v1"), what="the site is back after a reboot"
+    )
     server.ssh("sed -i '/^Listen 22$/d' /etc/apache2/ports.conf")
     server.fab("deploy")
     assert server.get("/version") == (200, "v1")
@@ -139,7 +187,10 @@ def test_a_proxy_that_does_not_start_leaves_the_old_one_serving_also_after_a_reb
 
 def test_a_page_that_somebody_put_there_by_hand_is_not_taken_away(booth: Booth) -> None:
     server = booth.boot()
-    server.ssh("apt-get -qq update && apt-get -qq install -y --no-install-recommends apache2 >/dev/null 2>&1; echo mine > /var/www/html/mine.html")
+    server.ssh(
+        "apt-get -qq update && apt-get -qq install -y --no-install-recommends apache2 >/dev/null"
+        " 2>&1; echo mine > /var/www/html/mine.html"
+    )
     before = server.fingerprint()
     assert "apache2 on this server serves others, too" in server.fab("deploy", code=1).stderr
     assert server.fingerprint() == before
@@ -149,14 +200,22 @@ def test_a_page_that_somebody_put_there_by_hand_is_not_taken_away(booth: Booth) 
     assert server.get("/version") == (200, "v1")
 
 
-def test_a_move_that_was_cut_off_before_it_took_effect_goes_on_with_the_next_deploy(booth: Booth) -> None:
+def test_a_move_that_was_cut_off_before_it_took_effect_goes_on_with_the_next_deploy(
+    booth: Booth,
+) -> None:
     server = booth.deployed()
     rows = server.rows()
     server.configure(wsgi='manager = "supervisor"')
     server.fab("deploy")
-    # As a cut between the last file and restart.sh leaves it: the program is written, supervisor does not know it, and the check is still to be made.
-    server.ssh("mv /etc/supervisor/conf.d/guestbook.conf /tmp/ && supervisorctl update guestbook && mv /tmp/guestbook.conf /etc/supervisor/conf.d/")
-    check = Transaction((), validate=("sh", "/srv/guestbook/procedures/restart.sh", "/srv/guestbook", "changed"))
+    # As a cut between the last file and restart.sh leaves it: the program is written, supervisor
+    # does not know it, and the check is still to be made.
+    server.ssh(
+        "mv /etc/supervisor/conf.d/guestbook.conf /tmp/ && supervisorctl update guestbook && mv"
+        " /tmp/guestbook.conf /etc/supervisor/conf.d/"
+    )
+    check = Transaction(
+        (), validate=("sh", "/srv/guestbook/procedures/restart.sh", "/srv/guestbook", "changed")
+    )
     server.ssh(f"touch /var/lib/decant/pending/guestbook/check-{mark(check)}")
     assert server.get("/version")[0] == 502
     moved(server, rows, 'manager = "supervisor"')
@@ -169,10 +228,16 @@ def test_an_application_with_a_long_name_changes_its_version_inside_apache(booth
     server.configure(name, wsgi, APACHE)
     server.fab("deploy")
     server.get("/version")
-    server.configure(f'{name}\nref = "better"\nstatic = {{ "/static" = "guestbook/static", "/more" = "guestbook" }}', wsgi, APACHE)
+    server.configure(
+        f'{name}\nref = "better"\nstatic = {{ "/static" = "guestbook/static", "/more" ='
+        ' "guestbook" }',
+        wsgi,
+        APACHE,
+    )
     with Load(server.address, reopens=True) as load:
         server.fab("update")
-    # Its static folders changed, so Apache had to be reloaded: some visitors met the maintenance page, and no one else was turned away.
+    # Its static folders changed, so Apache had to be reloaded: some visitors met the maintenance
+    # page, and no one else was turned away.
     assert [lost for lost in load.lost if ": 503 " not in lost] == []
     assert server.get("/version") == (200, "better")
 
@@ -186,7 +251,11 @@ def test_members_of_the_group_supervisor_need_no_sudo(booth: Booth) -> None:
     assert server.ssh("stat -c '%U:%G %a' /run/supervisor.sock") == "root:supervisor 770"
     assert "supervisor" not in server.ssh("id -nG guestbook")
     server.ssh("systemctl restart supervisor")
-    server.wait_until(lambda: server.ssh("supervisorctl status", user="deployer", check=False).count("RUNNING") == 2)
+    server.wait_until(
+        lambda: (
+            server.ssh("supervisorctl status", user="deployer", check=False).count("RUNNING") == 2
+        )
+    )
     assert server.ssh("stat -c '%U:%G %a' /run/supervisor.sock") == "root:supervisor 770"
 
 
@@ -230,8 +299,14 @@ def test_the_tasks_of_the_other_namespaces_run_alone(booth: Booth) -> None:
     assert server.get("/version") != (200, "v1")
     server.fab("apache.site")
     server.wait_until(lambda: server.get("/version") == (200, "v1"))
-    assert 'wsgi.server is "uwsgi"; its tasks are uwsgi.*' in server.fab("gunicorn.restart", code=1).stderr
-    assert 'proxy.kind is "apache"; its tasks are apache.*' in server.fab("nginx.reload", code=1).stderr
+    assert (
+        'wsgi.server is "uwsgi"; its tasks are uwsgi.*'
+        in server.fab("gunicorn.restart", code=1).stderr
+    )
+    assert (
+        'proxy.kind is "apache"; its tasks are apache.*'
+        in server.fab("nginx.reload", code=1).stderr
+    )
 
     server.configure(wsgi='server = "mod_wsgi"', more=APACHE)
     server.fab("deploy")

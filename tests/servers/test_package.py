@@ -1,4 +1,7 @@
-"""Installed from a wheel, without the clone: the command `decant`, and a fabfile of a user's own."""
+"""Installed from a wheel, without the clone.
+
+The command `decant`, and a fabfile of a user's own.
+"""
 
 import os
 import subprocess
@@ -43,8 +46,18 @@ for own in (machine, here, nightly):
 def run(folder: Path, *words: str | Path, code: int = 0) -> subprocess.CompletedProcess[str]:
     """Run a command of an environment in which nothing of this checkout is found."""
     clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run([*map(str, words)], cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL, env=clean, timeout=300)
-    assert done.returncode == code, f"{words} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+    done = subprocess.run(
+        [*map(str, words)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        env=clean,
+        timeout=300,
+    )
+    assert done.returncode == code, (
+        f"{words} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+    )
     return done
 
 
@@ -61,11 +74,20 @@ def installed(tmp_path_factory: pytest.TempPathFactory, dist: Path) -> Path:
     """A fresh environment with the wheel and what it demands."""
     folder = tmp_path_factory.mktemp("installed")
     run(folder, sys.executable, "-m", "venv", folder)
-    run(folder, folder / "bin/pip", "install", "-q", "--disable-pip-version-check", *dist.glob("*.whl"))
+    run(
+        folder,
+        folder / "bin/pip",
+        "install",
+        "-q",
+        "--disable-pip-version-check",
+        *dist.glob("*.whl"),
+    )
     return folder / "bin"
 
 
-def test_a_wheel_alone_deploys_updates_and_stands_beside_a_users_own_tasks(booth: Booth, installed: Path) -> None:
+def test_a_wheel_alone_deploys_updates_and_stands_beside_a_users_own_tasks(
+    booth: Booth, installed: Path
+) -> None:
     server = booth.boot()
 
     def decant(*words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
@@ -85,9 +107,15 @@ def test_a_wheel_alone_deploys_updates_and_stands_beside_a_users_own_tasks(booth
 def _a_users_own_tasks(server: Server, installed: Path) -> None:
     (server.folder / "fabfile.py").write_text(OWN)
     fab = installed / "fab"
-    assert {"machine", "nightly", "deploy"} <= {line.split()[0] for line in run(server.folder, fab, "--list").stdout.splitlines() if line.startswith("  ")}
+    assert {"machine", "nightly", "deploy"} <= {
+        line.split()[0]
+        for line in run(server.folder, fab, "--list").stdout.splitlines()
+        if line.startswith("  ")
+    }
     assert run(server.folder, fab, "here").stdout == "on this machine\n"
-    assert run(server.folder, fab, "-H", server.name, "machine").stdout.strip() == server.ssh("hostname")
+    assert run(server.folder, fab, "-H", server.name, "machine").stdout.strip() == server.ssh(
+        "hostname"
+    )
     both = run(server.folder, fab, "-H", server.name, "machine", "nightly", "app.releases").stdout
     assert "on debian" in both
     assert "guestbook.db" in both
@@ -96,17 +124,36 @@ def _a_users_own_tasks(server: Server, installed: Path) -> None:
 @pytest.mark.parametrize("way", ["sdist", "editable", "git"])
 def test_it_installs_in_every_way(dist: Path, installed: Path, tmp_path: Path, way: str) -> None:
     run(tmp_path, sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv")
-    # What it demands is there already: beside the wheel's own environment, which this one sees behind its own.
+    # What it demands is there already: beside the wheel's own environment, which this one sees
+    # behind its own.
     site = next((tmp_path / "venv/lib").glob("python3*")) / "site-packages"
-    (site / "beside.pth").write_text(f"{next((installed.parent / 'lib').glob('python3*')) / 'site-packages'}\n")
+    (site / "beside.pth").write_text(
+        f"{next((installed.parent / 'lib').glob('python3*')) / 'site-packages'}\n"
+    )
     clone = tmp_path / "clone"
     run(tmp_path, "git", "clone", "-q", ROOT, clone)
-    what = {"sdist": [*map(str, dist.glob("*.tar.gz"))], "editable": ["-e", str(clone)], "git": [f"git+file://{clone}"]}[way]
-    run(tmp_path, UV, "pip", "install", "-q", "--python", tmp_path / "venv/bin/python", "--no-deps", *what)
+    what = {
+        "sdist": [*map(str, dist.glob("*.tar.gz"))],
+        "editable": ["-e", str(clone)],
+        "git": [f"git+file://{clone}"],
+    }[way]
+    run(
+        tmp_path,
+        UV,
+        "pip",
+        "install",
+        "-q",
+        "--python",
+        tmp_path / "venv/bin/python",
+        "--no-deps",
+        *what,
+    )
     (tmp_path / "fabfile.py").write_text("from decant.tasks import ns\n")
     python = tmp_path / "venv/bin/python"
     where = run(tmp_path, python, "-c", "import decant; print(decant.__file__)").stdout.strip()
     assert where.startswith(str(clone if way == "editable" else site))
     assert "deploy" in run(tmp_path, tmp_path / "venv/bin/decant", "--list").stdout
     assert "deploy" in run(tmp_path, python, "-m", "fabric", "--list").stdout
-    assert "no hosts.toml in" in run(tmp_path, tmp_path / "venv/bin/decant", "deploy", code=1).stderr
+    assert (
+        "no hosts.toml in" in run(tmp_path, tmp_path / "venv/bin/decant", "deploy", code=1).stderr
+    )

@@ -8,14 +8,21 @@ from tests.booted import Booth
 from tests.guestbook import git
 from tests.load import Load
 
-HOSTILE = "a 'b' \"c\" $(touch /tmp/owned) `touch /tmp/owned` ${HOME} \\n ü\nsecond line; # %s {{ 1 }}"
+HOSTILE = (
+    "a 'b' \"c\" $(touch /tmp/owned) `touch /tmp/owned` ${HOME} \\n ü\nsecond line; # %s {{ 1 }}"
+)
 
 
 def test_hostile_values_arrive_as_they_are_and_none_is_executed(booth: Booth) -> None:
     server = booth.deployed()
-    (server.folder / "env file ü").write_text("B='" + HOSTILE.replace("\\", "\\\\").replace("'", "\\'") + "'\n")
+    (server.folder / "env file ü").write_text(
+        "B='" + HOSTILE.replace("\\", "\\\\").replace("'", "\\'") + "'\n"
+    )
     migrate = 'flask db upgrade && printf %s "it\'s ü \\$(id)" > instance/said'
-    server.configure(f'env_file = "env file ü"\nenv = {{ A = {json.dumps(HOSTILE)} }}\nmigrate = {json.dumps(migrate)}')
+    server.configure(
+        f'env_file = "env file ü"\nenv = {{ A = {json.dumps(HOSTILE)} }}\nmigrate ='
+        f" {json.dumps(migrate)}"
+    )
     server.fab("update")
     assert server.get("/variable/A") == (200, HOSTILE)
     assert server.get("/variable/B") == (200, HOSTILE)
@@ -35,16 +42,25 @@ def test_rollback_puts_back_code_and_variables_and_loses_nothing(booth: Booth) -
     assert server.get("/version") == (200, "v1")
     assert server.get("/variable/GREETING") == (200, "")
     assert "rolled-back" in server.fab("app.releases").stdout
-    assert "there is no good release before the current one" in server.fab("rollback", code=1).stderr
-    assert "there is no good release nowhere" in server.fab("rollback", "--to", "nowhere", code=1).stderr
+    assert (
+        "there is no good release before the current one" in server.fab("rollback", code=1).stderr
+    )
+    assert (
+        "there is no good release nowhere"
+        in server.fab("rollback", "--to", "nowhere", code=1).stderr
+    )
 
 
-def test_rollback_over_a_migration_needs_a_word_and_restore_puts_back_the_dump(booth: Booth) -> None:
+def test_rollback_over_a_migration_needs_a_word_and_restore_puts_back_the_dump(
+    booth: Booth,
+) -> None:
     server = booth.deployed()
     before = server.rows()
     server.configure('ref = "migrates"')
     server.fab("update")
-    server.ssh("python3 -c \"import urllib.request as u; u.urlopen('http://127.0.0.1/', b'text=later')\"")
+    server.ssh(
+        "python3 -c \"import urllib.request as u; u.urlopen('http://127.0.0.1/', b'text=later')\""
+    )
     said = server.fab("rollback", code=1).stderr
     assert "--downgrade" in said
     assert "--restore" in said
@@ -55,13 +71,19 @@ def test_rollback_over_a_migration_needs_a_word_and_restore_puts_back_the_dump(b
     assert "mood" not in server.columns()
 
 
-def test_the_database_can_be_migrated_alone_and_a_failure_leaves_the_release_good(booth: Booth) -> None:
+def test_the_database_can_be_migrated_alone_and_a_failure_leaves_the_release_good(
+    booth: Booth,
+) -> None:
     server = booth.deployed()
     server.configure('ref = "migrates"\nmigrate = ""')
     server.fab("update")
     assert "mood" not in server.columns()
     before = server.rows()
-    damage = "flask db upgrade; python3 -c \"import sqlite3; c = sqlite3.connect('instance/guestbook.db'); c.execute('delete from entry'); c.commit()\"; false"
+    damage = (
+        'flask db upgrade; python3 -c "import sqlite3; c ='
+        " sqlite3.connect('instance/guestbook.db'); c.execute('delete from entry'); c.commit()\";"
+        " false"
+    )
     server.configure(f'ref = "migrates"\nmigrate = {json.dumps(damage)}')
     assert "the migration failed (exit code 1)" in server.fab("db.migrate", code=1).stderr
     assert server.rows() == before
@@ -83,13 +105,20 @@ def test_old_releases_dumps_and_environments_are_pruned(booth: Booth) -> None:
         server.fab("update")
     assert len(server.ssh("ls /srv/guestbook/releases").split()) == 2
     assert len(server.ssh("ls /srv/guestbook/venvs").split()) == 1
-    history = [json.loads(line) for line in server.ssh("cat /srv/guestbook/deploys.jsonl").splitlines()]
+    history = [
+        json.loads(line) for line in server.ssh("cat /srv/guestbook/deploys.jsonl").splitlines()
+    ]
     assert [entry["result"] for entry in history] == ["good"] * 4
     assert {"when", "who", "what", "release", "result", "seconds"} <= set(history[-1])
 
 
-@pytest.mark.parametrize("known", ["echo 400 > /srv/guestbook/log/last-migration", "echo 10 1 > /srv/guestbook/log/last-dump"])
-def test_a_window_that_outlasts_the_patience_puts_up_the_maintenance_page(booth: Booth, known: str) -> None:
+@pytest.mark.parametrize(
+    "known",
+    ["echo 400 > /srv/guestbook/log/last-migration", "echo 10 1 > /srv/guestbook/log/last-dump"],
+)
+def test_a_window_that_outlasts_the_patience_puts_up_the_maintenance_page(
+    booth: Booth, known: str
+) -> None:
     server = booth.deployed()
     server.ssh(known)  # how long the last migration took, or how fast the last dump was
     server.configure('ref = "migrates-slowly"')
@@ -157,7 +186,10 @@ def test_uv_installs_from_a_lock_and_each_release_imports_its_own_code(booth: Bo
     (local / "uv.lock").write_text(lock + "\n")
     for version in ("first", "second"):
         testing = local / "src/guestbook/testing.py"
-        testing.write_text(f'from guestbook.views import pages\n@pages.get("/version")\ndef version():\n    return "{version}"\n')
+        testing.write_text(
+            'from guestbook.views import pages\n@pages.get("/version")\ndef version():\n    return'
+            f' "{version}"\n'
+        )
         git(local, "add", "-A")
         git(local, "commit", "-q", "-m", version)
         server.fab("update")

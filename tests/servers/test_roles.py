@@ -33,11 +33,24 @@ class Site:
     def configure(self, ref: str, more: str = "", sick: str = "") -> None:
         """Write hosts.toml; on the app host `sick` the branch sick-where-told is not well."""
         entries = []
-        for (name, role), server in zip(ROLES.items(), (self.web, *self.apps, self.base), strict=True):
-            changes = {"identity": str(server.folder / ".lab/key"), "user": self.user, "private": self.inside(server) if self.private else ""}
-            entry = server.entry(name, **changes).replace("\n", f'\nroles = ["{role}"]\ngroups = ["site"]\n', 1)
-            entries.append(entry + (f'[hosts.{name}.app.env]\nSICK = "yes"\n' if name == sick else ""))
-        self.lead.configure(f'ref = "{ref}"', more="\n".join([f'[db]\nkind = "{self.base.database}"\n', *entries, more]))
+        for (name, role), server in zip(
+            ROLES.items(), (self.web, *self.apps, self.base), strict=True
+        ):
+            changes = {
+                "identity": str(server.folder / ".lab/key"),
+                "user": self.user,
+                "private": self.inside(server) if self.private else "",
+            }
+            entry = server.entry(name, **changes).replace(
+                "\n", f'\nroles = ["{role}"]\ngroups = ["site"]\n', 1
+            )
+            entries.append(
+                entry + (f'[hosts.{name}.app.env]\nSICK = "yes"\n' if name == sick else "")
+            )
+        self.lead.configure(
+            f'ref = "{ref}"',
+            more="\n".join([f'[db]\nkind = "{self.base.database}"\n', *entries, more]),
+        )
         self.lead.target = "site"
 
     def inside(self, server: Server) -> str:
@@ -46,7 +59,10 @@ class Site:
 
     def versions(self) -> list[str]:
         """Return what each app host itself serves, asked there."""
-        ask = "python3 -c \"import urllib.request as u; print(u.urlopen('http://{}:8000/version').read().decode())\""
+        ask = (
+            'python3 -c "import urllib.request as u;'
+            " print(u.urlopen('http://{}:8000/version').read().decode())\""
+        )
         return [server.ssh(ask.format(self.inside(server))) for server in self.apps]
 
 
@@ -70,12 +86,17 @@ def reaches(client: Server, address: str, port: int) -> bool:
     return "Error" not in client.ssh(f'python3 -c "{probe}" 2>&1 || true')
 
 
-def test_a_site_of_five_servers_loses_nothing_while_its_app_hosts_switch_one_by_one(booth: Booth) -> None:
+def test_a_site_of_five_servers_loses_nothing_while_its_app_hosts_switch_one_by_one(
+    booth: Booth,
+) -> None:
     site = booted(booth, "postgresql")
     site.private = True
     for server in (site.web, *site.apps, site.base):
         assert site.inside(server) != server.address
-        server.ssh(f"sed -i 's,^Gateway=,Address={site.inside(server)}/24\\n&,' /etc/systemd/network/10-lab.network && networkctl reload")
+        server.ssh(
+            f"sed -i 's,^Gateway=,Address={site.inside(server)}/24\\n&,'"
+            " /etc/systemd/network/10-lab.network && networkctl reload"
+        )
     site.configure("main")
     fab = site.lead.fab
     fab("deploy")
@@ -100,7 +121,10 @@ def _doors_are_open_for_those_who_need_them_alone(site: Site) -> None:
     assert not reaches(site.apps[0], site.inside(site.apps[1]), 8000)
     assert reaches(site.apps[0], site.inside(site.base), 5432)
     assert not reaches(site.web, site.inside(site.base), 5432)
-    site.web.ssh("test ! -e /srv/guestbook/shared/secrets.env && test ! -e /srv/guestbook/current/.deploy/env")
+    site.web.ssh(
+        "test ! -e /srv/guestbook/shared/secrets.env && test ! -e"
+        " /srv/guestbook/current/.deploy/env"
+    )
     urls = {app.ssh("grep DATABASE_URL= /srv/guestbook/shared/secrets.env") for app in site.apps}
     keys = {app.ssh("grep SECRET_KEY= /srv/guestbook/shared/secrets.env") for app in site.apps}
     assert (len(urls), len(keys)) == (1, 1)
@@ -150,7 +174,10 @@ def _one_that_dies_in_the_middle_stops_the_rollout(site: Site) -> None:
     site.configure("better")
     client = site.lead.start_fab("update")
     out = site.lead.folder / "fab.out"
-    site.lead.wait_until(lambda: re.search(r"^\[two\] +drain", out.read_text(), re.MULTILINE) is not None, what="the second host switches")
+    site.lead.wait_until(
+        lambda: re.search(r"^\[two\] +drain", out.read_text(), re.MULTILINE) is not None,
+        what="the second host switches",
+    )
     site.apps[1].power_cut()
     assert client.wait(timeout=120) == 1
     found = results(out.read_text())
@@ -177,7 +204,8 @@ def test_a_shared_database_is_migrated_once_behind_all_gates(booth: Booth) -> No
         site.web.write(f"row{number}")
     before = site.base.everything()
 
-    # A migration that fails half-way: the database is row for row as it was, and every host serves what it served.
+    # A migration that fails half-way: the database is row for row as it was, and every host serves
+    # what it served.
     site.configure("fails-to-migrate", proxy)
     done = fab("update", code=1)
     assert "half of the rows are done" in done.stdout
@@ -185,7 +213,8 @@ def test_a_shared_database_is_migrated_once_behind_all_gates(booth: Booth) -> No
     assert site.versions() == ["v1"] * 3
     assert results(done.stdout)["web"].startswith("put back")
 
-    # An app host that is not the one that migrates loses its power: the others go back; it waits until it is told.
+    # An app host that is not the one that migrates loses its power: the others go back; it waits
+    # until it is told.
     site.configure("migrates-slowly", proxy)
     out = site.lead.folder / "fab.out"
     client = site.lead.start_fab("update")
@@ -195,7 +224,10 @@ def test_a_shared_database_is_migrated_once_behind_all_gates(booth: Booth) -> No
     assert client.wait(timeout=120) == 1
     assert site.base.everything() == before
     site.apps[2].boot()
-    site.apps[2].wait_until(lambda: site.apps[2].ssh("systemctl is-active guestbook.socket", check=False) == "active", what="it has booted")
+    site.apps[2].wait_until(
+        lambda: site.apps[2].ssh("systemctl is-active guestbook.socket", check=False) == "active",
+        what="it has booted",
+    )
     assert "waiting to be told" in site.apps[2].ssh("journalctl -u guestbook --no-pager")
     assert [site.web.get("/version") for _ in range(6)] == [(200, "v1")] * 6
 
@@ -209,7 +241,9 @@ def test_a_shared_database_is_migrated_once_behind_all_gates(booth: Booth) -> No
     assert site.versions() == ["v1"] * 3
     assert "mood" not in site.base.columns()
     assert set(rows) <= set(site.base.rows())
-    assert "take all hosts that use it together" in fab("update", host="web,one,base", code=1).stderr
+    assert (
+        "take all hosts that use it together" in fab("update", host="web,one,base", code=1).stderr
+    )
     assert site.versions() == ["v1"] * 3
 
 
@@ -225,20 +259,29 @@ def _a_killed_client_leaves_all_closed_until_the_next_command(site: Site, proxy:
     for server in (site.web, *site.apps, site.base):
         server.account("ops", "ALL=(ALL) NOPASSWD: ALL")
     site.configure("migrates-slowly", proxy)
-    # Apache closes idle connections of a process whose threads all hold waiting requests (docs/releases.md).
+    # Apache closes idle connections of a process whose threads all hold waiting requests
+    # (docs/releases.md).
     with Load(site.web.address, rate=5, slow_seconds=1, reopens=True) as load:
-        site.lead.wait_until(lambda: "another command is at work" not in _said(fab("update", code=None)), seconds=60, what="the lock is free")
+        site.lead.wait_until(
+            lambda: "another command is at work" not in _said(fab("update", code=None)),
+            seconds=60,
+            what="the lock is free",
+        )
     assert load.lost == []
     assert site.versions() == ["migrates-slowly"] * 3
     assert "mood" in site.base.columns()
 
 
-def test_two_app_hosts_on_another_stack_behind_a_host_that_is_web_and_database(booth: Booth) -> None:
+def test_two_app_hosts_on_another_stack_behind_a_host_that_is_web_and_database(
+    booth: Booth,
+) -> None:
     front, *apps = servers = [booth.boot("trixie") for _ in range(3)]
     roles = ['["web", "db"]', '["app"]', '["app"]']
     names = ["front", "one", "two"]
     entries = [
-        server.entry(name, identity=str(server.folder / ".lab/key")).replace("\n", f'\nroles = {role}\ngroups = ["site"]\n', 1)
+        server.entry(name, identity=str(server.folder / ".lab/key")).replace(
+            "\n", f'\nroles = {role}\ngroups = ["site"]\n', 1
+        )
         for name, role, server in zip(names, roles, servers, strict=True)
     ]
     more = "\n".join(['[db]\nkind = "postgresql"\n[proxy]\nkind = "apache"\n', *entries])
@@ -257,5 +300,10 @@ def test_two_app_hosts_on_another_stack_behind_a_host_that_is_web_and_database(b
     assert [front.get("/version") for _ in range(4)] == [(200, "better")] * 4
     apps[0].boot()
     apps[1].power_cut()
-    front.wait_until(lambda: front.get("/version") == (200, "better"), what="the first app host serves again")
-    apps[0].wait_until(lambda: "RUNNING" in apps[0].ssh("supervisorctl status guestbook:1", check=False), what="supervisor has started it")
+    front.wait_until(
+        lambda: front.get("/version") == (200, "better"), what="the first app host serves again"
+    )
+    apps[0].wait_until(
+        lambda: "RUNNING" in apps[0].ssh("supervisorctl status guestbook:1", check=False),
+        what="supervisor has started it",
+    )

@@ -1,4 +1,6 @@
-"""The source can be a git URL with a branch, a tag, a commit or a tag pattern, or a local working tree, or a local commit."""
+"""The source can be a git URL with a branch, a tag, a commit or a tag pattern, or a local working
+tree, or a local commit.
+"""
 
 import subprocess
 
@@ -29,21 +31,39 @@ def publish(server: Server) -> None:
     server.ssh("git -C /opt/guestbook.git fetch -q /tmp/bundle 'refs/*:refs/*'")
 
 
-@pytest.mark.parametrize(("package", "beside"), [("", True), pytest.param("mysqlclient==2.2.7", False, marks=pytest.mark.full)])
-def test_a_first_deploy_makes_the_environment_beside_apt_unless_something_must_be_built(booth: Booth, package: str, beside: bool) -> None:
+@pytest.mark.parametrize(
+    ("package", "beside"),
+    [("", True), pytest.param("mysqlclient==2.2.7", False, marks=pytest.mark.full)],
+)
+def test_a_first_deploy_makes_the_environment_beside_apt_unless_something_must_be_built(
+    booth: Booth, package: str, beside: bool
+) -> None:
     server = booth.boot()
     server.ssh("apt-get -q update && apt-get -q -y install --no-install-recommends git")
     publish(server)
-    server.configure(f'source = "{URL}"\nref = "main"', more=f'[python]\npackages = ["{package}"]' if package else "")
+    server.configure(
+        f'source = "{URL}"\nref = "main"',
+        more=f'[python]\npackages = ["{package}"]' if package else "",
+    )
     said = server.fab("-e", "deploy").stdout
     assert server.get("/version") == (200, "v1")
-    assert said.index("environment, beside what follows") < said.index("packages python3 python3-venv nginx") < said.index("imported wsgi:app")
+    assert (
+        said.index("environment, beside what follows")
+        < said.index("packages python3 python3-venv nginx")
+        < said.index("imported wsgi:app")
+    )
     assert ("must be built: installing" in said) is bool(package)
     # A release has its commit before its environment, unless that was there already.
-    order = server.ssh("cd /srv/guestbook && ls -tr --time-style=full-iso current/.deploy/commit venvs/*/.decant-complete").splitlines()
+    order = server.ssh(
+        "cd /srv/guestbook && ls -tr --time-style=full-iso current/.deploy/commit"
+        " venvs/*/.decant-complete"
+    ).splitlines()
     assert order[0].startswith("venvs" if beside else "current")
     # What Debian's venv brings is there.
-    server.ssh("cd /srv/guestbook/current/.deploy/venv/bin && ./pip --version && ./pip check && ./python -c 'import setuptools, pkg_resources'")
+    server.ssh(
+        "cd /srv/guestbook/current/.deploy/venv/bin && ./pip --version && ./pip check && ./python"
+        " -c 'import setuptools, pkg_resources'"
+    )
     assert "0 changed in all" in server.fab("deploy").stdout
 
 
@@ -87,7 +107,10 @@ def test_the_working_tree_is_sent_as_it_is(booth: Booth) -> None:
     assert "(dirty)" in said
     assert "rsync did not" not in said
     assert server.get("/version") == (200, "dirty $(id) ü")
-    server.ssh("test -d /srv/guestbook/incoming && cd /srv/guestbook/current/ && test ! -e ignored && test ! -e .env.deploy && test -e .gitignore")
+    server.ssh(
+        "test -d /srv/guestbook/incoming && cd /srv/guestbook/current/ && test ! -e ignored && test"
+        " ! -e .env.deploy && test -e .gitignore"
+    )
     assert server.ssh("stat -c %U /srv/guestbook/current/wsgi.py") == "root"
     assert "already current" in server.fab("update").stdout
 
@@ -121,13 +144,21 @@ def test_an_application_in_a_subfolder_with_shared_static_and_dotenv(booth: Boot
     git(local, "commit", "-q", "-m", "moved")
     (server.folder / "env").write_text('TOKEN="it\'s ü"\n')
     server.configure(
-        'subdir = "backend"\nshared = ["instance", "uploads"]\nstatic = { "/static" = "guestbook/static", "/media" = "uploads" }\ndotenv = true\nenv_file = "env"',
+        'subdir = "backend"\nshared = ["instance", "uploads"]\nstatic = { "/static" ='
+        ' "guestbook/static", "/media" = "uploads" }\ndotenv = true\nenv_file = "env"',
         more='[python]\ninstaller = "uv"',
     )
     server.fab("update")
     assert server.get("/media/seed.txt") == (200, "seed\n")
     assert server.get("/variable/TOKEN") == (200, "it's ü")
-    server.ssh("echo later > /srv/guestbook/shared/uploads/later.txt && chown guestbook: /srv/guestbook/shared/uploads/later.txt")
-    assert server.ssh("su -s /bin/sh www-data -c 'cat /srv/guestbook/shared/instance/guestbook.db' 2>&1 || true").endswith("Permission denied")
-    assert server.ssh("stat -c '%a %U:%G' /srv/guestbook/current/backend/.env") == "640 root:guestbook"
+    server.ssh(
+        "echo later > /srv/guestbook/shared/uploads/later.txt && chown guestbook:"
+        " /srv/guestbook/shared/uploads/later.txt"
+    )
+    assert server.ssh(
+        "su -s /bin/sh www-data -c 'cat /srv/guestbook/shared/instance/guestbook.db' 2>&1 || true"
+    ).endswith("Permission denied")
+    assert (
+        server.ssh("stat -c '%a %U:%G' /srv/guestbook/current/backend/.env") == "640 root:guestbook"
+    )
     assert "TOKEN='it\\'s ü'" in server.ssh("cat /srv/guestbook/current/backend/.env")

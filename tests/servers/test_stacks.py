@@ -1,4 +1,7 @@
-"""Every way to serve the guestbook: nine stacks, five installers, two suites, three ways to become root. They are part of `make full`."""
+"""Every way to serve the guestbook.
+
+Nine stacks, five installers, two suites, three ways to become root. They are part of `make full`.
+"""
 
 import itertools
 import json
@@ -17,8 +20,12 @@ STACKS = [
 SUITES = ("bookworm", "trixie")
 INSTALLERS = ("pip", "uv", "pipenv", "poetry", "pyproject")
 LOGINS = ("root", "passwordless", "password")
-# Each stack on each suite, each installer and each login with each suite, each installer with each login.
-MATRIX = [(STACKS[row % 9], SUITES[row % 2], INSTALLERS[row // 3 % 5], LOGINS[row % 3]) for row in range(18)]
+# Each stack on each suite, each installer and each login with each suite, each installer with each
+# login.
+MATRIX = [
+    (STACKS[row % 9], SUITES[row % 2], INSTALLERS[row // 3 % 5], LOGINS[row % 3])
+    for row in range(18)
+]
 
 
 def name(row: tuple[tuple[str, str, str], str, str, str]) -> str:
@@ -28,7 +35,9 @@ def name(row: tuple[tuple[str, str, str], str, str, str]) -> str:
 
 @pytest.mark.parametrize("row", MATRIX, ids=name)
 @pytest.mark.usefixtures("installers")
-def test_a_stack_serves_updates_and_comes_back(booth: Booth, row: tuple[tuple[str, str, str], str, str, str]) -> None:
+def test_a_stack_serves_updates_and_comes_back(
+    booth: Booth, row: tuple[tuple[str, str, str], str, str, str]
+) -> None:
     (kind, manager, proxy), suite, installer, login = row
     server = booth.boot(suite)
     host = server.login(login)
@@ -39,7 +48,10 @@ def test_a_stack_serves_updates_and_comes_back(booth: Booth, row: tuple[tuple[st
 
     status, page = server.get()
     assert status == 200 and "<h1>Guestbook</h1>" in page
-    assert server.get("/static/style.css") == (200, (server.folder / "guestbook/guestbook/static/style.css").read_text())
+    assert server.get("/static/style.css") == (
+        200,
+        (server.folder / "guestbook/guestbook/static/style.css").read_text(),
+    )
     again = server.fab("deploy")
     assert "0 changed in all" in again.stdout and "already current" in again.stdout
 
@@ -51,15 +63,33 @@ def test_a_stack_serves_updates_and_comes_back(booth: Booth, row: tuple[tuple[st
         "X-Forwarded-Host": "evil",
         "Forwarded": "for=6.6.6.6",
     }
-    forged |= {"Connection": "close, X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host, X-Real-IP"}
-    forged |= {"X-Forwarded-Port": "1", "X-Forwarded-Prefix": "/evil", "Script_Name": "/evil", "SCRIPT-NAME": "/evil"}
+    forged |= {
+        "Connection": "close, X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host, X-Real-IP"
+    }
+    forged |= {
+        "X-Forwarded-Port": "1",
+        "X-Forwarded-Prefix": "/evil",
+        "Script_Name": "/evil",
+        "SCRIPT-NAME": "/evil",
+    }
     seen = json.loads(server.get("/seen", headers={"Host": "Shop.test:8080", **forged})[1])
     headers = {key.title(): value for key, value in seen.pop("headers").items() if value}
-    assert seen == {"scheme": "http", "host": "shop.test", "address": server.gateway, "path": "/seen"}
-    assert headers == {"X-Forwarded-For": server.gateway, "X-Real-Ip": server.gateway, "X-Forwarded-Proto": "http", "X-Forwarded-Host": "shop.test"}
+    assert seen == {
+        "scheme": "http",
+        "host": "shop.test",
+        "address": server.gateway,
+        "path": "/seen",
+    }
+    assert headers == {
+        "X-Forwarded-For": server.gateway,
+        "X-Real-Ip": server.gateway,
+        "X-Forwarded-Proto": "http",
+        "X-Forwarded-Host": "shop.test",
+    }
 
     server.configure(f'ref = "by-{installer}-migrates"', wsgi, stack)
-    # Apache closes the idle connections of a process whose threads all hold a waiting request: on a busy machine that is within a window.
+    # Apache closes the idle connections of a process whose threads all hold a waiting request: on a
+    # busy machine that is within a window.
     with Load(server.address, reopens=proxy == "apache") as load:
         done = server.fab("update", "--json")
     assert load.lost == []
@@ -69,4 +99,7 @@ def test_a_stack_serves_updates_and_comes_back(booth: Booth, row: tuple[tuple[st
     assert document(done.stdout)["prober"]["lost"] == 0
 
     server.fab("system.reboot")
-    server.wait_until(lambda: server.get("/version") == (200, f"by-{installer}-migrates"), what="the site is back after a reboot")
+    server.wait_until(
+        lambda: server.get("/version") == (200, f"by-{installer}-migrates"),
+        what="the site is back after a reboot",
+    )

@@ -1,4 +1,6 @@
-"""A server that an older version set up is taken over by the next deploy, without a lost request or row."""
+"""A server that an older version set up is taken over by the next deploy, without a lost request or
+row.
+"""
 
 import os
 import shutil
@@ -31,34 +33,56 @@ def test_a_server_of_the_version_before_is_taken_over(booth: Booth, older: Path)
     server = booth.boot()
     server.configure(more='[proxy]\ndomains = ["gb.test"]')
     old = [sys.executable, "-m", "fabric", "-r", str(older), "-H", server.name]
-    done = subprocess.run([*old, "deploy"], cwd=server.folder, capture_output=True, text=True, env=dict(os.environ), timeout=300)
+    done = subprocess.run(
+        [*old, "deploy"],
+        cwd=server.folder,
+        capture_output=True,
+        text=True,
+        env=dict(os.environ),
+        timeout=300,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     server.ssh(
-        "python3 -c \"import urllib.request as u; [u.urlopen(u.Request('http://127.0.0.1/', b'text=row%d' % n, {'Host': 'gb.test'})) for n in range(10)]\""
+        "python3 -c \"import urllib.request as u; [u.urlopen(u.Request('http://127.0.0.1/',"
+        " b'text=row%d' % n, {'Host': 'gb.test'})) for n in range(10)]\""
     )
     first = server.ssh("basename $(readlink /srv/guestbook/current)")
-    assert server.ssh("stat -c %a /srv/guestbook/releases/* /run/decant/guestbook.lock").split() == ["755", "644"]
-    # Anything else by the new version says what is missing, and does nothing with the procedures of before.
+    assert server.ssh(
+        "stat -c %a /srv/guestbook/releases/* /run/decant/guestbook.lock"
+    ).split() == ["755", "644"]
+    # Anything else by the new version says what is missing, and does nothing with the procedures of
+    # before.
     server.configure('ref = "better"', more='[proxy]\ndomains = ["gb.test"]')
     assert "an older version set this server up" in server.fab("update", code=1).stderr
-    assert "well" in server.fab("status").stdout and "an older version set this server up" in server.fab("db.status", code=1).stderr
+    assert (
+        "well" in server.fab("status").stdout
+        and "an older version set this server up" in server.fab("db.status", code=1).stderr
+    )
     with Load(server.address, host="gb.test", reopens=True) as load:
         server.fab("deploy")
     assert load.lost == []
-    assert server.rows()[:10] == [f"row{number}" for number in range(10)] and set(load.posts) <= set(server.rows())
+    assert server.rows()[:10] == [f"row{number}" for number in range(10)] and set(
+        load.posts
+    ) <= set(server.rows())
     assert "0 changed in all" in server.fab("deploy").stdout
     assert (
         server.ssh(
-            "find /srv/guestbook/releases /srv/guestbook/venvs -mindepth 1 -maxdepth 1 -type d -perm /o=rw; find /run/decant -perm /o=rwx -o -perm /g=rwx"
+            "find /srv/guestbook/releases /srv/guestbook/venvs -mindepth 1 -maxdepth 1 -type d"
+            " -perm /o=rw; find /run/decant -perm /o=rwx -o -perm /g=rwx"
         )
         == ""
     )
-    assert server.ssh("stat -c '%a %U:%G' /srv/guestbook/current/ /srv/guestbook/current/wsgi.py /run/decant").splitlines() == [
+    assert server.ssh(
+        "stat -c '%a %U:%G' /srv/guestbook/current/ /srv/guestbook/current/wsgi.py /run/decant"
+    ).splitlines() == [
         "751 root:guestbook",
         "640 root:guestbook",
         "700 root:root",
     ]
-    assert server.ssh("stat -c %U $(readlink -f /srv/guestbook/current/.deploy/venv)/bin/gunicorn; id -u guestbook-build >/dev/null && echo there").split() == [
+    assert server.ssh(
+        "stat -c %U $(readlink -f /srv/guestbook/current/.deploy/venv)/bin/gunicorn; id -u"
+        " guestbook-build >/dev/null && echo there"
+    ).split() == [
         "root",
         "there",
     ]

@@ -47,7 +47,11 @@ def test_a_task_runs_alone(deployed: Server, words: list[str], said: str) -> Non
 
 def test_reports_are_one_json_document_on_standard_output(deployed: Server) -> None:
     status = json.loads(deployed.fab("status", "--json").stdout)
-    assert (status["application"], status["health"], status["service"]) == ("guestbook", "well", "active")
+    assert (status["application"], status["health"], status["service"]) == (
+        "guestbook",
+        "well",
+        "active",
+    )
     releases = json.loads(deployed.fab("app.releases", "--json").stdout)
     assert [(item["state"], item["current"]) for item in releases] == [("good", True)]
     outcome = json.loads(deployed.fab("deploy", "--json").stdout)
@@ -101,7 +105,9 @@ def test_a_variable_set_on_the_server_reaches_the_application_and_stays(booth: B
     server.fab("deploy")
     assert server.get("/variable/GREETING") == (200, "hello")
     assert server.get("/variable/BY_HAND") == (200, "yes")
-    assert server.ssh("stat -c '%a %U:%G' /srv/guestbook/shared/secrets.env") == "640 root:guestbook"
+    assert (
+        server.ssh("stat -c '%a %U:%G' /srv/guestbook/shared/secrets.env") == "640 root:guestbook"
+    )
     server.ssh("test ! -e /tmp/owned")
     shown = server.fab("app.env").stdout
     assert "GREETING" in shown
@@ -113,7 +119,9 @@ def test_hardening_shuts_out_passwords_and_keeps_our_key(booth: Booth) -> None:
     server = booth.deployed()
     server.configure(more='[system]\nharden = true\ntimezone = "Europe/Berlin"')
     (server.folder / "alice.pub").write_text(server.ssh("cat /root/.ssh/authorized_keys") + "\n")
-    server.configure(more='[system]\nharden = true\ntimezone = "Europe/Berlin"\nadmins = { alice = "alice.pub" }')
+    server.configure(
+        more='[system]\nharden = true\ntimezone = "Europe/Berlin"\nadmins = { alice = "alice.pub" }'
+    )
     server.fab("system.setup")
     assert "0 changed" in server.fab("system.setup").stdout
     assert "0 changed" in server.fab("system.harden").stdout
@@ -139,7 +147,10 @@ def test_the_firewall_lets_in_the_port_that_sshd_really_uses(booth: Booth) -> No
 
 def test_with_a_stranger_listening_there_is_no_firewall_and_he_is_named(booth: Booth) -> None:
     server = booth.boot()
-    server.ssh("systemd-run --unit=stranger --socket-property=ListenStream=5432 --socket-property=Accept=yes true || systemd-socket-activate --version")
+    server.ssh(
+        "systemd-run --unit=stranger --socket-property=ListenStream=5432"
+        " --socket-property=Accept=yes true || systemd-socket-activate --version"
+    )
     server.ssh("systemctl start stranger.socket || true")
     said = server.fab("system.firewall", code=1).stderr
     assert "5432/tcp listen publicly" in said

@@ -1,9 +1,13 @@
-"""Root never opens, reads, runs or follows what an application controls. A hostile application beside the guestbook, on one server for all of it."""
+"""Root never opens, reads, runs or follows what an application controls.
+
+A hostile application beside the guestbook, on one server for all of it.
+"""
 
 import json
 import subprocess
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,7 +15,8 @@ import pytest
 from tests.booted import NO_SERVER, Booth, Server, why_not
 from tests.hostile import HOT_JOURNAL, Hostile
 
-# The guestbook has the name that its health is asked by, so that the hostile application is not everybody's.
+# The guestbook has the name that its health is asked by, so that the hostile application is not
+# everybody's.
 NAMED = '[proxy]\ndomains = ["gb.test"]'
 
 
@@ -26,7 +31,12 @@ def evil(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterator
         server.configure(more=NAMED)
         server.fab("deploy")
         made = Hostile(server)
-        made.configure(app='shared = ["instance", "uploads"]\nstatic = { "/files" = "uploads", "/static" = "static" }')
+        made.configure(
+            app=(
+                'shared = ["instance", "uploads"]\nstatic = { "/files" = "uploads", "/static" ='
+                ' "static" }'
+            )
+        )
         made.write("static/page.css", "a { color: red }\n")
         made.server.fab("deploy")
         yield made
@@ -41,11 +51,17 @@ def guestbook(evil: Hostile) -> Server:
     return Server(evil.server.name, evil.server.address, folder, evil.server.suite)
 
 
+def said_gone(server: Server, command: str) -> bool:
+    return server.ssh(command) == "gone"
+
+
 def shell(folder: Path, command: str) -> None:
     subprocess.run(["sh", "-c", command], cwd=folder, check=True)
 
 
-def get(server: Server, path: str, host: str, headers: dict[str, str] | None = None) -> tuple[int, str]:
+def get(
+    server: Server, path: str, host: str, headers: dict[str, str] | None = None
+) -> tuple[int, str]:
     return server.get(path, headers={"Host": host, **(headers or {})})
 
 
@@ -61,14 +77,23 @@ def test_a_hostile_sqlite_file_moves_root_to_nothing(evil: Hostile, guestbook: S
     for task in (["db.status"], ["db.dump"], ["db.restore", "nothing.sqlite3.gz", "--yes"]):
         done = evil.server.fab(*task, code=1)
         assert "row1" not in done.stdout + done.stderr and "entry" not in done.stdout
-        assert "is a symbolic link, to /srv/guestbook/shared/instance/guestbook.db, and is not followed" in done.stderr or task[0] == "db.restore"
-    # A file of somebody else, a folder, a FIFO, a large sparse file: nothing hangs, nothing is followed.
+        assert (
+            "is a symbolic link, to /srv/guestbook/shared/instance/guestbook.db, and is not"
+            " followed"
+            in done.stderr
+            or task[0] == "db.restore"
+        )
+    # A file of somebody else, a folder, a FIFO, a large sparse file: nothing hangs, nothing is
+    # followed.
     evil.server.ssh(f"rm -f {file}; install -o root -m 0644 /etc/hostname {file}")
     assert "does not belong to the application" in evil.server.fab("db.status", code=1).stderr
     evil.server.ssh(f"rm -f {file}")
     evil.run(f"mkfifo {file}")
     assert "is no file" in evil.server.fab("db.status", code=1).stderr
-    evil.run(f"rm {file}; python -c \"import sqlite3; sqlite3.connect('{file}').execute('create table t (x)')\"; ln -s / {file}-journal")
+    evil.run(
+        f"rm {file}; python -c \"import sqlite3; sqlite3.connect('{file}').execute('create table t"
+        f" (x)')\"; ln -s / {file}-journal"
+    )
     assert "is a symbolic link" in evil.server.fab("db.status", code=1).stderr
     evil.run(f"rm -f {file}*")
     evil.server.fab("db.status")
@@ -77,12 +102,23 @@ def test_a_hostile_sqlite_file_moves_root_to_nothing(evil: Hostile, guestbook: S
 
 def test_no_account_holds_a_lock_or_reaches_a_smoke_test(evil: Hostile, guestbook: Server) -> None:
     locks = evil.run(
-        "ls /run/decant; for f in guestbook.lock guestbook.lock.client guestbook.lock.details guestbook.build.lock tools.lock; do flock -n -s /run/decant/$f true && echo held $f; done; true"
+        "ls /run/decant; for f in guestbook.lock guestbook.lock.client guestbook.lock.details"
+        " guestbook.build.lock tools.lock; do flock -n -s /run/decant/$f true && echo held $f;"
+        " done; true"
     )
     assert "held" not in locks and "Permission denied" in locks
-    # Nor anything else that a command of the guestbook waits for: its gate, its own gate, the tools of all.
-    for path in ("/run/guestbook/gate", "/run/evil/gate", "/opt/decant/lock", "/srv/guestbook/venvs/.lock", "/srv/evil/venvs/.lock"):
-        assert "got" not in evil.run(f"flock -n -x {path} echo got 2>&1; flock -n -s {path} echo got 2>&1; true"), path
+    # Nor anything else that a command of the guestbook waits for: its gate, its own gate, the tools
+    # of all.
+    for path in (
+        "/run/guestbook/gate",
+        "/run/evil/gate",
+        "/opt/decant/lock",
+        "/srv/guestbook/venvs/.lock",
+        "/srv/evil/venvs/.lock",
+    ):
+        assert "got" not in evil.run(
+            f"flock -n -x {path} echo got 2>&1; flock -n -s {path} echo got 2>&1; true"
+        ), path
     assert "already current" in guestbook.fab("update").stdout
     # While a smoke test of the guestbook runs.
     release = evil.server.ssh("basename $(readlink /srv/guestbook/current)")
@@ -90,7 +126,9 @@ def test_no_account_holds_a_lock_or_reaches_a_smoke_test(evil: Hostile, guestboo
     try:
         assert evil.server.ssh("stat -c '%a %U' /run/decant-smoke/guestbook") == "700 guestbook"
         asked = evil.python(
-            "import socket\ns = socket.socket(socket.AF_UNIX)\ntry: s.connect('/run/decant-smoke/guestbook/sock'); print('reached')\nexcept OSError as e: print(e)"
+            "import socket\ns = socket.socket(socket.AF_UNIX)\ntry:"
+            " s.connect('/run/decant-smoke/guestbook/sock'); print('reached')\nexcept OSError as e:"
+            " print(e)"
         )
         assert "reached" not in asked and "ermission denied" in asked
     finally:
@@ -107,8 +145,12 @@ def test_nothing_outlives_an_import(evil: Hostile) -> None:
         assert "evil.import." in group or "evil-smoke" in group or "evil.service" in group, line
         assert (home, temporary) == ("closed", "private"), line
         if "evil.import." in group or "evil-smoke" in group:
-            gone = f"test ! -e /proc/{pid} || ! grep -q -e evil.import -e evil-smoke /proc/{pid}/cgroup"
-            evil.server.wait_until(lambda gone=gone: evil.server.ssh(f"{gone} && echo gone; true") == "gone", 10, line)  # type: ignore[misc]
+            gone = (
+                f"test ! -e /proc/{pid} || ! grep -q -e evil.import -e evil-smoke"
+                f" /proc/{pid}/cgroup"
+            )
+            command = f"{gone} && echo gone; true"
+            evil.server.wait_until(partial(said_gone, evil.server, command), 10, line)
     evil.write("wsgi.py", (evil.folder / "wsgi.py").read_text().replace(FORKS, ""))
     evil.server.fab("update")
 
@@ -146,14 +188,26 @@ def test_private_files_stay_out_and_releases_are_closed(evil: Hostile, guestbook
     evil.write(
         "hosts.toml",
         text
-        + '[hosts.other]\nidentity = "identity.key"\naddress = "192.0.2.1"\n[hosts.other.tls]\nkind = "files"\ncertificate = "keys/tls.pem"\nkey = "keys/tls.pem"\n',
+        + '[hosts.other]\nidentity = "identity.key"\naddress = "192.0.2.1"\n[hosts.other.tls]\nkind'
+        ' = "files"\ncertificate = "keys/tls.pem"\nkey = "keys/tls.pem"\n',
     )
     try:
         said = evil.server.fab("update").stdout
         line = next(line for line in said.splitlines() if "left out of the release" in line)
-        for name in (".env", ".env.production", ".ssh/", ".vscode/", "own-venv/", "identity.key", "keys/tls.pem", "hosts.toml"):
+        for name in (
+            ".env",
+            ".env.production",
+            ".ssh/",
+            ".vscode/",
+            "own-venv/",
+            "identity.key",
+            "keys/tls.pem",
+            "hosts.toml",
+        ):
             assert name in line, line
-        assert evil.server.ssh("cd /srv/evil/current && find . -type f -not -path './.deploy/*' | sort").split() == [
+        assert evil.server.ssh(
+            "cd /srv/evil/current && find . -type f -not -path './.deploy/*' | sort"
+        ).split() == [
             "./ordinary.txt",
             "./requirements.txt",
             "./static/page.css",
@@ -163,7 +217,11 @@ def test_private_files_stay_out_and_releases_are_closed(evil: Hostile, guestbook
         evil.write("hosts.toml", text)
     # With git the same: what is tracked, too.
     folder = evil.folder
-    shell(folder, "git init -q . && git add -Af . && git -c user.name=t -c user.email=t@localhost commit -qm all")
+    shell(
+        folder,
+        "git init -q . && git add -Af . && git -c user.name=t -c user.email=t@localhost commit"
+        " -qm all",
+    )
     try:
         evil.server.fab("update")
         assert evil.server.ssh("ls -A /srv/evil/current").split() == [
@@ -177,10 +235,17 @@ def test_private_files_stay_out_and_releases_are_closed(evil: Hostile, guestbook
             "uploads",
             "wsgi.py",
         ]
-        evil.configure(app='ref = "HEAD"\nshared = ["instance", "uploads"]\nstatic = { "/files" = "uploads", "/static" = "static" }')
+        evil.configure(
+            app=(
+                'ref = "HEAD"\nshared = ["instance", "uploads"]\nstatic = { "/files" = "uploads",'
+                ' "/static" = "static" }'
+            )
+        )
         said = evil.server.fab("update").stdout
         assert "left out of the release, as private: " in said and ".env.production" in said
-        assert not {".env", ".ssh", ".vscode", "own-venv", "hosts.toml"} & set(evil.server.ssh("ls -A /srv/evil/current").split())
+        assert not {".env", ".ssh", ".vscode", "own-venv", "hosts.toml"} & set(
+            evil.server.ssh("ls -A /srv/evil/current").split()
+        )
     finally:
         evil.write("hosts.toml", text)
         shell(folder, "rm -rf .git .env* .ssh .vscode own-venv keys identity.key ordinary.txt")
@@ -199,12 +264,22 @@ def test_private_files_stay_out_and_releases_are_closed(evil: Hostile, guestbook
         said = evil.run(f"cat /srv/guestbook/{path} 2>&1 || ls /srv/guestbook/{path} 2>&1; true")
         assert "ermission denied" in said or "No such file" in said, path
     modes = evil.server.ssh(
-        "find /srv/guestbook/releases /srv/evil/releases /srv/evil/venvs -mindepth 2 '(' -type f -o -type d ')' -perm /o=rw | head; find /srv/*/releases -type f -perm /o=rwx | head; stat -c '%a %U:%G' /srv/evil/current/ /srv/evil/current/static /srv/evil/current/static/page.css /srv/evil/current/wsgi.py"
+        "find /srv/guestbook/releases /srv/evil/releases /srv/evil/venvs -mindepth 2 '(' -type f -o"
+        " -type d ')' -perm /o=rw | head; find /srv/*/releases -type f -perm /o=rwx | head; stat -c"
+        " '%a %U:%G' /srv/evil/current/ /srv/evil/current/static /srv/evil/current/static/page.css"
+        " /srv/evil/current/wsgi.py"
     )
-    assert modes.splitlines() == ["751 root:evil", "750 root:www-data", "640 root:www-data", "640 root:evil"]
+    assert modes.splitlines() == [
+        "751 root:evil",
+        "750 root:www-data",
+        "640 root:www-data",
+        "640 root:evil",
+    ]
     assert evil.server.ssh("id -nG www-data") == "www-data"
     assert get(evil.server, "/static/page.css", "evil.test")[0] == 200
-    assert "color" in evil.run("cat /srv/evil/current/static/page.css"), "the application reads its own static files"
+    assert "color" in evil.run("cat /srv/evil/current/static/page.css"), (
+        "the application reads its own static files"
+    )
     assert guestbook.get("/static/style.css", headers={"Host": "gb.test"})[0] == 200
 
 
@@ -212,11 +287,21 @@ def test_unknown_names_reach_nobody(evil: Hostile) -> None:
     # Nobody else on the server takes them.
     evil.server.ssh("rm -f /etc/nginx/sites-enabled/default; systemctl reload nginx")
     time.sleep(1)
-    for host in ("attacker.com", evil.server.address, "169.254.169.254", "gb.test.attacker.com", "", "evil.test.", "evil.test@attacker.com"):
+    for host in (
+        "attacker.com",
+        evil.server.address,
+        "169.254.169.254",
+        "gb.test.attacker.com",
+        "",
+        "evil.test.",
+        "evil.test@attacker.com",
+    ):
         status, text = get(evil.server, "/up", host)
         assert status in (400, 421, 444) or host == "evil.test.", (host, status)
         assert "up" not in text or host == "evil.test."
-    assert get(evil.server, "/up", "evil.test")[0] == get(evil.server, "/up", "EVIL.test:80")[0] == 200
+    assert (
+        get(evil.server, "/up", "evil.test")[0] == get(evil.server, "/up", "EVIL.test:80")[0] == 200
+    )
 
 
 def test_the_same_by_https_and_no_redirect_leads_away(evil: Hostile) -> None:
@@ -227,7 +312,10 @@ def test_the_same_by_https_and_no_redirect_leads_away(evil: Hostile) -> None:
         for host in ("attacker.com", evil.server.address):
             assert get(evil.server, "/a", host)[0] == 421
             said = evil.server.ssh(
-                f"python3 -c \"import http.client, ssl; c = http.client.HTTPSConnection('127.0.0.1', context=ssl._create_unverified_context()); c.request('GET', '/up', headers={{'Host': '{host}'}}); print(c.getresponse().status)\""
+                'python3 -c "import http.client, ssl; c ='
+                " http.client.HTTPSConnection('127.0.0.1',"
+                " context=ssl._create_unverified_context()); c.request('GET', '/up',"
+                f" headers={{'Host': '{host}'}}); print(c.getresponse().status)\""
             )
             assert said == "421"
         assert get(evil.server, "/a", "evil.test")[0] == 301
@@ -237,10 +325,16 @@ def test_the_same_by_https_and_no_redirect_leads_away(evil: Hostile) -> None:
 
 
 def test_health_needs_proof(evil: Hostile) -> None:
-    other = "server {{ listen 80; listen [::]:80; server_name evil.test; location / {{ return 200 '{text}'; }} }}"
+    other = (
+        "server {{ listen 80; listen [::]:80; server_name evil.test; location / {{ return 200"
+        " '{text}'; }} }}"
+    )
     try:
         # It is read before ours, so that it answers to the name; it is well, and a static page.
-        evil.server.ssh(f'echo "{other.format(text="up")}" >/etc/nginx/sites-enabled/00-other && systemctl reload nginx')
+        evil.server.ssh(
+            f'echo "{other.format(text="up")}" >/etc/nginx/sites-enabled/00-other && systemctl'
+            " reload nginx"
+        )
         time.sleep(1)
         said = evil.server.fab("status").stdout
         assert "not by this application: another site of this server has that name" in said
@@ -261,9 +355,18 @@ def test_health_needs_proof(evil: Hostile) -> None:
 def test_links_in_an_upload_folder_show_nothing(evil: Hostile) -> None:
     uploads = "/srv/evil/shared/uploads"
     evil.run(
-        f"cd {uploads} && rm -rf * && echo fine > a.txt && echo '<script>' > x.html && ln -s / root && ln -s /etc/passwd p && ln -s {uploads}/a.txt own && ln -s ../instance/evil.db db; mkdir -p deep && ln -s /etc deep/etc"
+        f"cd {uploads} && rm -rf * && echo fine > a.txt && echo '<script>' > x.html && ln -s / root"
+        f" && ln -s /etc/passwd p && ln -s {uploads}/a.txt own && ln -s ../instance/evil.db db;"
+        " mkdir -p deep && ln -s /etc deep/etc"
     )
-    for path in ("root/etc/hostname", "p", "own", "db", "deep/etc/hostname", "root/var/log/nginx/access.log"):
+    for path in (
+        "root/etc/hostname",
+        "p",
+        "own",
+        "db",
+        "deep/etc/hostname",
+        "root/var/log/nginx/access.log",
+    ):
         assert get(evil.server, f"/files/{path}", "evil.test")[0] in (403, 404), path
     status, _, headers = evil.get("/files/x.html")
     assert (status, headers["X-Content-Type-Options"]) == (200, "nosniff")
@@ -276,40 +379,74 @@ def test_links_in_an_upload_folder_show_nothing(evil: Hostile) -> None:
 
 
 def test_the_metadata_service_does_not_answer_the_application(evil: Hostile) -> None:
-    ask = "python3 -c \"import urllib.request as u; print(u.urlopen('http://169.254.169.254:8099/', timeout=5).status)\" 2>&1 | tail -n 1"
+    ask = (
+        "python3 -c \"import urllib.request as u; print(u.urlopen('http://169.254.169.254:8099/',"
+        ' timeout=5).status)" 2>&1 | tail -n 1'
+    )
     evil.server.ssh(
-        "ip addr add 169.254.169.254/32 dev lo 2>/dev/null; systemd-run -q --unit=metadata python3 -m http.server --bind 169.254.169.254 -d /var 8099; sleep 1"
+        "ip addr add 169.254.169.254/32 dev lo 2>/dev/null; systemd-run -q --unit=metadata python3"
+        " -m http.server --bind 169.254.169.254 -d /var 8099; sleep 1"
     )
     try:
         assert evil.server.ssh(ask) == "200"
         assert "refused" in evil.run(ask) or "timed out" in evil.run(ask)
-        assert "200" not in evil.server.ssh(f"runuser -u evil-build -- sh -c {json.dumps(ask)}", check=False)
+        assert "200" not in evil.server.ssh(
+            f"runuser -u evil-build -- sh -c {json.dumps(ask)}", check=False
+        )
         evil.server.fab("system.reboot")
-        evil.server.wait_until(lambda: get(evil.server, "/up", "evil.test")[0] == 200, what="it is back")
+        evil.server.wait_until(
+            lambda: get(evil.server, "/up", "evil.test")[0] == 200, what="it is back"
+        )
         assert "uid" in evil.server.ssh("nft list table inet decant_evil")
     finally:
-        evil.server.ssh("systemctl stop metadata; ip addr del 169.254.169.254/32 dev lo", check=False)
+        evil.server.ssh(
+            "systemctl stop metadata; ip addr del 169.254.169.254/32 dev lo", check=False
+        )
 
 
 def test_links_of_a_repository_are_refused_by_name(evil: Hostile) -> None:
-    evil.server.ssh("mkdir -p /root/victim /srv/other/shared/box && echo precious > /srv/other/shared/box/file && chmod 0755 /root/victim")
+    evil.server.ssh(
+        "mkdir -p /root/victim /srv/other/shared/box && echo precious > /srv/other/shared/box/file"
+        " && chmod 0755 /root/victim"
+    )
     text = (evil.folder / "hosts.toml").read_text()
     before = evil.server.ssh("find /root/victim /srv/other -printf '%M %u:%g %p %l\\n'")
     shared = 'shared = ["instance", "uploads", "data/box"]'
     cases = {
-        "data": ("/srv/other/shared", "app.shared: data in the repository is a symbolic link, to /srv/other/shared"),
-        "instance": ("/root/victim", "app.shared: instance in the repository is a symbolic link, to /root/victim"),
-        "web": ("/srv/other", "app.subdir: web in the repository is a symbolic link, to /srv/other"),
+        "data": (
+            "/srv/other/shared",
+            "app.shared: data in the repository is a symbolic link, to /srv/other/shared",
+        ),
+        "instance": (
+            "/root/victim",
+            "app.shared: instance in the repository is a symbolic link, to /root/victim",
+        ),
+        "web": (
+            "/srv/other",
+            "app.subdir: web in the repository is a symbolic link, to /srv/other",
+        ),
     }
     for link, (target, said) in cases.items():
         (evil.folder / link).symlink_to(target)
-        evil.write("hosts.toml", text.replace('shared = ["instance", "uploads"]', shared + ('\nsubdir = "web"' if link == "web" else "")))
+        evil.write(
+            "hosts.toml",
+            text.replace(
+                'shared = ["instance", "uploads"]',
+                shared + ('\nsubdir = "web"' if link == "web" else ""),
+            ),
+        )
         assert said in evil.server.fab("update", code=1).stderr, link
         (evil.folder / link).unlink()
         assert evil.server.ssh("find /root/victim /srv/other -printf '%M %u:%g %p %l\\n'") == before
     # A folder of the application, in which it has planted a link where a shared one is to be made.
-    evil.run("mkdir -p /srv/evil/shared/uploads/deep2 && ln -sfn /root/victim /srv/evil/shared/uploads/deep2/box")
-    evil.write("hosts.toml", text.replace('"uploads"]', '"uploads/deep2/box"]').replace('"/files" = "uploads", ', ""))
+    evil.run(
+        "mkdir -p /srv/evil/shared/uploads/deep2 && ln -sfn /root/victim"
+        " /srv/evil/shared/uploads/deep2/box"
+    )
+    evil.write(
+        "hosts.toml",
+        text.replace('"uploads"]', '"uploads/deep2/box"]').replace('"/files" = "uploads", ', ""),
+    )
     assert "is the application's own" in evil.server.fab("update", code=1).stderr
     assert evil.server.ssh("find /root/victim /srv/other -printf '%M %u:%g %p %l\\n'") == before
     evil.write("hosts.toml", text)
@@ -317,14 +454,22 @@ def test_links_of_a_repository_are_refused_by_name(evil: Hostile) -> None:
 
 
 def test_what_a_build_runs_is_the_account_of_builds(evil: Hostile) -> None:
-    evil.server.ssh("install -d -m 0777 /var/tmp/seen; echo neighbour > /srv/guestbook/build/home/cache; rm -rf /tmp/kept")
+    evil.server.ssh(
+        "install -d -m 0777 /var/tmp/seen; echo neighbour > /srv/guestbook/build/home/cache; rm -rf"
+        " /tmp/kept"
+    )
     try:
         sdist(evil.folder / "attack-1.0.tar.gz", "setup.py")
         evil.write("pip.py", f"{PROBE}\nprobe('pip.py')\nimport runpy, sys\n")
         evil.write("backend.py", f"{PROBE}\nprobe('pep517')\nraise SystemExit('no build')\n")
-        (evil.folder / "requirements.txt").write_text((evil.folder / "requirements.txt").read_text() + "./attack-1.0.tar.gz\n")
+        (evil.folder / "requirements.txt").write_text(
+            (evil.folder / "requirements.txt").read_text() + "./attack-1.0.tar.gz\n"
+        )
         evil.server.fab("update")
-        seen = evil.server.ssh("find /srv/evil/venvs -name 'seen-*' -exec cat {} +; cat /srv/evil/build/home/seen-* 2>/dev/null; true")
+        seen = evil.server.ssh(
+            "find /srv/evil/venvs -name 'seen-*' -exec cat {} +; cat /srv/evil/build/home/seen-*"
+            " 2>/dev/null; true"
+        )
         uid = evil.server.ssh("id -u evil-build")
         lines = [line.split("|") for line in seen.splitlines() if "|" in line]
         assert {line[0] for line in lines} >= {"setup.py", "pth"}, seen
@@ -334,13 +479,23 @@ def test_what_a_build_runs_is_the_account_of_builds(evil: Hostile) -> None:
             assert reached == "", f"{what} reached {reached}"
         # Nothing of that account lives, and what it had open leads nowhere.
         assert evil.server.ssh("ps -o pid= -u evil-build; true") == ""
-        assert evil.server.ssh("find $(readlink -f /srv/evil/current/.deploy/venv) -not -user root -o -perm /6000 -o -type f -links +1") == ""
-        assert "ermission denied" in evil.run("echo x >> /srv/evil/current/.deploy/venv/pyvenv.cfg 2>&1; true") or "Read-only" in evil.run(
+        assert (
+            evil.server.ssh(
+                "find $(readlink -f /srv/evil/current/.deploy/venv) -not -user root -o -perm /6000"
+                " -o -type f -links +1"
+            )
+            == ""
+        )
+        assert "ermission denied" in evil.run(
+            "echo x >> /srv/evil/current/.deploy/venv/pyvenv.cfg 2>&1; true"
+        ) or "Read-only" in evil.run(
             "echo x >> /srv/evil/current/.deploy/venv/pyvenv.cfg 2>&1; true"
         )
     finally:
         kept = (evil.folder / "requirements.txt").read_text().splitlines()
-        (evil.folder / "requirements.txt").write_text("".join(f"{line}\n" for line in kept if "attack" not in line))
+        (evil.folder / "requirements.txt").write_text(
+            "".join(f"{line}\n" for line in kept if "attack" not in line)
+        )
         for name in ("attack-1.0.tar.gz", "pip.py", "backend.py"):
             (evil.folder / name).unlink(missing_ok=True)
         evil.server.fab("update")
@@ -350,26 +505,40 @@ def test_a_build_backend_of_the_repository_runs_as_the_account_of_builds(evil: H
     requirements = (evil.folder / "requirements.txt").read_text()
     try:
         (evil.folder / "requirements.txt").unlink()
-        evil.write("backend/backend.py", f"{PROBE}\nprobe('pep517')\ndef build_wheel(*words, **more): raise SystemExit('no build')\n")
         evil.write(
-            "pyproject.toml", '[project]\nname = "evil"\nversion = "1"\n[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["backend"]\n'
+            "backend/backend.py",
+            f"{PROBE}\nprobe('pep517')\ndef build_wheel(*words, **more): raise SystemExit('no"
+            " build')\n",
+        )
+        evil.write(
+            "pyproject.toml",
+            '[project]\nname = "evil"\nversion = "1"\n[build-system]\nrequires = []\nbuild-backend'
+            ' = "backend"\nbackend-path = ["backend"]\n',
         )
         evil.server.fab("update", code=1)
         seen = evil.server.ssh("cat /srv/evil/build/home/seen-pep517")
-        assert {tuple(line.split("|")[1:]) for line in seen.splitlines()} == {(evil.server.ssh("id -u evil-build"), "")}
+        assert {tuple(line.split("|")[1:]) for line in seen.splitlines()} == {
+            (evil.server.ssh("id -u evil-build"), "")
+        }
     finally:
         evil.write("requirements.txt", requirements)
         shell(evil.folder, "rm -rf backend pyproject.toml")
     for name in ("setuid", "device"):
-        with_trick = {"setuid": "os.chmod(path, 0o4755)", "device": "os.unlink(path); os.mkfifo(path)"}[name]
+        with_trick = {
+            "setuid": "os.chmod(path, 0o4755)",
+            "device": "os.unlink(path); os.mkfifo(path)",
+        }[name]
         sdist(
             evil.folder / "attack-1.0.tar.gz",
             "setup.py",
-            f"import os, sysconfig; path = os.path.join(sysconfig.get_path('purelib'), 'trick'); os.path.lexists(path) or (open(path, 'w').close(), exec({with_trick!r}))",
+            "import os, sysconfig; path = os.path.join(sysconfig.get_path('purelib'), 'trick');"
+            f" os.path.lexists(path) or (open(path, 'w').close(), exec({with_trick!r}))",
         )
         (evil.folder / "requirements.txt").write_text(f"{requirements}./attack-1.0.tar.gz\n")
         failed = evil.server.fab("update", code=1)
-        assert ("trick" in failed.stderr and "refused" in failed.stderr) or "Operation not permitted" in failed.stdout
+        assert (
+            "trick" in failed.stderr and "refused" in failed.stderr
+        ) or "Operation not permitted" in failed.stdout
         evil.write("requirements.txt", requirements)
         (evil.folder / "attack-1.0.tar.gz").unlink()
     evil.server.fab("update")
@@ -414,9 +583,17 @@ def sdist(path: Path, what: str, code: str = "") -> None:
     import tarfile
 
     code = code or f"{PROBE}\nprobe({what!r})"
-    pth = "import os; exec(open(os.path.join(os.path.dirname(os.path.abspath(__import__('attack').__file__)), 'attack.py')).read()); probe('pth')\n"
+    pth = (
+        "import os;"
+        " exec(open(os.path.join(os.path.dirname(os.path.abspath(__import__('attack').__file__)),"
+        " 'attack.py')).read()); probe('pth')\n"
+    )
     module = f"{PROBE}\n"
-    setup = f"{code}\nfrom setuptools import setup\nsetup(name='attack', version='1.0', py_modules=['attack'], data_files=[(__import__('sysconfig').get_path('purelib'), ['attack.pth'])])\n"
+    setup = (
+        f"{code}\nfrom setuptools import setup\nsetup(name='attack', version='1.0',"
+        " py_modules=['attack'], data_files=[(__import__('sysconfig').get_path('purelib'),"
+        " ['attack.pth'])])\n"
+    )
     with tarfile.open(path, "w:gz") as tar:
         for name, text in {
             "setup.py": setup,

@@ -1,4 +1,7 @@
-"""Two applications with different stacks on one server, whose names begin alike: what is done to one never touches the other."""
+"""Two applications with different stacks on one server, whose names begin alike.
+
+What is done to one never touches the other.
+"""
 
 import pytest
 
@@ -8,7 +11,11 @@ from tests.load import Load
 pytestmark = pytest.mark.full
 
 SHOP = ('name = "shop"', "", '[proxy]\ndomains = ["shop.test"]')
-ADMIN = ('name = "shop-admin"', 'server = "uwsgi"\nmanager = "supervisor"', '[proxy]\ndomains = ["admin.test"]')
+ADMIN = (
+    'name = "shop-admin"',
+    'server = "uwsgi"\nmanager = "supervisor"',
+    '[proxy]\ndomains = ["admin.test"]',
+)
 
 
 def configure(server: Server, which: tuple[str, str, str], ref: str = "main") -> None:
@@ -18,9 +25,13 @@ def configure(server: Server, which: tuple[str, str, str], ref: str = "main") ->
 
 def files(server: Server, name: str) -> str:
     """Return a digest of everything that belongs to an application."""
-    own = f"/srv/{name} /etc/nginx/sites-available/{name} /etc/supervisor/conf.d/{name}.conf /etc/systemd/system/{name}.s* /var/lib/decant/apps/{name}.*"
+    own = (
+        f"/srv/{name} /etc/nginx/sites-available/{name} /etc/supervisor/conf.d/{name}.conf"
+        f" /etc/systemd/system/{name}.s* /var/lib/decant/apps/{name}.*"
+    )
     return server.ssh(
-        f"find {own} -type f -not -name '*.db*' -not -name '*.log*' -not -path '*/__pycache__/*' 2>/dev/null | sort | xargs sha256sum | sha256sum"
+        f"find {own} -type f -not -name '*.db*' -not -name '*.log*' -not -path '*/__pycache__/*'"
+        " 2>/dev/null | sort | xargs sha256sum | sha256sum"
     )
 
 
@@ -59,10 +70,14 @@ def test_what_is_done_to_one_never_touches_the_other(booth: Booth) -> None:
     assert load.lost == []
     assert files(server, "shop-admin") == before
     assert version(server, "admin.test") == (200, "better")
-    server.ssh("! getent passwd shop && test ! -e /srv/shop && test ! -e /run/shop && test ! -e /etc/nginx/sites-enabled/shop")
+    server.ssh(
+        "! getent passwd shop && test ! -e /srv/shop && test ! -e /run/shop && test ! -e"
+        " /etc/nginx/sites-enabled/shop"
+    )
     assert (
         server.ssh(
-            "systemctl list-unit-files --no-legend 'shop.*' 'shop-smoke@*' 'shop-window@*'; ls /etc/systemd/system | grep '^shop' | grep -v '^shop-admin'; true"
+            "systemctl list-unit-files --no-legend 'shop.*' 'shop-smoke@*' 'shop-window@*'; ls"
+            " /etc/systemd/system | grep '^shop' | grep -v '^shop-admin'; true"
         )
         == ""
     )
@@ -72,5 +87,10 @@ def test_what_is_done_to_one_never_touches_the_other(booth: Booth) -> None:
     server.fab("destroy", "--yes", "--no-backup")
     assert server.ssh("supervisorctl status") == ""
     assert "80/tcp" not in server.ssh("ufw status")
-    assert server.ssh("ls /var/lib/decant/apps /var/lib/decant/pending") == "/var/lib/decant/apps:\n\n/var/lib/decant/pending:"
-    assert [path.split("-")[0] for path in server.ssh("ls /var/lib/decant/backups").split()] == ["shop"]
+    assert (
+        server.ssh("ls /var/lib/decant/apps /var/lib/decant/pending")
+        == "/var/lib/decant/apps:\n\n/var/lib/decant/pending:"
+    )
+    assert [path.split("-")[0] for path in server.ssh("ls /var/lib/decant/backups").split()] == [
+        "shop"
+    ]

@@ -44,14 +44,20 @@ def executor(hosts: str | None, document: dict[str, Any]) -> Executor:
         ("db1", {"hosts": HOSTS, "apps": {"shop": {}}}, ["shop@db1"]),
     ],
 )
-def test_a_name_becomes_hosts(asked: str | None, document: dict[str, Any], found: list[str]) -> None:
+def test_a_name_becomes_hosts(
+    asked: str | None, document: dict[str, Any], found: list[str]
+) -> None:
     assert [str(target) for target in executor(asked, document).chosen()] == found
 
 
 def test_connections_share_nothing_by_which_a_command_could_reach_another_host() -> None:
     made, config = executor(None, {"hosts": HOSTS}), Config()
     first, second = (made.connection(Target("", name), config) for name in ("web1", "web2"))
-    own = [name for name in vars(ServerConnection) if not name.startswith("_") and not callable(getattr(ServerConnection, name))]
+    own = [
+        name
+        for name in vars(ServerConnection)
+        if not name.startswith("_") and not callable(getattr(ServerConnection, name))
+    ]
     assert {"promised", "opening", "told", "refused", "server_name"} <= set(own)
     for name in own:
         assert name not in config
@@ -62,15 +68,28 @@ def test_connections_share_nothing_by_which_a_command_could_reach_another_host()
 @pytest.mark.parametrize(
     ("asked", "document", "said"),
     [
-        ("wbe1", {"hosts": HOSTS}, r"no host 'wbe1' in .*did you mean web1\?.*hosts: web1, web2, db1; groups: eu, web"),
+        (
+            "wbe1",
+            {"hosts": HOSTS},
+            r"no host 'wbe1' in .*did you mean web1\?.*hosts: web1, web2, db1; groups: eu, web",
+        ),
         ("shpo@web1", {"hosts": HOSTS, "apps": APPS}, r"has no \[apps.shpo\]; did you mean shop\?"),
-        ("web1", {"hosts": HOSTS, "apps": APPS}, r"the applications shop, blog: say which is meant, -H shop@HOST, or DECANT_APP=shop,blog"),
+        (
+            "web1",
+            {"hosts": HOSTS, "apps": APPS},
+            (
+                r"the applications shop, blog: say which is meant, -H shop@HOST, or"
+                r" DECANT_APP=shop,blog"
+            ),
+        ),
         (None, {"hosts": HOSTS}, "no host: name one with -H"),
         (None, {}, r"no host: name one with -H \(hosts: none\)"),
         ("staging", {"hosts": HOSTS, "groups": {"staging": {}}}, "no host is in the group staging"),
     ],
 )
-def test_a_name_that_is_nowhere_is_refused_with_the_known_ones(asked: str | None, document: dict[str, Any], said: str) -> None:
+def test_a_name_that_is_nowhere_is_refused_with_the_known_ones(
+    asked: str | None, document: dict[str, Any], said: str
+) -> None:
     with pytest.raises(DeployError, match=said):
         executor(asked, document).chosen()
 
@@ -87,12 +106,17 @@ def test_the_variable_names_the_applications_of_every_host(monkeypatch: pytest.M
 def test_each_application_is_a_fleet_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DECANT_APP", "shop,blog")
     monkeypatch.setattr(Executor, "_dial", lambda *_: None)
-    made = executor("web1,web2", {"hosts": HOSTS, "apps": {"shop": {"db": {"kind": "none"}}, "blog": {}}})
+    made = executor(
+        "web1,web2", {"hosts": HOSTS, "apps": {"shop": {"db": {"kind": "none"}}, "blog": {}}}
+    )
     shop, blog = made.fleets
     assert list(shop.connections) == list(blog.connections) == ["web1", "web2"]
     assert shop.connections["web1"] is not blog.connections["web1"]
     found = [fleet.connections["web2"].settings for fleet in (shop, blog)]
-    assert [(made.app.name, made.db.kind) for made in found if made] == [("shop", "none"), ("blog", "sqlite")]
+    assert [(made.app.name, made.db.kind) for made in found if made] == [
+        ("shop", "none"),
+        ("blog", "sqlite"),
+    ]
     assert shop.connections["web1"].output.host == "shop@web1"
 
 

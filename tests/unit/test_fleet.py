@@ -17,16 +17,25 @@ from decant.remote.fleet import Fleet
 
 
 def fleet(*names: str) -> Fleet:
-    connections: dict[str, Any] = {name: SimpleNamespace(output=Output(name, alone=len(names) == 1), close=lambda: None) for name in names}
+    connections: dict[str, Any] = {
+        name: SimpleNamespace(output=Output(name, alone=len(names) == 1), close=lambda: None)
+        for name in names
+    }
     return Fleet(connections)
 
 
 def test_results_come_in_the_order_of_the_hosts() -> None:
     waits = {"a": 0.05, "b": 0.0, "c": 0.02}
-    assert list(fleet(*waits).each(time.sleep, waits).items()) == [("a", None), ("b", None), ("c", None)]
+    assert list(fleet(*waits).each(time.sleep, waits).items()) == [
+        ("a", None),
+        ("b", None),
+        ("c", None),
+    ]
 
 
-def test_a_failure_is_told_and_kept_and_the_others_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failure_is_told_and_kept_and_the_others_go_on(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     made, seen = fleet("a", "b", "c"), []
 
     def work(name: str) -> str:
@@ -48,7 +57,9 @@ def test_a_failure_is_told_and_kept_and_the_others_go_on(capsys: pytest.CaptureF
     assert [row[3] for row in rows[2:]] == ["ok", "failed: no answer", "ok"]
 
 
-def test_an_unexpected_error_on_one_host_is_a_failure_of_that_host(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unexpected_error_on_one_host_is_a_failure_of_that_host(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     made = fleet("a", "b")
     assert made.each(lambda divisor: 1 // divisor, {"a": 0, "b": 1}) == {"b": 1}
     assert "[a] failed: ZeroDivisionError" in capsys.readouterr().out
@@ -78,7 +89,16 @@ def test_no_more_than_so_many_hosts_at_a_time() -> None:
 
 @pytest.mark.parametrize(
     ("batch", "hosts", "size"),
-    [("", 1, 1), ("", 4, 1), ("", 8, 2), ("", 50, 12), ("3", 50, 3), ("10%", 50, 5), ("10%", 3, 1), ("100%", 7, 7)],
+    [
+        ("", 1, 1),
+        ("", 4, 1),
+        ("", 8, 2),
+        ("", 50, 12),
+        ("3", 50, 3),
+        ("10%", 50, 5),
+        ("10%", 3, 1),
+        ("100%", 7, 7),
+    ],
 )
 def test_hosts_switch_in_batches(batch: str, hosts: int, size: int) -> None:
     assert Rollout(batch).size(hosts) == size
@@ -89,7 +109,13 @@ def test_a_key_is_written_as_it_stood_between_its_quotes(monkeypatch: pytest.Mon
     stored = {"a": 'SECRET_KEY="x\\"y\\\\z"\n', "b": ""}
     settings = SimpleNamespace(is_app=True)
     hosts: dict[str, Any] = {
-        name: SimpleNamespace(name=name, settings=settings, paths=SimpleNamespace(secrets="/s"), text=lambda _, name=name: stored[name], output=Output(name))
+        name: SimpleNamespace(
+            name=name,
+            settings=settings,
+            paths=SimpleNamespace(secrets="/s"),
+            text=lambda _, name=name: stored[name],
+            output=Output(name),
+        )
         for name in "ab"
     }
     monkeypatch.setattr(shared, "variables", lambda _: {})
@@ -102,8 +128,17 @@ def test_a_key_is_written_as_it_stood_between_its_quotes(monkeypatch: pytest.Mon
 def test_hosts_that_share_a_database_are_migrated_together_or_not_at_all() -> None:
     apps = [Peer(name=name, roles=("app",), address="", bind="") for name in "ab"]
     server = Peer(name="db", roles=("db",), address="", bind="")
-    settings = {name: SimpleNamespace(shares_database=True, peers=[peer for peer in apps if peer.name != name], database_peer=server) for name in "ab"}
-    hosts: dict[str, Any] = {name: SimpleNamespace(settings=found) for name, found in settings.items()} | {"db": None}
+    settings = {
+        name: SimpleNamespace(
+            shares_database=True,
+            peers=[peer for peer in apps if peer.name != name],
+            database_peer=server,
+        )
+        for name in "ab"
+    }
+    hosts: dict[str, Any] = {
+        name: SimpleNamespace(settings=found) for name, found in settings.items()
+    } | {"db": None}
     ready = {name: Prepared("new", "old", "c", "c", False, True) for name in "ab"}
     made = fleet("a", "b", "db")
     assert rollout._as_one(made, hosts, ready, ["a", "b"], Rollout())

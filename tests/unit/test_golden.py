@@ -1,6 +1,7 @@
 """Nothing moved: what the nine stacks send to a server, byte for byte.
 
-Where a change is meant, `python -m tests.unit.test_golden` writes the digests anew; they belong in the commit that changes them. One program
+Where a change is meant, `python -m tests.unit.test_golden` writes the digests anew; they belong in
+the commit that changes them. One program
 is kept whole, so that its diff shows what changed.
 """
 
@@ -56,12 +57,18 @@ def facts(live: bool, server: str) -> Facts:
 
 def program(row: str, live: bool) -> Program:
     made, found = chosen(*ROWS[row]), facts(live, ROWS[row][0])
-    plan = (*provision(made, found), *release.prepare(made, "20260202T000000", release.files(made, found)))
+    plan = (
+        *provision(made, found),
+        *release.prepare(made, "20260202T000000", release.files(made, found)),
+    )
     return compile_plan((("apply", plan),), "shop")
 
 
 def found(row: str) -> dict[str, str]:
-    """Return the digests of a stack: its programs and their files, at the first deploy and on a server that serves, and its release."""
+    """Return the digests of a stack.
+
+    Its programs and their files, at the first deploy and on a server that serves, and its release.
+    """
     first, live = program(row, live=False), program(row, live=True)
     contents = release.contents(chosen(*ROWS[row]), FACTS)
     return {
@@ -74,7 +81,13 @@ def found(row: str) -> dict[str, str]:
 
 
 def listed() -> str:
-    done = subprocess.run([sys.executable, "-m", "fabric", "--list"], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "fabric", "--list"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     return digest(done.stdout)
 
 
@@ -100,5 +113,7 @@ def test_the_list_of_tasks_is_what_it_was() -> None:
 
 
 if __name__ == "__main__":
-    DIGESTS.write_text(json.dumps({**{row: found(row) for row in ROWS}, "fab --list": listed()}, indent=1) + "\n")
+    DIGESTS.write_text(
+        json.dumps({**{row: found(row) for row in ROWS}, "fab --list": listed()}, indent=1) + "\n"
+    )
     PROGRAM.write_text(program("gunicorn-systemd-nginx", live=False).text)

@@ -9,7 +9,9 @@ import pytest
 from decant.lab import servers
 
 
-def test_servers_can_be_listed_while_another_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_servers_can_be_listed_while_another_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(servers, "STATE", tmp_path)
     (tmp_path / "servers/stays").mkdir(parents=True)
     servers._save({"name": "stays", "address": "10.0.0.9"})
@@ -25,7 +27,9 @@ def test_servers_can_be_listed_while_another_goes(tmp_path: Path, monkeypatch: p
     other.start()
     try:
         for _ in range(2000):
-            assert [server["name"] for server in servers.listing() if server["name"] != "goes"] == ["stays"]
+            assert [server["name"] for server in servers.listing() if server["name"] != "goes"] == [
+                "stays"
+            ]
     finally:
         over.set()
         other.join()

@@ -1,4 +1,7 @@
-"""The architecture holds: each module imports only lower floors, and listing tasks imports nothing heavy."""
+"""The architecture holds.
+
+Each module imports only lower floors, and listing tasks imports nothing heavy.
+"""
 
 import ast
 import re
@@ -13,16 +16,25 @@ from tests.servers.test_stacks import MATRIX
 
 ROOT = Path(__file__).parents[2]
 
-# From the ground up: a floor is a folder of decant/, the first one its own modules. A module imports its own floor and those below.
+# From the ground up: a floor is a folder of decant/, the first one its own modules. A module
+# imports its own floor and those below.
 FLOORS = ["", "lab", "config", "plans", "remote", "operations", "commands", "tasks"]
-PATHS = [*(ROOT / "decant").rglob("*.py"), *(ROOT / "decant/tasks").glob("*.py")]  # `decant/tasks` is a link
-# Without what runs on a server, and what stands above all floors: the public names, the command, and the test kit.
+PATHS = [
+    *(ROOT / "decant").rglob("*.py"),
+    *(ROOT / "decant/tasks").glob("*.py"),
+]  # `decant/tasks` is a link
+# Without what runs on a server, and what stands above all floors: the public names, the command,
+# and the test kit.
 ENGINE = {
     path: path.relative_to(ROOT / "decant").parts
     for path in PATHS
-    if not {"server", "__init__.py", "__main__.py", "testing.py"} & set(path.relative_to(ROOT).parts[1:2])
+    if not {"server", "__init__.py", "__main__.py", "testing.py"}
+    & set(path.relative_to(ROOT).parts[1:2])
 }
-MODULES = {".".join(("decant", *parts)).removesuffix(".py").removesuffix(".__init__"): path for path, parts in ENGINE.items()}
+MODULES = {
+    ".".join(("decant", *parts)).removesuffix(".py").removesuffix(".__init__"): path
+    for path, parts in ENGINE.items()
+}
 
 
 def floor(module: str) -> int:
@@ -31,58 +43,120 @@ def floor(module: str) -> int:
 
 
 def imports(path: Path) -> set[str]:
-    found = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom) and node.module]
-    return {name for node in found for name in (node.module, *(f"{node.module}.{alias.name}" for alias in node.names)) if name in MODULES}
+    found = [
+        node
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and node.module
+    ]
+    return {
+        name
+        for node in found
+        for name in (node.module, *(f"{node.module}.{alias.name}" for alias in node.names))
+        if name in MODULES
+    }
 
 
 def test_no_import_goes_up() -> None:
-    assert [f"{module} imports {other}" for module, path in MODULES.items() for other in imports(path) if floor(other) > floor(module)] == []
+    assert [
+        f"{module} imports {other}"
+        for module, path in MODULES.items()
+        for other in imports(path)
+        if floor(other) > floor(module)
+    ] == []
 
 
 def test_no_import_goes_in_a_circle() -> None:
-    graph = {module: {other for other in imports(path) if other not in module} for module, path in MODULES.items()}
+    graph = {
+        module: {other for other in imports(path) if other not in module}
+        for module, path in MODULES.items()
+    }
     assert list(TopologicalSorter(graph).static_order())
 
 
 def test_the_figure_of_the_floors_is_drawn_from_the_imports() -> None:
-    drawn = subprocess.run([sys.executable, ROOT / "scripts/draw-floors"], capture_output=True, text=True, check=True).stdout
+    drawn = subprocess.run(
+        [sys.executable, ROOT / "scripts/draw-floors"], capture_output=True, text=True, check=True
+    ).stdout
     assert drawn in (ROOT / "docs/architecture.md").read_text(), "run: scripts/draw-floors --write"
 
 
 def test_only_one_floor_touches_a_connection() -> None:
     words = ("exec_command", "open_session", ".sudo(", "connection.run")
-    assert {path.parent.name for path in ENGINE if any(word in path.read_text() for word in words)} == {"remote"}
+    assert {
+        path.parent.name for path in ENGINE if any(word in path.read_text() for word in words)
+    } == {"remote"}
 
 
 def test_what_touches_the_application_stands_on_its_own_side() -> None:
-    """Root's procedures import nothing of `inside`, run nothing of it but by confined.sh, and name no other way to become the application."""
+    """Root's procedures import nothing of `inside`, run nothing of it but by confined.sh, and name
+    no other way to become the application.
+    """
     folder = ROOT / "decant/server"
     inside = {path.name for path in (folder / "inside").iterdir() if path.is_file()}
-    outside = [path for path in folder.rglob("*") if path.is_file() and not {"inside", "__pycache__"} & set(path.parts)]
-    assert len({path.name for path in outside} | inside) == len(outside) + len(inside), "on a server they lie in one folder"
-    assert inside >= {"builder.py", "client.py", "look.py", "recipe.py", "serve.py", "with-env", "application.wsgi"}
+    outside = [
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and not {"inside", "__pycache__"} & set(path.parts)
+    ]
+    assert len({path.name for path in outside} | inside) == len(outside) + len(inside), (
+        "on a server they lie in one folder"
+    )
+    assert inside >= {
+        "builder.py",
+        "client.py",
+        "look.py",
+        "recipe.py",
+        "serve.py",
+        "with-env",
+        "application.wsgi",
+    }
     for path in (path for path in outside if path.suffix == ".py"):
-        imported = {alias for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom) for alias in [node.module]}
+        imported = {
+            alias
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.ImportFrom)
+            for alias in [node.module]
+        }
         assert not {f"{module}.py" for module in imported} & inside, path
         assert not re.search(r"import sqlite3|setuid\(|os\.fork", path.read_text()), path
     # serve.sh is what supervisor starts: the service itself, which becomes the application there.
-    becomes = {path.name for path in outside if path.suffix == ".sh" and re.search(r"setpriv|runuser|\bsu ", path.read_text())}
+    becomes = {
+        path.name
+        for path in outside
+        if path.suffix == ".sh" and re.search(r"setpriv|runuser|\bsu ", path.read_text())
+    }
     assert becomes == {"serve.sh"}
     runs = {path.name for path in outside if "systemd-run" in path.read_text()}
-    assert runs == {"confined.sh", "steps.sh"}, "steps.sh arms the guard of changes that could shut us out"
+    assert runs == {
+        "confined.sh",
+        "steps.sh",
+    }, "steps.sh arms the guard of changes that could shut us out"
 
 
 def test_listing_the_tasks_imports_nothing_heavy() -> None:
     code = (
-        "import sys, fabfile; print(*sorted({name.split('.')[0] for name in sys.modules} & {'pydantic', 'jinja2', 'rich', 'patchwork', 'dotenv', 'tomllib'}))"
+        "import sys, fabfile; print(*sorted({name.split('.')[0] for name in sys.modules} &"
+        " {'pydantic', 'jinja2', 'rich', 'patchwork', 'dotenv', 'tomllib'}))"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == ""
 
 
 def test_every_namespace_lists_its_tasks() -> None:
-    done = subprocess.run([sys.executable, "-m", "fabric", "--list"], cwd=ROOT, capture_output=True, text=True, check=True)
-    listed = {line.split()[0] for line in done.stdout.splitlines() if line.startswith("  ") and not line.startswith("   ")}
+    done = subprocess.run(
+        [sys.executable, "-m", "fabric", "--list"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    listed = {
+        line.split()[0]
+        for line in done.stdout.splitlines()
+        if line.startswith("  ") and not line.startswith("   ")
+    }
     wanted = {
         "": "deploy update rollback status destroy",
         "system.": "setup packages user firewall harden upgrade reboot info",
@@ -104,7 +178,11 @@ def test_every_namespace_lists_its_tasks() -> None:
 @pytest.mark.parametrize("document", ["databases", "https", "fleet", "security"])
 def test_what_a_document_says_is_tested_is_a_test(document: str) -> None:
     written = set(re.findall(r"\b(test_\w+) \|", (ROOT / f"docs/{document}.md").read_text()))
-    tests = {name for path in (ROOT / "tests").rglob("test_*.py") for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)}
+    tests = {
+        name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)
+    }
     assert written
     assert written <= tests
 
@@ -112,5 +190,8 @@ def test_what_a_document_says_is_tested_is_a_test(document: str) -> None:
 def test_the_table_of_tested_stacks_is_the_matrix_itself() -> None:
     text = (ROOT / "docs/stacks.md").read_text()
     for (server, manager, proxy), *rest in MATRIX:
-        assert f"| {' | '.join((server, '(Apache)' if server == 'mod_wsgi' else manager, proxy, *rest))} |\n" in text
+        assert (
+            f"| {' | '.join((server, '(Apache)' if server == 'mod_wsgi' else manager, proxy, *rest))} |\n"
+            in text
+        )
     assert text.count("| bookworm |") + text.count("| trixie |") == len(MATRIX)

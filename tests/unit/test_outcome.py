@@ -1,4 +1,7 @@
-"""What is said of a window that failed: which release serves is the server's word, whatever letters its cause has."""
+"""What is said of a window that failed.
+
+Which release serves is the server's word, whatever letters its cause has.
+"""
 
 from types import SimpleNamespace
 from typing import Any
@@ -15,11 +18,31 @@ HOST: Any = SimpleNamespace(name="a", output=Output("a"))
 @pytest.mark.parametrize(
     ("values", "old", "said"),
     [
-        ({"result": "failed", "cause": "ValueError: column preserves", "serving": "old"}, "old", "ValueError: column preserves; old serves as before; mend"),
-        ({"result": "failed", "cause": "it stays closed", "serving": "new"}, "old", "it stays closed; new serves; mend"),
-        ({"result": "failed", "cause": "no room", "serving": ""}, "", "no room; nothing serves yet; mend"),
-        ({"result": "failed", "cause": "not well", "serving": "new"}, "new", "not well; new serves; mend"),
-        ({"result": "unknown", "cause": "cut off", "serving": "old"}, "old", "cut off; what serves is shown by: fab -H a status; mend"),
+        (
+            {"result": "failed", "cause": "ValueError: column preserves", "serving": "old"},
+            "old",
+            "ValueError: column preserves; old serves as before; mend",
+        ),
+        (
+            {"result": "failed", "cause": "it stays closed", "serving": "new"},
+            "old",
+            "it stays closed; new serves; mend",
+        ),
+        (
+            {"result": "failed", "cause": "no room", "serving": ""},
+            "",
+            "no room; nothing serves yet; mend",
+        ),
+        (
+            {"result": "failed", "cause": "not well", "serving": "new"},
+            "new",
+            "not well; new serves; mend",
+        ),
+        (
+            {"result": "unknown", "cause": "cut off", "serving": "old"},
+            "old",
+            "cut off; what serves is shown by: fab -H a status; mend",
+        ),
         ({}, "old", "; what serves is shown by: fab -H a status; mend"),
     ],
 )
@@ -31,6 +54,10 @@ def test_who_serves_is_the_servers_word(values: dict[str, str], old: str, said: 
 
 def test_a_good_window_has_no_cause() -> None:
     found = judge(
-        HOST, Report(values={"result": "good", "serving": "new"}), Outcome("a", "", "new"), {"lost": 0, "requests": 9, "longest": 0.1, "refused": 0}, "old"
+        HOST,
+        Report(values={"result": "good", "serving": "new"}),
+        Outcome("a", "", "new"),
+        {"lost": 0, "requests": 9, "longest": 0.1, "refused": 0},
+        "old",
     )
     assert (found.result, found.cause, found.prober and found.prober["requests"]) == ("good", "", 9)

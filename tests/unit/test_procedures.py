@@ -34,7 +34,14 @@ def root(tmp_path: Path) -> Path:
     (root / "procedures/confined.sh").write_text(UNCONFINED)
     for folder in ("run", "log", "backups", "shared", "venvs"):
         (root / folder).mkdir()
-    values = {"db_kind": "sqlite", "db_name": "shop", "db_user": "shop", "db_path": f"{root}/shared/shop.db", "db_variable": "DATABASE_URL", "db_driver": ""}
+    values = {
+        "db_kind": "sqlite",
+        "db_name": "shop",
+        "db_user": "shop",
+        "db_path": f"{root}/shared/shop.db",
+        "db_variable": "DATABASE_URL",
+        "db_driver": "",
+    }
     values |= {
         "name": "shop",
         "user": "decant-nobody",
@@ -42,7 +49,13 @@ def root(tmp_path: Path) -> Path:
         "patience": "5",
         "lock": f"{root}/run/lock",
     }
-    values |= {"health_path": "/up", "health_host": "localhost", "health_status": "200-399", "health_timeout": "2", "scheme": "http"}
+    values |= {
+        "health_path": "/up",
+        "health_host": "localhost",
+        "health_status": "200-399",
+        "health_timeout": "2",
+        "scheme": "http",
+    }
     (root / "procedures/app.conf").write_text(quoting.assignments(values))
     return root
 
@@ -55,12 +68,18 @@ def release(root: Path, name: str, state: str = "good", environment: str = "one"
     (deploy / "venv").symlink_to(root / "venvs" / environment)
 
 
-def procedure(root: Path, name: str, *words: str, **parameters: str) -> subprocess.CompletedProcess[str]:
+def procedure(
+    root: Path, name: str, *words: str, **parameters: str
+) -> subprocess.CompletedProcess[str]:
     arguments = list(words)
     if parameters:
         (root / "parameters").write_text(quoting.assignments({"root": str(root), **parameters}))
         arguments = [str(root / "parameters")]
-    done = subprocess.run(["sh", "-c", 'exec sh "$0" "$@" 3>&1', str(root / "procedures" / name), *arguments], capture_output=True, text=True)
+    done = subprocess.run(
+        ["sh", "-c", 'exec sh "$0" "$@" 3>&1', str(root / "procedures" / name), *arguments],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done
 
@@ -76,7 +95,11 @@ def database(path: Path, *texts: str) -> None:
 
 def work(root: Path, *words: str) -> tuple[int, str]:
     """Run database.py, and return its exit code and what it says."""
-    done = subprocess.run([sys.executable, "-I", root / "procedures/database.py", str(root), *words], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-I", root / "procedures/database.py", str(root), *words],
+        capture_output=True,
+        text=True,
+    )
     return done.returncode, (done.stdout + done.stderr).strip()
 
 
@@ -96,7 +119,10 @@ def test_the_gate_puts_back_code_and_database_of_a_window_that_was_cut_off(root:
     assert work(root, "dump", str(dump)) == (0, "")
     assert dump.stat().st_mode & 0o777 == 0o600
     database(root / "shared/shop.db", "damaged")
-    (root / "transition").write_text(f"id='w' old='20260101T000000-old' new='20260102T000000-new' dump='{dump}' fresh='no' was='prepared'\n")
+    (root / "transition").write_text(
+        f"id='w' old='20260101T000000-old' new='20260102T000000-new' dump='{dump}' fresh='no'"
+        " was='prepared'\n"
+    )
     (root / "log/w.params").write_text(quoting.assignments({"about": '"who": "me"'}))
 
     procedure(root, "gate.sh", str(root))
@@ -132,14 +158,25 @@ def test_a_dump_of_sqlite_is_compressed_proved_and_restored_into_the_same_file(r
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ('DATABASE_URL="mysql://shop:a/b@localhost/shop"', "special characters of a password are written as %2F"),
+        (
+            'DATABASE_URL="mysql://shop:a/b@localhost/shop"',
+            "special characters of a password are written as %2F",
+        ),
         ('DATABASE_URL="mysql://shop:a[b@localhost/shop"', "is no URL such as mysql://"),
-        ("DATABASE_URL=mysql://shop:ab@localhost/shop", 'should be written as DATABASE_URL="value"'),
-        ('DATABASE_URL="mysql+pymysql://shop:ab@localhost/other"', "is not the URL of the database shop"),
+        (
+            "DATABASE_URL=mysql://shop:ab@localhost/shop",
+            'should be written as DATABASE_URL="value"',
+        ),
+        (
+            'DATABASE_URL="mysql+pymysql://shop:ab@localhost/other"',
+            "is not the URL of the database shop",
+        ),
         ("", "is not the URL of the database shop"),
     ],
 )
-def test_a_url_that_cannot_be_read_or_is_anothers_is_said_and_never_replaced(root: Path, line: str, said: str) -> None:
+def test_a_url_that_cannot_be_read_or_is_anothers_is_said_and_never_replaced(
+    root: Path, line: str, said: str
+) -> None:
     conf = root / "procedures/app.conf"
     conf.write_text(conf.read_text().replace("db_kind=sqlite", "db_kind=mariadb"))
     (root / "shared/secrets.env").write_text(f'SECRET_KEY="x"\n{line}\n')
@@ -159,7 +196,9 @@ def test_a_url_that_cannot_be_read_or_is_anothers_is_said_and_never_replaced(roo
         ("text.sqlite3", b"text" * 2000, "not a database"),
     ],
 )
-def test_a_bad_dump_is_refused_before_it_touches_anything(root: Path, name: str, data: bytes | None, said: str) -> None:
+def test_a_bad_dump_is_refused_before_it_touches_anything(
+    root: Path, name: str, data: bytes | None, said: str
+) -> None:
     database(root / "shared/shop.db", *(["kept"] * 2000))
     bad = root / "backups" / name
     if data is None:
@@ -171,14 +210,20 @@ def test_a_bad_dump_is_refused_before_it_touches_anything(root: Path, name: str,
         assert code == 2
         assert said in why
     assert texts(root / "shared/shop.db") == ["kept"] * 2000
-    assert work(root, "restore", "/nowhere.sqlite3.gz")[1].endswith("there is no dump /nowhere.sqlite3.gz")
+    assert work(root, "restore", "/nowhere.sqlite3.gz")[1].endswith(
+        "there is no dump /nowhere.sqlite3.gz"
+    )
 
 
-def test_the_gate_puts_aside_what_a_first_migration_left_and_takes_the_link_away(root: Path) -> None:
+def test_the_gate_puts_aside_what_a_first_migration_left_and_takes_the_link_away(
+    root: Path,
+) -> None:
     release(root, "20260102T000000-new", "prepared")
     (root / "current").symlink_to("releases/20260102T000000-new")
     database(root / "shared/shop.db", "half")
-    (root / "transition").write_text("id='w' old='' new='20260102T000000-new' dump='' fresh='yes' was='prepared'\n")
+    (root / "transition").write_text(
+        "id='w' old='' new='20260102T000000-new' dump='' fresh='yes' was='prepared'\n"
+    )
     (root / "log/w.params").write_text(quoting.assignments({"about": '"who": "me"'}))
     procedure(root, "gate.sh", str(root))
     assert not (root / "current").is_symlink()
@@ -189,19 +234,51 @@ def test_the_gate_puts_aside_what_a_first_migration_left_and_takes_the_link_away
 @pytest.mark.parametrize(
     ("serves", "state", "marks", "verdict", "left"),
     [
-        ("old", "prepared", [], "failed the window was cut off (killed) before it changed anything", "old"),
-        ("old", "prepared", ["opened"], "failed the window was cut off (killed) before it changed anything", "old"),
-        ("new", "good", ["opened"], "good the window was cut off (killed) after its commit point; the new release serves", "new"),
-        ("new", "failed", ["opened", "back"], "failed the window was cut off (killed) while the old release came back", "old"),
+        (
+            "old",
+            "prepared",
+            [],
+            "failed the window was cut off (killed) before it changed anything",
+            "old",
+        ),
+        (
+            "old",
+            "prepared",
+            ["opened"],
+            "failed the window was cut off (killed) before it changed anything",
+            "old",
+        ),
+        (
+            "new",
+            "good",
+            ["opened"],
+            "good the window was cut off (killed) after its commit point; the new release serves",
+            "new",
+        ),
+        (
+            "new",
+            "failed",
+            ["opened", "back"],
+            "failed the window was cut off (killed) while the old release came back",
+            "old",
+        ),
         ("new", "good", ["opened", "result"], "", "new"),
     ],
 )
-def test_a_window_without_a_verdict_gets_the_true_one(root: Path, serves: str, state: str, marks: list[str], verdict: str, left: str) -> None:
+def test_a_window_without_a_verdict_gets_the_true_one(
+    root: Path, serves: str, state: str, marks: list[str], verdict: str, left: str
+) -> None:
     names = {"old": "20260101T000000-old", "new": "20260102T000000-new"}
     release(root, names["old"])
     release(root, names["new"], state)
     (root / "current").symlink_to(f"releases/{names[serves]}")
-    parameters = {**names, "about": '"who": "me"', "migrate": "", "restore": "", "rolled_back": "no"}
+    parameters = {
+        **names,
+        "about": '"who": "me"',
+        "migrate": "",
+        "restore": "",
+        "rolled_back": "no",
+    }
     (root / "log/w.params").write_text(quoting.assignments(parameters))
     for mark in marks:
         (root / f"log/w.{mark}").write_text("\n")
@@ -214,11 +291,18 @@ def test_a_window_without_a_verdict_gets_the_true_one(root: Path, serves: str, s
     ("words", "verdict", "serves", "state"),
     [
         ([], "failed the window was cut off", "old", "failed"),
-        (["stay", "migrate", "back another host is not well"], "failed the window was cut off", "old", "failed"),
+        (
+            ["stay", "migrate", "back another host is not well"],
+            "failed the window was cut off",
+            "old",
+            "failed",
+        ),
         (["stay", "check", "serve"], "good the window was cut off", "new", "good"),
     ],
 )
-def test_a_host_of_several_goes_the_way_that_it_was_told(root: Path, words: list[str], verdict: str, serves: str, state: str) -> None:
+def test_a_host_of_several_goes_the_way_that_it_was_told(
+    root: Path, words: list[str], verdict: str, serves: str, state: str
+) -> None:
     names = _one_of_several(root, words)
     procedure(root, "gate.sh", str(root))
     assert (root / "log/w.result").read_text().startswith(verdict)
@@ -227,7 +311,9 @@ def test_a_host_of_several_goes_the_way_that_it_was_told(root: Path, words: list
     assert not (root / "transition").exists()
 
 
-def test_a_host_of_several_that_was_told_to_stay_serves_nothing_until_it_is_told_more(root: Path) -> None:
+def test_a_host_of_several_that_was_told_to_stay_serves_nothing_until_it_is_told_more(
+    root: Path,
+) -> None:
     names = _one_of_several(root, ["stay", "migrate"])
     procedure(root, "recover.sh", str(root), "w")
     assert (root / "run/maintenance").exists()
@@ -248,8 +334,15 @@ def _one_of_several(root: Path, words: list[str]) -> dict[str, str]:
     release(root, names["old"])
     release(root, names["new"], "prepared")
     (root / "current").symlink_to(f"releases/{names['new']}")
-    (root / "transition").write_text(f"id='w' old='{names['old']}' new='{names['new']}' dump='' fresh='no' was='prepared' party='other'\n")
-    (root / "log/w.params").write_text(quoting.assignments({**names, "about": '"who": "me"', "migrate": "", "restore": "", "party": "other"}))
+    (root / "transition").write_text(
+        f"id='w' old='{names['old']}' new='{names['new']}' dump='' fresh='no' was='prepared'"
+        " party='other'\n"
+    )
+    (root / "log/w.params").write_text(
+        quoting.assignments(
+            {**names, "about": '"who": "me"', "migrate": "", "restore": "", "party": "other"}
+        )
+    )
     (root / "log/w.opened").write_text("\n")
     for number, word in enumerate(words, 1):
         (root / f"log/w.word.{number}").write_text(f"{word}\n")
@@ -274,8 +367,18 @@ def test_finishing_keeps_good_releases_the_current_and_the_previous_one(root: Pa
     for number in range(4):
         (root / f"backups/2026010{number}T000000-x.sqlite3.gz").touch()
     procedure(root, "finish.sh", seen="w1 w2", keep="3", keep_dumps="2")
-    assert sorted(path.name[6:8] for path in (root / "releases").iterdir()) == ["05", "06", "07", "08"]
-    assert sorted(path.name for path in (root / "venvs").iterdir()) == ["env5", "env6", "env7", "env8"]
+    assert sorted(path.name[6:8] for path in (root / "releases").iterdir()) == [
+        "05",
+        "06",
+        "07",
+        "08",
+    ]
+    assert sorted(path.name for path in (root / "venvs").iterdir()) == [
+        "env5",
+        "env6",
+        "env7",
+        "env8",
+    ]
     assert sorted(path.name[6:8] for path in (root / "backups").iterdir()) == ["02", "03"]
     assert (root / "log/w1.seen").exists()
 
@@ -303,13 +406,36 @@ class Answer(http.server.BaseHTTPRequestHandler):
         return "unix"
 
 
-@pytest.mark.parametrize(("status", "code", "said"), [(200, 0, ""), (302, 0, ""), (500, 1, "/up answered 500 Internal Server Error, wanted 200-399")])
-def test_health_is_asked_over_a_unix_socket(tmp_path: Path, status: int, code: int, said: str) -> None:
+@pytest.mark.parametrize(
+    ("status", "code", "said"),
+    [
+        (200, 0, ""),
+        (302, 0, ""),
+        (500, 1, "/up answered 500 Internal Server Error, wanted 200-399"),
+    ],
+)
+def test_health_is_asked_over_a_unix_socket(
+    tmp_path: Path, status: int, code: int, said: str
+) -> None:
     handler = type("Handler", (Answer,), {"status": status})
     with socketserver.ThreadingUnixStreamServer(str(tmp_path / "s"), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         done = subprocess.run(
-            [sys.executable, "-I", SERVER / "release/health.py", tmp_path / "s", "/up", "h", "200-399", "5", "http", "http", "", "shop", ""],
+            [
+                sys.executable,
+                "-I",
+                SERVER / "release/health.py",
+                tmp_path / "s",
+                "/up",
+                "h",
+                "200-399",
+                "5",
+                "http",
+                "http",
+                "",
+                "shop",
+                "",
+            ],
             capture_output=True,
             text=True,
         )
@@ -328,22 +454,57 @@ class Packet(socketserver.StreamRequestHandler):
             words.append(block[2 : 2 + length].decode())
             block = block[2 + length :]
         asked = dict(zip(words[::2], words[1::2], strict=True))
-        good = (modifier, asked["PATH_INFO"], asked["QUERY_STRING"], asked["HTTP_HOST"], asked["HTTPS"]) == (0, "/ü", "a=1", "shop.test", "on")
+        good = (
+            modifier,
+            asked["PATH_INFO"],
+            asked["QUERY_STRING"],
+            asked["HTTP_HOST"],
+            asked["HTTPS"],
+        ) == (0, "/ü", "a=1", "shop.test", "on")
         self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\nfine" if good else b"HTTP/1.1 500 Wrong\r\n\r\n")
 
 
 def test_health_is_asked_in_uwsgis_own_protocol(tmp_path: Path) -> None:
     with socketserver.ThreadingUnixStreamServer(str(tmp_path / "s"), Packet) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        words = [str(tmp_path / "s"), "/%C3%BC?a=1", "shop.test", "200", "1", "https", "uwsgi", "", "shop", ""]
-        done = subprocess.run([sys.executable, "-I", SERVER / "release/health.py", *words], capture_output=True, text=True)
+        words = [
+            str(tmp_path / "s"),
+            "/%C3%BC?a=1",
+            "shop.test",
+            "200",
+            "1",
+            "https",
+            "uwsgi",
+            "",
+            "shop",
+            "",
+        ]
+        done = subprocess.run(
+            [sys.executable, "-I", SERVER / "release/health.py", *words],
+            capture_output=True,
+            text=True,
+        )
         server.shutdown()
     assert (done.returncode, done.stdout) == (0, "")
 
 
 def test_health_says_when_nobody_answers(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-I", SERVER / "release/health.py", tmp_path / "s", "/up", "h", "200", "0.2", "http", "http", "", "shop", ""],
+        [
+            sys.executable,
+            "-I",
+            SERVER / "release/health.py",
+            tmp_path / "s",
+            "/up",
+            "h",
+            "200",
+            "0.2",
+            "http",
+            "http",
+            "",
+            "shop",
+            "",
+        ],
         capture_output=True,
         text=True,
     )
@@ -351,15 +512,25 @@ def test_health_says_when_nobody_answers(tmp_path: Path) -> None:
     assert "no answer" in done.stdout
 
 
-def digest(folder: Path, installer: str, packages: str, refresh: str, commit: str, driver: str = "") -> str:
+def digest(
+    folder: Path, installer: str, packages: str, refresh: str, commit: str, driver: str = ""
+) -> str:
     """Return the environment's name, or why there is none."""
-    words = [str(folder), installer, str(folder if not folder.parent.joinpath("uv.lock").exists() else folder.parent)]
-    done = subprocess.run([sys.executable, "-I", SERVER / "inside/recipe.py", *words], capture_output=True, text=True)
+    words = [
+        str(folder),
+        installer,
+        str(folder if not folder.parent.joinpath("uv.lock").exists() else folder.parent),
+    ]
+    done = subprocess.run(
+        [sys.executable, "-I", SERVER / "inside/recipe.py", *words], capture_output=True, text=True
+    )
     if done.returncode:
         return done.stderr.strip()
     environment = module_of("environment")
     recipe = environment.checked(done.stdout)
-    name = environment.digest(recipe, tuple(packages.split()), commit, "gunicorn", sys.executable, driver)
+    name = environment.digest(
+        recipe, tuple(packages.split()), commit, "gunicorn", sys.executable, driver
+    )
     return str(environment.choose(recipe["pinned"], name, folder / "venvs", int(refresh)))
 
 
@@ -378,7 +549,9 @@ def test_an_environment_is_named_by_everything_that_decides_it(tmp_path: Path) -
 
 def test_where_the_project_itself_is_installed_the_commit_decides_too(tmp_path: Path) -> None:
     (tmp_path / "requirements.txt").write_text("./\nflask==3.1.3\n")
-    assert digest(tmp_path, "auto", "", "7", "commit1") != digest(tmp_path, "auto", "", "7", "commit2")
+    assert digest(tmp_path, "auto", "", "7", "commit1") != digest(
+        tmp_path, "auto", "", "7", "commit2"
+    )
 
 
 def test_unpinned_requirements_carry_the_day_they_were_resolved(tmp_path: Path) -> None:
@@ -401,7 +574,9 @@ def test_unpinned_requirements_carry_the_day_they_were_resolved(tmp_path: Path) 
         ("-r", "is named by a requirements file"),
     ],
 )
-def test_a_repository_without_a_usable_list_is_refused(tmp_path: Path, file: str, message: str) -> None:
+def test_a_repository_without_a_usable_list_is_refused(
+    tmp_path: Path, file: str, message: str
+) -> None:
     if file == "-r":
         (tmp_path / "requirements.txt").write_text("-r nowhere.txt\n")
     elif file:
@@ -422,8 +597,15 @@ def test_a_repository_without_a_usable_list_is_refused(tmp_path: Path, file: str
     ],
 )
 def test_the_callable_is_looked_up_as_servers_do(tmp_path: Path, spec: str, said: str) -> None:
-    (tmp_path / "here.py").write_text("app = lambda: 0\nnumber = 3\ndef make(*a, **k): return app\n")
-    done = subprocess.run([sys.executable, SERVER / "inside/look.py", spec, "no", ""], cwd=tmp_path, capture_output=True, text=True)
+    (tmp_path / "here.py").write_text(
+        "app = lambda: 0\nnumber = 3\ndef make(*a, **k): return app\n"
+    )
+    done = subprocess.run(
+        [sys.executable, SERVER / "inside/look.py", spec, "no", ""],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
     assert said in (done.stdout or done.stderr.splitlines()[-1])
     assert not (tmp_path / "owned").exists()
 
@@ -474,16 +656,33 @@ def test_a_requirement_is_a_path_or_pinned_or_neither(line: str, local: bool, pi
 @pytest.mark.parametrize(
     ("output", "package"),
     [
-        ("ERROR: Failed to build installable wheels for some pyproject.toml based projects (python-ldap)", "python-ldap"),
+        (
+            (
+                "ERROR: Failed to build installable wheels for some pyproject.toml based projects"
+                " (python-ldap)"
+            ),
+            "python-ldap",
+        ),
         ("ERROR: Failed building wheel for uWSGI\nFailed to build uWSGI", "uwsgi"),
-        ("  x Failed to build `mysqlclient==2.2.7`\n  |- The build backend returned an error", "mysqlclient"),
+        (
+            "  x Failed to build `mysqlclient==2.2.7`\n  |- The build backend returned an error",
+            "mysqlclient",
+        ),
         ("Cannot install psycopg2.\nPEP517 build of a dependency failed", "psycopg2"),
-        ("Collecting mysqlclient==2.2.7\nerror: subprocess-exited-with-error\nGetting requirements to build wheel did not run", "mysqlclient"),
+        (
+            (
+                "Collecting mysqlclient==2.2.7\nerror: subprocess-exited-with-error\nGetting"
+                " requirements to build wheel did not run"
+            ),
+            "mysqlclient",
+        ),
         ("Collecting click\nERROR: THESE PACKAGES DO NOT MATCH THE HASHES\nbuild", ""),
         ("ERROR: No matching distribution found for nothing", ""),
     ],
 )
-def test_the_package_that_must_be_built_is_found_in_what_the_installers_print(output: str, package: str) -> None:
+def test_the_package_that_must_be_built_is_found_in_what_the_installers_print(
+    output: str, package: str
+) -> None:
     assert module_of("environment").unbuilt(output) == package
 
 
@@ -519,7 +718,9 @@ def test_a_member_of_a_uv_workspace_is_refused_instead_of_resolved_anew(tmp_path
         ("", [""]),
     ],
 )
-def test_a_list_setting_of_postgresql_is_taken_apart_and_each_element_quoted(value: str, elements: list[str]) -> None:
+def test_a_list_setting_of_postgresql_is_taken_apart_and_each_element_quoted(
+    value: str, elements: list[str]
+) -> None:
     module = module_of("postgresql")
     assert module.listed(value) == elements
     assert module._literal("it's \\") == "E'it''s \\\\'"
@@ -529,9 +730,15 @@ def test_what_a_repository_writes_is_one_line_of_the_report(root: Path) -> None:
     hostile = "a folder\nvalue\t1\tguard\t/etc/cron.d\n\x1b[2J"
     script = 'root=$1; . "$1/procedures/lib.sh"; say "$2"; value label "$2"'
     done = subprocess.run(
-        ["sh", "-c", f"exec 3>&1; {script}", "sh", str(root), hostile], capture_output=True, text=True, env={**os.environ, "DECANT_STEP": "7"}
+        ["sh", "-c", f"exec 3>&1; {script}", "sh", str(root), hostile],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "DECANT_STEP": "7"},
     )
-    assert [line.split("\t")[:2] for line in done.stdout.splitlines()] == [["say", "7"], ["value", "7"]]
+    assert [line.split("\t")[:2] for line in done.stdout.splitlines()] == [
+        ["say", "7"],
+        ["value", "7"],
+    ]
     assert "\x1b" not in done.stdout
 
 
@@ -552,7 +759,10 @@ def test_the_extensions_that_a_dump_names_are_the_applications_word(answer: str)
     module = module_of("postgresql")
     with pytest.raises(module.Failure):
         module.wanted(answer)
-    assert module.wanted('[["pg_trgm", "tools"], ["uuid-ossp", "public"]]') == {"pg_trgm": "tools", "uuid-ossp": "public"}
+    assert module.wanted('[["pg_trgm", "tools"], ["uuid-ossp", "public"]]') == {
+        "pg_trgm": "tools",
+        "uuid-ossp": "public",
+    }
     with pytest.raises(module.Failure):
         module._literal("a\0b")
 
@@ -560,12 +770,18 @@ def test_the_extensions_that_a_dump_names_are_the_applications_word(answer: str)
 @pytest.mark.parametrize(
     ("current", "result", "told"),
     [
-        ("old", "failed the migration failed", {"result": "failed", "cause": "the migration failed", "serving": "old"}),
+        (
+            "old",
+            "failed the migration failed",
+            {"result": "failed", "cause": "the migration failed", "serving": "old"},
+        ),
         ("new", "good", {"result": "good", "cause": "", "serving": "new"}),
         ("", "failed no room", {"result": "failed", "cause": "no room", "serving": ""}),
     ],
 )
-def test_a_window_that_is_over_tells_which_release_serves(root: Path, current: str, result: str, told: dict[str, str]) -> None:
+def test_a_window_that_is_over_tells_which_release_serves(
+    root: Path, current: str, result: str, told: dict[str, str]
+) -> None:
     for name in ("old", "new"):
         release(root, name)
     if current:
@@ -573,14 +789,21 @@ def test_a_window_that_is_over_tells_which_release_serves(root: Path, current: s
     (root / "log/20260101T000000.log").write_text("")
     (root / "log/20260101T000000.result").write_text(f"{result}\n")
     done = procedure(root, "follow.sh", id="20260101T000000")
-    values = dict(line.split("\t")[2:4] for line in done.stdout.splitlines() if line.startswith("value"))
+    values = dict(
+        line.split("\t")[2:4] for line in done.stdout.splitlines() if line.startswith("value")
+    )
     assert values == told
 
 
-def test_a_dump_whose_size_could_not_be_asked_for_does_not_break_the_next_estimate(root: Path) -> None:
+def test_a_dump_whose_size_could_not_be_asked_for_does_not_break_the_next_estimate(
+    root: Path,
+) -> None:
     window = (SERVER / "release/window.sh").read_text()
     announce = window[window.index("announce() {") : window.index("exec 8>>")]
     (root / "log/last-dump").write_text(" 5\n")
-    script = f"root={root} dump_wanted=yes size=60000000 restore= hold=300\nstage() {{ :; }}\nshut_door() {{ :; }}\n{announce}\nannounce; echo $estimate"
+    script = (
+        f"root={root} dump_wanted=yes size=60000000 restore= hold=300\nstage() {{ :;"
+        f" }}\nshut_door() {{ :; }}\n{announce}\nannounce; echo $estimate"
+    )
     done = subprocess.run(["sh", "-eu", "-c", script], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "3\n", "")

@@ -14,7 +14,13 @@ from decant.errors import SettingsError
 from decant.paths import local
 
 ROOT = Path(__file__).parents[2]
-NO_BINDS = ("127.0.0.1:0", "127.0.0.1:99999", "127.999.0.1:8000", "127.0.0.1:\uff18000", "127.0.0.1:")
+NO_BINDS = (
+    "127.0.0.1:0",
+    "127.0.0.1:99999",
+    "127.999.0.1:8000",
+    "127.0.0.1:\uff18000",
+    "127.0.0.1:",
+)
 GOOD = """
 [app]
 name = "shop"
@@ -37,15 +43,30 @@ def load(folder: Path, text: str) -> module.Inventory:
         ("[hosts.web1]\nport = 99999", "hosts.web1.port: should be an integer between 1 and 65535"),
         ('[hosts.web1]\nport = "22"', "hosts.web1.port: should be an integer between 1 and 65535"),
         ('[proxy]\ndomain = ["example.org"]', "proxy.domain: unknown key, did you mean domains?"),
-        ("[groups.staging.db]\nkeep_dumps = 0", "groups.staging.db.keep_dumps: should be greater than or equal to 1"),
+        (
+            "[groups.staging.db]\nkeep_dumps = 0",
+            "groups.staging.db.keep_dumps: should be greater than or equal to 1",
+        ),
         ('[hosts.web1.app]\nname = "Shop!"', "hosts.web1.app.name: should be 1 to 31 characters"),
         ('[db]\nkind = "oracle"', "db.kind: should be 'none', 'sqlite'"),
         ("[system]\nharden = 3", "system.harden: should be a valid dictionary"),
-        ('[wsgi]\napp = "wsgi:app"\nworkers = "many"', 'wsgi.workers: should be "auto" or an integer between 1 and 1000'),
-        ('[app]\nname = "shop"\nsource = "x"\nref = "--upload-pack=x"', "app.ref: should be a branch"),
-        ('[app]\nname = "shop"\nsource = "x"\nroot = "/srv/../etc"', "app.root: should be an absolute path"),
+        (
+            '[wsgi]\napp = "wsgi:app"\nworkers = "many"',
+            'wsgi.workers: should be "auto" or an integer between 1 and 1000',
+        ),
+        (
+            '[app]\nname = "shop"\nsource = "x"\nref = "--upload-pack=x"',
+            "app.ref: should be a branch",
+        ),
+        (
+            '[app]\nname = "shop"\nsource = "x"\nroot = "/srv/../etc"',
+            "app.root: should be an absolute path",
+        ),
         ('[app]\nname = "shop"\nsource = "x"\nenv = { "A B" = "x" }', "app.env"),
-        ('[proxy]\ndomains = ["example.org; include /etc/passwd"]', "proxy.domains.0: should be a domain name"),
+        (
+            '[proxy]\ndomains = ["example.org; include /etc/passwd"]',
+            "proxy.domains.0: should be a domain name",
+        ),
         ('default_host = ["a"]', "default_host: unknown key, did you mean default_hosts?"),
         ("default_hosts = 3", "default_hosts: should be a list of names"),
         ('hosts = "web1"', "hosts: should be a table"),
@@ -54,27 +75,62 @@ def load(folder: Path, text: str) -> module.Inventory:
             "groups.production: no host is in it (hosts.web1.groups), did you mean prodution?",
         ),
         ("[groups.production.app]\nref = 'x'\n[hosts.web1]", "groups.production: no host is in it"),
-        ('[hosts.a]\ngateway = "b"\n[hosts.b]\ngateway = "a"', "hosts.a.gateway: leads back to a: a -> b -> a"),
-        ('[app]\nname = "shop"\nsource = "x"\nenv = { int = 1 }', "app.env.int: should be a valid string"),
-        *((f'[wsgi]\napp = "wsgi:app"\nbind = "{bind}"', "wsgi.bind: should be an address and port") for bind in NO_BINDS),
-        *((f'[hosts.a]\nprivate = "{address}"', "hosts.a.private: should be an IPv4 address") for address in ("999.1.1.1", "1.2.3", "\uff11.1.1.1")),
-        *((f'[system]\nallow = ["{rule}"]', "system.allow.0: should be a port and protocol") for rule in ("0/tcp", "65536/tcp", "22/TCP", "\uff122/tcp")),
+        (
+            '[hosts.a]\ngateway = "b"\n[hosts.b]\ngateway = "a"',
+            "hosts.a.gateway: leads back to a: a -> b -> a",
+        ),
+        (
+            '[app]\nname = "shop"\nsource = "x"\nenv = { int = 1 }',
+            "app.env.int: should be a valid string",
+        ),
+        *(
+            (
+                f'[wsgi]\napp = "wsgi:app"\nbind = "{bind}"',
+                "wsgi.bind: should be an address and port",
+            )
+            for bind in NO_BINDS
+        ),
+        *(
+            (f'[hosts.a]\nprivate = "{address}"', "hosts.a.private: should be an IPv4 address")
+            for address in ("999.1.1.1", "1.2.3", "\uff11.1.1.1")
+        ),
+        *(
+            (f'[system]\nallow = ["{rule}"]', "system.allow.0: should be a port and protocol")
+            for rule in ("0/tcp", "65536/tcp", "22/TCP", "\uff122/tcp")
+        ),
         ('[proxy]\nmax_body = "\uff11\uff16m"', "proxy.max_body: should be a size such as 16m"),
-        ('[python]\nversion = "3.\uff11\uff12"', "python.version: should be a version such as 3.12"),
-        ('[hosts.web1.app]\nname = "decant"', "hosts.web1.app.name: decant is a name that the proxies or this tool use themselves"),
-        ("[apps.blog.wsgi]\nworkerz = 3", "apps.blog.wsgi.workerz: unknown key, did you mean workers?"),
+        (
+            '[python]\nversion = "3.\uff11\uff12"',
+            "python.version: should be a version such as 3.12",
+        ),
+        (
+            '[hosts.web1.app]\nname = "decant"',
+            "hosts.web1.app.name: decant is a name that the proxies or this tool use themselves",
+        ),
+        (
+            "[apps.blog.wsgi]\nworkerz = 3",
+            "apps.blog.wsgi.workerz: unknown key, did you mean workers?",
+        ),
         ("[apps.blog]\nwsgii = {}", "apps.blog.wsgii: unknown key, did you mean wsgi?"),
         ("include = 3", "include: should be the path of a TOML file, or a list of such paths"),
         ('include = "no.toml"', "include: there is no file"),
-        ('[groups.staging.proxies]\nkind = "nginx"', "groups.staging.proxies: unknown key, did you mean proxy?"),
+        (
+            '[groups.staging.proxies]\nkind = "nginx"',
+            "groups.staging.proxies: unknown key, did you mean proxy?",
+        ),
     ],
 )
 def test_a_mistake_is_named_with_its_path(tmp_path: Path, text: str, message: str) -> None:
     # A table of the mistake replaces the good one of the same name; a top-level key comes first.
-    good = "".join("[" + table for table in GOOD.split("[")[1:] if f"[{table.split(']')[0]}]" not in text)
+    good = "".join(
+        "[" + table for table in GOOD.split("[")[1:] if f"[{table.split(']')[0]}]" not in text
+    )
     extra = '\n[hosts.other]\ngroups = ["staging"]\n' if "groups.staging" in text else ""
     with pytest.raises(SettingsError, match=r".") as error:
-        load(tmp_path, f"{text}\n{good}{extra}" if not text.startswith("[") else f"{good}\n{text}{extra}")
+        load(
+            tmp_path,
+            f"{text}\n{good}{extra}" if not text.startswith("[") else f"{good}\n{text}{extra}",
+        )
     assert message in str(error.value)
 
 
@@ -87,10 +143,18 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
 
 def test_all_mistakes_are_shown_together_each_once(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as error:
-        load(tmp_path, GOOD.replace("shop", "Shop", 1) + "[db]\nkepp_dumps = 3\n[hosts.a]\nport = 0\n[hosts.b]\n")
+        load(
+            tmp_path,
+            GOOD.replace("shop", "Shop", 1)
+            + "[db]\nkepp_dumps = 3\n[hosts.a]\nport = 0\n[hosts.b]\n",
+        )
     lines = str(error.value).splitlines()
     assert "3 mistakes" in lines[0]
-    assert [line.split(":")[0].strip() for line in lines[1:]] == ["app.name", "db.kepp_dumps", "hosts.a.port"]
+    assert [line.split(":")[0].strip() for line in lines[1:]] == [
+        "app.name",
+        "db.kepp_dumps",
+        "hosts.a.port",
+    ]
 
 
 def test_what_is_not_built_yet_is_refused_by_name(tmp_path: Path) -> None:
@@ -159,7 +223,9 @@ def test_the_annotated_file_loads_and_names_every_key() -> None:
         assert model is not None
         part = text.split(f"\n[{section}]")[1].split("\n[")[0]
         for key in model.model_fields:
-            assert f"\n{key} " in part or f"[{section}.{key}]" in text, f"{section}.{key} is not in hosts.toml"
+            assert f"\n{key} " in part or f"[{section}.{key}]" in text, (
+                f"{section}.{key} is not in hosts.toml"
+            )
     for key in models.HostEntry.model_fields:
         assert f"\n# {key} " in text
 
@@ -207,10 +273,28 @@ def test_every_value_knows_its_layer(tmp_path: Path) -> None:
     inventory = load(tmp_path, LAYERS)
     shop, blog = inventory.settings("web1", "shop"), inventory.settings("web1", "blog")
     assert (shop.app.name, shop.app.env) == ("shop", {"A": "top", "B": "shop", "C": "base"})
-    assert (blog.app.name, blog.app.source, blog.db.kind) == ("blog", "https://example.org/blog.git", "none")
-    assert (shop.wsgi.timeout, shop.wsgi.threads, shop.wsgi.workers, shop.host.address) == (88, 3, 2, "10.0.0.9")
+    assert (blog.app.name, blog.app.source, blog.db.kind) == (
+        "blog",
+        "https://example.org/blog.git",
+        "none",
+    )
+    assert (shop.wsgi.timeout, shop.wsgi.threads, shop.wsgi.workers, shop.host.address) == (
+        88,
+        3,
+        2,
+        "10.0.0.9",
+    )
     _, origins = merge(inventory.layers("web1", "shop"))
-    assert [origin(path, origins) for path in (("app", "env", "A"), ("app", "env", "B"), ("app", "env", "C"), ("wsgi", "timeout"), ("wsgi", "workers"))] == [
+    assert [
+        origin(path, origins)
+        for path in (
+            ("app", "env", "A"),
+            ("app", "env", "B"),
+            ("app", "env", "C"),
+            ("wsgi", "timeout"),
+            ("wsgi", "workers"),
+        )
+    ] == [
         "app.env.A",
         "apps.shop.app.env.B",
         "base.toml: app.env.C",
@@ -223,13 +307,27 @@ def test_every_value_knows_its_layer(tmp_path: Path) -> None:
     ("layers", "base", "message"),
     [
         (LAYERS, BASE.replace("timeout = 77", "timeout = 0"), ""),
-        (LAYERS, BASE.replace("timeout = 88", "timeout = 0"), "base.toml: groups.one.wsgi.timeout: should be greater than or equal to 1"),
+        (
+            LAYERS,
+            BASE.replace("timeout = 88", "timeout = 0"),
+            "base.toml: groups.one.wsgi.timeout: should be greater than or equal to 1",
+        ),
         (LAYERS, BASE + "[hostz.a]", "base.toml: hostz: unknown key, did you mean hosts?"),
-        (LAYERS, 'include = "more.toml"', "base.toml: include: only hosts.toml itself includes files"),
-        (LAYERS.replace('db.kind = "none"', 'wsgi.bind = "10.0.0.1:1"'), BASE, "apps.blog.wsgi.bind: only the proxy may speak to the application"),
+        (
+            LAYERS,
+            'include = "more.toml"',
+            "base.toml: include: only hosts.toml itself includes files",
+        ),
+        (
+            LAYERS.replace('db.kind = "none"', 'wsgi.bind = "10.0.0.1:1"'),
+            BASE,
+            "apps.blog.wsgi.bind: only the proxy may speak to the application",
+        ),
     ],
 )
-def test_a_mistake_in_a_layer_is_named_with_it_unless_another_layer_hides_it(tmp_path: Path, layers: str, base: str, message: str) -> None:
+def test_a_mistake_in_a_layer_is_named_with_it_unless_another_layer_hides_it(
+    tmp_path: Path, layers: str, base: str, message: str
+) -> None:
     (tmp_path / "base.toml").write_text(base)
     if not message:
         assert load(tmp_path, layers).settings("web1", "shop").wsgi.timeout == 88
@@ -239,7 +337,9 @@ def test_a_mistake_in_a_layer_is_named_with_it_unless_another_layer_hides_it(tmp
     assert message in str(error.value)
 
 
-def test_a_file_that_was_checked_is_known_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_was_checked_is_known_until_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "hosts.toml").write_text(GOOD)
     assert not module.load(tmp_path / "hosts.toml").was_checked()
@@ -256,7 +356,13 @@ def test_hosts_of_another_application_are_no_peers(tmp_path: Path) -> None:
         + "".join(
             f"[hosts.{name}]\naddress = '10.0.0.{number}'\nroles = {roles}\n{more}\n"
             for number, (name, roles, more) in enumerate(
-                [("web", ["web"], ""), ("app", ["app"], ""), ("base", ["db"], ""), ("blog", ["app", "web", "db"], "app.name = 'blog'")], 1
+                [
+                    ("web", ["web"], ""),
+                    ("app", ["app"], ""),
+                    ("base", ["db"], ""),
+                    ("blog", ["app", "web", "db"], "app.name = 'blog'"),
+                ],
+                1,
             )
         )
     )
@@ -266,7 +372,15 @@ def test_hosts_of_another_application_are_no_peers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "found"), [("a/b", "/here/a/b"), ("/abs", "/abs"), ("~/k", str(Path.home() / "k")), ("~nobody-4711/k", "/here/~nobody-4711/k")]
+    ("given", "found"),
+    [
+        ("a/b", "/here/a/b"),
+        ("/abs", "/abs"),
+        ("~/k", str(Path.home() / "k")),
+        ("~nobody-4711/k", "/here/~nobody-4711/k"),
+    ],
 )
-def test_a_path_of_this_machine_is_relative_to_the_file_and_has_a_home(given: str, found: str) -> None:
+def test_a_path_of_this_machine_is_relative_to_the_file_and_has_a_home(
+    given: str, found: str
+) -> None:
     assert str(local(Path("/here"), given)) == found

@@ -14,7 +14,9 @@ from tests.unit.values import HOSTILE
 @given(HOSTILE)
 @settings(max_examples=60, deadline=None)
 def test_a_quoted_value_is_one_word(value: str) -> None:
-    done = subprocess.run(["sh", "-c", f"printf %s {quoting.quote(value)}"], capture_output=True, check=True)
+    done = subprocess.run(
+        ["sh", "-c", f"printf %s {quoting.quote(value)}"], capture_output=True, check=True
+    )
     assert done.stdout.decode() == value
 
 
@@ -43,5 +45,9 @@ def test_a_secret_shows_itself_nowhere() -> None:
 
 
 def test_shlex_is_used_in_one_place_only() -> None:
-    users = [path for path in (Path(__file__).parents[2] / "decant").rglob("*.py") if "server" not in path.parts and "shlex" in path.read_text()]
+    users = [
+        path
+        for path in (Path(__file__).parents[2] / "decant").rglob("*.py")
+        if "server" not in path.parts and "shlex" in path.read_text()
+    ]
     assert [path.name for path in users] == ["quoting.py"]

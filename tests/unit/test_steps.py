@@ -18,7 +18,21 @@ from decant.plans.rendering import procedure
 from decant.program import Mode, compile_plan
 from decant.quoting import Secret
 from decant.remote.report import Reader, Report
-from decant.steps import Absent, Background, Directory, File, GeneratedSecret, Handler, LineInFile, Link, Plan, Procedure, Run, SecretValue, Transaction
+from decant.steps import (
+    Absent,
+    Background,
+    Directory,
+    File,
+    GeneratedSecret,
+    Handler,
+    LineInFile,
+    Link,
+    Plan,
+    Procedure,
+    Run,
+    SecretValue,
+    Transaction,
+)
 from tests.unit.values import HOSTILE
 
 ME = f"{pwd.getpwuid(os.getuid()).pw_name}:{grp.getgrgid(os.getgid()).gr_name}"
@@ -31,7 +45,12 @@ def run(folder: Path, plan: Plan, mode: Mode = "apply", code: int = 0) -> list[s
     here.mkdir(parents=True, exist_ok=True)
     archive = compile_plan(((mode, plan),), "shop").archive(procedure("steps.sh"))
     subprocess.run(["tar", "-xzf", "-", "-C", str(here)], input=archive, check=True)
-    done = subprocess.run(["sh", str(here / "program")], capture_output=True, text=True, env={**os.environ, "DECANT_STATE": str(folder / "state")})
+    done = subprocess.run(
+        ["sh", str(here / "program")],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "DECANT_STATE": str(folder / "state")},
+    )
     assert done.returncode == code, done.stdout + done.stderr
     assert done.stderr == ""
     return done.stdout.splitlines()
@@ -43,7 +62,11 @@ def words(lines: list[str]) -> list[str]:
 
 
 def test_a_compiled_plan_reads_like_the_plan() -> None:
-    program = compile_plan((("apply", (Directory("/srv/shop"), Link("/a b", "/c"))),), "shop", ("/run/decant/shop.lock", "t"))
+    program = compile_plan(
+        (("apply", (Directory("/srv/shop"), Link("/a b", "/c"))),),
+        "shop",
+        ("/run/decant/shop.lock", "t"),
+    )
     assert "step 1 - directory /srv/shop root:root 0755\nstep 2 - link '/a b' /c\n" in program.text
 
 
@@ -65,7 +88,11 @@ def test_the_second_run_changes_nothing(tmp_path: Path) -> None:
 
 def test_a_dry_run_shows_the_difference_and_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "f").write_text("old\n")
-    plan = (File(f"{tmp_path}/f", "new\n", ME), File(f"{tmp_path}/s", Secret("hunter2"), ME), Handler("daemon-reload"))
+    plan = (
+        File(f"{tmp_path}/f", "new\n", ME),
+        File(f"{tmp_path}/s", Secret("hunter2"), ME),
+        Handler("daemon-reload"),
+    )
     lines = run(tmp_path, plan, "check")
     assert "diff\t1\t-old" in lines
     assert "diff\t1\t+new" in lines
@@ -76,18 +103,34 @@ def test_a_dry_run_shows_the_difference_and_changes_nothing(tmp_path: Path) -> N
 
 
 def test_a_notification_shows_in_a_dry_run_when_its_cause_would_change(tmp_path: Path) -> None:
-    plan = (File(f"{tmp_path}/f", "new\n", ME, notify=("nginx.service.reload",)), Handler("nginx.service.reload"))
+    plan = (
+        File(f"{tmp_path}/f", "new\n", ME, notify=("nginx.service.reload",)),
+        Handler("nginx.service.reload"),
+    )
     assert words(run(tmp_path, plan, "check")) == ["would", "would"]
 
 
 def test_a_notification_outlives_a_program_that_fails_after_the_change(tmp_path: Path) -> None:
-    plan = (File(f"{tmp_path}/f", "new\n", ME, notify=("nginx.service.reload",)), Run(("false",)), Handler("nginx.service.reload"))
+    plan = (
+        File(f"{tmp_path}/f", "new\n", ME, notify=("nginx.service.reload",)),
+        Run(("false",)),
+        Handler("nginx.service.reload"),
+    )
     run(tmp_path, plan, code=1)
     assert (tmp_path / "state/pending/shop/nginx.service.reload").exists()
 
 
 def test_comparing_says_what_differs_and_changes_nothing(tmp_path: Path) -> None:
-    assert words(run(tmp_path, (File(f"{tmp_path}/f", "x", ME), Directory(str(tmp_path), ME, tmp_path.stat().st_mode & 0o7777)), "compare")) == [
+    assert words(
+        run(
+            tmp_path,
+            (
+                File(f"{tmp_path}/f", "x", ME),
+                Directory(str(tmp_path), ME, tmp_path.stat().st_mode & 0o7777),
+            ),
+            "compare",
+        )
+    ) == [
         "differs",
         "ok",
     ]
@@ -95,7 +138,11 @@ def test_comparing_says_what_differs_and_changes_nothing(tmp_path: Path) -> None
 
 
 def test_a_failed_step_ends_the_program_with_the_end_of_its_output(tmp_path: Path) -> None:
-    lines = run(tmp_path, (Run(("sh", "-c", "echo the cause; exit 3")), File(f"{tmp_path}/f", "x", ME)), code=1)
+    lines = run(
+        tmp_path,
+        (Run(("sh", "-c", "echo the cause; exit 3")), File(f"{tmp_path}/f", "x", ME)),
+        code=1,
+    )
     assert "log\t1\tthe cause" in lines
     assert lines[-1] == "failed\t1"
     assert not (tmp_path / "f").exists()
@@ -104,8 +151,23 @@ def test_a_failed_step_ends_the_program_with_the_end_of_its_output(tmp_path: Pat
 def test_together_puts_everything_back_when_the_check_fails(tmp_path: Path) -> None:
     (tmp_path / "old").write_text("old")
     (tmp_path / "gone").write_text("gone")
-    steps = (File(f"{tmp_path}/old", "new", ME), File(f"{tmp_path}/fresh", "x", ME), Link(f"{tmp_path}/link", "x"), Absent(f"{tmp_path}/gone"))
-    lines = run(tmp_path, (Transaction(steps, validate=("sh", "-c", "echo broken; exit 1"), undo=("touch", f"{tmp_path}/undone")),), code=1)
+    steps = (
+        File(f"{tmp_path}/old", "new", ME),
+        File(f"{tmp_path}/fresh", "x", ME),
+        Link(f"{tmp_path}/link", "x"),
+        Absent(f"{tmp_path}/gone"),
+    )
+    lines = run(
+        tmp_path,
+        (
+            Transaction(
+                steps,
+                validate=("sh", "-c", "echo broken; exit 1"),
+                undo=("touch", f"{tmp_path}/undone"),
+            ),
+        ),
+        code=1,
+    )
     assert "log\t5\tbroken" in lines
     assert (tmp_path / "old").read_text() == "old"
     assert (tmp_path / "gone").read_text() == "gone"
@@ -116,12 +178,20 @@ def test_together_puts_everything_back_when_the_check_fails(tmp_path: Path) -> N
 
 def test_together_puts_everything_back_when_one_of_its_steps_fails(tmp_path: Path) -> None:
     (tmp_path / "old").write_text("old")
-    run(tmp_path, (Transaction((File(f"{tmp_path}/old", "new", ME), Run(("false",))), validate=("true",)),), code=1)
+    run(
+        tmp_path,
+        (Transaction((File(f"{tmp_path}/old", "new", ME), Run(("false",))), validate=("true",)),),
+        code=1,
+    )
     assert (tmp_path / "old").read_text() == "old"
 
 
 def test_together_checks_only_when_something_changed(tmp_path: Path) -> None:
-    plan = (Transaction((File(f"{tmp_path}/f", "x", ME),), validate=("sh", "-c", f"echo >>{tmp_path}/checks")),)
+    plan = (
+        Transaction(
+            (File(f"{tmp_path}/f", "x", ME),), validate=("sh", "-c", f"echo >>{tmp_path}/checks")
+        ),
+    )
     run(tmp_path, plan)
     run(tmp_path, plan)
     assert (tmp_path / "checks").read_text() == "\n"
@@ -140,11 +210,23 @@ def test_a_hand_made_edit_is_kept_before_it_is_overwritten(tmp_path: Path) -> No
 
 def test_a_folder_in_the_way_of_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "f").mkdir()
-    assert any("is a folder" in line for line in run(tmp_path, (File(f"{tmp_path}/f", "x", ME),), code=1))
-    assert any("is a folder" in line for line in run(tmp_path, (Link(f"{tmp_path}/f", "x"),), code=1))
+    assert any(
+        "is a folder" in line for line in run(tmp_path, (File(f"{tmp_path}/f", "x", ME),), code=1)
+    )
+    assert any(
+        "is a folder" in line for line in run(tmp_path, (Link(f"{tmp_path}/f", "x"),), code=1)
+    )
 
 
-@pytest.mark.parametrize(("before", "after"), [("a 1\nb\n", "a 2\nb\n"), ("b\na 1\na 3\n", "b\na 2\n"), ("b\n", "b\na 2\n"), ("  a 9;\n", "a 2\n")])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("a 1\nb\n", "a 2\nb\n"),
+        ("b\na 1\na 3\n", "b\na 2\n"),
+        ("b\n", "b\na 2\n"),
+        ("  a 9;\n", "a 2\n"),
+    ],
+)
 def test_a_line_replaces_those_that_match(tmp_path: Path, before: str, after: str) -> None:
     (tmp_path / "f").write_text(before)
     plan = (LineInFile(f"{tmp_path}/f", r"^[[:space:]]*a ", "a 2"),)
@@ -154,14 +236,24 @@ def test_a_line_replaces_those_that_match(tmp_path: Path, before: str, after: st
 
 
 @given(HOSTILE)
-@hypothesis_settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_a_files_content_arrives_byte_for_byte(tmp_path: Path, text: str) -> None:
     run(tmp_path, (File(f"{tmp_path}/f", text, ME),))
     assert (tmp_path / "f").read_bytes() == text.encode()
 
 
-@given(HOSTILE.filter(lambda text: "\n" not in text and text.strip("./ ") and "/" not in text and len(text.encode()) < 200))
-@hypothesis_settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    HOSTILE.filter(
+        lambda text: (
+            "\n" not in text and text.strip("./ ") and "/" not in text and len(text.encode()) < 200
+        )
+    )
+)
+@hypothesis_settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_a_hostile_path_is_one_path(tmp_path: Path, name: str) -> None:
     assert words(run(tmp_path, (File(f"{tmp_path}/x{name}", "x", ME),)))[-1] == "changed"
     assert (tmp_path / f"x{name}").read_text() == "x"
@@ -174,21 +266,37 @@ def script(folder: Path, name: str, text: str) -> None:
 
 
 def test_what_is_begun_beside_the_steps_is_over_before_the_next_procedure(tmp_path: Path) -> None:
-    script(tmp_path, "long", f'sleep 0.5; test -e {tmp_path}/f && printf "say\t$DECANT_STEP\thello\n" >&3; touch {tmp_path}/done')
+    script(
+        tmp_path,
+        "long",
+        f'sleep 0.5; test -e {tmp_path}/f && printf "say\t$DECANT_STEP\thello\n" >&3; touch'
+        f" {tmp_path}/done",
+    )
     script(tmp_path, "next", f"test -e {tmp_path}/done")
-    plan = (Background("long", {}, str(tmp_path)), File(f"{tmp_path}/f", "x", ME), Procedure("next", {}, str(tmp_path)))
+    plan = (
+        Background("long", {}, str(tmp_path)),
+        File(f"{tmp_path}/f", "x", ME),
+        Procedure("next", {}, str(tmp_path)),
+    )
     lines = run(tmp_path, plan)
     assert lines == ["ok\t1", "start\t2", "changed\t2", "say\t1\thello", "start\t3", "ok\t3"]
-    assert [line for line in run(tmp_path / "dry", plan, mode="check") if line.startswith("ok")] == ["ok\t2"]
+    assert [
+        line for line in run(tmp_path / "dry", plan, mode="check") if line.startswith("ok")
+    ] == ["ok\t2"]
 
 
 def test_what_is_begun_beside_the_steps_ends_with_a_step_that_fails(tmp_path: Path) -> None:
     script(tmp_path, "long", f"echo $$ >{tmp_path}/pid; sleep 60 & sleep 60")
-    plan = (Background("long", {}, str(tmp_path)), Run(("sh", "-c", f"while [ ! -s {tmp_path}/pid ]; do sleep 0.05; done; exit 1")))
+    plan = (
+        Background("long", {}, str(tmp_path)),
+        Run(("sh", "-c", f"while [ ! -s {tmp_path}/pid ]; do sleep 0.05; done; exit 1")),
+    )
     assert words(run(tmp_path, plan, code=1)) == ["ok", "failed"]
     group = int((tmp_path / "pid").read_text())
     deadline = time.monotonic() + 5
-    while time.monotonic() < deadline and any(in_group(path, group) for path in Path("/proc").glob("[0-9]*/stat")):
+    while time.monotonic() < deadline and any(
+        in_group(path, group) for path in Path("/proc").glob("[0-9]*/stat")
+    ):
         time.sleep(0.05)
     assert not [path for path in Path("/proc").glob("[0-9]*/stat") if in_group(path, group)]
 
@@ -200,18 +308,40 @@ def in_group(stat: Path, group: int) -> bool:
         return False
 
 
-def test_what_is_as_it_should_be_is_seen_at_the_beginning_and_not_after_a_change(tmp_path: Path) -> None:
+def test_what_is_as_it_should_be_is_seen_at_the_beginning_and_not_after_a_change(
+    tmp_path: Path,
+) -> None:
     file, other = tmp_path / "a b", tmp_path / "other"
-    plan = (Directory(str(tmp_path / "folder"), ME), File(str(file), "text\n", ME), File(str(other), "more\n", ME))
+    plan = (
+        Directory(str(tmp_path / "folder"), ME),
+        File(str(file), "text\n", ME),
+        File(str(other), "more\n", ME),
+    )
     run(tmp_path / "first", plan)
     other.write_text("changed\n")
     program = compile_plan((("apply", plan),), "shop")
-    told = replace(program, text=program.text.replace("\nbegin\n", '\nbegin\ntell say "seen:$seen"\n').replace("\nexit 0", '\ntell say "seen:$seen"\nexit 0'))
+    told = replace(
+        program,
+        text=program.text.replace("\nbegin\n", '\nbegin\ntell say "seen:$seen"\n').replace(
+            "\nexit 0", '\ntell say "seen:$seen"\nexit 0'
+        ),
+    )
     here = tmp_path / "second"
     here.mkdir()
-    subprocess.run(["tar", "-xzf", "-", "-C", str(here)], input=told.archive(procedure("steps.sh")), check=True)
-    done = subprocess.run(["sh", str(here / "program")], capture_output=True, text=True, env={**os.environ, "DECANT_STATE": str(tmp_path / "state")})
-    seen = [sorted(line.partition("seen:")[2].split()) for line in done.stdout.splitlines() if "seen:" in line]
+    subprocess.run(
+        ["tar", "-xzf", "-", "-C", str(here)], input=told.archive(procedure("steps.sh")), check=True
+    )
+    done = subprocess.run(
+        ["sh", str(here / "program")],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "DECANT_STATE": str(tmp_path / "state")},
+    )
+    seen = [
+        sorted(line.partition("seen:")[2].split())
+        for line in done.stdout.splitlines()
+        if "seen:" in line
+    ]
     assert seen == [["1", "2"], []]
     assert other.read_text() == "more\n"
 
@@ -225,7 +355,9 @@ def test_what_is_as_it_should_be_is_seen_at_the_beginning_and_not_after_a_change
         (False, "/var/lib/decant/guard/shop", False),
     ],
 )
-def test_a_second_connection_is_shown_only_where_the_plan_is_guarded_and_only_to_its_own_guard(guarded: bool, path: str, asked: bool) -> None:
+def test_a_second_connection_is_shown_only_where_the_plan_is_guarded_and_only_to_its_own_guard(
+    guarded: bool, path: str, asked: bool
+) -> None:
     plan = (Transaction((File("/x", "y"),), validate=("true",), guarded=guarded),)
     program, report, shown = compile_plan((("apply", plan),), "shop"), Report(), list[str]()
     reader = Reader(program, report, Output("shop"), shown.append, "/var/lib/decant/guard/shop")
@@ -238,5 +370,7 @@ def test_a_secret_that_was_indented_by_hand_stays(tmp_path: Path) -> None:
     (tmp_path / "secrets").write_text('  KEY="old"\n')
     (tmp_path / "secrets").chmod(0o640)
     assert words(run(tmp_path, (GeneratedSecret(f"{tmp_path}/secrets", "KEY", ME),))) == ["ok"]
-    assert words(run(tmp_path, (SecretValue(f"{tmp_path}/secrets", "KEY", ME, Secret("new")),))) == ["changed"]
+    assert words(
+        run(tmp_path, (SecretValue(f"{tmp_path}/secrets", "KEY", ME, Secret("new")),))
+    ) == ["changed"]
     assert (tmp_path / "secrets").read_text() == 'KEY="new"\n'

@@ -15,7 +15,11 @@ HOSTS = '[app]\nname = "shop"\nsource = "."\n[wsgi]\napp = "wsgi:app"\n'
 
 
 def git(folder: Path, *words: str) -> None:
-    subprocess.run(["git", "-C", str(folder), "-c", "user.name=t", "-c", "user.email=t@localhost", *words], check=True, capture_output=True)
+    subprocess.run(
+        ["git", "-C", str(folder), "-c", "user.name=t", "-c", "user.email=t@localhost", *words],
+        check=True,
+        capture_output=True,
+    )
 
 
 @pytest.mark.parametrize(
@@ -39,7 +43,9 @@ def git(folder: Path, *words: str) -> None:
 def test_a_strangers_template_calls_nothing(tmp_path: Path, text: str) -> None:
     (tmp_path / "hosts.toml").write_text(HOSTS)
     (tmp_path / "templates/nginx").mkdir(parents=True)
-    (tmp_path / "templates/nginx/main.conf.j2").write_text(text.replace("OWNED", str(tmp_path / "owned")))
+    (tmp_path / "templates/nginx/main.conf.j2").write_text(
+        text.replace("OWNED", str(tmp_path / "owned"))
+    )
     with pytest.raises((SettingsError, OverflowError)):
         render("nginx/main.conf.j2", settings(tmp_path))
     assert not (tmp_path / "owned").exists()
@@ -48,7 +54,10 @@ def test_a_strangers_template_calls_nothing(tmp_path: Path, text: str) -> None:
 
 def test_a_users_template_lays_out_what_it_likes(tmp_path: Path) -> None:
     (tmp_path / "templates/nginx").mkdir(parents=True)
-    text = "{% macro shout(word) %}{{ word.upper() }}{% endmacro %}{% for item in range(2) %}{{ loop.cycle('a', 'b') }}{{ shout(app.name) }}{% endfor %}{{ namespace(x=1).x }}"
+    text = (
+        "{% macro shout(word) %}{{ word.upper() }}{% endmacro %}{% for item in range(2) %}{{"
+        " loop.cycle('a', 'b') }}{{ shout(app.name) }}{% endfor %}{{ namespace(x=1).x }}"
+    )
     (tmp_path / "templates/nginx/main.conf.j2").write_text(text)
     assert render("nginx/main.conf.j2", settings(tmp_path)) == "aSHOPbSHOP1"
 
@@ -68,7 +77,8 @@ def hostile(tmp_path: Path) -> Path:
     program.write_text(f"#!/bin/sh\ntouch {tmp_path}/owned\ncat\n")
     program.chmod(0o755)
     (tmp_path / "included").write_text(
-        f'[core]\n\tfsmonitor = {program}\n[filter "evil"]\n\tsmudge = {program}\n\tclean = {program}\n\tprocess = {program}\n\trequired = true\n'
+        f'[core]\n\tfsmonitor = {program}\n[filter "evil"]\n\tsmudge = {program}\n\tclean ='
+        f" {program}\n\tprocess = {program}\n\trequired = true\n"
     )
     values = {
         "core.fsmonitor": program,
@@ -86,7 +96,12 @@ def hostile(tmp_path: Path) -> Path:
         "core.alternateRefsCommand": program,
         "tar.tar.command": program,
     }
-    values |= {"extensions.partialClone": "origin", "remote.origin.url": f"ext::{program}", "remote.origin.promisor": "true", "protocol.ext.allow": "always"}
+    values |= {
+        "extensions.partialClone": "origin",
+        "remote.origin.url": f"ext::{program}",
+        "remote.origin.promisor": "true",
+        "protocol.ext.allow": "always",
+    }
     (tmp_path / "hooks").mkdir()
     for hook in ("post-index-change", "reference-transaction", "post-checkout", "pre-auto-gc"):
         (tmp_path / "hooks" / hook).symlink_to(program)
@@ -105,11 +120,16 @@ def test_a_strangers_repository_runs_nothing(hostile: Path, ref: str) -> None:
     assert not (hostile.parent / "owned").exists()
 
 
-def test_a_worktree_that_the_configuration_puts_elsewhere_is_not_sent(hostile: Path, tmp_path: Path) -> None:
+def test_a_worktree_that_the_configuration_puts_elsewhere_is_not_sent(
+    hostile: Path, tmp_path: Path
+) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere/secret.txt").write_text("x")
     git(hostile, "config", "core.worktree", str(tmp_path / "elsewhere"))
-    assert source.find(settings(hostile, app={"name": "shop", "source": "."})).files == (".gitattributes", "wsgi.py")
+    assert source.find(settings(hostile, app={"name": "shop", "source": "."})).files == (
+        ".gitattributes",
+        "wsgi.py",
+    )
 
 
 @pytest.mark.parametrize("form", ["sha1", "sha256"])
@@ -124,10 +144,15 @@ def test_a_repository_is_read_as_git_reads_it(tmp_path: Path, form: str) -> None
     assert found.files == (".gitignore", "a") and "(dirty)" not in found.label
     git(tmp_path, "checkout", "-q", "--detach")
     git(tmp_path, "pack-refs", "--all")
-    assert source.find(settings(tmp_path, app={"name": "shop", "source": ".", "ref": "main"})).label.endswith("first")
+    assert source.find(
+        settings(tmp_path, app={"name": "shop", "source": ".", "ref": "main"})
+    ).label.endswith("first")
     linked = tmp_path / "linked"
     git(tmp_path, "worktree", "add", "-q", str(linked), "main")
-    assert source.find(settings(linked, app={"name": "shop", "source": "."})).files == (".gitignore", "a")
+    assert source.find(settings(linked, app={"name": "shop", "source": "."})).files == (
+        ".gitignore",
+        "a",
+    )
 
 
 def test_private_files_are_left_out_and_told(tmp_path: Path) -> None:
@@ -148,19 +173,39 @@ def test_private_files_are_left_out_and_told(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("x")
     made = source.find(
-        settings(tmp_path, app={"name": "shop", "source": "."}).model_copy(update={"named_files": ("key.pem", "~/elsewhere", str(tmp_path / "keys/deploy"))})
+        settings(tmp_path, app={"name": "shop", "source": "."}).model_copy(
+            update={"named_files": ("key.pem", "~/elsewhere", str(tmp_path / "keys/deploy"))}
+        )
     )
     assert made.files == (".gitignore", "deep/app.py")
-    assert made.left_out == (".env", ".env.production", ".idea/", ".ssh/", "deep/.envrc", "env/", "hosts.toml", "key.pem", "keys/deploy")
+    assert made.left_out == (
+        ".env",
+        ".env.production",
+        ".idea/",
+        ".ssh/",
+        "deep/.envrc",
+        "env/",
+        "hosts.toml",
+        "key.pem",
+        "keys/deploy",
+    )
 
 
 def test_every_file_that_hosts_toml_names_is_known(tmp_path: Path) -> None:
     (tmp_path / "hosts.toml").write_text(
         HOSTS
-        + '[tls]\nkind = "files"\ncertificate = "c.pem"\nkey = "k.pem"\n[system]\nadmins = { ann = "ann.pub" }\n[groups.production.app]\nenv_file = ".production"\n'
-        '[hosts.a]\ngroups = ["production"]\nidentity = "id"\n[hosts.b]\nidentity = "other"\n'
+        + '[tls]\nkind = "files"\ncertificate = "c.pem"\nkey = "k.pem"\n[system]\nadmins = { ann ='
+        ' "ann.pub" }\n[groups.production.app]\nenv_file = ".production"\n[hosts.a]\ngroups ='
+        ' ["production"]\nidentity = "id"\n[hosts.b]\nidentity = "other"\n'
     )
-    assert set(inventory.load(tmp_path / "hosts.toml").settings("a").named_files) == {"c.pem", "k.pem", "ann.pub", ".production", "id", "other"}
+    assert set(inventory.load(tmp_path / "hosts.toml").settings("a").named_files) == {
+        "c.pem",
+        "k.pem",
+        "ann.pub",
+        ".production",
+        "id",
+        "other",
+    }
 
 
 def test_a_strangers_hosts_toml_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,7 +215,9 @@ def test_a_strangers_hosts_toml_is_refused(tmp_path: Path, monkeypatch: pytest.M
     real = os.getuid()
     monkeypatch.setattr(os, "getuid", lambda: real + 1)
     for start in (tmp_path, tmp_path / "inside"):
-        with pytest.raises(SettingsError, match=rf"belongs to \S+, not to you.*export DECANT_TRUST={tmp_path}$"):
+        with pytest.raises(
+            SettingsError, match=rf"belongs to \S+, not to you.*export DECANT_TRUST={tmp_path}$"
+        ):
             files.find(start, tmp_path)
     monkeypatch.setenv("DECANT_TRUST", f"/elsewhere:{tmp_path}")
     assert files.find(tmp_path / "inside", tmp_path) == tmp_path / "hosts.toml"
@@ -181,7 +228,9 @@ def test_a_strangers_hosts_toml_is_refused(tmp_path: Path, monkeypatch: pytest.M
     assert files.find(tmp_path, tmp_path) == tmp_path / "hosts.toml"
 
 
-def test_our_own_hosts_toml_in_somebody_elses_folder_above_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_our_own_hosts_toml_in_somebody_elses_folder_above_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "hosts.toml").write_text(HOSTS)
     (tmp_path / "inside").mkdir()
     if os.getuid() != 0:
@@ -198,7 +247,9 @@ def test_passwords_that_others_may_read_are_refused(tmp_path: Path) -> None:
     secret.write_text("SUDO_PASSWORD=x\n")
     for mode in (0o644, 0o640, 0o604):
         secret.chmod(mode)
-        with pytest.raises(SettingsError, match=rf"others may read it \(mode 0{mode:o}\); run: chmod 600 {secret}"):
+        with pytest.raises(
+            SettingsError, match=rf"others may read it \(mode 0{mode:o}\); run: chmod 600 {secret}"
+        ):
             inventory.load(tmp_path / "hosts.toml")
     secret.chmod(0o600)
     inventory.load(tmp_path / "hosts.toml")

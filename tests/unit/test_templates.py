@@ -21,7 +21,10 @@ def test_a_template_beside_hosts_toml_wins(tmp_path: Path) -> None:
     assert "X-Real-IP" in render("nginx/release.conf.j2", made)
 
 
-@pytest.mark.parametrize(("text", "said"), [("{{ app.nmae }}", "no attribute 'nmae'"), ("{% if %}", "line 1: Expected an expression")])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("{{ app.nmae }}", "no attribute 'nmae'"), ("{% if %}", "line 1: Expected an expression")],
+)
 def test_a_typo_fails_in_one_line(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(SettingsError) as error:
         render("nginx/main.conf.j2", settings(own(tmp_path, text)))

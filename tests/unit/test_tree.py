@@ -30,7 +30,9 @@ def tree() -> ModuleType:
 
 
 def run(*words: str) -> tuple[int, str]:
-    done = subprocess.run([sys.executable, "-I", "-S", TREE, *words], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", TREE, *words], capture_output=True, text=True
+    )
     return done.returncode, (done.stdout + done.stderr).strip()
 
 
@@ -42,7 +44,17 @@ def mode(path: Path) -> tuple[str, str]:
 @pytest.fixture
 def release(tmp_path: Path) -> Path:
     top = tmp_path / "release"
-    for name in ("app/wsgi.py", "app/static/a.css", "app/run.sh", "assets/b.css", ".env", "hosts.toml", "venv/pyvenv.cfg", ".deploy/env", "key.pem"):
+    for name in (
+        "app/wsgi.py",
+        "app/static/a.css",
+        "app/run.sh",
+        "assets/b.css",
+        ".env",
+        "hosts.toml",
+        "venv/pyvenv.cfg",
+        ".deploy/env",
+        "key.pem",
+    ):
         (top / name).parent.mkdir(parents=True, exist_ok=True)
         (top / name).write_text(name)
     (top / "app/run.sh").chmod(0o4755)
@@ -51,39 +63,68 @@ def release(tmp_path: Path) -> Path:
 
 
 def test_a_release_is_roots_its_groups_and_its_static_folders_the_proxys(release: Path) -> None:
-    code, said = run("release", str(release), ME, "app/static", "key.pem\nnowhere", "app.subdir\tapp")
-    assert (code, said) == (0, "left out of the release, as private: .env, hosts.toml, key.pem, venv/")
+    code, said = run(
+        "release", str(release), ME, "app/static", "key.pem\nnowhere", "app.subdir\tapp"
+    )
+    assert (code, said) == (
+        0,
+        "left out of the release, as private: .env, hosts.toml, key.pem, venv/",
+    )
     assert mode(release) == ("751", ME) and mode(release / "app") == ("751", ME)
     assert mode(release / "app/wsgi.py") == ("640", ME)
     assert mode(release / "app/run.sh") == ("750", ME), "no setuid"
-    assert mode(release / "app/static") == ("750", "www-data") and mode(release / "app/static/a.css") == ("640", "www-data")
-    assert mode(release / "assets/b.css") == ("640", "www-data"), "a link of the release leads there"
+    assert mode(release / "app/static") == ("750", "www-data") and mode(
+        release / "app/static/a.css"
+    ) == ("640", "www-data")
+    assert mode(release / "assets/b.css") == (
+        "640",
+        "www-data",
+    ), "a link of the release leads there"
     assert (release / ".deploy/env").exists()
 
 
-@pytest.mark.parametrize(("link", "target"), [("app/static/out", "/etc"), ("app/static/deep/out", "../../../../outside"), ("app/static", "/var/log")])
-def test_a_link_that_leads_out_of_a_static_folder_is_refused(tmp_path: Path, link: str, target: str) -> None:
+@pytest.mark.parametrize(
+    ("link", "target"),
+    [
+        ("app/static/out", "/etc"),
+        ("app/static/deep/out", "../../../../outside"),
+        ("app/static", "/var/log"),
+    ],
+)
+def test_a_link_that_leads_out_of_a_static_folder_is_refused(
+    tmp_path: Path, link: str, target: str
+) -> None:
     top = tmp_path / "release"
     (top / link).parent.mkdir(parents=True)
     (top / link).symlink_to(target)
     code, said = run("release", str(top), ME, "app/static", "", "")
-    assert code == 1 and said.startswith(f"app.static: {link} in the repository is a symbolic link out of it")
+    assert code == 1 and said.startswith(
+        f"app.static: {link} in the repository is a symbolic link out of it"
+    )
 
 
-@pytest.mark.parametrize(("link", "key"), [("app", "app.subdir"), ("app/static", "app.shared"), ("app/static/deep", "app.shared")])
+@pytest.mark.parametrize(
+    ("link", "key"),
+    [("app", "app.subdir"), ("app/static", "app.shared"), ("app/static/deep", "app.shared")],
+)
 def test_a_link_in_a_named_path_is_refused_by_name(tmp_path: Path, link: str, key: str) -> None:
     top, outside = tmp_path / "release", tmp_path / "outside"
     outside.mkdir()
     (top / link).parent.mkdir(parents=True)
     (top / link).symlink_to(outside)
     code, said = run("release", str(top), ME, "", "", f"{key}\t{link}/box")
-    assert code == 1 and said.startswith(f"{key}: {link} in the repository is a symbolic link, to {outside}")
+    assert code == 1 and said.startswith(
+        f"{key}: {link} in the repository is a symbolic link, to {outside}"
+    )
 
 
 def test_a_device_in_a_tree_is_refused(tmp_path: Path) -> None:
     (tmp_path / "release").mkdir()
     os.mkfifo(tmp_path / "release/pipe")
-    assert run("release", str(tmp_path / "release"), ME, "", "", "") == (1, "pipe in the repository is neither a file nor a folder nor a link; remove it")
+    assert run("release", str(tmp_path / "release"), ME, "", "", "") == (
+        1,
+        "pipe in the repository is neither a file nor a folder nor a link; remove it",
+    )
 
 
 def test_what_a_build_made_is_copied_so_that_no_descriptor_outlives_it(tmp_path: Path) -> None:
@@ -98,13 +139,26 @@ def test_what_a_build_made_is_copied_so_that_no_descriptor_outlives_it(tmp_path:
     assert run("adopt", str(made), str(target), ME) == (0, "")
     held.write("later")
     held.close()
-    assert (target / "bin/tool").read_text() == "x", "a descriptor that outlives the build leads elsewhere"
+    assert (target / "bin/tool").read_text() == "x", (
+        "a descriptor that outlives the build leads elsewhere"
+    )
     assert (target / "bin/tool").stat().st_mtime_ns == 1_700_000_000_123_456_789
-    assert mode(target / "bin/tool") == ("750", ME) and (target / "bin/python").readlink() == Path("/usr/bin/python3")
+    assert mode(target / "bin/tool") == ("750", ME) and (target / "bin/python").readlink() == Path(
+        "/usr/bin/python3"
+    )
 
 
-@pytest.mark.parametrize(("trick", "said"), [("chmod 4755 trick", "setuid"), ("ln trick again", "hard links"), ("rm trick; mkfifo trick", "neither a file")])
-def test_what_cannot_be_part_of_an_environment_is_refused(tmp_path: Path, trick: str, said: str) -> None:
+@pytest.mark.parametrize(
+    ("trick", "said"),
+    [
+        ("chmod 4755 trick", "setuid"),
+        ("ln trick again", "hard links"),
+        ("rm trick; mkfifo trick", "neither a file"),
+    ],
+)
+def test_what_cannot_be_part_of_an_environment_is_refused(
+    tmp_path: Path, trick: str, said: str
+) -> None:
     made, target = tmp_path / "made", tmp_path / "target"
     made.mkdir()
     target.mkdir()

@@ -1,4 +1,6 @@
-"""Variables come from hosts.toml and env_file, travel in one dialect, and reach the process as they were."""
+"""Variables come from hosts.toml and env_file, travel in one dialect, and reach the process as they
+were.
+"""
 
 import json
 import shutil
@@ -17,7 +19,10 @@ from decant.errors import SettingsError
 from tests.unit.values import HOSTILE, settings
 
 WITH_ENV = Path(__file__).parents[2] / "decant/server/inside/with-env"
-SHOW = "import json, os; print(json.dumps({k: v for k, v in os.environ.items() if k.startswith('X_')}))"
+SHOW = (
+    "import json, os; print(json.dumps({k: v for k, v in os.environ.items() if"
+    " k.startswith('X_')}))"
+)
 
 
 def release(root: Path) -> Path:
@@ -33,30 +38,58 @@ def release(root: Path) -> Path:
 
 
 def shown(deploy: Path) -> dict[str, str]:
-    done = subprocess.run([sys.executable, "-I", deploy / "with-env", sys.executable, "-c", SHOW], capture_output=True, check=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-I", deploy / "with-env", sys.executable, "-c", SHOW],
+        capture_output=True,
+        check=True,
+        text=True,
+    )
     found: dict[str, str] = json.loads(done.stdout)
     return found
 
 
 @given(st.dictionaries(st.from_regex(r"X_[A-Z0-9_]{1,8}", fullmatch=True), HOSTILE, max_size=20))
-@hypothesis_settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_every_value_reaches_the_process_as_it_was(tmp_path: Path, values: dict[str, str]) -> None:
     deploy = release(tmp_path / "root")
     (deploy / "env").write_text(variables.dialect(values), encoding="utf-8")
     assert shown(deploy) == values
 
 
-def test_the_databases_password_is_filled_in_where_it_is_asked_for_and_nowhere_else(tmp_path: Path) -> None:
+def test_the_databases_password_is_filled_in_where_it_is_asked_for_and_nowhere_else(
+    tmp_path: Path,
+) -> None:
     deploy = release(tmp_path / "root")
-    (deploy / "env").write_text(variables.dialect({"X_DSN": "u:{db.password}@h", "X_OTHER": "{db.password}"}), encoding="utf-8")
+    (deploy / "env").write_text(
+        variables.dialect({"X_DSN": "u:{db.password}@h", "X_OTHER": "{db.password}"}),
+        encoding="utf-8",
+    )
     (deploy / "database").write_text("X_URL mysql+other X_DSN\n")
-    (deploy.parents[2] / "shared/secrets.env").write_text(variables.dialect({"X_URL": "mysql://u:p%40%2F@h/n"}), encoding="utf-8")
-    assert shown(deploy) == {"X_URL": "mysql+other://u:p%40%2F@h/n", "X_DSN": "u:p@/@h", "X_OTHER": "{db.password}"}
+    (deploy.parents[2] / "shared/secrets.env").write_text(
+        variables.dialect({"X_URL": "mysql://u:p%40%2F@h/n"}), encoding="utf-8"
+    )
+    assert shown(deploy) == {
+        "X_URL": "mysql+other://u:p%40%2F@h/n",
+        "X_DSN": "u:p@/@h",
+        "X_OTHER": "{db.password}",
+    }
 
 
-@given(st.dictionaries(st.from_regex(r"X_[A-Z0-9_]{1,8}", fullmatch=True), HOSTILE.filter(lambda text: "${" not in text and "\r" not in text), max_size=8))
-@hypothesis_settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_the_dotenv_of_a_release_is_read_back_by_python_dotenv(tmp_path: Path, values: dict[str, str]) -> None:
+@given(
+    st.dictionaries(
+        st.from_regex(r"X_[A-Z0-9_]{1,8}", fullmatch=True),
+        HOSTILE.filter(lambda text: "${" not in text and "\r" not in text),
+        max_size=8,
+    )
+)
+@hypothesis_settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_the_dotenv_of_a_release_is_read_back_by_python_dotenv(
+    tmp_path: Path, values: dict[str, str]
+) -> None:
     (tmp_path / ".env").write_text(variables.dotenv(values), encoding="utf-8", newline="")
     assert dotenv.dotenv_values(tmp_path / ".env", interpolate=True, encoding="utf-8") == values
 
@@ -76,19 +109,33 @@ def test_secrets_made_on_the_server_win_over_the_release(tmp_path: Path) -> None
 def test_a_line_in_another_dialect_stops_the_process_and_is_named(tmp_path: Path) -> None:
     deploy = release(tmp_path / "root")
     (deploy / "env").write_text("X_A=unquoted\n")
-    done = subprocess.run([sys.executable, "-I", deploy / "with-env", "true"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-I", deploy / "with-env", "true"], capture_output=True, text=True
+    )
     assert done.returncode == 1
     assert 'line 1: should be KEY="value" with JSON escapes' in done.stderr
 
 
 def test_env_file_wins_over_app_env_and_is_taken_literally(tmp_path: Path) -> None:
     (tmp_path / ".env.production").write_text("B='$(id) ${HOME} ü'\nC=\n")
-    made = settings(tmp_path, app={"env_file": ".env.production", "env": {"A": "a {db.name}", "B": "b"}})
-    assert variables.variables(made) == {"A": "a shop", "B": "$(id) ${HOME} ü", "C": "", "DATABASE_URL": "sqlite:////srv/shop/shared/instance/shop.db"}
+    made = settings(
+        tmp_path, app={"env_file": ".env.production", "env": {"A": "a {db.name}", "B": "b"}}
+    )
+    assert variables.variables(made) == {
+        "A": "a shop",
+        "B": "$(id) ${HOME} ü",
+        "C": "",
+        "DATABASE_URL": "sqlite:////srv/shop/shared/instance/shop.db",
+    }
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("NAME\n", "should be NAME=value"), ("PATH=/x\n", "PATH belongs to the process"), ("DATABASE_URL=x\n", "is set by db.kind")]
+    ("text", "message"),
+    [
+        ("NAME\n", "should be NAME=value"),
+        ("PATH=/x\n", "PATH belongs to the process"),
+        ("DATABASE_URL=x\n", "is set by db.kind"),
+    ],
 )
 def test_what_cannot_be_a_variable_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "env").write_text(text)
@@ -101,11 +148,17 @@ def test_a_missing_env_file_is_named(tmp_path: Path) -> None:
         variables.variables(settings(tmp_path, app={"env_file": "env"}))
 
 
-@pytest.mark.parametrize("line", ['X_KEY = "old"', 'export X_KEY="old"', "X_KEY=old", '="old"', "X_KEY", 'X KEY="old"'])
-def test_a_line_that_is_no_variable_is_refused_by_its_number_and_read_by_nobody(tmp_path: Path, line: str) -> None:
+@pytest.mark.parametrize(
+    "line", ['X_KEY = "old"', 'export X_KEY="old"', "X_KEY=old", '="old"', "X_KEY", 'X KEY="old"']
+)
+def test_a_line_that_is_no_variable_is_refused_by_its_number_and_read_by_nobody(
+    tmp_path: Path, line: str
+) -> None:
     deploy = release(tmp_path / "root")
     (deploy / "env").write_text(f"# a comment with X_NO=1\n\n{line}\n")
-    done = subprocess.run([sys.executable, "-I", deploy / "with-env", "true"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-I", deploy / "with-env", "true"], capture_output=True, text=True
+    )
     assert (done.returncode, "env, line 3: should be KEY=" in done.stderr) == (1, True)
     assert variables.parse((deploy / "env").read_text()) == {}
 

@@ -12,8 +12,20 @@ from decant.errors import SettingsError
 from decant.facts import Facts
 from decant.steps import Plan, Step, Transaction
 
-FACTS = Facts(user="root", sudo="root", os="debian", codename="bookworm", systemd="252", ssh_ports=(22,), cores=2, ipv6="yes")
-MINIMAL = {"app": {"name": "shop", "source": "https://example.org/shop.git"}, "wsgi": {"app": "wsgi:app"}}
+FACTS = Facts(
+    user="root",
+    sudo="root",
+    os="debian",
+    codename="bookworm",
+    systemd="252",
+    ssh_ports=(22,),
+    cores=2,
+    ipv6="yes",
+)
+MINIMAL = {
+    "app": {"name": "shop", "source": "https://example.org/shop.git"},
+    "wsgi": {"app": "wsgi:app"},
+}
 
 # What hosts.toml may not say: each value by itself, and several together.
 MISTAKES = (ValidationError, SettingsError)
@@ -21,15 +33,39 @@ MISTAKES = (ValidationError, SettingsError)
 # Text that breaks careless quoting, more often than chance would bring it.
 HOSTILE = st.one_of(
     st.text(st.characters(exclude_characters="\0", codec="utf-8")),
-    st.lists(st.sampled_from(["'", '"', "$(touch owned)", "`id`", "\n", "\\", "${HOME}", "%s", " ", ";", "ü", "&&", "#", "{{ 1 }}", "\r", "\t", "!"])).map(
-        "".join
-    ),
+    st.lists(
+        st.sampled_from(
+            [
+                "'",
+                '"',
+                "$(touch owned)",
+                "`id`",
+                "\n",
+                "\\",
+                "${HOME}",
+                "%s",
+                " ",
+                ";",
+                "ü",
+                "&&",
+                "#",
+                "{{ 1 }}",
+                "\r",
+                "\t",
+                "!",
+            ]
+        )
+    ).map("".join),
 )
 
 
 def flat(plan: Plan) -> list[Step]:
     """Return the steps of a plan, also those that hold together."""
-    return [inner for step in plan for inner in (step.steps if isinstance(step, Transaction) else (step,))]
+    return [
+        inner
+        for step in plan
+        for inner in (step.steps if isinstance(step, Transaction) else (step,))
+    ]
 
 
 def settings(folder: Path = Path("/nowhere"), **sections: Any) -> Settings:

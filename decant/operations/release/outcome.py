@@ -10,7 +10,10 @@ from decant.remote.report import Report
 
 @dataclass(frozen=True)
 class Prepared:
-    """A release that is ready: its name, what it replaces, and whether a migration waits. `current`: it already serves."""
+    """A release that is ready: its name, what it replaces, and whether a migration waits.
+
+    `current`: it already serves.
+    """
 
     release: str
     old: str
@@ -24,7 +27,8 @@ class Prepared:
 class Outcome:
     """How a command for one host ended, as --json shows it.
 
-    `result` is good, current (nothing had to be done), failed, or, because of another host, put back or not switched. `tls` says
+    `result` is good, current (nothing had to be done), failed, or, because of another host, put
+    back or not switched. `tls` says
     why the site is not, or not under all its names, served by HTTPS.
     """
 
@@ -41,11 +45,21 @@ class Outcome:
 
 
 def prepared_outcome(host: Host, prepared: Prepared, report: Report) -> Outcome:
-    """Return the outcome so far of a host that is made ready: nothing has switched, or nothing has to."""
+    """Return the outcome so far of a host that is made ready.
+
+    Nothing has switched, or nothing has to.
+    """
     differs = tuple(str(step) for step in report.differs)
     if prepared.current:
         host.output.line(f"release {prepared.release} is already current: {prepared.label}")
-    return Outcome(host.name, "current" if prepared.current else "ready", prepared.release, prepared.commit, changed=len(report.changed), differs=differs)
+    return Outcome(
+        host.name,
+        "current" if prepared.current else "ready",
+        prepared.release,
+        prepared.commit,
+        changed=len(report.changed),
+        differs=differs,
+    )
 
 
 def untouched(host: Host, prepared: Prepared, why: str) -> Outcome:
@@ -57,11 +71,16 @@ def untouched(host: Host, prepared: Prepared, why: str) -> Outcome:
 
 def lost(counts: Mapping[str, Any]) -> str:
     """Return what a prober counted, as a person reads it."""
-    text = f"{counts['lost']} of {counts['requests']} requests lost, longest wait {counts['longest']} s"
+    text = (
+        f"{counts['lost']} of {counts['requests']} requests lost, longest wait"
+        f" {counts['longest']} s"
+    )
     return text + (f", {counts['refused']} met the maintenance page" if counts["refused"] else "")
 
 
-def judge(host: Host, report: Report, outcome: Outcome, counts: dict[str, Any] | None, old: str) -> Outcome:
+def judge(
+    host: Host, report: Report, outcome: Outcome, counts: dict[str, Any] | None, old: str
+) -> Outcome:
     """Print the summary of a window and return how it ended."""
     prober = f"; {lost(counts)}" if counts else ""
     result, cause = report.values.get("result", "unknown"), report.values.get("cause", "")
@@ -70,7 +89,12 @@ def judge(host: Host, report: Report, outcome: Outcome, counts: dict[str, Any] |
         return replace(outcome, result="good", prober=counts)
     host.output.line(f"release {outcome.release}: {result}{prober}")
     serving = f"; {_serving(host, report, outcome.release, old)}"
-    return replace(outcome, result="failed", cause=f"{cause}{serving}; mend the cause and run the same command again", prober=counts)
+    return replace(
+        outcome,
+        result="failed",
+        cause=f"{cause}{serving}; mend the cause and run the same command again",
+        prober=counts,
+    )
 
 
 def _serving(host: Host, report: Report, new: str, old: str) -> str:

@@ -1,4 +1,7 @@
-"""Before the window: the lock, what a dead client left open, and a release that is made ready while the old one serves."""
+"""Before the window.
+
+The lock, what a dead client left open, and a release that is made ready while the old one serves.
+"""
 
 import contextlib
 import time
@@ -17,11 +20,15 @@ from decant.steps import Plan
 
 @contextlib.contextmanager
 def release_lock(host: Host, what: str) -> Iterator[None]:
-    """Hold the lock for a command; a window that is open is followed first, and how one ended that nobody waited for is said."""
+    """Hold the lock for a command.
+
+    A window that is open is followed first, and how one ended that nobody waited for is said.
+    """
     followed = False
     for party in host.facts.parties if not host.dry else ():
         raise DeployError(
-            f"{host.name}: the window {party.name} over several hosts is open; end it by the command that opened it, on all of them: fab update, or fab deploy"
+            f"{host.name}: the window {party.name} over several hosts is open; end it by the"
+            " command that opened it, on all of them: fab update, or fab deploy"
         )
     for window in host.facts.windows:
         if not window.result and not host.dry:
@@ -29,7 +36,9 @@ def release_lock(host: Host, what: str) -> Iterator[None]:
             host.apply(release.follow(host.settings, window.name))
             host.forget_facts()
             followed = True
-    with host.lock(what, 10.0 if followed else BUSY):  # its own client, if there is one, has to finish
+    with host.lock(
+        what, 10.0 if followed else BUSY
+    ):  # its own client, if there is one, has to finish
         if followed:
             host.forget_facts()  # they may be from before its client had finished
         _settle(host)
@@ -37,9 +46,12 @@ def release_lock(host: Host, what: str) -> Iterator[None]:
 
 
 def prepare(host: Host, id: str, before: Plan = (), compare: Plan = ()) -> tuple[Prepared, Report]:
-    """Make the release ready that hosts.toml asks for, while the old one serves; `id` is its name's beginning.
+    """Make the release ready that hosts.toml asks for, while the old one serves.
 
-    `before` is what has to stand on the server first (in the same program, where nothing has to be sent in between); `compare` is only compared.
+    `id` is its name's beginning.
+
+    `before` is what has to stand on the server first (in the same program, where nothing has to be
+    sent in between); `compare` is only compared.
     """
     settings, facts = host.settings, host.facts
     if not before:
@@ -57,20 +69,30 @@ def prepare(host: Host, id: str, before: Plan = (), compare: Plan = ()) -> tuple
     known: dict[str, Any] = {"commit": sent.commit, "label": sent.label}
     if any(found.commit == sent.commit for found in facts.releases):
         # A release of this very tree is there: often nothing has to be sent.
-        stood = host.apply((*first, *release.prepare(settings, id, rendered, "known", **known)), compare, files)
+        stood = host.apply(
+            (*first, *release.prepare(settings, id, rendered, "known", **known)), compare, files
+        )
         if stood.values.get("result") != "absent":
             return _prepared(stood), stood
     else:
         stood = host.apply(first)
     folder = transfer.send_tree(host, sent) if sent.files else ""
     files |= {} if folder else {"source.tar": sent.archive()}
-    report = host.apply(release.prepare(settings, id, rendered, "folder" if folder else "tar", source=folder, **known), compare, files)
+    report = host.apply(
+        release.prepare(
+            settings, id, rendered, "folder" if folder else "tar", source=folder, **known
+        ),
+        compare,
+        files,
+    )
     report.changed[:0] = stood.changed
     return _prepared(report), report
 
 
 def preview(host: Host, compare: Plan = ()) -> None:
-    """Show what a release would change in the files of the one that serves, and what `compare` would change (--dry)."""
+    """Show what a release would change in the files of the one that serves, and what `compare`
+    would change (--dry).
+    """
     settings = host.settings
     if compare:
         host.summary(host.apply(compare))
@@ -79,7 +101,10 @@ def preview(host: Host, compare: Plan = ()) -> None:
     if host.facts.current:
         host.apply(release.preview(settings, host.facts))
     ref = settings.app.ref or ("its HEAD" if settings.app.is_git else "the working tree")
-    host.output.line(f"would release {ref} of {settings.app.source}: prepare; stop, pull, migrate (what is pending shows when the code is there), start")
+    host.output.line(
+        f"would release {ref} of {settings.app.source}: prepare; stop, pull, migrate (what is"
+        " pending shows when the code is there), start"
+    )
 
 
 def new_id() -> str:
@@ -90,13 +115,20 @@ def new_id() -> str:
 def _settle(host: Host) -> None:
     for window in () if host.dry else host.facts.windows:
         result, cause = window.result.partition(" ")[::2]
-        host.output.line(f"the release window {window.name}, which nobody waited for, ended: {result or 'unknown'}" + (f": {cause}" if cause else ""))
+        host.output.line(
+            f"the release window {window.name}, which nobody waited for, ended:"
+            f" {result or 'unknown'}" + (f": {cause}" if cause else "")
+        )
     if host.facts.windows and not host.dry:
-        host.apply(release.finish(host.settings, tuple(window.name for window in host.facts.windows)))
+        host.apply(
+            release.finish(host.settings, tuple(window.name for window in host.facts.windows))
+        )
         host.forget_facts()
 
 
 def _prepared(report: Report) -> Prepared:
     values = report.values
     names = {name: values.get(name, "") for name in ("release", "old", "commit", "label")}
-    return Prepared(**names, current=values.get("result") == "current", pending=values.get("pending") == "yes")
+    return Prepared(
+        **names, current=values.get("result") == "current", pending=values.get("pending") == "yes"
+    )

@@ -17,11 +17,25 @@ def rollback_target(host: Host, to: str) -> str:
     Raises DeployError where there is none, or it never was good.
     """
     current = host.facts.current
-    good = [found.name for found in host.facts.releases if found.state == "good" and found.name != current]
+    good = [
+        found.name
+        for found in host.facts.releases
+        if found.state == "good" and found.name != current
+    ]
     target = to or max((name for name in good if name < current), default="")
     if target not in good:
-        others = ", ".join(f"{found.name} ({found.state})" for found in host.facts.releases if found.name != current) or "none"
-        raise DeployError(f"{host.name}: there is no good release {target or 'before the current one'}; besides the current one there are: {others}")
+        others = (
+            ", ".join(
+                f"{found.name} ({found.state})"
+                for found in host.facts.releases
+                if found.name != current
+            )
+            or "none"
+        )
+        raise DeployError(
+            f"{host.name}: there is no good release {target or 'before the current one'}; besides"
+            f" the current one there are: {others}"
+        )
     return target
 
 
@@ -32,7 +46,9 @@ def way_back(host: Host, target: str, downgrade: bool, restore: bool) -> dict[st
     """
     if not host.settings.is_app:
         return {}
-    report = host.apply((*app.scripts(host.settings), *release.heads(host.settings, host.facts, target)))
+    report = host.apply(
+        (*app.scripts(host.settings), *release.heads(host.settings, host.facts, target))
+    )
     return _database_change(host, target, report.values, downgrade, restore)
 
 
@@ -40,14 +56,20 @@ def roll_back(host: Host, target: str, change: Mapping[str, str]) -> Outcome:
     """Go back to an older good release; `change` is the way back of its database."""
     current, found = host.facts.current, host.facts.release(target)
     report, counts = switch(host, "rollback", target, current, rolled_back="yes", **change)
-    return judge(host, report, Outcome(host.name, "", target, found.commit if found else ""), counts, current)
+    return judge(
+        host, report, Outcome(host.name, "", target, found.commit if found else ""), counts, current
+    )
 
 
 def undo_switch(host: Host, prepared: Prepared, outcome: Outcome, why: str) -> Outcome:
-    """Put a host that had switched back to what it served, because of what happened to others (`why`); it stays where a migration ran, or where nothing served."""
+    """Put a host that had switched back to what it served, because of what happened to others
+    (`why`); it stays where a migration ran, or where nothing served.
+    """
     if prepared.pending or not prepared.old:
         stays = f"{why}, and {prepared.release} stays: " + (
-            "its migration ran; go back with: rollback --downgrade, or rollback --restore" if prepared.pending else "nothing served before"
+            "its migration ran; go back with: rollback --downgrade, or rollback --restore"
+            if prepared.pending
+            else "nothing served before"
         )
         host.output.line(stays)
         return replace(outcome, cause=stays)
@@ -59,31 +81,56 @@ def undo_switch(host: Host, prepared: Prepared, outcome: Outcome, why: str) -> O
     return ended
 
 
-def _database_change(host: Host, target: str, values: dict[str, str], downgrade: bool, restore: bool) -> dict[str, str]:
+def _database_change(
+    host: Host, target: str, values: dict[str, str], downgrade: bool, restore: bool
+) -> dict[str, str]:
     """Return what the window does to the database on the way back."""
-    head, database, dump = values.get("target_head", ""), values.get("database_head", ""), values.get("dump", "")
+    head, database, dump = (
+        values.get("target_head", ""),
+        values.get("database_head", ""),
+        values.get("dump", ""),
+    )
     if restore and downgrade:
-        raise DeployError("--downgrade keeps the rows and --restore loses the newer ones: choose one")
+        raise DeployError(
+            "--downgrade keeps the rows and --restore loses the newer ones: choose one"
+        )
     if restore:
         if head and head == database:
-            raise DeployError(f"{host.name}: the database fits {target} as it is, and --restore would lose rows for nothing; run rollback without it")
+            raise DeployError(
+                f"{host.name}: the database fits {target} as it is, and --restore would lose rows"
+                " for nothing; run rollback without it"
+            )
         if not dump:
-            raise DeployError(f"{host.name}: there is no dump from the time of {target} in {host.paths.backups}; use --downgrade")
-        host.output.line(f"restoring {dump.rpartition('/')[2]}: what was written since then is lost, and is in the dump that is made now")
+            raise DeployError(
+                f"{host.name}: there is no dump from the time of {target} in {host.paths.backups};"
+                " use --downgrade"
+            )
+        host.output.line(
+            f"restoring {dump.rpartition('/')[2]}: what was written since then is lost, and is in"
+            " the dump that is made now"
+        )
         return {"restore": dump, "dump_wanted": "yes"}
     if host.settings.app.migrate not in ("", "auto"):
         raise DeployError(
-            f"{host.name}: app.migrate is a command of your own, so only you know whether the database fits {target}: "
-            'if it does, set app.migrate = "" for this rollback; --restore puts back the dump from before and loses what was written since'
+            f"{host.name}: app.migrate is a command of your own, so only you know whether the"
+            f' database fits {target}: if it does, set app.migrate = "" for this rollback;'
+            " --restore puts back the dump from before and loses what was written since"
         )
     if head == database:
         return {}
     if downgrade and not head:
-        raise DeployError(f"{host.name}: {target} does not say at which migration its database was; use --restore")
+        raise DeployError(
+            f"{host.name}: {target} does not say at which migration its database was; use --restore"
+        )
     if downgrade:
         command = quoting.join(("flask", "db", "downgrade", head))
-        return {"migrate": command, "migrate_in": host.facts.current, "dump_wanted": dump_wanted(host, True)}
+        return {
+            "migrate": command,
+            "migrate_in": host.facts.current,
+            "dump_wanted": dump_wanted(host, True),
+        }
     raise DeployError(
-        f"{host.name}: {target} knows the database at {head or 'its beginning'}, but it is at {database}; "
-        "rollback --downgrade migrates it down and keeps the rows, rollback --restore puts back the dump from before and loses what was written since"
+        f"{host.name}: {target} knows the database at {head or 'its beginning'}, but it is at"
+        f" {database}; rollback --downgrade migrates it down and keeps the rows, rollback --restore"
+        " puts back the dump from before and loses what was written since"
     )

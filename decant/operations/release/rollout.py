@@ -1,4 +1,7 @@
-"""The release flow over the chosen hosts: all are locked and made ready before the first one switches, and they switch in batches."""
+"""The release flow over the chosen hosts.
+
+All are locked and made ready before the first one switches, and they switch in batches.
+"""
 
 import contextlib
 import math
@@ -20,7 +23,10 @@ from decant.remote.fleet import Fleet
 from decant.remote.host import Host
 from decant.steps import Plan
 
-NOT_SWITCHED = "no host has switched, each serves what it served; mend it, or go on without those hosts: --keep-going"
+NOT_SWITCHED = (
+    "no host has switched, each serves what it served; mend it, or go on without those hosts:"
+    " --keep-going"
+)
 FEW = 4  # up to so many hosts switch one after the other
 SHARE = 0.25  # of more, this share at a time
 
@@ -29,7 +35,8 @@ SHARE = 0.25  # of more, this share at a time
 class Rollout:
     """How hosts switch.
 
-    `batch`: so many at a time, "2" or "25%"; empty: 1 of few, 25 % of many. `keep_going`: the others go on without those that fail. `rolling`: the
+    `batch`: so many at a time, "2" or "25%"; empty: 1 of few, 25 % of many. `keep_going`: the
+    others go on without those that fail. `rolling`: the
     old release may meet the new one's tables.
     """
 
@@ -39,7 +46,9 @@ class Rollout:
 
     def __post_init__(self) -> None:
         if self.batch and not re.fullmatch(r"[1-9]\d*|([1-9]\d?|100)%", self.batch):
-            raise DeployError(f"--batch {self.batch}: give a number of hosts, or a share of them such as 25%")
+            raise DeployError(
+                f"--batch {self.batch}: give a number of hosts, or a share of them such as 25%"
+            )
 
     def size(self, hosts: int) -> int:
         """Return how many of so many hosts switch at a time."""
@@ -51,7 +60,9 @@ class Rollout:
 
 
 @contextlib.contextmanager
-def locked(fleet: Fleet, hosts: Mapping[str, Host], what: str, keep_going: bool = False) -> Iterator[None]:
+def locked(
+    fleet: Fleet, hosts: Mapping[str, Host], what: str, keep_going: bool = False
+) -> Iterator[None]:
     """Hold the lock of every host, or of none; with `keep_going`, of those that have none yet.
 
     Raises DeployError where one is not to be had; nothing was changed then.
@@ -83,9 +94,12 @@ def run(
     before: Callable[[Host], Plan] = lambda _: (),
     compare: Callable[[Host], Plan] = lambda _: (),
 ) -> None:
-    """Make the release ready on every host, then switch them in batches; `outcomes` says how far each came. `before` and `compare` are plans: see prepare.
+    """Make the release ready on every host, then switch them in batches.
 
-    A host that is not well ends it, unless --keep-going: those that had switched go back to what they served, where no migration ran.
+    `outcomes` says how far each came. `before` and `compare` are plans: see prepare.
+
+    A host that is not well ends it, unless --keep-going: those that had switched go back to what
+    they served, where no migration ran.
     Raises DeployError when one could not be made ready: no host has switched then.
     """
     everyone, hosts = hosts, with_release(fleet, hosts)
@@ -97,17 +111,34 @@ def run(
     fleet.need_all(NOT_SWITCHED, rollout.keep_going)
     ready = {name: found for name, (found, _) in prepared.items()}
     _refuse_different(hosts, {name: found.commit for name, found in ready.items()})
-    outcomes.update({name: prepared_outcome(hosts[name], *found) for name, found in prepared.items()})
+    outcomes.update(
+        {name: prepared_outcome(hosts[name], *found) for name, found in prepared.items()}
+    )
     _switch(fleet, everyone, ready, outcomes, what, rollout)
     outcomes.update(_timed(fleet, began, outcomes))
     for name, outcome in outcomes.items():
         if outcome.differs:
-            everyone[name].output.line(f"hosts.toml has changes that only deploy applies: {', '.join(outcome.differs)}")
+            everyone[name].output.line(
+                f"hosts.toml has changes that only deploy applies: {', '.join(outcome.differs)}"
+            )
 
 
-def _switch(fleet: Fleet, hosts: Mapping[str, Host], ready: Mapping[str, Prepared], outcomes: dict[str, Outcome], what: str, rollout: Rollout) -> None:
-    """Switch the hosts that are ready, batch after batch, with a prober on each web host that serves other hosts' application."""
-    shared = [name for name, found in ready.items() if found.pending and hosts[name].settings.shares_database]
+def _switch(
+    fleet: Fleet,
+    hosts: Mapping[str, Host],
+    ready: Mapping[str, Prepared],
+    outcomes: dict[str, Outcome],
+    what: str,
+    rollout: Rollout,
+) -> None:
+    """Switch the hosts that are ready, batch after batch, with a prober on each web host that
+    serves other hosts' application.
+    """
+    shared = [
+        name
+        for name, found in ready.items()
+        if found.pending and hosts[name].settings.shares_database
+    ]
     as_one = _as_one(fleet, hosts, ready, shared, rollout)
     batches = _batches(hosts, ready, rollout, as_one, bool(shared))
     server = database_server(hosts, shared)
@@ -116,66 +147,123 @@ def _switch(fleet: Fleet, hosts: Mapping[str, Host], ready: Mapping[str, Prepare
         if problem:
             raise DeployError(f"{problem}; no host has switched")
     left = [name for batch in batches for name in batch]
-    with _watched(hosts, ready, outcomes, as_one, wanted=as_one or any(hosts[name].settings.visitors for name in left)):
+    with _watched(
+        hosts,
+        ready,
+        outcomes,
+        as_one,
+        wanted=as_one or any(hosts[name].settings.visitors for name in left),
+    ):
         for batch in batches:
             left = [name for name in left if name not in batch]
             serving = [
                 name
                 for name in ready
-                if name not in batch and name not in fleet.failed and (ready[name].current or outcomes[name].result == "good" or ready[name].old)
+                if name not in batch
+                and name not in fleet.failed
+                and (ready[name].current or outcomes[name].result == "good" or ready[name].old)
             ]
             if as_one and hosts[batch[0]].settings.is_app:
                 group = {name: hosts[name] for name in batch}
-                joint_window.switch(fleet, server, group, ready, outcomes, what, migrate=release.migrate_command(hosts[shared[0]].settings))
+                joint_window.switch(
+                    fleet,
+                    server,
+                    group,
+                    ready,
+                    outcomes,
+                    what,
+                    migrate=release.migrate_command(hosts[shared[0]].settings),
+                )
             else:
                 work = partial(_switched, what, [hosts[name] for name in serving])
-                outcomes.update(fleet.each(work, {name: (hosts[name], ready[name], outcomes[name]) for name in batch}))
-            bad = [name for name in batch if name in fleet.failed or outcomes[name].result == "failed"]
+                outcomes.update(
+                    fleet.each(
+                        work, {name: (hosts[name], ready[name], outcomes[name]) for name in batch}
+                    )
+                )
+            bad = [
+                name for name in batch if name in fleet.failed or outcomes[name].result == "failed"
+            ]
             if bad and not rollout.keep_going:
                 why = f"{', '.join(bad)} failed"
                 outcomes.update({name: untouched(hosts[name], ready[name], why) for name in left})
-                done = {name: (hosts[name], ready[name], outcomes[name]) for name in ready if outcomes[name].result == "good"}
-                if any(found.pending for _, found, _ in done.values()):  # these stay, and the static files of their release with them
+                done = {
+                    name: (hosts[name], ready[name], outcomes[name])
+                    for name in ready
+                    if outcomes[name].result == "good"
+                }
+                if any(
+                    found.pending for _, found, _ in done.values()
+                ):  # these stay, and the static files of their release with them
                     done = {name: item for name, item in done.items() if item[0].settings.is_app}
                 outcomes.update(fleet.each(partial(_back, why), done))
                 return
 
 
-def _batches(hosts: Mapping[str, Host], ready: Mapping[str, Prepared], rollout: Rollout, as_one: bool, shared: bool) -> list[list[str]]:
+def _batches(
+    hosts: Mapping[str, Host],
+    ready: Mapping[str, Prepared],
+    rollout: Rollout,
+    as_one: bool,
+    shared: bool,
+) -> list[list[str]]:
     """Return the hosts that have to switch, in the order in which they do.
 
-    Web hosts without the application come first, as new pages want new static files; before the application's first release they come last, as they are
+    Web hosts without the application come first, as new pages want new static files; before the
+    application's first release they come last, as they are
     asked for health.
     """
     waiting = [name for name, found in ready.items() if not found.current]
     apps = [name for name in waiting if hosts[name].settings.is_app]
     webs = [name for name in waiting if name not in apps]
-    # Where nothing serves yet there is nobody to keep serving; and a shared database is migrated by one host at a time, if not for all together.
+    # Where nothing serves yet there is nobody to keep serving; and a shared database is migrated by
+    # one host at a time, if not for all together.
     fresh = not any(ready[name].old for name in apps)
     size = rollout.size(len(apps)) if not fresh else len(apps)
     if as_one:
         size = len(apps)
     elif shared:
         size = 1
-    cut = [apps[:1], apps[1:]] if shared and fresh else [apps[begin : begin + size] for begin in range(0, len(apps), max(size, 1))]
+    cut = (
+        [apps[:1], apps[1:]]
+        if shared and fresh
+        else [apps[begin : begin + size] for begin in range(0, len(apps), max(size, 1))]
+    )
     first = [name for name in webs if ready[name].old]
     return [batch for batch in (first, *cut, [name for name in webs if name not in first]) if batch]
 
 
 def _switched(what: str, serving: list[Host], item: tuple[Host, Prepared, Outcome]) -> Outcome:
-    """Switch a host; visitors are sent to other hosts meanwhile, where there are such that serve."""
+    """Switch a host.
+
+    Visitors are sent to other hosts meanwhile, where there are such that serve.
+    """
     host = item[0]
     others = [other for other in serving if other.settings.visitors]
-    return switched(host, what, *item[1:], drain=bool(host.settings.visitors and others and item[1].old))
+    return switched(
+        host, what, *item[1:], drain=bool(host.settings.visitors and others and item[1].old)
+    )
 
 
 @contextlib.contextmanager
-def _watched(hosts: Mapping[str, Host], ready: Mapping[str, Prepared], outcomes: dict[str, Outcome], as_one: bool, wanted: bool) -> Iterator[None]:
-    """Count on the web hosts what visitors lose while the hosts behind them switch, or they themselves with others."""
+def _watched(
+    hosts: Mapping[str, Host],
+    ready: Mapping[str, Prepared],
+    outcomes: dict[str, Outcome],
+    as_one: bool,
+    wanted: bool,
+) -> Iterator[None]:
+    """Count on the web hosts what visitors lose while the hosts behind them switch, or they
+    themselves with others.
+    """
     watching = {
         name: host
         for name, host in hosts.items()
-        if wanted and host.settings.is_web and (as_one or not host.settings.is_app) and name in ready and ready[name].old
+        if wanted
+        and host.settings.is_web
+        and (as_one or not host.settings.is_app)
+        and name in ready
+        and ready[name].old
     }
     with contextlib.ExitStack() as stack:
         counts = {name: stack.enter_context(probed(host)) for name, host in watching.items()}
@@ -193,15 +281,31 @@ def targets(fleet: Fleet, hosts: Mapping[str, Host], to: str) -> dict[str, str]:
     """
     found = fleet.each(lambda host: rollback_target(host, to), with_release(fleet, hosts))
     fleet.need_all("no host has switched")
-    commits = {name: known.commit for name, target in found.items() if (known := hosts[name].facts.release(target))}
+    commits = {
+        name: known.commit
+        for name, target in found.items()
+        if (known := hosts[name].facts.release(target))
+    }
     if len(set(commits.values())) > 1:
         each = ", ".join(f"{name}: {found[name]}" for name in found)
-        raise DeployError(f"the hosts would go back to different commits ({each}); take those that belong together with -H; no host has switched")
+        raise DeployError(
+            f"the hosts would go back to different commits ({each}); take those that belong"
+            " together with -H; no host has switched"
+        )
     return found
 
 
-def back(fleet: Fleet, hosts: Mapping[str, Host], outcomes: dict[str, Outcome], targets: Mapping[str, str], downgrade: bool, restore: bool) -> None:
-    """Take every host back to an older release, all at the same time; `outcomes` says how each ended.
+def back(
+    fleet: Fleet,
+    hosts: Mapping[str, Host],
+    outcomes: dict[str, Outcome],
+    targets: Mapping[str, str],
+    downgrade: bool,
+    restore: bool,
+) -> None:
+    """Take every host back to an older release, all at the same time.
+
+    `outcomes` says how each ended.
 
     Raises DeployError where the database of one does not fit: no host has switched then.
     """
@@ -209,11 +313,15 @@ def back(fleet: Fleet, hosts: Mapping[str, Host], outcomes: dict[str, Outcome], 
     before = {name: fleet.ended[name].seconds for name in hosts}
     changes = fleet.each(lambda host: way_back(host, targets[host.name], downgrade, restore), hosts)
     fleet.need_all("no host has switched")
-    shared = [name for name, change in changes.items() if change and hosts[name].settings.shares_database]
+    shared = [
+        name for name, change in changes.items() if change and hosts[name].settings.shares_database
+    ]
     if shared and not (fleet.alone and hosts[shared[0]].settings.db.kind == "external"):
         _back_as_one(fleet, everyone, outcomes, targets, changes, shared)
     else:
-        outcomes.update(fleet.each(lambda host: roll_back(host, targets[host.name], changes[host.name]), hosts))
+        outcomes.update(
+            fleet.each(lambda host: roll_back(host, targets[host.name], changes[host.name]), hosts)
+        )
     outcomes.update(_timed(fleet, before, outcomes))
 
 
@@ -225,21 +333,48 @@ def _back_as_one(
     changes: Mapping[str, Mapping[str, str]],
     shared: list[str],
 ) -> None:
-    """Take the hosts that share a database back together, with one migration down; then those that have only files of it."""
-    ready = {name: Prepared(target, hosts[name].facts.current, "", "", False, name in shared) for name, target in targets.items()}
+    """Take the hosts that share a database back together, with one migration down.
+
+    Then those that have only files of it.
+    """
+    ready = {
+        name: Prepared(target, hosts[name].facts.current, "", "", False, name in shared)
+        for name, target in targets.items()
+    }
     _as_one(fleet, hosts, ready, shared, Rollout())
     if any("restore" in change for change in changes.values()):
-        raise DeployError("rollback --restore of a database that several hosts use is not built: use --downgrade, which keeps the rows; no host has switched")
+        raise DeployError(
+            "rollback --restore of a database that several hosts use is not built: use --downgrade,"
+            " which keeps the rows; no host has switched"
+        )
     group = {name: hosts[name] for name in targets if hosts[name].settings.is_app}
     for name in group:
         outcomes[name] = Outcome(name, "", targets[name])
     change = changes[shared[0]]
     server = database_server(hosts, shared)
-    joint_window.switch(fleet, server, group, ready, outcomes, "rollback", migrate=change["migrate"], migrate_in=change["migrate_in"], rolled_back="yes")
+    joint_window.switch(
+        fleet,
+        server,
+        group,
+        ready,
+        outcomes,
+        "rollback",
+        migrate=change["migrate"],
+        migrate_in=change["migrate_in"],
+        rolled_back="yes",
+    )
     bad = [name for name in group if name in fleet.failed or outcomes[name].result == "failed"]
     rest = {name: hosts[name] for name in targets if name not in group}
     if bad:
-        outcomes.update({name: replace(Outcome(name, "not switched", host.facts.current), cause=f"{', '.join(bad)} failed") for name, host in rest.items()})
+        outcomes.update(
+            {
+                name: replace(
+                    Outcome(name, "not switched", host.facts.current),
+                    cause=f"{', '.join(bad)} failed",
+                )
+                for name, host in rest.items()
+            }
+        )
     else:
         outcomes.update(fleet.each(lambda host: roll_back(host, targets[host.name], {}), rest))
 
@@ -248,17 +383,26 @@ def _back(why: str, item: tuple[Host, Prepared, Outcome]) -> Outcome:
     return undo_switch(*item, why)
 
 
-def _timed(fleet: Fleet, before: Mapping[str, float], outcomes: Mapping[str, Outcome]) -> dict[str, Outcome]:
-    return {name: replace(outcome, seconds=round(fleet.ended[name].seconds - before.get(name, 0.0), 2)) for name, outcome in outcomes.items()}
+def _timed(
+    fleet: Fleet, before: Mapping[str, float], outcomes: Mapping[str, Outcome]
+) -> dict[str, Outcome]:
+    return {
+        name: replace(outcome, seconds=round(fleet.ended[name].seconds - before.get(name, 0.0), 2))
+        for name, outcome in outcomes.items()
+    }
 
 
 def _refuse_other_protocol(name: str, host: Host) -> None:
-    """Raise DeployError where an app host would speak another protocol than the web hosts' release: they switch one after the other."""
+    """Raise DeployError where an app host would speak another protocol than the web hosts' release.
+
+    They switch one after the other.
+    """
     serves, wanted = host.facts.server, host.settings.wsgi.server
     if host.settings.visitors and serves in ("gunicorn", "uwsgi") and serves != wanted:
         raise DeployError(
-            f"wsgi.server: {name} and its web hosts would speak different protocols while they go from {serves} to {wanted} one after the other; "
-            f"set it back to {serves}, or begin anew: fab destroy, then fab deploy"
+            f"wsgi.server: {name} and its web hosts would speak different protocols while they go"
+            f" from {serves} to {wanted} one after the other; set it back to {serves}, or begin"
+            " anew: fab destroy, then fab deploy"
         )
 
 
@@ -269,25 +413,47 @@ def _refuse_different(hosts: Mapping[str, Host], commits: Mapping[str, str]) -> 
         app = hosts[name].settings.app
         if wanted.setdefault((app.source, app.ref), commit) != commit:
             both = f"{wanted[app.source, app.ref]} and {commit}"
-            raise DeployError(f"the hosts fetched different commits ({both}), as somebody pushed in between; no host has switched: run it again")
+            raise DeployError(
+                f"the hosts fetched different commits ({both}), as somebody pushed in between; no"
+                " host has switched: run it again"
+            )
 
 
-def _as_one(fleet: Fleet, hosts: Mapping[str, Host], ready: Mapping[str, Prepared], shared: list[str], rollout: Rollout) -> bool:
-    """Tell whether the hosts `shared`, for whose database a migration is pending, have to change versions together.
+def _as_one(
+    fleet: Fleet,
+    hosts: Mapping[str, Host],
+    ready: Mapping[str, Prepared],
+    shared: list[str],
+    rollout: Rollout,
+) -> bool:
+    """Tell whether the hosts `shared`, for whose database a migration is pending, have to change
+    versions together.
 
-    Raises DeployError where one that uses the database is not among them: it would serve the old release on the new tables.
+    Raises DeployError where one that uses the database is not among them: it would serve the old
+    release on the new tables.
     """
     if not shared or rollout.rolling or not any(ready[name].old for name in shared):
         return False
     settings = hosts[shared[0]].settings
-    missing = [peer.name for peer in settings.peers if "app" in peer.roles and peer.name not in ready]
-    missing += [name for name in fleet.failed if name not in missing and name in hosts and hosts[name].settings.shares_database]
+    missing = [
+        peer.name for peer in settings.peers if "app" in peer.roles and peer.name not in ready
+    ]
+    missing += [
+        name
+        for name in fleet.failed
+        if name not in missing and name in hosts and hosts[name].settings.shares_database
+    ]
     if missing:
         raise DeployError(
-            f"a migration is pending in a database that {', '.join(missing)} would serve the old release on: take all hosts that use it together with -H. One that is gone for good: "
-            "take it out of hosts.toml. If the migration only adds what the old release does not mind, give --rolling; no host has switched"
+            f"a migration is pending in a database that {', '.join(missing)} would serve the old"
+            " release on: take all hosts that use it together with -H. One that is gone for good:"
+            " take it out of hosts.toml. If the migration only adds what the old release does not"
+            " mind, give --rolling; no host has switched"
         )
     server = settings.database_peer
     if server and server.name not in hosts:
-        raise DeployError(f"a migration is pending, and the dump before it is made on {server.name}: take it along with -H; no host has switched")
+        raise DeployError(
+            f"a migration is pending, and the dump before it is made on {server.name}: take it"
+            " along with -H; no host has switched"
+        )
     return len(shared) > 1 or server is not None

@@ -14,67 +14,111 @@ from decant.remote.fleet import Fleet
 from decant.remote.host import Host
 from decant.steps import Plan
 
-NOTHING = "nothing was changed anywhere; mend it, or leave those hosts out of -H, or go on without them: --keep-going"
+NOTHING = (
+    "nothing was changed anywhere; mend it, or leave those hosts out of -H, or go on without them:"
+    " --keep-going"
+)
 
 
 def secret_key(fleet: Fleet, hosts: Mapping[str, Host], keep_going: bool) -> Secret | None:
-    """Return the SECRET_KEY that all hosts of the application share: that of the first host which has one, else a new one. None for a host alone.
+    """Return the SECRET_KEY that all hosts of the application share.
+
+    That of the first host which has one, else a new one. None for a host alone.
 
     It passes through this process's memory only.
     """
-    lacking = {name: host for name, host in hosts.items() if host.settings.is_app and "SECRET_KEY" not in variables(host.settings)}
+    lacking = {
+        name: host
+        for name, host in hosts.items()
+        if host.settings.is_app and "SECRET_KEY" not in variables(host.settings)
+    }
     if fleet.alone or fleet.dry or not lacking:
         return None
     texts = fleet.each(lambda host: host.text(host.paths.secrets), lacking)
     fleet.need_all(NOTHING, keep_going)
     texts = {name: text for name, text in texts.items() if name not in fleet.failed}
-    found = {name: value for name, text in texts.items() if (value := parse(text).get("SECRET_KEY"))}
+    found = {
+        name: value for name, text in texts.items() if (value := parse(text).get("SECRET_KEY"))
+    }
     shared = next(iter(found.values()), secrets.token_hex(32))
     for name, value in found.items():
         if value != shared:
             hosts[name].output.line(
-                f"has another SECRET_KEY than {next(iter(found))}: a visitor's session is valid on one of them only; see {hosts[name].paths.secrets}"
+                f"has another SECRET_KEY than {next(iter(found))}: a visitor's session is valid on"
+                f" one of them only; see {hosts[name].paths.secrets}"
             )
     return Secret(json.dumps(shared, ensure_ascii=False)[1:-1])  # as it stands between the quotes
 
 
 def with_release(fleet: Fleet, hosts: Mapping[str, Host]) -> dict[str, Host]:
     """Return the hosts to which a release goes."""
-    return {name: host for name, host in hosts.items() if host.settings.has_release and name not in fleet.failed}
+    return {
+        name: host
+        for name, host in hosts.items()
+        if host.settings.has_release and name not in fleet.failed
+    }
 
 
 def databases(
-    fleet: Fleet, hosts: Mapping[str, Host], provision: Callable[[Host], Plan], beside: Callable[[Host], Plan], keep_going: bool
+    fleet: Fleet,
+    hosts: Mapping[str, Host],
+    provision: Callable[[Host], Plan],
+    beside: Callable[[Host], Plan],
+    keep_going: bool,
 ) -> dict[str, Outcome]:
-    """Provision the hosts that have the database of others, which have to log in to it before anything of theirs can be made ready.
+    """Provision the hosts that have the database of others, which have to log in to it before
+    anything of theirs can be made ready.
 
-    `beside` is what the others do meanwhile. Returns the outcome of those that have nothing but the database.
+    `beside` is what the others do meanwhile. Returns the outcome of those that have nothing but the
+    database.
     """
     servers = [name for name, host in hosts.items() if host.settings.database_clients]
     if not servers:
         return {}
-    reports = fleet.each(lambda host: host.apply((provision if host.name in servers else beside)(host)), hosts)
+    reports = fleet.each(
+        lambda host: host.apply((provision if host.name in servers else beside)(host)), hosts
+    )
     fleet.need_all(NOTHING, keep_going)
-    alone = {name: len(report.changed) for name, report in reports.items() if not hosts[name].settings.has_release}
-    return {name: Outcome(name, "good" if changed else "current", "", changed=changed) for name, changed in alone.items()}
+    alone = {
+        name: len(report.changed)
+        for name, report in reports.items()
+        if not hosts[name].settings.has_release
+    }
+    return {
+        name: Outcome(name, "good" if changed else "current", "", changed=changed)
+        for name, changed in alone.items()
+    }
 
 
 def database_urls(fleet: Fleet, hosts: Mapping[str, Host], keep_going: bool) -> dict[str, Secret]:
-    """Return the URL, JSON-escaped, for each app host whose database is on another one of these; it passes through this process's memory only.
+    """Return the URL, JSON-escaped, for each app host whose database is on another one of these.
 
-    Where that host is not among them, the app host keeps the URL that it has. Raises DeployError where it has none.
+    It passes through this process's memory only.
+
+    Where that host is not among them, the app host keeps the URL that it has. Raises DeployError
+    where it has none.
     """
-    clients = {name: host for name, host in hosts.items() if host.settings.database_peer and name not in fleet.failed}
+    clients = {
+        name: host
+        for name, host in hosts.items()
+        if host.settings.database_peer and name not in fleet.failed
+    }
     fleet.each(partial(_need_url, hosts), clients)
     fleet.need_all(NOTHING, keep_going)
-    servers = {name: host for name, host in hosts.items() if any(_server_of(client) == name for client in clients.values())}
+    servers = {
+        name: host
+        for name, host in hosts.items()
+        if any(_server_of(client) == name for client in clients.values())
+    }
     texts = fleet.each(lambda host: host.text(host.paths.secrets), servers)
     fleet.need_all(NOTHING, keep_going)
     found = {}
     for name, host in clients.items():
         url = parse(texts.get(_server_of(host), "")).get(host.settings.db.variable)
         if url and name not in fleet.failed:
-            found[name] = Secret(json.dumps(_at(url, host.settings.database_host), ensure_ascii=False)[1:-1])
+            found[name] = Secret(
+                json.dumps(_at(url, host.settings.database_host), ensure_ascii=False)[1:-1]
+            )
     return found
 
 
@@ -87,7 +131,10 @@ def _need_url(hosts: Mapping[str, Host], host: Host) -> None:
     if server in hosts:
         return
     if not parse(host.text(host.paths.secrets)).get(host.settings.db.variable):
-        raise DeployError(f"{host.name}: its database is on {server}, which has not let it in yet; deploy both together: fab -H {server},{host.name} deploy")
+        raise DeployError(
+            f"{host.name}: its database is on {server}, which has not let it in yet; deploy both"
+            f" together: fab -H {server},{host.name} deploy"
+        )
 
 
 def _at(url: str, address: str) -> str:
@@ -100,14 +147,20 @@ def _at(url: str, address: str) -> str:
 
 def refuse_shared(host: Host) -> None:
     """Raise DeployError where the database that would be migrated is used by other hosts, too."""
-    if host.settings.shares_database and (not host.output.alone or host.settings.db.kind != "external"):
+    if host.settings.shares_database and (
+        not host.output.alone or host.settings.db.kind != "external"
+    ):
         raise DeployError(
-            f"{host.name}: other hosts use this database, too, and have to be closed while it is migrated: set app.ref to what should serve and run fab update on all of them"
+            f"{host.name}: other hosts use this database, too, and have to be closed while it is"
+            " migrated: set app.ref to what should serve and run fab update on all of them"
         )
 
 
 def database_server(hosts: Mapping[str, Host], names: Iterable[str]) -> Host | None:
-    """Return the host that has the database of these hosts' application; None where it is somebody else's, or on no other host."""
+    """Return the host that has the database of these hosts' application.
+
+    None where it is somebody else's, or on no other host.
+    """
     for name in names:
         settings = hosts[name].settings
         if settings.database_peer or settings.database_clients:

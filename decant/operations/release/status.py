@@ -11,7 +11,14 @@ def describe(host: Host) -> dict[str, Any]:
     current = facts.release(facts.current)
     health = "nothing is deployed"
     if current:
-        health = host.read("sh", "-c", 'sh "$1/ask.sh" "$2" health 5 || true', "health", settings.paths.procedures, settings.paths.root)
+        health = host.read(
+            "sh",
+            "-c",
+            'sh "$1/ask.sh" "$2" health 5 || true',
+            "health",
+            settings.paths.procedures,
+            settings.paths.root,
+        )
     return {
         "host": host.name,
         "application": settings.app.name,
@@ -21,10 +28,14 @@ def describe(host: Host) -> dict[str, Any]:
         "service": facts.service,
         "socket": facts.socket,
         "health": health,
-        "open windows": [window.name for window in facts.windows if not window.result] + [f"{party.name} over several hosts" for party in facts.parties],
+        "open windows": (
+            [window.name for window in facts.windows if not window.result]
+            + [f"{party.name} over several hosts" for party in facts.parties]
+        ),
         "disk free": f"{facts.free_mb} MB",
         "last": [
-            f"{item.get('when')} {item.get('what')} {item.get('release')} by {item.get('who')}: {item.get('result')} {item.get('cause')}".strip()
+            f"{item.get('when')} {item.get('what')} {item.get('release')} by {item.get('who')}:"
+            f" {item.get('result')} {item.get('cause')}".strip()
             for item in facts.deploys
         ],
     }

@@ -17,8 +17,13 @@ from decant.remote.report import Report
 from decant.steps import Plan
 
 
-def switch(host: Host, what: str, new: str, old: str, **change: str) -> tuple[Report, dict[str, Any] | None]:
-    """Open the window, with a prober beside it that counts what visitors lose; return its report and the prober's counts."""
+def switch(
+    host: Host, what: str, new: str, old: str, **change: str
+) -> tuple[Report, dict[str, Any] | None]:
+    """Open the window, with a prober beside it that counts what visitors lose.
+
+    Return its report and the prober's counts.
+    """
     id = new_id()
     with probed(host, bool(old) and host.settings.is_app and host.settings.is_web) as counts:
         report = host.apply(window(host, id, what, new, old, **change))
@@ -28,28 +33,53 @@ def switch(host: Host, what: str, new: str, old: str, **change: str) -> tuple[Re
 
 def window(host: Host, id: str, what: str, new: str, old: str, **change: str) -> Plan:
     """Return the plan that opens a window, in the name of the person who runs this."""
-    return release.window(host.settings, id, what, f"{getpass.getuser()}@{socket.gethostname()}", old, new, **change)
+    return release.window(
+        host.settings, id, what, f"{getpass.getuser()}@{socket.gethostname()}", old, new, **change
+    )
 
 
 @contextlib.contextmanager
 def probed(host: Host, wanted: bool = True) -> Iterator[dict[str, Any]]:
-    """Ask the host's proxy for health ten times a second while the block runs; what visitors lost is in the dictionary after that."""
+    """Ask the host's proxy for health ten times a second while the block runs.
+
+    What visitors lost is in the dictionary after that.
+    """
     counts: dict[str, Any] = {}
     if not wanted:
         yield counts
         return
-    command = ("sh", f"{host.paths.procedures}/ask.sh", host.paths.root, "probe", str(host.settings.longest_wait))
+    command = (
+        "sh",
+        f"{host.paths.procedures}/ask.sh",
+        host.paths.root,
+        "probe",
+        str(host.settings.longest_wait),
+    )
     with host.background(quoting.join(command)) as lines:
         yield counts
     counts.update(_counts(lines) or {})
 
 
-def switched(host: Host, what: str, prepared: Prepared, outcome: Outcome, drain: bool = False) -> Outcome:
-    """Switch a host to what is ready, with its migration; how the window ended is in the outcome. `drain`: visitors go to other hosts meanwhile."""
+def switched(
+    host: Host, what: str, prepared: Prepared, outcome: Outcome, drain: bool = False
+) -> Outcome:
+    """Switch a host to what is ready, with its migration; how the window ended is in the outcome.
+
+    `drain`: visitors go to other hosts meanwhile.
+    """
     migrate = release.migrate_command(host.settings) if prepared.pending else ""
     dump = dump_wanted(host, prepared.pending)
     smoked = "no" if prepared.pending else "yes"
-    report, counts = switch(host, what, prepared.release, prepared.old, migrate=migrate, dump_wanted=dump, smoked=smoked, drain="yes" if drain else "no")
+    report, counts = switch(
+        host,
+        what,
+        prepared.release,
+        prepared.old,
+        migrate=migrate,
+        dump_wanted=dump,
+        smoked=smoked,
+        drain="yes" if drain else "no",
+    )
     return judge(host, report, replace(outcome, changed=outcome.changed + 1), counts, prepared.old)
 
 
@@ -57,31 +87,59 @@ def migrate_current(host: Host) -> Outcome:
     """Migrate the database of the release that serves, in a window of its own."""
     settings, current = host.settings, host.facts.current
     report = host.apply((*app.scripts(settings), *release.heads(settings, host.facts, current)))
-    if settings.app.migrate == "auto" and report.values.get("target_head") == report.values.get("database_head"):
+    if settings.app.migrate == "auto" and report.values.get("target_head") == report.values.get(
+        "database_head"
+    ):
         host.output.line("no migration is pending")
         return Outcome(host.name, "current", current)
-    report, counts = switch(host, "migrate", current, current, migrate=release.migrate_command(settings), dump_wanted=dump_wanted(host, True))
+    report, counts = switch(
+        host,
+        "migrate",
+        current,
+        current,
+        migrate=release.migrate_command(settings),
+        dump_wanted=dump_wanted(host, True),
+    )
     return judge(host, report, Outcome(host.name, "", current), counts, current)
 
 
 def restore_dump(host: Host, path: str, administrator: bool = False) -> Outcome:
-    """Put a dump in the place of the database, in a window of its own; what is there is dumped, and comes back if the release is not well with it."""
+    """Put a dump in the place of the database, in a window of its own.
+
+    What is there is dumped, and comes back if the release is not well with it.
+    """
     current = host.facts.current
-    report, counts = switch(host, "restore", current, current, restore=path, administrator="yes" if administrator else "", dump_wanted="yes")
+    report, counts = switch(
+        host,
+        "restore",
+        current,
+        current,
+        restore=path,
+        administrator="yes" if administrator else "",
+        dump_wanted="yes",
+    )
     outcome = judge(host, report, Outcome(host.name, "", current), counts, current)
     if outcome.result == "good":
         at = host.apply(release.heads(host.settings, host.facts, current)).values
         if at.get("database_head") != at.get("target_head"):
             host.output.line(
-                f"the database is now at {at.get('database_head') or 'its beginning'}, and the release wants {at.get('target_head')}: fab -H {host.name} db.migrate"
+                f"the database is now at {at.get('database_head') or 'its beginning'}, and the"
+                f" release wants {at.get('target_head')}: fab -H {host.name} db.migrate"
             )
     return outcome
 
 
 def dump_wanted(host: Host, pending: bool) -> str:
-    """Tell whether the database is dumped before it is touched, as the window reads it; say so where a migration has no dump."""
+    """Tell whether the database is dumped before it is touched, as the window reads it.
+
+    Say so where a migration has no dump.
+    """
     snapshot = host.settings.db.snapshot
-    wanted = host.settings.has_dumps and not host.settings.database_peer and (snapshot == "always" or (pending and snapshot == "auto"))
+    wanted = (
+        host.settings.has_dumps
+        and not host.settings.database_peer
+        and (snapshot == "always" or (pending and snapshot == "auto"))
+    )
     if pending and not wanted and not host.settings.database_peer:
         say_no_dump(host)
     return "yes" if wanted else "no"
@@ -90,7 +148,10 @@ def dump_wanted(host: Host, pending: bool) -> str:
 def say_no_dump(host: Host) -> None:
     """Say that a database is migrated without a dump, and what that means."""
     db = host.settings.db
-    host.output.line(f'no dump (db.kind = "{db.kind}", db.snapshot = "{db.snapshot}"): a migration that fails will not be undone')
+    host.output.line(
+        f'no dump (db.kind = "{db.kind}", db.snapshot = "{db.snapshot}"): a migration that fails'
+        " will not be undone"
+    )
 
 
 def _counts(lines: list[str]) -> dict[str, Any] | None:

@@ -1,10 +1,16 @@
-"""Work on the application's database as its server's administrator: dump, restore, create ...; no action takes or shows a password.
+"""Work on the application's database as its server's administrator: dump, restore, create ....
 
-Arguments: the application's folder, the action, its words. What the database is, procedures/app.conf says. What enters the database is inside/client.py. Standard library only.
+No action takes or shows a password.
 
-`exists` and `created` answer by their exit code: 0 yes, 1 no, 2 it could not be told. `size` prints bytes, `suffix` what its dumps are called,
-`status` a JSON document. `room FOLDER` fails where a dump has no room; `ready FOLDER` also where it could not be put back, and prints the size. `dump FILE`,
-`restore FILE`, `prove FILE` (is it one that could be restored?), both with the word `administrator` where its account is to do it; `aside ID`, `create`, `drop`, `shell`.
+Arguments: the application's folder, the action, its words. What the database is,
+procedures/app.conf says. What enters the database is inside/client.py. Standard library only.
+
+`exists` and `created` answer by their exit code: 0 yes, 1 no, 2 it could not be told. `size` prints
+bytes, `suffix` what its dumps are called,
+`status` a JSON document. `room FOLDER` fails where a dump has no room; `ready FOLDER` also where it
+could not be put back, and prints the size. `dump FILE`,
+`restore FILE`, `prove FILE` (is it one that could be restored?), both with the word `administrator`
+where its account is to do it; `aside ID`, `create`, `drop`, `shell`.
 """
 
 import json
@@ -23,7 +29,14 @@ ENGINES: dict[str, type[Engine]] = {"sqlite": Sqlite, "mariadb": MariaDB, "postg
 def kind_of(file: str) -> str:
     """Tell by a dump's name which database it is of, or nothing."""
     plain = file.removesuffix(".gz")
-    return next((kind for kind, engine in ENGINES.items() if plain.endswith(engine.suffix.removesuffix(".gz"))), "")
+    return next(
+        (
+            kind
+            for kind, engine in ENGINES.items()
+            if plain.endswith(engine.suffix.removesuffix(".gz"))
+        ),
+        "",
+    )
 
 
 def readable(engine: Engine, file: str) -> Path:
@@ -31,7 +44,10 @@ def readable(engine: Engine, file: str) -> Path:
     if not Path(file).is_file():
         raise Failure(f"there is no dump {file}")
     if kind_of(file) != engine.conf["db_kind"]:
-        raise Failure(f"{Path(file).name} is no dump of {engine.conf['db_kind']}: its name should end in {engine.suffix}")
+        raise Failure(
+            f"{Path(file).name} is no dump of {engine.conf['db_kind']}: its name should end in"
+            f" {engine.suffix}"
+        )
     return Path(file)
 
 
@@ -77,7 +93,10 @@ def main() -> int:
     try:
         return act(ENGINES[conf["db_kind"]](root, conf), action, words)
     except Exception as error:  # 1 would mean "no"
-        print(f"{conf['db_kind']}: {error if isinstance(error, Failure | OSError) else repr(error)}", file=sys.stderr)
+        print(
+            f"{conf['db_kind']}: {error if isinstance(error, Failure | OSError) else repr(error)}",
+            file=sys.stderr,
+        )
         return 2
 
 

@@ -1,7 +1,12 @@
-"""What the three databases have in common on the administrator's side: the URL and its password in secrets.env, dumps that are durable, and the one way to the application's client.
+"""What the three databases have in common on the administrator's side.
 
-`sqlite.py`, `mariadb.py` and `postgresql.py` beside this file each have an Engine; `database.py` is the program. What enters the application's database is `inside/client.py`,
-as the application: root hands it bytes and takes bytes from it, and never opens what they are. Standard library only.
+The URL and its password in secrets.env, dumps that are durable, and the one way to the
+application's client.
+
+`sqlite.py`, `mariadb.py` and `postgresql.py` beside this file each have an Engine; `database.py` is
+the program. What enters the application's database is `inside/client.py`,
+as the application: root hands it bytes and takes bytes from it, and never opens what they are.
+Standard library only.
 """
 
 import contextlib
@@ -41,7 +46,11 @@ class Login:
 
 
 class Measured(NamedTuple):
-    """What the application's client says of the database: whether it is there, its bytes, its tables with their rows, and what the application's account could not put back."""
+    """What the application's client says of the database.
+
+    Whether it is there, its bytes, its tables with their rows, and what the application's account
+    could not put back.
+    """
 
     exists: bool
     size: int = 0
@@ -50,7 +59,10 @@ class Measured(NamedTuple):
 
 
 class Engine:
-    """One database of one application. Every method that changes something may be repeated after a failure or a crash in it."""
+    """One database of one application.
+
+    Every method that changes something may be repeated after a failure or a crash in it.
+    """
 
     suffix = ""
     scheme = ""
@@ -60,18 +72,27 @@ class Engine:
     def __init__(self, root: Path, conf: Mapping[str, str]) -> None:
         self.root, self.conf = root, conf
         self.name, self.user = conf["db_name"], conf["db_user"]
-        self.clients = conf.get("db_clients", "").split()  # addresses of other hosts whose application logs in
+        self.clients = conf.get(
+            "db_clients", ""
+        ).split()  # addresses of other hosts whose application logs in
 
     def exists(self) -> bool:
         """Tell whether there is something to dump."""
         raise NotImplementedError
 
     def load(self, file: Path, administrator: bool = False) -> None:
-        """Replace the database by a dump, as the application's account; `administrator`: as the server's, for what that account may not do."""
+        """Replace the database by a dump, as the application's account.
+
+        `administrator`: as the server's, for what that account may not do.
+        """
         raise NotImplementedError
 
     def prove(self, file: Path, administrator: bool = False) -> None:
-        """Load a dump where nothing can be lost, and remove that: a file that is damaged, of another kind, or wants what the application may not do shows here."""
+        """Load a dump where nothing can be lost, and remove that.
+
+        A file that is damaged, of another kind, or wants what the application may not do shows
+        here.
+        """
         raise NotImplementedError
 
     def created(self) -> bool:
@@ -92,14 +113,37 @@ class Engine:
 
     def client(self, action: str, *words: str) -> list[str]:
         """Return the command that runs the application's client in its sandbox."""
-        program = ("/usr/bin/python3", "-I", f"{self.root}/procedures/client.py", str(self.root), action, *words)
-        return ["sh", f"{self.root}/procedures/confined.sh", str(self.root), "application", "database", "0", *program]
+        program = (
+            "/usr/bin/python3",
+            "-I",
+            f"{self.root}/procedures/client.py",
+            str(self.root),
+            action,
+            *words,
+        )
+        return [
+            "sh",
+            f"{self.root}/procedures/confined.sh",
+            str(self.root),
+            "application",
+            "database",
+            "0",
+            *program,
+        ]
 
     def ask(self, action: str, *words: str, stdin: IO[bytes] | int | None = None) -> str:
-        """Run the client and return what it prints; it is the application's word, and taken as no more."""
+        """Run the client and return what it prints.
+
+        It is the application's word, and taken as no more.
+        """
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
             done = subprocess.run(
-                self.client(action, *words), stdin=stdin if stdin is not None else subprocess.DEVNULL, stdout=out, stderr=errors, cwd="/", close_fds=False
+                self.client(action, *words),
+                stdin=stdin if stdin is not None else subprocess.DEVNULL,
+                stdout=out,
+                stderr=errors,
+                cwd="/",
+                close_fds=False,
             )
             for file in (out, errors):
                 file.seek(0)
@@ -108,11 +152,21 @@ class Engine:
             return out.read(MOST).decode("utf-8", "replace")
 
     def measured(self, action: str = "size") -> "Measured":
-        """Return what the client says of the database; with the action `measure` also of its tables."""
+        """Return what the client says of the database.
+
+        With the action `measure` also of its tables.
+        """
         try:
             told = json.loads(self.ask(action))
-            tables = tuple((printable(str(name)), int(rows)) for name, rows in told.get("tables", ())[:10_000])
-            return Measured(bool(told["exists"]), int(told.get("size", 0)), tables, tuple(printable(str(name)) for name in told.get("strangers", ())))
+            tables = tuple(
+                (printable(str(name)), int(rows)) for name, rows in told.get("tables", ())[:10_000]
+            )
+            return Measured(
+                bool(told["exists"]),
+                int(told.get("size", 0)),
+                tables,
+                tuple(printable(str(name)) for name in told.get("strangers", ())),
+            )
         except (LookupError, ValueError, TypeError, AttributeError) as error:
             raise Failure(f"the database's client gave no answer: {error}") from error
 
@@ -121,26 +175,54 @@ class Engine:
         return self.measured(action) if self.exists() else Measured(False)
 
     def write(self, file: Path) -> None:
-        """Write what the client dumps to a file that is there and empty; it gets no descriptor of that, which it could keep."""
+        """Write what the client dumps to a file that is there and empty.
+
+        It gets no descriptor of that, which it could keep.
+        """
         with tempfile.TemporaryFile() as errors:
-            process = subprocess.Popen(self.client("dump"), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, cwd="/", close_fds=False)
-            with gzip.open(file, "wb", compresslevel=1) if self.suffix.endswith(".gz") else file.open("wb") as out:
-                shutil.copyfileobj(cast("IO[bytes]", process.stdout), cast("IO[bytes]", out), 1 << 20)
+            process = subprocess.Popen(
+                self.client("dump"),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                cwd="/",
+                close_fds=False,
+            )
+            with (
+                gzip.open(file, "wb", compresslevel=1)
+                if self.suffix.endswith(".gz")
+                else file.open("wb")
+            ) as out:
+                shutil.copyfileobj(
+                    cast("IO[bytes]", process.stdout), cast("IO[bytes]", out), 1 << 20
+                )
             if process.wait():
                 errors.seek(0)
                 raise Failure(telling(errors.read(MOST), process.returncode))
 
     def pour(self, file: Path, action: str, *words: str, ends: bytes = b"") -> None:
-        """Hand the client a dump, unpacked, on its standard input. `ends`: what its last line begins with, so that one that is cut off shows."""
+        """Hand the client a dump, unpacked, on its standard input.
+
+        `ends`: what its last line begins with, so that one that is cut off shows.
+        """
         with unpacked(file) as dump, tempfile.TemporaryFile() as errors:
-            process = subprocess.Popen(self.client(action, *words), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors, cwd="/", close_fds=False)
+            process = subprocess.Popen(
+                self.client(action, *words),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                cwd="/",
+                close_fds=False,
+            )
             code, whole = feed(process, dump, ends)
             errors.seek(0)
             said = errors.read(MOST)
         if code:
             raise Failure(telling(said, code))
         if not whole:
-            raise Failure(f"{file.name} is cut off: its last line does not say that the dump is complete")
+            raise Failure(
+                f"{file.name} is cut off: its last line does not say that the dump is complete"
+            )
 
     # --- dumps ---
 
@@ -163,18 +245,25 @@ class Engine:
         sync(target.parent)
 
     def ready(self, backups: str) -> int:
-        """Return the size; raise Failure where there is no room for a dump (see `room`), or where the application's account could not put back what it dumps."""
+        """Return the size.
+
+        Raise Failure where there is no room for a dump (see `room`), or where the application's
+        account could not put back what it dumps.
+        """
         found = self.found()
         if found.strangers:
             raise Failure(
-                f"the database has what {self.user} could not dump and put back: {', '.join(found.strangers[:5])}; give it to {self.user} "
-                '(ALTER ... OWNER TO, or another DEFINER; NO FORCE ROW LEVEL SECURITY), or set db.snapshot = "never"'
+                f"the database has what {self.user} could not dump and put back:"
+                f" {', '.join(found.strangers[:5])}; give it to {self.user} (ALTER ... OWNER TO, or"
+                ' another DEFINER; NO FORCE ROW LEVEL SECURITY), or set db.snapshot = "never"'
             )
         self._need_room(backups, found.size)
         return found.size
 
     def room(self, backups: str) -> None:
-        """Raise Failure where the disk has no room for a dump, and for putting it back beside what is there."""
+        """Raise Failure where the disk has no room for a dump, and for putting it back beside what
+        is there.
+        """
         self._need_room(backups, self.found().size)
 
     def _need_room(self, backups: str, size: int) -> None:
@@ -185,7 +274,10 @@ class Engine:
         for folder, wanted in needed.values():
             free = shutil.disk_usage(folder).free
             if free < wanted:
-                raise Failure(f"no room for the window and its dump: {free >> 20} MB free, {wanted >> 20} MB needed in {folder}")
+                raise Failure(
+                    f"no room for the window and its dump: {free >> 20} MB free, {wanted >> 20} MB"
+                    f" needed in {folder}"
+                )
 
     # --- the URL and its password ---
 
@@ -195,11 +287,17 @@ class Engine:
         return self.root / "shared" / "secrets.env"
 
     def url(self) -> str:
-        """Return the URL in secrets.env, or an empty string; raise Failure for one that stands there and cannot be read."""
+        """Return the URL in secrets.env, or an empty string.
+
+        Raise Failure for one that stands there and cannot be read.
+        """
         return self._variable(self.conf["db_variable"])
 
     def login(self) -> Login | None:
-        """Return what the URL says, or nothing where there is none; raise Failure for one that cannot be read."""
+        """Return what the URL says, or nothing where there is none.
+
+        Raise Failure for one that cannot be read.
+        """
         url = self.url()
         if not url:
             return None
@@ -211,24 +309,44 @@ class Engine:
         if not parts.scheme or not parts.password or not parts.path.strip("/"):
             name = self.conf["db_variable"]
             raise Failure(
-                f"{self.secrets}: {name} is no URL such as {self.scheme}://user:password@host/name; special characters of a password are written as %2F and the like"
+                f"{self.secrets}: {name} is no URL such as {self.scheme}://user:password@host/name;"
+                " special characters of a password are written as %2F and the like"
             )
-        return Login(unquote(parts.username or ""), unquote(parts.password), parts.hostname or "localhost", port, parts.path.lstrip("/"))
+        return Login(
+            unquote(parts.username or ""),
+            unquote(parts.password),
+            parts.hostname or "localhost",
+            port,
+            parts.path.lstrip("/"),
+        )
 
     def url_fits(self) -> bool:
-        """Tell whether the URL is the one that hosts.toml asks for, whatever its password, its host, its driver (a release's own) and what stands behind the name."""
+        """Tell whether the URL is the one that hosts.toml asks for, whatever its password, its
+        host, its driver (a release's own) and what stands behind the name.
+        """
         found = self.login()
-        return found is not None and (urlsplit(self.url()).scheme.partition("+")[0], found.user, found.name) == (self.scheme, self.user, self.name)
+        return found is not None and (
+            urlsplit(self.url()).scheme.partition("+")[0],
+            found.user,
+            found.name,
+        ) == (self.scheme, self.user, self.name)
 
     def same(self) -> None:
-        """Raise Failure where the application uses another database than hosts.toml names: what is asked of one would be done to the other."""
+        """Raise Failure where the application uses another database than hosts.toml names.
+
+        What is asked of one would be done to the other.
+        """
         if not self.url_fits():
             raise Failure(
-                f"{self.secrets}: {self.conf['db_variable']} is not the URL of the database {self.name} and its account {self.user} that hosts.toml names; run: fab deploy"
+                f"{self.secrets}: {self.conf['db_variable']} is not the URL of the database"
+                f" {self.name} and its account {self.user} that hosts.toml names; run: fab deploy"
             )
 
     def keep_url(self) -> Login:
-        """Write a URL with a new password where there is none for this database; return how to log in."""
+        """Write a URL with a new password where there is none for this database.
+
+        Return how to log in.
+        """
         if not self.url_fits():
             made = f"{self.scheme}+{self.conf['db_driver']}://{self.user}:{secrets.token_hex(24)}@localhost/{self.name}{self.query}"
             self._write_variable(self.conf["db_variable"], made)
@@ -236,22 +354,35 @@ class Engine:
 
     def _variable(self, wanted: str) -> str:
         found = ""
-        for line in self.secrets.read_text(encoding="utf-8").split("\n") if self.secrets.exists() else ():
+        for line in (
+            self.secrets.read_text(encoding="utf-8").split("\n") if self.secrets.exists() else ()
+        ):
             name, _, value = line.strip().partition("=")
             if name == wanted:
                 try:
                     found = str(json.loads(value))
                 except ValueError:
-                    raise Failure(f'{self.secrets}: {wanted} should be written as {wanted}="value"') from None
+                    raise Failure(
+                        f'{self.secrets}: {wanted} should be written as {wanted}="value"'
+                    ) from None
         return found
 
     def _write_variable(self, name: str, value: str) -> None:
         before = self.secrets.read_text(encoding="utf-8") if self.secrets.exists() else ""
-        kept = [line for line in before.split("\n") if line and not line.strip().startswith(f"{name}=")]
+        kept = [
+            line for line in before.split("\n") if line and not line.strip().startswith(f"{name}=")
+        ]
         new = self.secrets.with_name("secrets.env.decant-new")
         new.unlink(missing_ok=True)
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640), "w", encoding="utf-8") as file:
-            file.write("".join(f"{line}\n" for line in (*kept, f"{name}={json.dumps(value, ensure_ascii=False)}")))
+        with os.fdopen(
+            os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640), "w", encoding="utf-8"
+        ) as file:
+            file.write(
+                "".join(
+                    f"{line}\n"
+                    for line in (*kept, f"{name}={json.dumps(value, ensure_ascii=False)}")
+                )
+            )
         shutil.chown(new, "root", self.conf["user"])
         new.chmod(0o640)
         sync(new)
@@ -259,10 +390,13 @@ class Engine:
         sync(self.secrets.parent)
 
 
-def run(*command: str, stdin: IO[bytes] | int | None = None, text: str = "", **environment: str) -> str:
+def run(
+    *command: str, stdin: IO[bytes] | int | None = None, text: str = "", **environment: str
+) -> str:
     """Run a command and return what it prints; `text` is its standard input.
 
-    Children keep the descriptors of the locks that this process was given: the gate stays closed as long as one of ours works on the database.
+    Children keep the descriptors of the locks that this process was given: the gate stays closed as
+    long as one of ours works on the database.
     Raises Failure with the telling line of its standard error when it fails.
     """
     done = subprocess.run(
@@ -282,7 +416,10 @@ def run(*command: str, stdin: IO[bytes] | int | None = None, text: str = "", **e
 def telling(errors: bytes, code: int) -> str:
     """Return the line of a program's complaints that names the cause."""
     said = [printable(line) for line in errors.decode("utf-8", "replace").strip().splitlines()]
-    return next((line for line in said if "error" in line.lower()), said[-1] if said else f"exit code {code}")
+    return next(
+        (line for line in said if "error" in line.lower()),
+        said[-1] if said else f"exit code {code}",
+    )
 
 
 def printable(text: str) -> str:
@@ -291,7 +428,11 @@ def printable(text: str) -> str:
 
 
 def feed(process: "subprocess.Popen[bytes]", dump: IO[bytes], ends: bytes) -> tuple[int, bool]:
-    """Hand a dump on, piece by piece; return the exit code, and whether its last line is the one that it should be. A dump that cannot be read to its end ends the process."""
+    """Hand a dump on, piece by piece.
+
+    Return the exit code, and whether its last line is the one that it should be. A dump that cannot
+    be read to its end ends the process.
+    """
     stdin, tail = cast("IO[bytes]", process.stdin), b""
     try:
         while piece := dump.read(1 << 20):  # not by lines: they may have no end
@@ -322,7 +463,9 @@ def unpacked(file: Path) -> Iterator[IO[bytes]]:
 
 @contextlib.contextmanager
 def private_file(text: str) -> Iterator[str]:
-    """Keep a text in memory as a file that root alone can read, for clients that take a password from a file only."""
+    """Keep a text in memory as a file that root alone can read, for clients that take a password
+    from a file only.
+    """
     with tempfile.NamedTemporaryFile("w", dir="/run", prefix="decant-", encoding="utf-8") as file:
         file.write(text)
         file.flush()
@@ -350,5 +493,8 @@ def sync(path: Path) -> None:
 
 def read_conf(root: Path) -> dict[str, str]:
     """Read app.conf: lines of sh assignments."""
-    pairs = (line.partition("=") for line in (root / "procedures/app.conf").read_text(encoding="utf-8").splitlines())
+    pairs = (
+        line.partition("=")
+        for line in (root / "procedures/app.conf").read_text(encoding="utf-8").splitlines()
+    )
     return {name: "".join(shlex.split(value)) for name, _, value in pairs}

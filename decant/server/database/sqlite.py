@@ -1,4 +1,7 @@
-"""SQLite: a file of the application, which the application alone opens (inside/client.py); root moves and compresses bytes."""
+"""SQLite: a file of the application, which the application alone opens (inside/client.py).
+
+Root moves and compresses bytes.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,11 +1,17 @@
-"""Make the Python environment of a release, as root: name it, have it built by an account of its own, and take over what came out.
+"""Make the Python environment of a release, as root.
 
-Nothing of a repository or of its dependencies is read or run here: `inside/recipe.py` reads, `inside/builder.py` installs, both in the sandbox of builds (confined.sh), on a copy of
+Name it, have it built by an account of its own, and take over what came out.
+
+Nothing of a repository or of its dependencies is read or run here: `inside/recipe.py` reads,
+`inside/builder.py` installs, both in the sandbox of builds (confined.sh), on a copy of
 the tree. What they made is copied by tree.py.
 
-`name` or `build`, and: the tree, app.subdir, the folder of the environments, installer (auto, pip, uv, pipenv, poetry), packages (a line each), refresh (days), commit, WSGI server, Python
-version (nothing: the distribution's), driver (module and requirement, or nothing), and where a certain environment is to be made anew its name; prints the environment's folder
-name. Or `python` and a version: provide that Python. An environment is made at its final path and counts only with its mark, a file written last. Standard library only.
+`name` or `build`, and: the tree, app.subdir, the folder of the environments, installer (auto, pip,
+uv, pipenv, poetry), packages (a line each), refresh (days), commit, WSGI server, Python
+version (nothing: the distribution's), driver (module and requirement, or nothing), and where a
+certain environment is to be made anew its name; prints the environment's folder
+name. Or `python` and a version: provide that Python. An environment is made at its final path and
+counts only with its mark, a file written last. Standard library only.
 """
 
 import contextlib
@@ -32,19 +38,39 @@ MARK = ".decant-complete"
 HOUR = 3600
 LONGEST = 1 << 20  # bytes of what a build prints that are looked at
 OWN = Path(os.environ.get("HOME", "/root"))
-PIP_SETTINGS = (Path("/etc/xdg/pip/pip.conf"), Path("/etc/pip.conf"), OWN / ".config/pip/pip.conf", OWN / ".pip/pip.conf")
+PIP_SETTINGS = (
+    Path("/etc/xdg/pip/pip.conf"),
+    Path("/etc/pip.conf"),
+    OWN / ".config/pip/pip.conf",
+    OWN / ".pip/pip.conf",
+)
 UV_SETTINGS = (Path("/etc/uv/uv.toml"), OWN / ".config/uv/uv.toml")
 INSTALLERS = ("PIP_", "UV_", "PIPENV_", "POETRY_")
-PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "all_proxy", "ALL_PROXY")
+PROXIES = (
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "all_proxy",
+    "ALL_PROXY",
+)
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 # What an environment is made by; a change of how it is made makes each anew.
 MAKER = "by an account of its own"
-# A file that is made when all is fetched, where this runs beside other steps. These use apt and may bring what a build would find: nothing is built then.
+# A file that is made when all is fetched, where this runs beside other steps. These use apt and may
+# bring what a build would find: nothing is built then.
 BESIDE = os.environ.get("DECANT_BESIDE", "")
 
 # The tools bring certificates of their own; what the server trusts is what counts.
-TRUST = {"REQUESTS_CA_BUNDLE": CERTIFICATES, "UV_SYSTEM_CERTS": "1"} if Path(CERTIFICATES).exists() else {}
-# What the installers say of a package that has no wheel for this server and could not be built, and what Debian calls the headers it wants.
+TRUST = (
+    {"REQUESTS_CA_BUNDLE": CERTIFICATES, "UV_SYSTEM_CERTS": "1"}
+    if Path(CERTIFICATES).exists()
+    else {}
+)
+# What the installers say of a package that has no wheel for this server and could not be built, and
+# what Debian calls the headers it wants.
 UNBUILT = (
     re.compile(r"based projects \(([\w.-]+)"),
     re.compile(r"Failed to build (?!installable wheels)`?'?([A-Za-z0-9][\w.-]*?)(?:==|`|'|\s|$)"),
@@ -56,7 +82,10 @@ UNBUILT = (
 # Where none of them names it: the package that pip was at when one's own build ended it.
 AT_WORK = re.compile(r"(?:Collecting|Processing) (?:\S*/)?([A-Za-z0-9][\w.-]*)")
 # Signs that compilers or headers are what is missing; another cause is not mended by them.
-UNCOMPILED = re.compile(r"(?i)(?<!\w)(gcc|g\+\+|cc|clang|compiler|compilation|make|cmake|pkg-config|[\w-]+[-_]config|python\.h|fatal error: \S+\.h)(?!\w)")
+UNCOMPILED = re.compile(
+    r"(?i)(?<!\w)(gcc|g\+\+|cc|clang|compiler|compilation|make|cmake|pkg-config|[\w-]+[-_]config|python\.h|fatal"
+    r" error: \S+\.h)(?!\w)"
+)
 COMPILERS = ("gcc", "g++", "libc6-dev", "make", "pkg-config")
 HEADERS = {
     "mysqlclient": ("default-libmysqlclient-dev",),
@@ -78,7 +107,10 @@ class InstallError(Exception):
 
 
 class Wanted(NamedTuple):
-    """An environment that is wanted: from which tree and recipe, where, and what comes into it besides."""
+    """An environment that is wanted.
+
+    From which tree and recipe, where, and what comes into it besides.
+    """
 
     tree: Path
     subdir: str
@@ -111,7 +143,10 @@ def say(text: str) -> None:
 
 @contextlib.contextmanager
 def alone(name: str) -> Iterator[None]:
-    """Keep others out of what only one at a time may make: what all applications share, or an application's environments. The lock is root's alone."""
+    """Keep others out of what only one at a time may make.
+
+    What all applications share, or an application's environments. The lock is root's alone.
+    """
     LOCKS.mkdir(mode=0o700, exist_ok=True)
     with os.fdopen(os.open(LOCKS / name, os.O_WRONLY | os.O_CREAT, 0o600), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -124,7 +159,13 @@ def run(*command: str, **variables: str) -> str:
     Raises InstallError with everything it printed when it fails.
     """
     done = subprocess.run(
-        command, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **TRUST, **variables}
+        command,
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, **TRUST, **variables},
     )
     if done.returncode:
         print(done.stdout, file=sys.stderr)
@@ -133,16 +174,30 @@ def run(*command: str, **variables: str) -> str:
 
 
 def last_line(error: InstallError) -> str:
-    """Return the line of an installer's output that names the cause, as far as one does: the first of the most telling kind."""
-    lines = [line.strip(" |\t") for line in str(error).splitlines() if line.strip(" |\t") and "run your poetry command" not in line]
-    for kind in (r"Current Python version|\S+ changed significantly|All attempts|THESE PACKAGES|No matching distribution", r"error|ERROR|Error|\u00d7|E:"):
+    """Return the line of an installer's output that names the cause, as far as one does.
+
+    The first of the most telling kind.
+    """
+    lines = [
+        line.strip(" |\t")
+        for line in str(error).splitlines()
+        if line.strip(" |\t") and "run your poetry command" not in line
+    ]
+    for kind in (
+        (
+            r"Current Python version|\S+ changed significantly|All attempts|THESE PACKAGES|No"
+            r" matching distribution"
+        ),
+        r"error|ERROR|Error|\u00d7|E:",
+    ):
         for line in lines:
             if re.match(kind, line):
                 return line
     return lines[-1] if lines else "it was ended without a word (killed, or out of memory)"
 
 
-# --- what all applications share ------------------------------------------------------------------------------------------------------
+# --- what all applications share
+# ------------------------------------------------------------------------------------------------------
 
 
 def provide(version: str) -> None:
@@ -161,10 +216,16 @@ def provide(version: str) -> None:
 
 
 def tool(name: str) -> str:
-    """Return our own uv, pipenv or poetry, installed beside everything else once: it and what it needs are pinned and hashed (tools-NAME.txt), and nothing is built."""
+    """Return our own uv, pipenv or poetry, installed beside everything else once.
+
+    It and what it needs are pinned and hashed (tools-NAME.txt), and nothing is built.
+    """
     pinned = Path(__file__).resolve().parent / f"tools-{name}.txt"
     # By what is pinned: one of before, without hashes, is another one.
-    home = HOME / f"{name}-{TOOLS[name]}-py{sys.version_info[0]}.{sys.version_info[1]}-{hashlib.sha256(pinned.read_bytes()).hexdigest()[:8]}"
+    home = (
+        HOME
+        / f"{name}-{TOOLS[name]}-py{sys.version_info[0]}.{sys.version_info[1]}-{hashlib.sha256(pinned.read_bytes()).hexdigest()[:8]}"
+    )
     if not (home / MARK).exists():
         shutil.rmtree(home, ignore_errors=True)
         run(sys.executable, "-I", "-m", "venv", str(home))
@@ -188,7 +249,15 @@ def tool(name: str) -> str:
 
 def debian(*packages: str) -> None:
     """Install Debian packages; where that fails, once more with fresh package lists."""
-    apt = ("apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=300", "-o", "Dpkg::Options::=--force-confold")
+    apt = (
+        "apt-get",
+        "-q",
+        "-y",
+        "-o",
+        "DPkg::Lock::Timeout=300",
+        "-o",
+        "Dpkg::Options::=--force-confold",
+    )
     install = (*apt, "install", "--no-install-recommends", "--no-remove", *packages)
     try:
         run(*install, DEBIAN_FRONTEND="noninteractive")
@@ -198,10 +267,18 @@ def debian(*packages: str) -> None:
 
 
 def unbuilt(output: str) -> str:
-    """Return the package that an installer could not build, in PEP 503's spelling, or nothing where something else failed."""
-    if not re.search(r"(?i)\b(build|building|subprocess-exited|metadata-generation|setup\.py|PEP ?517)", output):
+    """Return the package that an installer could not build, in PEP 503's spelling, or nothing where
+    something else failed.
+    """
+    if not re.search(
+        r"(?i)\b(build|building|subprocess-exited|metadata-generation|setup\.py|PEP ?517)", output
+    ):
         return ""
-    at_work = (AT_WORK,) if re.search(r"subprocess-exited-with-error|metadata-generation-failed", output) else ()
+    at_work = (
+        (AT_WORK,)
+        if re.search(r"subprocess-exited-with-error|metadata-generation-failed", output)
+        else ()
+    )
     for pattern in (*UNBUILT, *at_work):
         found = pattern.findall(output)
         if found:
@@ -216,11 +293,15 @@ def development(python: str) -> tuple[str, ...]:
     return (f"{Path(python).name}-dev",) if python.startswith("/usr/bin/") else ()
 
 
-# --- the name -------------------------------------------------------------------------------------------------------------------------
+# --- the name
+# -------------------------------------------------------------------------------------------------------------------------
 
 
 def interpreter(version: str) -> str:
-    """Return the Python that environments are made with: the distribution's, its other one of that version, or uv's."""
+    """Return the Python that environments are made with.
+
+    The distribution's, its other one of that version, or uv's.
+    """
     if version in ("", f"{sys.version_info[0]}.{sys.version_info[1]}"):
         return sys.executable
     for path in (Path(f"/usr/bin/python{version}"), HOME / "python" / version / "bin/python3"):
@@ -229,11 +310,31 @@ def interpreter(version: str) -> str:
     fail(f"python.version: there is no Python {version} on this server yet; run: fab deploy")
 
 
-def digest(recipe: dict[str, Any], packages: tuple[str, ...], commit: str, server: str, python: str, driver: str) -> str:
+def digest(
+    recipe: dict[str, Any],
+    packages: tuple[str, ...],
+    commit: str,
+    server: str,
+    python: str,
+    driver: str,
+) -> str:
     """Return the digest of what decides an environment's content."""
     version = TOOLS.get(recipe["tool"].removesuffix("-lock")) or pip_version()
-    parts = [MAKER, os.path.realpath(python), full_version(python), recipe["tool"], version, SERVERS[server], *packages, *([driver] if driver else [])]
-    parts += [f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith(INSTALLERS)]
+    parts = [
+        MAKER,
+        os.path.realpath(python),
+        full_version(python),
+        recipe["tool"],
+        version,
+        SERVERS[server],
+        *packages,
+        *([driver] if driver else []),
+    ]
+    parts += [
+        f"{name}={value}"
+        for name, value in sorted(os.environ.items())
+        if name.startswith(INSTALLERS)
+    ]
     parts += [read(path) for path in (*PIP_SETTINGS, *UV_SETTINGS)]
     parts += [recipe["files"], commit if recipe["installs_project"] else ""]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
@@ -245,14 +346,25 @@ def full_version(python: str) -> str:
         return sys.version.split()[0]
     import subprocess
 
-    done = subprocess.run([python, "-I", "-c", "import sys; print(sys.version.split()[0])"], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    done = subprocess.run(
+        [python, "-I", "-c", "import sys; print(sys.version.split()[0])"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
     if done.returncode:
-        fail(f"python.version: {python} does not run: {(done.stderr.strip().splitlines() or ['it says nothing'])[-1]}")
+        fail(
+            f"python.version: {python} does not run:"
+            f" {(done.stderr.strip().splitlines() or ['it says nothing'])[-1]}"
+        )
     return done.stdout.strip()
 
 
 def pip_version() -> str:
-    """Return the version of the pip that venv puts into an environment: on Debian that of the wheel beside Python, which is found sooner than by ensurepip."""
+    """Return the version of the pip that venv puts into an environment.
+
+    On Debian that of the wheel beside Python, which is found sooner than by ensurepip.
+    """
     wheel = pip_wheel()
     if wheel:
         return wheel.name.split("-")[1]
@@ -262,8 +374,15 @@ def pip_version() -> str:
 
 
 def pip_wheel() -> Path | None:
-    """Return the wheel from which Debian's venv installs pip; None for a Python that is not Debian's."""
-    wheels = sorted(Path("/usr/share/python-wheels").glob("pip-*.whl")) if Path(sys.executable).resolve().parent == Path("/usr/bin") else []
+    """Return the wheel from which Debian's venv installs pip.
+
+    None for a Python that is not Debian's.
+    """
+    wheels = (
+        sorted(Path("/usr/share/python-wheels").glob("pip-*.whl"))
+        if Path(sys.executable).resolve().parent == Path("/usr/bin")
+        else []
+    )
     return wheels[-1] if wheels else None
 
 
@@ -273,15 +392,25 @@ def read(path: Path) -> str:
 
 
 def choose(pinned: bool, name: str, environments: Path, refresh: int) -> str:
-    """Return the environment's folder name: unpinned requirements get a new one every `refresh` days."""
+    """Return the environment's folder name.
+
+    Unpinned requirements get a new one every `refresh` days.
+    """
     if pinned:
         return name
-    fresh = [path for path in environments.glob(f"{name}-*") if (path / MARK).exists() and time.time() - (path / MARK).stat().st_mtime < refresh * 86400]
+    fresh = [
+        path
+        for path in environments.glob(f"{name}-*")
+        if (path / MARK).exists() and time.time() - (path / MARK).stat().st_mtime < refresh * 86400
+    ]
     return max(fresh).name if fresh else f"{name}-{time.strftime('%Y%m%d')}"
 
 
 def recipe_of(tree: Path, subdir: str, installer: str, root: Path) -> dict[str, Any]:
-    """Return how a tree's environment is made. It is read once, in the sandbox of builds, and kept beside the release's other files."""
+    """Return how a tree's environment is made.
+
+    It is read once, in the sandbox of builds, and kept beside the release's other files.
+    """
     kept = tree / ".deploy/recipe"
     asked = {"installer": installer, "subdir": subdir}
     if kept.exists():
@@ -290,10 +419,26 @@ def recipe_of(tree: Path, subdir: str, installer: str, root: Path) -> dict[str, 
             return found
     with copied(tree, root) as copy:
         done = confined(
-            root, "recipe", 60, (), ["/usr/bin/python3", "-I", f"{root}/procedures/recipe.py", f"{copy}/{subdir}".rstrip("/"), installer, str(copy)]
+            root,
+            "recipe",
+            60,
+            (),
+            [
+                "/usr/bin/python3",
+                "-I",
+                f"{root}/procedures/recipe.py",
+                f"{copy}/{subdir}".rstrip("/"),
+                installer,
+                str(copy),
+            ],
         )
     if done.returncode:
-        fail((done.stdout.strip().splitlines() or ["the repository's requirements could not be read"])[-1])
+        fail(
+            (
+                done.stdout.strip().splitlines()
+                or ["the repository's requirements could not be read"]
+            )[-1]
+        )
     made = {**checked(done.stdout), **asked}
     if kept.parent.is_dir():
         kept.write_text(json.dumps(made) + "\n", encoding="utf-8")
@@ -302,11 +447,22 @@ def recipe_of(tree: Path, subdir: str, installer: str, root: Path) -> dict[str, 
 
 
 def checked(output: str) -> dict[str, Any]:
-    """Return what was told of a recipe; it comes from where a repository is read, so nothing is taken that is not of its kind."""
+    """Return what was told of a recipe.
+
+    It comes from where a repository is read, so nothing is taken that is not of its kind.
+    """
     try:
         told = json.loads(output.strip().splitlines()[-1])
-        good = told["tool"] in ("pip", "uv", "uv-lock", "poetry", "pipenv") and bool(re.fullmatch(r"[0-9a-f]{64}", told["files"]))
-        good = good and told["source"] in ("requirements.txt", "pyproject.toml", "uv.lock", "poetry.lock", "Pipfile.lock")
+        good = told["tool"] in ("pip", "uv", "uv-lock", "poetry", "pipenv") and bool(
+            re.fullmatch(r"[0-9a-f]{64}", told["files"])
+        )
+        good = good and told["source"] in (
+            "requirements.txt",
+            "pyproject.toml",
+            "uv.lock",
+            "poetry.lock",
+            "Pipfile.lock",
+        )
         flags = {name: told[name] for name in ("installs_project", "pinned", "packaged")}
         if good and all(isinstance(flag, bool) for flag in flags.values()):
             return {"tool": told["tool"], "source": told["source"], "files": told["files"], **flags}
@@ -316,24 +472,84 @@ def checked(output: str) -> dict[str, Any]:
 
 
 def wanted(words: list[str]) -> Wanted:
-    """Return the environment that the arguments ask for; one word more is the name of one that is to be made anew."""
-    tree, subdir, environments, installer, packages, refresh, commit, server, version, driver, *given = words
-    root, python, added = Path(environments).parent, interpreter(version), tuple(line for line in packages.splitlines() if line)
+    """Return the environment that the arguments ask for.
+
+    One word more is the name of one that is to be made anew.
+    """
+    (
+        tree,
+        subdir,
+        environments,
+        installer,
+        packages,
+        refresh,
+        commit,
+        server,
+        version,
+        driver,
+        *given,
+    ) = words
+    root, python, added = (
+        Path(environments).parent,
+        interpreter(version),
+        tuple(line for line in packages.splitlines() if line),
+    )
     recipe = recipe_of(Path(tree).resolve(), subdir, installer, root)
-    name = given[0] if given else choose(recipe["pinned"], digest(recipe, added, commit, server, python, driver), Path(environments), int(refresh))
-    return Wanted(Path(tree).resolve(), subdir, recipe, Path(environments) / name, added, server, python, driver)
+    name = (
+        given[0]
+        if given
+        else choose(
+            recipe["pinned"],
+            digest(recipe, added, commit, server, python, driver),
+            Path(environments),
+            int(refresh),
+        )
+    )
+    return Wanted(
+        Path(tree).resolve(),
+        subdir,
+        recipe,
+        Path(environments) / name,
+        added,
+        server,
+        python,
+        driver,
+    )
 
 
-# --- the build ------------------------------------------------------------------------------------------------------------------------
+# --- the build
+# ------------------------------------------------------------------------------------------------------------------------
 
 
-def confined(root: Path, word: str, seconds: int, properties: tuple[str, ...], command: list[str]) -> subprocess.CompletedProcess[str]:
-    """Run a command as the account of builds in its sandbox; when it has ended no process of that account is left."""
+def confined(
+    root: Path, word: str, seconds: int, properties: tuple[str, ...], command: list[str]
+) -> subprocess.CompletedProcess[str]:
+    """Run a command as the account of builds in its sandbox.
+
+    When it has ended no process of that account is left.
+    """
     words = [part for name in (*properties, *others(root)) for part in ("-p", name)]
-    settings = [*(f"{name}={value}" for name, value in TRUST.items()), f"XDG_CONFIG_HOME={root}/build/settings", "GIT_TERMINAL_PROMPT=0"]
-    whole = ["sh", f"{root}/procedures/confined.sh", str(root), "build", word, str(seconds), *words, "/usr/bin/env", *settings, *command]
+    settings = [
+        *(f"{name}={value}" for name, value in TRUST.items()),
+        f"XDG_CONFIG_HOME={root}/build/settings",
+        "GIT_TERMINAL_PROMPT=0",
+    ]
+    whole = [
+        "sh",
+        f"{root}/procedures/confined.sh",
+        str(root),
+        "build",
+        word,
+        str(seconds),
+        *words,
+        "/usr/bin/env",
+        *settings,
+        *command,
+    ]
     with tempfile.TemporaryFile() as printed:
-        done = subprocess.run(whole, stdin=subprocess.DEVNULL, stdout=printed, stderr=subprocess.STDOUT)
+        done = subprocess.run(
+            whole, stdin=subprocess.DEVNULL, stdout=printed, stderr=subprocess.STDOUT
+        )
         nobody_left(root)
         # It may have printed without end.
         printed.seek(max(0, printed.tell() - LONGEST))
@@ -357,16 +573,24 @@ def builder(root: Path) -> pwd.struct_passwd:
 
 
 def nobody_left(root: Path) -> None:
-    """Kill what the account of builds has left, and wait until nothing lives; what it owns can change under us until then."""
+    """Kill what the account of builds has left, and wait until nothing lives.
+
+    What it owns can change under us until then.
+    """
     uid, deadline = builder(root).pw_uid, time.monotonic() + 10
     if uid == 0:
         fail(f"{root}/build/home belongs to root; run: fab deploy")
     while True:
-        living = [path for path in Path("/proc").iterdir() if path.name.isdigit() and _owner(path) == uid]
+        living = [
+            path for path in Path("/proc").iterdir() if path.name.isdigit() and _owner(path) == uid
+        ]
         if not living:
             return
         if time.monotonic() > deadline:
-            fail(f"processes of the account of builds do not end: {' '.join(path.name for path in living)}")
+            fail(
+                "processes of the account of builds do not end:"
+                f" {' '.join(path.name for path in living)}"
+            )
         for path in living:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(path.name), 9)
@@ -381,13 +605,19 @@ def _owner(process: Path) -> int:
 
 
 def remove(*folders: Path) -> None:
-    """Remove what a build may have made as deep as it liked; rm follows no link, and needs no descriptor for each level."""
+    """Remove what a build may have made as deep as it liked.
+
+    Rm follows no link, and needs no descriptor for each level.
+    """
     run("rm", "-rf", "--", *map(str, folders))
 
 
 @contextlib.contextmanager
 def copied(tree: Path, root: Path) -> Iterator[Path]:
-    """Copy a tree into a folder of the builder, where it may write beside its code; without what is this tool's own."""
+    """Copy a tree into a folder of the builder, where it may write beside its code.
+
+    Without what is this tool's own.
+    """
     nobody_left(root)
     copy, account = root / "build/tree", builder(root)
     remove(copy)
@@ -395,7 +625,8 @@ def copied(tree: Path, root: Path) -> Iterator[Path]:
     try:
         run("cp", "-a", f"{tree}/.", str(copy))
         remove(copy / ".deploy")
-        # Links to shared folders lead to where no build may look, which tools that walk through the tree take for an error.
+        # Links to shared folders lead to where no build may look, which tools that walk through the
+        # tree take for an error.
         run("find", str(copy), "-type", "l", "-lname", f"{root}/shared/*", "-delete")
         run("chown", "-R", "-h", f"{account.pw_uid}:{account.pw_gid}", str(copy))
         run("chmod", "0700", str(copy))
@@ -405,10 +636,16 @@ def copied(tree: Path, root: Path) -> Iterator[Path]:
 
 
 def settings_for_builds(root: Path) -> None:
-    """Put root's own settings of pip and uv, such as an index and its password, where builds may read them."""
+    """Put root's own settings of pip and uv, such as an index and its password, where builds may
+    read them.
+    """
     folder, group = root / "build/settings", builder(root).pw_gid
     shutil.rmtree(folder, ignore_errors=True)
-    given = {name: value for name, value in os.environ.items() if name.startswith(INSTALLERS) or name in PROXIES}
+    given = {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(INSTALLERS) or name in PROXIES
+    }
     # In a file: everybody can read the arguments of a process and of a unit.
     texts = {"environment.json": json.dumps(given).encode()}
     for name, files in (("pip/pip.conf", PIP_SETTINGS[2:]), ("uv/uv.toml", UV_SETTINGS[1:])):
@@ -434,7 +671,11 @@ def build(asked: Wanted) -> None:
     settings_for_builds(root)
     tool_of_ours = asked.recipe["tool"].removesuffix("-lock")
     with alone("tools.lock"):  # what is shared is made before it is used
-        tools = {name: tool(name) for name in dict.fromkeys(("uv", tool_of_ours))} if tool_of_ours != "pip" else {}
+        tools = (
+            {name: tool(name) for name in dict.fromkeys(("uv", tool_of_ours))}
+            if tool_of_ours != "pip"
+            else {}
+        )
     asked.target.mkdir(mode=0o750)
     made.mkdir(mode=0o700)
     account = builder(root)
@@ -444,7 +685,16 @@ def build(asked: Wanted) -> None:
             installed(asked, tools, copy)
         if BESIDE:
             Path(BESIDE).touch()
-        run("/usr/bin/python3", "-I", "-S", f"{Path(__file__).resolve().parent}/tree.py", "adopt", str(made), str(asked.target), application(root))
+        run(
+            "/usr/bin/python3",
+            "-I",
+            "-S",
+            f"{Path(__file__).resolve().parent}/tree.py",
+            "adopt",
+            str(made),
+            str(asked.target),
+            application(root),
+        )
     finally:
         remove(made)
     os.sync()
@@ -455,12 +705,18 @@ def build(asked: Wanted) -> None:
 
 def application(root: Path) -> str:
     """Return the application's own account, whose group may read its environments."""
-    line = next(line for line in (root / "procedures/app.conf").read_text(encoding="utf-8").splitlines() if line.startswith("user="))
+    line = next(
+        line
+        for line in (root / "procedures/app.conf").read_text(encoding="utf-8").splitlines()
+        if line.startswith("user=")
+    )
     return line.partition("=")[2].strip("'")
 
 
 def installed(asked: Wanted, tools: dict[str, str], copy: Path) -> None:
-    """Install; where a package has no wheel for this server, add the compilers and headers it needs, say so, and install again."""
+    """Install; where a package has no wheel for this server, add the compilers and headers it
+    needs, say so, and install again.
+    """
     request = {
         "recipe": asked.recipe,
         "folder": f"{copy}/{asked.subdir}".rstrip("/"),
@@ -474,10 +730,22 @@ def installed(asked: Wanted, tools: dict[str, str], copy: Path) -> None:
         "seeds": [str(wheel) for wheel in (seeds() if asked.python == sys.executable else [])],
         "wheels": bool(BESIDE),
     }
-    program = ["/usr/bin/python3", "-I", "-S", f"{asked.root}/procedures/builder.py", json.dumps(request)]
+    program = [
+        "/usr/bin/python3",
+        "-I",
+        "-S",
+        f"{asked.root}/procedures/builder.py",
+        json.dumps(request),
+    ]
     added: set[str] = set()
     while True:
-        done = confined(asked.root, "build", HOUR, (f"BindPaths={asked.root}/build/env:{asked.target}",), program)
+        done = confined(
+            asked.root,
+            "build",
+            HOUR,
+            (f"BindPaths={asked.root}/build/env:{asked.target}",),
+            program,
+        )
         for line in done.stdout.splitlines():
             if line.startswith("say: "):
                 say("".join(char for char in line[5:] if char.isprintable())[:200])
@@ -489,21 +757,42 @@ def installed(asked: Wanted, tools: dict[str, str], copy: Path) -> None:
             fail(done.stdout.strip().splitlines()[-1])
         package = unbuilt(done.stdout)
         missing = bool(package and UNCOMPILED.search(done.stdout)) and not BESIDE
-        wanted = {*COMPILERS, *development(asked.python), *HEADERS.get(package, ())} - added if missing else set()
+        wanted = (
+            {*COMPILERS, *development(asked.python), *HEADERS.get(package, ())} - added
+            if missing
+            else set()
+        )
         if not wanted:
-            fail(f"{package} could not be built; the lines above say why: {last_line(error)}" if package else last_line(error))
-        say(f"{package} has no wheel for this server and must be built: installing {' '.join(sorted(wanted))}")
+            fail(
+                f"{package} could not be built; the lines above say why: {last_line(error)}"
+                if package
+                else last_line(error)
+            )
+        say(
+            f"{package} has no wheel for this server and must be built: installing"
+            f" {' '.join(sorted(wanted))}"
+        )
         try:
             debian(*sorted(wanted))
         except InstallError as refusal:
-            fail(f"{package} must be built, and what that needs cannot be installed: {last_line(refusal)}")
+            fail(
+                f"{package} must be built, and what that needs cannot be installed:"
+                f" {last_line(refusal)}"
+            )
         added |= wanted
 
 
 def seeds() -> list[Path]:
-    """Return the wheels that Debian's venv installs into an environment; none for a Python that is not Debian's."""
+    """Return the wheels that Debian's venv installs into an environment.
+
+    None for a Python that is not Debian's.
+    """
     wheel = pip_wheel()
-    more = sorted(wheel.parent.glob("setuptools-*.whl")) if wheel and sys.version_info < (3, 12) else []
+    more = (
+        sorted(wheel.parent.glob("setuptools-*.whl"))
+        if wheel and sys.version_info < (3, 12)
+        else []
+    )
     return [wheel, *more] if wheel else []
 
 

@@ -1,8 +1,16 @@
-"""Install what a repository asks for into an environment: runs as the account of builds, in its sandbox. What root adds to it is in environment.py, which starts this.
+"""Install what a repository asks for into an environment.
 
-Argument: a JSON document: `recipe` (recipe.py's), `folder` (the repository's, a copy to write in), `target`, `packages`, `server` (a requirement or nothing) and `command` (the program that tells whether
-it is there), `driver` (module and requirement, or nothing), `python`, `tools` (the paths of our uv, pipenv and poetry), `seeds` (the wheels that an environment begins with), `wheels` (yes: nothing is built).
-Exit code 3: refused, and the last line says why; 1: an installer failed. Lines that begin with `say:` are for the person. Standard library only.
+Runs as the account of builds, in its sandbox. What root adds to it is in environment.py, which
+starts this.
+
+Argument: a JSON document: `recipe` (recipe.py's), `folder` (the repository's, a copy to write in),
+`target`, `packages`, `server` (a requirement or nothing) and `command` (the program that tells
+whether
+it is there), `driver` (module and requirement, or nothing), `python`, `tools` (the paths of our uv,
+pipenv and poetry), `seeds` (the wheels that an environment begins with), `wheels` (yes: nothing is
+built).
+Exit code 3: refused, and the last line says why; 1: an installer failed. Lines that begin with
+`say:` are for the person. Standard library only.
 """
 
 import json
@@ -54,16 +62,42 @@ def empty(asked: dict[str, Any], target: Path) -> list[str]:
     """Make an environment with nothing in it, and return the command that installs into it."""
     if asked["recipe"]["tool"] == "pip":
         return venv(asked, target)
-    run(asked["tools"]["uv"], "venv", "-q", "--allow-existing", "--python", asked["python"], str(target), folder=Path("/"))
-    return [asked["tools"]["uv"], "pip", "install", "--link-mode", "copy", "--python", f"{target}/bin/python"]
+    run(
+        asked["tools"]["uv"],
+        "venv",
+        "-q",
+        "--allow-existing",
+        "--python",
+        asked["python"],
+        str(target),
+        folder=Path("/"),
+    )
+    return [
+        asked["tools"]["uv"],
+        "pip",
+        "install",
+        "--link-mode",
+        "copy",
+        "--python",
+        f"{target}/bin/python",
+    ]
 
 
 def venv(asked: dict[str, Any], target: Path) -> list[str]:
     """Make an environment as venv does, and return the command by which its pip installs.
 
-    Debian's venv lets pip install itself and setuptools from wheels, and compile them, which takes several times as long as to unpack these.
+    Debian's venv lets pip install itself and setuptools from wheels, and compile them, which takes
+    several times as long as to unpack these.
     """
-    run(asked["python"], "-I", "-m", "venv", *(["--without-pip"] if asked["seeds"] else []), str(target), folder=Path("/"))
+    run(
+        asked["python"],
+        "-I",
+        "-m",
+        "venv",
+        *(["--without-pip"] if asked["seeds"] else []),
+        str(target),
+        folder=Path("/"),
+    )
     for wheel in asked["seeds"]:
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(next(target.glob("lib/python3*/site-packages")))
@@ -73,7 +107,17 @@ def venv(asked: dict[str, Any], target: Path) -> list[str]:
         script.chmod(0o755)
     built = ["--only-binary=:all:"] if asked["wheels"] else []
     # -I: a pip.py in the repository is not pip.
-    return [f"{target}/bin/python", "-I", "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--no-compile", *built]
+    return [
+        f"{target}/bin/python",
+        "-I",
+        "-m",
+        "pip",
+        "install",
+        "--disable-pip-version-check",
+        "--no-input",
+        "--no-compile",
+        *built,
+    ]
 
 
 def build(asked: dict[str, Any]) -> None:
@@ -93,35 +137,83 @@ def build(asked: dict[str, Any]) -> None:
 
 
 def compiled(target: Path) -> None:
-    """Compile what was installed, on all cores; like pip, pass over what does not compile. What only installs others can wait."""
-    command = [f"{target}/bin/python", "-I", "-m", "compileall", "-q", "-q", "-j", "0", "-x", "/(pip|setuptools)/", str(target / "lib")]
+    """Compile what was installed, on all cores; like pip, pass over what does not compile.
+
+    What only installs others can wait.
+    """
+    command = [
+        f"{target}/bin/python",
+        "-I",
+        "-m",
+        "compileall",
+        "-q",
+        "-q",
+        "-j",
+        "0",
+        "-x",
+        "/(pip|setuptools)/",
+        str(target / "lib"),
+    ]
     subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
 
 def has_module(target: Path, module: str) -> bool:
     """Tell whether an environment has a module."""
     look = "import importlib.util, sys; sys.exit(not importlib.util.find_spec(sys.argv[1]))"
-    return not subprocess.run([f"{target}/bin/python", "-I", "-c", look, module], stderr=subprocess.DEVNULL).returncode
+    return not subprocess.run(
+        [f"{target}/bin/python", "-I", "-c", look, module], stderr=subprocess.DEVNULL
+    ).returncode
 
 
 def dependencies(asked: dict[str, Any], install: list[str], folder: Path, target: Path) -> None:
-    """Install what the repository asks for: from a lock what stands in it, and a lock that is out of date is refused."""
+    """Install what the repository asks for.
+
+    From a lock what stands in it, and a lock that is out of date is refused.
+    """
     made_from, tools = asked["recipe"], asked["tools"]
     if made_from["tool"] == "uv-lock":
         flags = ["--no-editable"] if made_from["installs_project"] else ["--no-install-project"]
-        command = [tools["uv"], "sync", "--locked", "--no-default-groups", "--inexact", "--python", f"{target}/bin/python", *flags]
+        command = [
+            tools["uv"],
+            "sync",
+            "--locked",
+            "--no-default-groups",
+            "--inexact",
+            "--python",
+            f"{target}/bin/python",
+            *flags,
+        ]
         run(*command, folder=folder, UV_PROJECT_ENVIRONMENT=str(target), UV_LINK_MODE="copy")
     elif made_from["tool"] == "poetry":
-        quiet = {"VIRTUAL_ENV": str(target), "POETRY_VIRTUALENVS_CREATE": "false", "POETRY_NO_INTERACTION": "1"}
+        quiet = {
+            "VIRTUAL_ENV": str(target),
+            "POETRY_VIRTUALENVS_CREATE": "false",
+            "POETRY_NO_INTERACTION": "1",
+        }
         poetry = tools["poetry"]
-        checked("poetry.lock", "poetry lock", "changed significantly", lambda: run(poetry, "install", "--only", "main", "--no-root", folder=folder, **quiet))
+        checked(
+            "poetry.lock",
+            "poetry lock",
+            "changed significantly",
+            lambda: run(poetry, "install", "--only", "main", "--no-root", folder=folder, **quiet),
+        )
         if made_from["packaged"]:
             run(*install, "--no-deps", str(folder), folder=folder)
     elif made_from["tool"] == "pipenv":
-        quiet = {"VIRTUAL_ENV": str(target), "PIPENV_VERBOSITY": "-1", "PIPENV_NOSPIN": "1", "PIPENV_YES": "1"}
+        quiet = {
+            "VIRTUAL_ENV": str(target),
+            "PIPENV_VERBOSITY": "-1",
+            "PIPENV_NOSPIN": "1",
+            "PIPENV_YES": "1",
+        }
         pipenv = tools["pipenv"]
         refuse_other_python(folder, target)
-        checked("Pipfile.lock", "pipenv lock", "out-of-date", lambda: run(pipenv, "verify", folder=folder, **quiet))
+        checked(
+            "Pipfile.lock",
+            "pipenv lock",
+            "out-of-date",
+            lambda: run(pipenv, "verify", folder=folder, **quiet),
+        )
         locked(run(pipenv, "requirements", "--hash", folder=folder, **quiet), folder, install)
     elif made_from["source"] == "requirements.txt":
         run(*install, "-r", str(folder / "requirements.txt"), folder=folder)
@@ -130,7 +222,9 @@ def dependencies(asked: dict[str, Any], install: list[str], folder: Path, target
 
 
 def checked(lock: str, fresh: str, stale: str, command: Callable[[], str]) -> None:
-    """Run what refuses a lock that does not belong to the file beside it, and say so in our own words."""
+    """Run what refuses a lock that does not belong to the file beside it, and say so in our own
+    words.
+    """
     try:
         command()
     except InstallError as error:
@@ -140,23 +234,55 @@ def checked(lock: str, fresh: str, stale: str, command: Callable[[], str]) -> No
 
 
 def refuse_other_python(folder: Path, target: Path) -> None:
-    """Refuse a Pipfile.lock that was made for another Python, which pipenv would install without a word."""
-    requires = json.loads((folder / "Pipfile.lock").read_text(encoding="utf-8")).get("_meta", {}).get("requires", {})
+    """Refuse a Pipfile.lock that was made for another Python, which pipenv would install without a
+    word.
+    """
+    requires = (
+        json.loads((folder / "Pipfile.lock").read_text(encoding="utf-8"))
+        .get("_meta", {})
+        .get("requires", {})
+    )
     wanted = requires.get("python_full_version") or requires.get("python_version", "")
-    found = run(f"{target}/bin/python", "-I", "-c", "import platform; print(platform.python_version())", folder=Path("/")).strip()
+    found = run(
+        f"{target}/bin/python",
+        "-I",
+        "-c",
+        "import platform; print(platform.python_version())",
+        folder=Path("/"),
+    ).strip()
     if wanted and not f"{found}.".startswith(f"{wanted}."):
-        fail(f"Pipfile.lock is for Python {wanted}, and this is {found}; set python.version, or lock it anew")
+        fail(
+            f"Pipfile.lock is for Python {wanted}, and this is {found}; set python.version, or lock"
+            " it anew"
+        )
 
 
 def locked(exported: str, folder: Path, install: list[str]) -> None:
-    """Install the requirements that pipenv exported from its lock: those of an index with their hashes, paths as they are."""
-    lines = [line for line in exported.splitlines() if re.match(r"(-i |--|-e |\.|[A-Za-z0-9])", line) and not line.startswith(("Courtesy", "Loading"))]
+    """Install the requirements that pipenv exported from its lock.
+
+    Those of an index with their hashes, paths as they are.
+    """
+    lines = [
+        line
+        for line in exported.splitlines()
+        if re.match(r"(-i |--|-e |\.|[A-Za-z0-9])", line)
+        and not line.startswith(("Courtesy", "Loading"))
+    ]
     paths = [line.removeprefix("-e ").split(";")[0].strip() for line in lines if is_local(line)]
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
         file.write("".join(f"{line}\n" for line in lines if not is_local(line)))
         file.flush()
-        # An index that has an older version of the same package must not hide the locked one; the hashes decide what is taken.
-        run(*install, "--index-strategy", "unsafe-best-match", "--no-deps", "-r", file.name, folder=folder)
+        # An index that has an older version of the same package must not hide the locked one; the
+        # hashes decide what is taken.
+        run(
+            *install,
+            "--index-strategy",
+            "unsafe-best-match",
+            "--no-deps",
+            "-r",
+            file.name,
+            folder=folder,
+        )
     for path in paths:
         run(*install, "--no-deps", path, folder=folder)
 

@@ -1,4 +1,7 @@
-"""Import a callable by the name that hosts.toml gives it: `module:callable`, or `module:factory(literals)`. Standard library only."""
+"""Import a callable by the name that hosts.toml gives it.
+
+`module:callable`, or `module:factory(literals)`. Standard library only.
+"""
 
 import ast
 import importlib

@@ -1,7 +1,11 @@
-"""Import the application in a release's own environment, and say which migrations wait: one JSON document on standard output.
+"""Import the application in a release's own environment, and say which migrations wait.
 
-Arguments: `module:callable` or `module:factory(literals)`, `yes` when migrations are to be looked at, and the variable whose URL must let us log in (an
-external database), or nothing. Exit code 3 when it does not, 1 when the callable is not there, each with one line on standard error. Runs under with-env.
+One JSON document on standard output.
+
+Arguments: `module:callable` or `module:factory(literals)`, `yes` when migrations are to be looked
+at, and the variable whose URL must let us log in (an
+external database), or nothing. Exit code 3 when it does not, 1 when the callable is not there, each
+with one line on standard error. Runs under with-env.
 """
 
 import json
@@ -16,7 +20,9 @@ from decant_load import load
 
 
 def heads() -> dict[str, list[str]]:
-    """Return the migration heads of the code and of the database, through Flask-Migrate's own configuration."""
+    """Return the migration heads of the code and of the database, through Flask-Migrate's own
+    configuration.
+    """
     from alembic.migration import MigrationContext
     from alembic.script import ScriptDirectory
     from flask.cli import ScriptInfo
@@ -35,7 +41,10 @@ class LoginError(Exception):
 
 
 def log_in(variable: str) -> None:
-    """Log in to an external database with the driver that the application has; no message shows the password."""
+    """Log in to an external database with the driver that the application has.
+
+    No message shows the password.
+    """
     url = os.environ.get(variable, "")
     parts = urlsplit(url)
     where = f"{variable}: {parts.scheme}://{parts.hostname or ''}"
@@ -56,7 +65,11 @@ def log_in(variable: str) -> None:
         said = (str(error).strip().splitlines() or [type(error).__name__])[0]
         for secret in {parts.password or "", unquote(parts.password or "")} - {""}:
             said = said.replace(secret, "[REDACTED]")
-        hint = "; add the driver to the application's requirements, or to python.packages" if isinstance(error, ModuleNotFoundError) else ""
+        hint = (
+            "; add the driver to the application's requirements, or to python.packages"
+            if isinstance(error, ModuleNotFoundError)
+            else ""
+        )
         raise LoginError(f"{where} does not let the application log in: {said}{hint}") from None
 
 
@@ -78,7 +91,12 @@ def main() -> int:
             traceback.print_exc()
         missing = isinstance(error, KeyError) and error.args == ("migrate",)
         print(
-            "app.migrate: there is a migrations folder, but the application has no Flask-Migrate" if missing else f"{type(error).__name__}: {error}",
+            (
+                "app.migrate: there is a migrations folder, but the application has no"
+                " Flask-Migrate"
+                if missing
+                else f"{type(error).__name__}: {error}"
+            ),
             file=sys.stderr,
         )
         return 1

@@ -1,6 +1,8 @@
-"""Serve a release on a private unix socket, for the smoke test of a stack whose server cannot be started alone (mod_wsgi).
+"""Serve a release on a private unix socket, for the smoke test of a stack whose server cannot be
+started alone (mod_wsgi).
 
-Arguments: the callable's name and the socket's path. Tells systemd when it is ready. Standard library only.
+Arguments: the callable's name and the socket's path. Tells systemd when it is ready. Standard
+library only.
 """
 
 import os

@@ -1,7 +1,9 @@
 """Ask one place for health until it is well or the time is up; say why it is not in one line.
 
-Arguments: a socket's path, ADDRESS:PORT or `proxy`, URL path, Host, status or range, seconds, scheme, protocol (http or uwsgi); a one-time token to which the proxy has to answer that this
-application was asked (nothing: it cannot), the application's name, and where it listens. Exit code 1: not well. Standard library only.
+Arguments: a socket's path, ADDRESS:PORT or `proxy`, URL path, Host, status or range, seconds,
+scheme, protocol (http or uwsgi); a one-time token to which the proxy has to answer that this
+application was asked (nothing: it cannot), the application's name, and where it listens. Exit code
+1: not well. Standard library only.
 """
 
 import http.client
@@ -13,7 +15,8 @@ import time
 import urllib.parse
 
 MOST = 1 << 20  # bytes of an answer that are read: it is the application's, and may have no end
-GRACE = 2.0  # seconds in which a wrong answer may still turn right: nginx reloads late, workers boot one by one
+# Seconds in which a wrong answer may still turn right: nginx reloads late, workers boot one by one
+GRACE = 2.0
 
 
 class Direct(http.client.HTTPConnection):
@@ -47,7 +50,10 @@ class Secure(http.client.HTTPSConnection):
         self._name = host.partition(":")[0]
 
     def connect(self) -> None:
-        """Open the connection; whether the certificate is one to believe is not the question here."""
+        """Open the connection.
+
+        Whether the certificate is one to believe is not the question here.
+        """
         plain = socket.create_connection(("127.0.0.1", 443), timeout=self.timeout)
         self.sock = ssl._create_unverified_context().wrap_socket(plain, server_hostname=self._name)
 
@@ -61,10 +67,18 @@ def connection(where: str, host: str, scheme: str, timeout: float) -> http.clien
     return http.client.HTTPConnection("127.0.0.1", timeout=timeout)
 
 
-def over_http(where: str, path: str, host: str, scheme: str, timeout: float, token: str) -> tuple[int, str, str]:
+def over_http(
+    where: str, path: str, host: str, scheme: str, timeout: float, token: str
+) -> tuple[int, str, str]:
     """Return status and reason of one request, and what the proxy says of who answered."""
     made = connection(where, host, scheme, timeout)
-    headers = {"Host": host, "X-Forwarded-Proto": scheme, "X-Forwarded-For": "127.0.0.1", "User-Agent": "decant-health", "Connection": "close"}
+    headers = {
+        "Host": host,
+        "X-Forwarded-Proto": scheme,
+        "X-Forwarded-For": "127.0.0.1",
+        "User-Agent": "decant-health",
+        "Connection": "close",
+    }
     if token:
         headers["X-Decant-Probe"] = token
     made.request("GET", path, headers=headers)
@@ -74,8 +88,13 @@ def over_http(where: str, path: str, host: str, scheme: str, timeout: float, tok
     return answer.status, answer.reason, answer.getheader("X-Decant-Answer", "")
 
 
-def over_uwsgi(where: str, path: str, host: str, scheme: str, timeout: float) -> tuple[int, str, str]:
-    """Return status and reason of one request in uWSGI's own protocol: a length, and length-prefixed names and values."""
+def over_uwsgi(
+    where: str, path: str, host: str, scheme: str, timeout: float
+) -> tuple[int, str, str]:
+    """Return status and reason of one request in uWSGI's own protocol.
+
+    A length, and length-prefixed names and values.
+    """
     name, _, query = path.partition("?")
     variables = {
         "REQUEST_METHOD": "GET",
@@ -90,7 +109,11 @@ def over_uwsgi(where: str, path: str, host: str, scheme: str, timeout: float) ->
         "REQUEST_SCHEME": scheme,
         **({"HTTPS": "on"} if scheme == "https" else {}),
     }
-    block = b"".join(struct.pack("<H", len(word)) + word for pair in variables.items() for word in (pair[0].encode(), pair[1].encode()))
+    block = b"".join(
+        struct.pack("<H", len(word)) + word
+        for pair in variables.items()
+        for word in (pair[0].encode(), pair[1].encode())
+    )
     with opened(where, timeout) as sock:
         sock.sendall(struct.pack("<BHB", 0, len(block), 0) + block)
         answer = http.client.HTTPResponse(sock, method="GET")
@@ -99,8 +122,13 @@ def over_uwsgi(where: str, path: str, host: str, scheme: str, timeout: float) ->
         return answer.status, answer.reason, ""
 
 
-def ask(where: str, path: str, host: str, scheme: str, timeout: float, protocol: str, token: str) -> tuple[int, str, str]:
-    """Return status, what it says, and what the proxy says of who answered one request; status 0 means that no answer came."""
+def ask(
+    where: str, path: str, host: str, scheme: str, timeout: float, protocol: str, token: str
+) -> tuple[int, str, str]:
+    """Return status, what it says, and what the proxy says of who answered one request.
+
+    Status 0 means that no answer came.
+    """
     try:
         if protocol == "uwsgi":
             status, reason, by = over_uwsgi(where, path, host, scheme, timeout)
@@ -112,10 +140,15 @@ def ask(where: str, path: str, host: str, scheme: str, timeout: float, protocol:
 
 
 def proven(by: str, name: str, listens: str) -> bool:
-    """Tell whether the proxy says that it handed the request to this application: by its name, and by where it listens (in Apache itself: by its .wsgi file)."""
+    """Tell whether the proxy says that it handed the request to this application.
+
+    By its name, and by where it listens (in Apache itself: by its .wsgi file).
+    """
     who, _, where = by.partition(" ")
     last = where.rpartition(", ")[2]  # of several that nginx asked
-    return who == name and (not listens or listens in last or last.endswith("/application.wsgi") or "balancer:" in last)
+    return who == name and (
+        not listens or listens in last or last.endswith("/application.wsgi") or "balancer:" in last
+    )
 
 
 def main() -> int:
@@ -135,7 +168,9 @@ def main() -> int:
         if now > deadline or (first_wrong and now > first_wrong + GRACE):
             if good:
                 print(
-                    f"{path} was answered for {host}, but not by this application: another site of this server has that name ({by or 'it does not say which'}); see nginx -T or apache2ctl -S"
+                    f"{path} was answered for {host}, but not by this application: another site of"
+                    f" this server has that name ({by or 'it does not say which'}); see nginx -T or"
+                    " apache2ctl -S"
                 )
             else:
                 print(f"{path} answered {said}, wanted {wanted}" if status else f"{path}: {said}")

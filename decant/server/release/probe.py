@@ -1,7 +1,10 @@
-"""Ask the proxy for the health page at a fixed rate until standard input ends, and count what is lost: one JSON document.
+"""Ask the proxy for the health page at a fixed rate until standard input ends, and count what is
+lost: one JSON document.
 
-Arguments: URL path, Host, scheme, seconds that a request may wait. An open loop: a request is sent on time whether or not the ones before
-it are answered. Lost is what gets no answer, or one of the proxy's own errors (502, 504); 503 is counted apart. Standard library only.
+Arguments: URL path, Host, scheme, seconds that a request may wait. An open loop: a request is sent
+on time whether or not the ones before
+it are answered. Lost is what gets no answer, or one of the proxy's own errors (502, 504); 503 is
+counted apart. Standard library only.
 """
 
 import http.client
@@ -30,11 +33,17 @@ def ask(count: Count, path: str, host: str, scheme: str, patience: float) -> Non
     """Send one request and count its fate."""
     began, status = time.monotonic(), 0
     try:
-        made = http.client.HTTPConnection("127.0.0.1", 443 if scheme == "https" else 80, timeout=patience)
+        made = http.client.HTTPConnection(
+            "127.0.0.1", 443 if scheme == "https" else 80, timeout=patience
+        )
         made.connect()
         if scheme == "https":
-            made.sock = ssl._create_unverified_context().wrap_socket(made.sock, server_hostname=host.partition(":")[0])
-        made.request("GET", path, headers={"Host": host, "User-Agent": "decant-probe", "Connection": "close"})
+            made.sock = ssl._create_unverified_context().wrap_socket(
+                made.sock, server_hostname=host.partition(":")[0]
+            )
+        made.request(
+            "GET", path, headers={"Host": host, "User-Agent": "decant-probe", "Connection": "close"}
+        )
         answer = made.getresponse()
         answer.read()
         status = answer.status
@@ -58,7 +67,9 @@ def main() -> None:
         under_way = [other for other in under_way if other.is_alive()]
         # Not more than this may wait: the places in the queue are the visitors'.
         if len(under_way) < MOST:
-            thread = threading.Thread(target=ask, args=(count, path, host, scheme, patience), daemon=True)
+            thread = threading.Thread(
+                target=ask, args=(count, path, host, scheme, patience), daemon=True
+            )
             thread.start()
             under_way.append(thread)
         pause = begun + (number + 1) / RATE - time.monotonic()
@@ -66,7 +77,16 @@ def main() -> None:
             break
     for thread in under_way:
         thread.join(timeout=15)
-    print(json.dumps({"requests": count.requests, "lost": count.lost, "refused": count.refused, "longest": round(count.longest, 2)}))
+    print(
+        json.dumps(
+            {
+                "requests": count.requests,
+                "lost": count.lost,
+                "refused": count.refused,
+                "longest": round(count.longest, 2),
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

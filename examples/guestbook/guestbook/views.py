@@ -13,7 +13,9 @@ pages = Blueprint("pages", __name__)
 def book():
     """Show the newest entries and the form."""
     newest = db.session.scalars(select(Entry).order_by(Entry.id.desc()).limit(20)).all()
-    return render_template("book.html", entries=newest, count=db.session.scalar(select(func.count(Entry.id))))
+    return render_template(
+        "book.html", entries=newest, count=db.session.scalar(select(func.count(Entry.id)))
+    )
 
 
 @pages.post("/")

@@ -1,4 +1,7 @@
-"""Hosts for the tables: one alone, three app hosts behind a web host with a database of their own."""
+"""Hosts for the tables.
+
+One alone, three app hosts behind a web host with a database of their own.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +22,14 @@ LIVE = replace(
     server="gunicorn",
     builder="/srv/shop/build/home",
 )
-READY = {"result": "ready", "release": NEW, "old": OLD, "commit": "c0de", "label": "a commit", "pending": "no"}
+READY = {
+    "result": "ready",
+    "release": NEW,
+    "old": OLD,
+    "commit": "c0de",
+    "label": "a commit",
+    "pending": "no",
+}
 PENDING = {**READY, "pending": "yes"}
 CURRENT = {**READY, "result": "current", "release": OLD}
 GOOD = {"result": "good", "cause": "", "serving": NEW}
@@ -62,9 +72,16 @@ address = "10.0.0.3"
 """
 
 
-def one(facts: Facts = LIVE, answers: dict[str, list[Answer]] | None = None, dry: bool = False, **sections: Any) -> FakeHost:
+def one(
+    facts: Facts = LIVE,
+    answers: dict[str, list[Answer]] | None = None,
+    dry: bool = False,
+    **sections: Any,
+) -> FakeHost:
     """Return one host by itself."""
-    return FakeHost(settings(**{"db": {"kind": "sqlite"}, **sections}), facts, "a", answers, dry=dry)
+    return FakeHost(
+        settings(**{"db": {"kind": "sqlite"}, **sections}), facts, "a", answers, dry=dry
+    )
 
 
 def loaded(folder: Path, text: str) -> dict[str, Settings]:
@@ -75,8 +92,21 @@ def loaded(folder: Path, text: str) -> dict[str, Settings]:
     return {name: found.settings(name) for name in found.hosts}
 
 
-def several(folder: Path, text: str, answers: dict[str, dict[str, list[Answer]]] | None = None, facts: Facts = LIVE) -> dict[str, FakeHost]:
-    """Return the hosts of a file with one journal; `answers` by host, those under the empty name are everybody's."""
+def several(
+    folder: Path,
+    text: str,
+    answers: dict[str, dict[str, list[Answer]]] | None = None,
+    facts: Facts = LIVE,
+) -> dict[str, FakeHost]:
+    """Return the hosts of a file with one journal.
+
+    `answers` by host, those under the empty name are everybody's.
+    """
     journal: list[str] = []
     every = answers or {}
-    return {name: FakeHost(made, facts, name, {**every.get("", {}), **every.get(name, {})}, journal=journal) for name, made in loaded(folder, text).items()}
+    return {
+        name: FakeHost(
+            made, facts, name, {**every.get("", {}), **every.get(name, {})}, journal=journal
+        )
+        for name, made in loaded(folder, text).items()
+    }

@@ -1,4 +1,7 @@
-"""The certificate of a site: when it is asked for, what is said of one that a person brought, and what a status line says."""
+"""The certificate of a site.
+
+When it is asked for, what is said of one that a person brought, and what a status line says.
+"""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -13,7 +16,10 @@ from decant.testing import FakeHost
 from tests.unit.operations.sites import LIVE, one
 
 NAMED: dict[str, Any] = {"proxy": {"domains": ["shop.test"]}, "tls": {"kind": "letsencrypt"}}
-FILES: dict[str, Any] = {"proxy": {"domains": ["shop.test", "www.shop.test"]}, "tls": {"kind": "files", "certificate": "c.pem", "key": "k.pem"}}
+FILES: dict[str, Any] = {
+    "proxy": {"domains": ["shop.test", "www.shop.test"]},
+    "tls": {"kind": "files", "certificate": "c.pem", "key": "k.pem"},
+}
 NOTED = replace(LIVE, certificate={"names": ["shop.test"], "server": certbot.LETS_ENCRYPT})
 
 
@@ -22,7 +28,9 @@ def says(days: float = 60, names: str = "DNS:shop.test", issuer: str = "issuer=C
     return f"notAfter={ends} GMT\n{issuer}X509v3 Subject Alternative Name: \n    {names}\n"
 
 
-def host(facts: Any = LIVE, said: str | None = None, answers: Any = None, **sections: Any) -> FakeHost:
+def host(
+    facts: Any = LIVE, said: str | None = None, answers: Any = None, **sections: Any
+) -> FakeHost:
     made = one(facts, answers, **sections)
     if said is not None:
         made.says["openssl"] = said
@@ -30,10 +38,18 @@ def host(facts: Any = LIVE, said: str | None = None, answers: Any = None, **sect
 
 
 def test_a_certificate_is_read_with_its_names_its_issuer_and_its_end() -> None:
-    found = certificate.read(host(said=says(names="DNS:shop.test, DNS:*.shop.test, IP Address:10.0.0.1")))
+    found = certificate.read(
+        host(said=says(names="DNS:shop.test, DNS:*.shop.test, IP Address:10.0.0.1"))
+    )
     assert found is not None
-    assert (found.names, found.issuer, found.days) == (("shop.test", "*.shop.test", "10.0.0.1"), "CN = R3", 60)
-    assert [found.has(name) for name in ("shop.test", "a.shop.test", "a.b.shop.test", "other.test")] == [True, True, False, False]
+    assert (found.names, found.issuer, found.days) == (
+        ("shop.test", "*.shop.test", "10.0.0.1"),
+        "CN = R3",
+        60,
+    )
+    assert [
+        found.has(name) for name in ("shop.test", "a.shop.test", "a.b.shop.test", "other.test")
+    ] == [True, True, False, False]
 
 
 @pytest.mark.parametrize("said", [None, "nothing that openssl says", ""])
@@ -52,21 +68,39 @@ def test_one_without_an_issuer_is_one_too() -> None:
     [
         (NOTED, says(), NAMED, ["a: read openssl"]),
         (NOTED, None, NAMED, ["a: read openssl", "a: steps", "a: forget facts"]),
-        (NOTED, says(names="DNS:other.test"), NAMED, ["a: read openssl", "a: steps", "a: forget facts"]),
+        (
+            NOTED,
+            says(names="DNS:other.test"),
+            NAMED,
+            ["a: read openssl", "a: steps", "a: forget facts"],
+        ),
         (LIVE, None, NAMED, []),
         (NOTED, None, {}, []),
         (NOTED, None, {**NAMED, "host": {"roles": ("app", "db")}}, []),
     ],
 )
-def test_a_certificate_that_was_taken_away_beside_us_is_asked_for_again(facts: Any, said: str | None, sections: Any, journal: list[str]) -> None:
-    made = FakeHost(one(**{key: value for key, value in sections.items() if key != "host"}).settings, facts, "a", says={"openssl": said} if said else {})
+def test_a_certificate_that_was_taken_away_beside_us_is_asked_for_again(
+    facts: Any, said: str | None, sections: Any, journal: list[str]
+) -> None:
+    made = FakeHost(
+        one(**{key: value for key, value in sections.items() if key != "host"}).settings,
+        facts,
+        "a",
+        says={"openssl": said} if said else {},
+    )
     if "host" in sections:
-        made.settings = made.settings.model_copy(update={"host": made.settings.host.model_copy(update={"roles": sections["host"]["roles"]})})
+        made.settings = made.settings.model_copy(
+            update={
+                "host": made.settings.host.model_copy(update={"roles": sections["host"]["roles"]})
+            }
+        )
     certificate.reconcile(made)
     assert made.journal == journal
     if len(journal) > 1:
         assert made.applied[0][0] == (Absent(certbot.marker(made.settings)),)
-        assert made.said() == ["the certificate for shop.test is not there any more; asking for another one"]
+        assert made.said() == [
+            "the certificate for shop.test is not there any more; asking for another one"
+        ]
 
 
 def test_a_dry_run_takes_nothing_away() -> None:
@@ -79,14 +113,25 @@ def test_a_dry_run_takes_nothing_away() -> None:
     ("said", "doubts"),
     [
         (says(names="DNS:shop.test, DNS:www.shop.test"), []),
-        (says(names="DNS:shop.test"), ["tls.certificate is not for www.shop.test: browsers will refuse it there"]),
-        (says(days=29, names="DNS:*.shop.test, DNS:shop.test"), ["tls.certificate ends in 29 days: bring another one"]),
+        (
+            says(names="DNS:shop.test"),
+            ["tls.certificate is not for www.shop.test: browsers will refuse it there"],
+        ),
+        (
+            says(days=29, names="DNS:*.shop.test, DNS:shop.test"),
+            ["tls.certificate ends in 29 days: bring another one"],
+        ),
         (says(days=30, names="DNS:*.shop.test, DNS:shop.test"), []),
-        (says(days=-2, names="DNS:*.shop.test, DNS:shop.test"), ["tls.certificate has ended: bring another one"]),
+        (
+            says(days=-2, names="DNS:*.shop.test, DNS:shop.test"),
+            ["tls.certificate has ended: bring another one"],
+        ),
         (None, []),
     ],
 )
-def test_what_is_wrong_with_a_certificate_that_a_person_brought(said: str | None, doubts: list[str]) -> None:
+def test_what_is_wrong_with_a_certificate_that_a_person_brought(
+    said: str | None, doubts: list[str]
+) -> None:
     assert certificate.warnings(host(said=said, **FILES)) == doubts
 
 
@@ -118,9 +163,27 @@ def test_what_was_obtained_is_served() -> None:
 @pytest.mark.parametrize(
     ("facts", "answer", "why"),
     [
-        (LIVE, {"result": "failed", "cause": "rate limit"}, "shop.test by HTTP only, because there is no other certificate yet: rate limit; mend that and run"),
-        (LIVE, {}, "shop.test by HTTP only, because there is no other certificate yet: the server did not say why"),
-        (NOTED, {"cause": "x"}, "with the certificate of before, because there is no other certificate yet: x"),
+        (
+            LIVE,
+            {"result": "failed", "cause": "rate limit"},
+            (
+                "shop.test by HTTP only, because there is no other certificate yet: rate limit;"
+                " mend that and run"
+            ),
+        ),
+        (
+            LIVE,
+            {},
+            (
+                "shop.test by HTTP only, because there is no other certificate yet: the server did"
+                " not say why"
+            ),
+        ),
+        (
+            NOTED,
+            {"cause": "x"},
+            "with the certificate of before, because there is no other certificate yet: x",
+        ),
     ],
 )
 def test_what_was_not_obtained_is_said(facts: Any, answer: dict[str, str], why: str) -> None:

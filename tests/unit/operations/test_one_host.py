@@ -1,4 +1,7 @@
-"""A release on one host: what is asked of the server, in which order, and what is said of its answers."""
+"""A release on one host.
+
+What is asked of the server, in which order, and what is said of its answers.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -24,10 +27,18 @@ from tests.unit.values import settings
 FOUND = Prepared(NEW, OLD, "c0de", "a commit", current=False, pending=False)
 MIGRATES = replace(FOUND, pending=True)
 OLDER = "20251212T000000"
-WITH_OLDER = replace(LIVE, releases=(Release(OLDER, "good", "0ld"), Release("20251201T000000", "failed", "bad"), *LIVE.releases))
+WITH_OLDER = replace(
+    LIVE,
+    releases=(
+        Release(OLDER, "good", "0ld"),
+        Release("20251201T000000", "failed", "bad"),
+        *LIVE.releases,
+    ),
+)
 
 
-# --- the lock -------------------------------------------------------------------------------------------------------------------------
+# --- the lock
+# -------------------------------------------------------------------------------------------------------------------------
 
 
 def test_nothing_is_in_the_way_of_a_lock() -> None:
@@ -38,7 +49,11 @@ def test_nothing_is_in_the_way_of_a_lock() -> None:
 
 
 def test_an_open_window_is_followed_and_what_nobody_waited_for_is_told() -> None:
-    host = one(replace(LIVE, windows=(Window("w1", ""), Window("w2", "failed no room"), Window("w3", "good"))))
+    host = one(
+        replace(
+            LIVE, windows=(Window("w1", ""), Window("w2", "failed no room"), Window("w3", "good"))
+        )
+    )
     with release_lock(host, "update"):
         host.note("work")
     assert host.journal == [
@@ -63,7 +78,10 @@ def test_an_open_window_is_followed_and_what_nobody_waited_for_is_told() -> None
 
 def test_a_joint_window_that_is_open_refuses_the_lock_but_not_a_dry_run() -> None:
     facts = replace(LIVE, parties=(Party("w1", "first", 2, "stays"),), windows=(Window("w1", ""),))
-    with pytest.raises(DeployError, match="the window w1 over several hosts is open"), release_lock(one(facts), "update"):
+    with (
+        pytest.raises(DeployError, match="the window w1 over several hosts is open"),
+        release_lock(one(facts), "update"),
+    ):
         pass
     dry = one(facts, dry=True)
     with release_lock(dry, "update"):
@@ -71,11 +89,17 @@ def test_a_joint_window_that_is_open_refuses_the_lock_but_not_a_dry_run() -> Non
     assert dry.journal == ["a: lock update", "a: unlock"]
 
 
-# --- prepare --------------------------------------------------------------------------------------------------------------------------
+# --- prepare
+# --------------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("answer", "found"), [(READY, FOUND), (PENDING, MIGRATES), (CURRENT, replace(FOUND, release=OLD, current=True))])
-def test_a_release_from_git_is_made_ready_in_one_program(answer: dict[str, str], found: Prepared) -> None:
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [(READY, FOUND), (PENDING, MIGRATES), (CURRENT, replace(FOUND, release=OLD, current=True))],
+)
+def test_a_release_from_git_is_made_ready_in_one_program(
+    answer: dict[str, str], found: Prepared
+) -> None:
     host = one(answers={"prepare": [answer]})
     compared = (File("/compared", "x"),)
     prepared, report = prepare(host, NEW, compare=compared)
@@ -85,7 +109,9 @@ def test_a_release_from_git_is_made_ready_in_one_program(answer: dict[str, str],
     assert host.parameters("prepare")["kind"] == "git"
 
 
-def test_what_has_to_stand_first_is_in_the_same_program_and_an_older_server_is_refused_without_it() -> None:
+def test_what_has_to_stand_first_is_in_the_same_program_and_an_older_server_is_refused_without_it() -> (
+    None
+):
     before = (File("/first", "x"),)
     older = replace(LIVE, builder="")
     host = one(older, {"prepare": [READY]})
@@ -95,7 +121,13 @@ def test_what_has_to_stand_first_is_in_the_same_program_and_an_older_server_is_r
         prepare(one(older), NEW)
 
 
-def sent(host: FakeHost, monkeypatch: pytest.MonkeyPatch, commit: str, folder: str = "", files: tuple[str, ...] = ("a",)) -> Any:
+def sent(
+    host: FakeHost,
+    monkeypatch: pytest.MonkeyPatch,
+    commit: str,
+    folder: str = "",
+    files: tuple[str, ...] = ("a",),
+) -> Any:
     found = Source(Path("/here"), commit, "the working tree", files, (".env",))
     monkeypatch.setattr(source, "find", lambda _: found)
     monkeypatch.setattr(Source, "archive", lambda _: b"tar")
@@ -103,20 +135,32 @@ def sent(host: FakeHost, monkeypatch: pytest.MonkeyPatch, commit: str, folder: s
     return prepare(host, NEW, compare=(File("/compared", "x"),))
 
 
-@pytest.mark.parametrize(("folder", "kind", "files"), [("", "tar", {"deploy.tar", "source.tar"}), ("/srv/shop/incoming", "folder", {"deploy.tar"})])
-def test_a_working_tree_is_sent_after_what_has_to_stand_first(monkeypatch: pytest.MonkeyPatch, folder: str, kind: str, files: set[str]) -> None:
+@pytest.mark.parametrize(
+    ("folder", "kind", "files"),
+    [("", "tar", {"deploy.tar", "source.tar"}), ("/srv/shop/incoming", "folder", {"deploy.tar"})],
+)
+def test_a_working_tree_is_sent_after_what_has_to_stand_first(
+    monkeypatch: pytest.MonkeyPatch, folder: str, kind: str, files: set[str]
+) -> None:
     host = one(answers={"prepare": [READY]}, app={"source": "."})
     prepared, report = sent(host, monkeypatch, "f00d", folder)
     assert host.journal == ["a: steps", "a: send tree", "a: prepare"]
     assert prepared == FOUND
     assert host.applied[1][2].keys() == files
     asked = host.parameters("prepare")
-    assert (asked["kind"], asked["source"], asked["commit"], asked["label"]) == (kind, folder or ".", "f00d", "the working tree")
+    assert (asked["kind"], asked["source"], asked["commit"], asked["label"]) == (
+        kind,
+        folder or ".",
+        "f00d",
+        "the working tree",
+    )
     assert len(report.changed) == len(host.applied[0][0])
     assert "left out of the release, as private: .env" in host.said()
 
 
-def test_a_commit_of_a_local_repository_has_no_tree_to_send(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_commit_of_a_local_repository_has_no_tree_to_send(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     host = one(answers={"prepare": [READY]}, app={"source": ".", "ref": "main"})
     sent(host, monkeypatch, "f00d", files=())
     assert host.journal == ["a: steps", "a: prepare"]
@@ -124,32 +168,52 @@ def test_a_commit_of_a_local_repository_has_no_tree_to_send(monkeypatch: pytest.
 
 @pytest.mark.parametrize(
     ("first", "journal"),
-    [(CURRENT, ["a: prepare"]), (READY, ["a: prepare"]), ({"result": "absent"}, ["a: prepare", "a: send tree", "a: prepare"])],
+    [
+        (CURRENT, ["a: prepare"]),
+        (READY, ["a: prepare"]),
+        ({"result": "absent"}, ["a: prepare", "a: send tree", "a: prepare"]),
+    ],
 )
-def test_a_tree_that_is_on_the_server_is_not_sent_again(monkeypatch: pytest.MonkeyPatch, first: dict[str, str], journal: list[str]) -> None:
+def test_a_tree_that_is_on_the_server_is_not_sent_again(
+    monkeypatch: pytest.MonkeyPatch, first: dict[str, str], journal: list[str]
+) -> None:
     host = one(answers={"prepare": [first, READY]}, app={"source": "."})
     sent(host, monkeypatch, "c0ffee")
     assert host.journal == journal
-    kinds = [step.parameters["kind"] for plan, _, _ in host.applied for step in plan if isinstance(step, Procedure) and step.name == "prepare"]
+    kinds = [
+        step.parameters["kind"]
+        for plan, _, _ in host.applied
+        for step in plan
+        if isinstance(step, Procedure) and step.name == "prepare"
+    ]
     assert kinds == ["known", "tar"][: journal.count("a: prepare")]
 
 
 @pytest.mark.parametrize(
     ("app", "current", "compare", "journal", "said"),
     [
-        ({}, OLD, True, ["a: steps", "a: steps"], "would release its HEAD of https://example.org/shop.git"),
+        (
+            {},
+            OLD,
+            True,
+            ["a: steps", "a: steps"],
+            "would release its HEAD of https://example.org/shop.git",
+        ),
         ({"ref": "v1"}, "", False, [], "would release v1 of"),
         ({"source": "."}, OLD, False, ["a: steps"], "would release the working tree of ."),
     ],
 )
-def test_a_preview_compares_and_says_what_would_be_released(app: dict[str, str], current: str, compare: bool, journal: list[str], said: str) -> None:
+def test_a_preview_compares_and_says_what_would_be_released(
+    app: dict[str, str], current: str, compare: bool, journal: list[str], said: str
+) -> None:
     host = one(replace(LIVE, current=current), dry=True, app=app)
     preview(host, (File("/x", "y"),) if compare else ())
     assert host.journal == journal
     assert host.said()[-1].startswith(said)
 
 
-# --- the window -----------------------------------------------------------------------------------------------------------------------
+# --- the window
+# -----------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -162,14 +226,27 @@ def test_a_preview_compares_and_says_what_would_be_released(app: dict[str, str],
         (MIGRATES, {"kind": "none"}, "flask db upgrade", "no", "no", True),
     ],
 )
-def test_a_window_migrates_and_dumps_what_waits(prepared: Prepared, db: dict[str, str], migrate: str, dump: str, smoked: str, said: bool) -> None:
+def test_a_window_migrates_and_dumps_what_waits(
+    prepared: Prepared, db: dict[str, str], migrate: str, dump: str, smoked: str, said: bool
+) -> None:
     host = one(answers={"open update": [GOOD]}, db=db).probed()
     outcome = window.switched(host, "update", prepared, Outcome("a", "ready", NEW, changed=4))
     assert host.journal == ["a: beside: ask.sh", "a: open update", "a: beside ended", "a: finish"]
     asked = host.parameters("follow")
-    assert (asked["old"], asked["new"], asked["migrate"], asked["dump_wanted"], asked["smoked"], asked["drain"]) == (OLD, NEW, migrate, dump, smoked, "no")
+    assert (
+        asked["old"],
+        asked["new"],
+        asked["migrate"],
+        asked["dump_wanted"],
+        asked["smoked"],
+        asked["drain"],
+    ) == (OLD, NEW, migrate, dump, smoked, "no")
     assert host.parameters("finish")["seen"] == asked["id"]
-    assert (outcome.result, outcome.changed, outcome.prober and outcome.prober["requests"]) == ("good", 5, 7)
+    assert (outcome.result, outcome.changed, outcome.prober and outcome.prober["requests"]) == (
+        "good",
+        5,
+        7,
+    )
     assert any("no dump" in line for line in host.said()) is said
     assert host.said()[-1] == f"release {NEW} serves; 0 of 7 requests lost, longest wait 0.2 s"
 
@@ -178,8 +255,14 @@ def test_visitors_that_met_the_maintenance_page_are_counted_and_a_drain_is_asked
     host = one(answers={"open update": [BAD]}).probed(refused=3)
     outcome = window.switched(host, "update", FOUND, Outcome("a", "ready", NEW), drain=True)
     assert host.parameters("follow")["drain"] == "yes"
-    assert host.said() == [f"release {NEW}: failed; 0 of 7 requests lost, longest wait 0.2 s, 3 met the maintenance page"]
-    assert (outcome.result, outcome.cause) == ("failed", f"not well; {OLD} serves as before; mend the cause and run the same command again")
+    assert host.said() == [
+        f"release {NEW}: failed; 0 of 7 requests lost, longest wait 0.2 s, 3 met the maintenance"
+        " page"
+    ]
+    assert (outcome.result, outcome.cause) == (
+        "failed",
+        f"not well; {OLD} serves as before; mend the cause and run the same command again",
+    )
 
 
 @pytest.mark.parametrize("lines", [[], ["no document"]])
@@ -207,12 +290,27 @@ def test_a_window_that_breaks_off_is_not_marked_as_seen() -> None:
     ("heads", "migrate", "journal", "result"),
     [
         ({"target_head": "2", "database_head": "2"}, "auto", ["a: heads"], "current"),
-        ({"target_head": "2", "database_head": "1"}, "auto", ["a: heads", "a: beside: ask.sh", "a: open migrate", "a: beside ended", "a: finish"], "good"),
-        ({}, "make migrate", ["a: heads", "a: beside: ask.sh", "a: open migrate", "a: beside ended", "a: finish"], "good"),
+        (
+            {"target_head": "2", "database_head": "1"},
+            "auto",
+            ["a: heads", "a: beside: ask.sh", "a: open migrate", "a: beside ended", "a: finish"],
+            "good",
+        ),
+        (
+            {},
+            "make migrate",
+            ["a: heads", "a: beside: ask.sh", "a: open migrate", "a: beside ended", "a: finish"],
+            "good",
+        ),
     ],
 )
-def test_the_database_is_migrated_alone_where_something_waits(heads: dict[str, str], migrate: str, journal: list[str], result: str) -> None:
-    host = one(answers={"heads": [heads], "open migrate": [{**GOOD, "serving": OLD}]}, app={"migrate": migrate})
+def test_the_database_is_migrated_alone_where_something_waits(
+    heads: dict[str, str], migrate: str, journal: list[str], result: str
+) -> None:
+    host = one(
+        answers={"heads": [heads], "open migrate": [{**GOOD, "serving": OLD}]},
+        app={"migrate": migrate},
+    )
     assert window.migrate_current(host).result == result
     assert host.journal == journal
     if result == "good":
@@ -224,17 +322,31 @@ def test_the_database_is_migrated_alone_where_something_waits(heads: dict[str, s
 @pytest.mark.parametrize(
     ("answer", "heads", "last"),
     [
-        (GOOD, {"database_head": "1", "target_head": "2"}, "the database is now at 1, and the release wants 2: fab -H a db.migrate"),
-        (GOOD, {"database_head": "", "target_head": "2"}, "the database is now at its beginning, and the release wants 2: fab -H a db.migrate"),
+        (
+            GOOD,
+            {"database_head": "1", "target_head": "2"},
+            "the database is now at 1, and the release wants 2: fab -H a db.migrate",
+        ),
+        (
+            GOOD,
+            {"database_head": "", "target_head": "2"},
+            "the database is now at its beginning, and the release wants 2: fab -H a db.migrate",
+        ),
         (GOOD, {"database_head": "2", "target_head": "2"}, f"release {OLD} serves"),
         (BAD, {}, f"release {OLD}: failed"),
     ],
 )
-def test_a_dump_is_restored_in_a_window_and_what_is_pending_after_it_is_said(answer: dict[str, str], heads: dict[str, str], last: str) -> None:
+def test_a_dump_is_restored_in_a_window_and_what_is_pending_after_it_is_said(
+    answer: dict[str, str], heads: dict[str, str], last: str
+) -> None:
     host = one(answers={"open restore": [answer], "heads": [heads]})
     outcome = window.restore_dump(host, "/dump", administrator=True)
     asked = host.parameters("follow")
-    assert (asked["restore"], asked["administrator"], asked["dump_wanted"]) == ("/dump", "yes", "yes")
+    assert (asked["restore"], asked["administrator"], asked["dump_wanted"]) == (
+        "/dump",
+        "yes",
+        "yes",
+    )
     assert host.said()[-1] == last
     assert outcome.result == answer["result"]
     assert ("a: heads" in host.journal) is (answer is GOOD)
@@ -242,24 +354,42 @@ def test_a_dump_is_restored_in_a_window_and_what_is_pending_after_it_is_said(ans
     assert host.parameters("follow")["administrator"] == ""
 
 
-# --- back -----------------------------------------------------------------------------------------------------------------------------
+# --- back
+# -----------------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("to", "target"), [("", OLDER), (OLDER, OLDER)])
 def test_rollback_goes_to_the_newest_good_release_before_the_current(to: str, target: str) -> None:
-    facts = replace(WITH_OLDER, releases=(*WITH_OLDER.releases, Release("20251111T000000", "good", "x"), Release("20260303T000000", "good", "y")))
+    facts = replace(
+        WITH_OLDER,
+        releases=(
+            *WITH_OLDER.releases,
+            Release("20251111T000000", "good", "x"),
+            Release("20260303T000000", "good", "y"),
+        ),
+    )
     assert rollback.rollback_target(one(facts), to) == target
 
 
 @pytest.mark.parametrize(
     ("facts", "to", "said"),
     [
-        (LIVE, "", "no good release before the current one; besides the current one there are: none"),
-        (WITH_OLDER, "20251201T000000", rf"no good release 20251201T000000; .*{OLDER} \(good\), 20251201T000000 \(failed\)"),
+        (
+            LIVE,
+            "",
+            "no good release before the current one; besides the current one there are: none",
+        ),
+        (
+            WITH_OLDER,
+            "20251201T000000",
+            rf"no good release 20251201T000000; .*{OLDER} \(good\), 20251201T000000 \(failed\)",
+        ),
         (WITH_OLDER, OLD, f"no good release {OLD}"),
     ],
 )
-def test_a_release_that_is_none_or_never_was_good_is_refused(facts: Any, to: str, said: str) -> None:
+def test_a_release_that_is_none_or_never_was_good_is_refused(
+    facts: Any, to: str, said: str
+) -> None:
     with pytest.raises(DeployError, match=said):
         rollback.rollback_target(one(facts), to)
 
@@ -271,28 +401,68 @@ HEADS = {"target_head": "1", "database_head": "2", "dump": "/srv/shop/backups/d.
     ("heads", "words", "app", "found"),
     [
         ({**HEADS, "database_head": "1"}, (False, False), {}, {}),
-        (HEADS, (True, False), {}, {"migrate": "flask db downgrade 1", "migrate_in": OLD, "dump_wanted": "yes"}),
+        (
+            HEADS,
+            (True, False),
+            {},
+            {"migrate": "flask db downgrade 1", "migrate_in": OLD, "dump_wanted": "yes"},
+        ),
         (HEADS, (False, True), {}, {"restore": "/srv/shop/backups/d.gz", "dump_wanted": "yes"}),
-        ({**HEADS, "target_head": ""}, (False, True), {}, {"restore": "/srv/shop/backups/d.gz", "dump_wanted": "yes"}),
-        ({**HEADS, "target_head": ""}, (False, True), {"migrate": "make x"}, {"restore": "/srv/shop/backups/d.gz", "dump_wanted": "yes"}),
+        (
+            {**HEADS, "target_head": ""},
+            (False, True),
+            {},
+            {"restore": "/srv/shop/backups/d.gz", "dump_wanted": "yes"},
+        ),
+        (
+            {**HEADS, "target_head": ""},
+            (False, True),
+            {"migrate": "make x"},
+            {"restore": "/srv/shop/backups/d.gz", "dump_wanted": "yes"},
+        ),
         ({}, (False, False), {"migrate": ""}, {}),
-        (HEADS, (False, False), {}, "knows the database at 1, but it is at 2; rollback --downgrade"),
-        ({**HEADS, "target_head": ""}, (False, False), {}, "knows the database at its beginning, but it is at 2"),
+        (
+            HEADS,
+            (False, False),
+            {},
+            "knows the database at 1, but it is at 2; rollback --downgrade",
+        ),
+        (
+            {**HEADS, "target_head": ""},
+            (False, False),
+            {},
+            "knows the database at its beginning, but it is at 2",
+        ),
         (HEADS, (True, True), {}, "choose one"),
-        ({**HEADS, "database_head": "1"}, (False, True), {}, "--restore would lose rows for nothing"),
+        (
+            {**HEADS, "database_head": "1"},
+            (False, True),
+            {},
+            "--restore would lose rows for nothing",
+        ),
         ({**HEADS, "dump": ""}, (False, True), {}, "there is no dump from the time of"),
-        ({**HEADS, "target_head": ""}, (True, False), {}, "does not say at which migration its database was; use --restore"),
+        (
+            {**HEADS, "target_head": ""},
+            (True, False),
+            {},
+            "does not say at which migration its database was; use --restore",
+        ),
         (HEADS, (False, False), {"migrate": "make x"}, "app.migrate is a command of your own"),
     ],
 )
-def test_the_way_back_of_the_database(heads: dict[str, str], words: tuple[bool, bool], app: dict[str, str], found: Any) -> None:
+def test_the_way_back_of_the_database(
+    heads: dict[str, str], words: tuple[bool, bool], app: dict[str, str], found: Any
+) -> None:
     host = one(WITH_OLDER, {"heads": [heads]}, app=app)
     if isinstance(found, str):
         with pytest.raises(DeployError, match=found):
             rollback.way_back(host, OLDER, *words)
     else:
         assert rollback.way_back(host, OLDER, *words) == found
-        assert ("restoring d.gz: what was written since then is lost, and is in the dump that is made now" in host.said()) is ("restore" in found)
+        assert (
+            "restoring d.gz: what was written since then is lost, and is in the dump that is"
+            " made now" in host.said()
+        ) is ("restore" in found)
     assert host.journal == ["a: heads"]
 
 
@@ -300,7 +470,13 @@ def test_a_rollback_switches_to_the_older_release_with_the_way_back_of_its_datab
     host = one(WITH_OLDER, {"open rollback": [{**GOOD, "serving": OLDER}]})
     outcome = rollback.roll_back(host, OLDER, {"migrate": "down", "migrate_in": OLD})
     asked = host.parameters("follow")
-    assert (asked["old"], asked["new"], asked["migrate"], asked["migrate_in"], asked["rolled_back"]) == (OLD, OLDER, "down", OLD, "yes")
+    assert (
+        asked["old"],
+        asked["new"],
+        asked["migrate"],
+        asked["migrate_in"],
+        asked["rolled_back"],
+    ) == (OLD, OLDER, "down", OLD, "yes")
     assert (outcome.result, outcome.release, outcome.commit) == ("good", OLDER, "0ld")
     assert rollback.roll_back(host, "gone", {}).commit == ""
 
@@ -309,12 +485,27 @@ def test_a_rollback_switches_to_the_older_release_with_the_way_back_of_its_datab
     ("prepared", "answer", "result", "cause"),
     [
         (FOUND, {**GOOD, "serving": OLD}, "put back", f"to {OLD}, as b failed"),
-        (FOUND, {**BAD, "serving": NEW}, "failed", f"not well; {NEW} serves as before; mend the cause and run the same command again"),
-        (MIGRATES, None, "good", f"b failed, and {NEW} stays: its migration ran; go back with: rollback --downgrade, or rollback --restore"),
+        (
+            FOUND,
+            {**BAD, "serving": NEW},
+            "failed",
+            f"not well; {NEW} serves as before; mend the cause and run the same command again",
+        ),
+        (
+            MIGRATES,
+            None,
+            "good",
+            (
+                f"b failed, and {NEW} stays: its migration ran; go back with: rollback --downgrade,"
+                " or rollback --restore"
+            ),
+        ),
         (replace(FOUND, old=""), None, "good", f"b failed, and {NEW} stays: nothing served before"),
     ],
 )
-def test_a_host_that_had_switched_goes_back_because_of_another_one(prepared: Prepared, answer: Any, result: str, cause: str) -> None:
+def test_a_host_that_had_switched_goes_back_because_of_another_one(
+    prepared: Prepared, answer: Any, result: str, cause: str
+) -> None:
     host = one(answers={"open rollback": [answer]} if answer else {})
     outcome = rollback.undo_switch(host, prepared, Outcome("a", "good", NEW), "b failed")
     assert (outcome.result, outcome.cause) == (result, cause)
@@ -326,33 +517,61 @@ def test_a_host_that_had_switched_goes_back_because_of_another_one(prepared: Pre
         assert host.journal == []
 
 
-# --- what is said ---------------------------------------------------------------------------------------------------------------------
+# --- what is said
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 def test_what_is_ready_and_what_is_left_as_it_was() -> None:
     host = one(answers={"prepare": [CURRENT]})
     prepared, report = prepare(host, NEW, compare=(File("/x", "y"),))
     outcome = prepared_outcome(host, prepared, report)
-    assert (outcome.result, outcome.release, outcome.differs, outcome.changed) == ("current", OLD, ("file /x",), len(report.changed))
+    assert (outcome.result, outcome.release, outcome.differs, outcome.changed) == (
+        "current",
+        OLD,
+        ("file /x",),
+        len(report.changed),
+    )
     assert host.said() == [f"release {OLD} is already current: a commit"]
     assert prepared_outcome(host, FOUND, report).result == "ready"
-    assert untouched(host, FOUND, "b failed") == Outcome("a", "not switched", OLD, cause=f"b failed; {OLD} serves as before")
-    assert untouched(host, replace(FOUND, old=""), "b failed").cause == "b failed; nothing serves yet"
+    assert untouched(host, FOUND, "b failed") == Outcome(
+        "a", "not switched", OLD, cause=f"b failed; {OLD} serves as before"
+    )
+    assert (
+        untouched(host, replace(FOUND, old=""), "b failed").cause == "b failed; nothing serves yet"
+    )
     assert host.said()[-1] == "not switched, as b failed; nothing serves yet"
 
 
 def test_status_tells_what_serves_and_how_it_is() -> None:
-    deploys = ({"when": "w", "what": "update", "release": OLD, "who": "me", "result": "good", "cause": ""},)
-    facts = replace(LIVE, windows=(Window("w1", ""), Window("w2", "good")), parties=(Party("w3", "first", 1, "stays"),), deploys=deploys)
+    deploys = (
+        {"when": "w", "what": "update", "release": OLD, "who": "me", "result": "good", "cause": ""},
+    )
+    facts = replace(
+        LIVE,
+        windows=(Window("w1", ""), Window("w2", "good")),
+        parties=(Party("w3", "first", 1, "stays"),),
+        deploys=deploys,
+    )
     host = one(facts)
     host.says["sh"] = "200 in 0.01 s"
     found = describe(host)
-    assert (found["release"], found["commit"], found["state"], found["health"]) == (OLD, "c0ffee", "good", "200 in 0.01 s")
+    assert (found["release"], found["commit"], found["state"], found["health"]) == (
+        OLD,
+        "c0ffee",
+        "good",
+        "200 in 0.01 s",
+    )
     assert found["open windows"] == ["w1", "w3 over several hosts"]
     assert found["last"] == [f"w update {OLD} by me: good"]
     empty = one(replace(LIVE, current=""))
     found = describe(empty)
-    assert (found["release"], found["commit"], found["state"], found["health"], empty.journal) == ("none", "", "", "nothing is deployed", [])
+    assert (found["release"], found["commit"], found["state"], found["health"], empty.journal) == (
+        "none",
+        "",
+        "",
+        "nothing is deployed",
+        [],
+    )
 
 
 def test_programs_have_names() -> None:

@@ -15,16 +15,28 @@ APACHE: dict[str, Any] = {"proxy": {"kind": "apache"}}
 
 @pytest.mark.parametrize("sections", [{}, SUPERVISOR])
 @pytest.mark.parametrize(
-    ("verb", "first"), [("start", None), ("stop", None), ("restart", "restart behind the open socket"), ("install", "folder /var/lib/decant/apps")]
+    ("verb", "first"),
+    [
+        ("start", None),
+        ("stop", None),
+        ("restart", "restart behind the open socket"),
+        ("install", "folder /var/lib/decant/apps"),
+    ],
 )
-def test_processes_are_worked_on_under_the_lock(sections: dict[str, Any], verb: str, first: str | None) -> None:
+def test_processes_are_worked_on_under_the_lock(
+    sections: dict[str, Any], verb: str, first: str | None
+) -> None:
     host = one(**sections)
     getattr(processes, verb)(host, f"x.{verb}")
     assert host.journal == [f"a: lock x.{verb}", "a: steps", "a: unlock"]
     plan = host.applied[0][0]
     assert first is None or str(plan[0]) == first
-    text = " ".join(f"{step.kind} {step} {step.words()!r}" for step in plan if not hasattr(step, "steps"))
-    assert ("supervisorctl" in text) is (bool(sections) and verb in ("start", "stop")) or verb == "install"
+    text = " ".join(
+        f"{step.kind} {step} {step.words()!r}" for step in plan if not hasattr(step, "steps")
+    )
+    assert ("supervisorctl" in text) is (
+        bool(sections) and verb in ("start", "stop")
+    ) or verb == "install"
 
 
 def test_status_and_logs_ask_the_manager() -> None:
@@ -58,36 +70,55 @@ def test_a_namespace_of_another_server_is_refused(wsgi: str, server: str, said: 
 def test_supervisors_tasks_are_for_supervisor() -> None:
     host = one(**SUPERVISOR)
     assert processes.need_supervisor(host) is host
-    with pytest.raises(DeployError, match=r"wsgi\.manager is \"systemd\"; its tasks are gunicorn\.\*"):
+    with pytest.raises(
+        DeployError, match=r"wsgi\.manager is \"systemd\"; its tasks are gunicorn\.\*"
+    ):
         processes.need_supervisor(one())
     with pytest.raises(DeployError, match=r"its tasks are mod-wsgi\.\*"):
         processes.need_supervisor(one(wsgi={"app": "a:b", "server": "mod_wsgi"}, **APACHE))
 
 
-@pytest.mark.parametrize(("sections", "unit", "service"), [({}, "nginx.service", "nginx"), (APACHE, "apache2.service", "apache2")])
-def test_a_proxy_is_installed_checked_and_reloaded(sections: dict[str, Any], unit: str, service: str) -> None:
+@pytest.mark.parametrize(
+    ("sections", "unit", "service"),
+    [({}, "nginx.service", "nginx"), (APACHE, "apache2.service", "apache2")],
+)
+def test_a_proxy_is_installed_checked_and_reloaded(
+    sections: dict[str, Any], unit: str, service: str
+) -> None:
     host = one(**sections)
     host.says["sh"] = "syntax is ok"
     proxy.install(host, "x.install")
     proxy.site(host, "x.site")
     proxy.remove(host, "x.remove")
-    assert host.journal == [f"a: {line}" for verb in ("install", "site", "remove") for line in (f"lock x.{verb}", "steps", "unlock")]
+    assert host.journal == [
+        f"a: {line}"
+        for verb in ("install", "site", "remove")
+        for line in (f"lock x.{verb}", "steps", "unlock")
+    ]
     assert host.applied[0][0][-1] == Handler(f"{unit}.reload")
-    assert f"/etc/{service}/sites-available/shop" in "".join(str(step.words()) for step in every(host.applied[1][0]))
+    assert f"/etc/{service}/sites-available/shop" in "".join(
+        str(step.words()) for step in every(host.applied[1][0])
+    )
     proxy.running(host, wanted=False)
     assert host.applied[3][0] == (Unit(unit, running=False),)
     proxy.again(host, "reload")
     check, reload = host.applied[4][0]
     assert (str(check), reload) == (
         "check of the configuration",
-        Run(("systemctl", "reload", unit), label=f"reload of {service if service == 'nginx' else 'Apache'}"),
+        Run(
+            ("systemctl", "reload", unit),
+            label=f"reload of {service if service == 'nginx' else 'Apache'}",
+        ),
     )
     proxy.check(host)
     proxy.status(host)
     assert host.screen.getvalue().endswith("syntax is ok\nsyntax is ok\n")
     proxy.logs(host, 5, follow=False)
     proxy.logs(host, 5, follow=True)
-    assert [line.startswith("a: interact tail -n 5 -f") for line in host.journal[-2:]] == [False, True]
+    assert [line.startswith("a: interact tail -n 5 -f") for line in host.journal[-2:]] == [
+        False,
+        True,
+    ]
 
 
 def every(plan: Any) -> list[Any]:

@@ -1,4 +1,7 @@
-"""A release over several hosts: the order, what one failure does to the others, and when they go together."""
+"""A release over several hosts.
+
+The order, what one failure does to the others, and when they go together.
+"""
 
 import itertools
 from dataclasses import replace
@@ -14,15 +17,36 @@ from decant.operations.release.outcome import Outcome, Prepared
 from decant.operations.release.rollout import Rollout
 from decant.steps import File
 from decant.testing import FakeHost, fleet_of
-from tests.unit.operations.sites import ALONE, BAD, BASE, CURRENT, GOOD, LIVE, NEW, OLD, PENDING, READY, SITE, several
+from tests.unit.operations.sites import (
+    ALONE,
+    BAD,
+    BASE,
+    CURRENT,
+    GOOD,
+    LIVE,
+    NEW,
+    OLD,
+    PENDING,
+    READY,
+    SITE,
+    several,
+)
 
 SQLITE = ALONE.format(kind="sqlite")
-ROLES = SITE.format(kind="external", base="").replace('[db]\nkind = "external"', '[db]\nkind = "none"')
+ROLES = SITE.format(kind="external", base="").replace(
+    '[db]\nkind = "external"', '[db]\nkind = "none"'
+)
 SHARED = SITE.format(kind="postgresql", base=BASE)
-UPDATES: dict[str, list[Any]] = {"prepare": [READY], "open update": [GOOD], "open rollback": [{**GOOD, "serving": OLD}]}
+UPDATES: dict[str, list[Any]] = {
+    "prepare": [READY],
+    "open update": [GOOD],
+    "open rollback": [{**GOOD, "serving": OLD}],
+}
 
 
-def ran(hosts: dict[str, FakeHost], how: Rollout | None = None, what: str = "update") -> tuple[dict[str, Outcome], str]:
+def ran(
+    hosts: dict[str, FakeHost], how: Rollout | None = None, what: str = "update"
+) -> tuple[dict[str, Outcome], str]:
     """Run a rollout; return its outcomes, and why it stopped."""
     outcomes: dict[str, Outcome] = {}
     try:
@@ -38,7 +62,8 @@ def opened(hosts: dict[str, FakeHost]) -> list[str]:
     return [line for line in journal if ": open " in line]
 
 
-# --- each for itself ------------------------------------------------------------------------------------------------------------------
+# --- each for itself
+# ------------------------------------------------------------------------------------------------------------------
 
 
 def test_all_are_made_ready_before_the_first_one_switches(tmp_path: Path) -> None:
@@ -52,16 +77,23 @@ def test_all_are_made_ready_before_the_first_one_switches(tmp_path: Path) -> Non
     assert len({host.parameters("prepare")["id"] for host in hosts.values()}) == 1
 
 
-@pytest.mark.parametrize(("batch", "sizes"), [("2", [2, 1]), ("100%", [3]), ("34%", [1, 1, 1]), ("1", [1, 1, 1])])
+@pytest.mark.parametrize(
+    ("batch", "sizes"), [("2", [2, 1]), ("100%", [3]), ("34%", [1, 1, 1]), ("1", [1, 1, 1])]
+)
 def test_batches_switch_one_after_the_other(tmp_path: Path, batch: str, sizes: list[int]) -> None:
     hosts = several(tmp_path, SQLITE, {"": UPDATES})
     ready = {name: Prepared(NEW, OLD, "c0de", "", current=False, pending=False) for name in hosts}
-    assert [len(each) for each in rollout._batches(hosts, ready, Rollout(batch), as_one=False, shared=False)] == sizes
+    assert [
+        len(each)
+        for each in rollout._batches(hosts, ready, Rollout(batch), as_one=False, shared=False)
+    ] == sizes
     assert ran(hosts, Rollout(batch))[1] == ""
     assert sorted(opened(hosts)) == ["a: open update", "b: open update", "c: open update"]
 
 
-def test_one_that_cannot_be_made_ready_keeps_every_host_as_it_was_unless_the_others_go_on(tmp_path: Path) -> None:
+def test_one_that_cannot_be_made_ready_keeps_every_host_as_it_was_unless_the_others_go_on(
+    tmp_path: Path,
+) -> None:
     answers: dict[str, Any] = {"": UPDATES, "b": {"prepare": [StepError("no route")]}}
     outcomes, why = ran(several(tmp_path, SQLITE, answers))
     assert (outcomes, why.startswith("failed on b; no host has switched")) == ({}, True)
@@ -76,33 +108,57 @@ def test_one_that_is_not_well_ends_it_and_those_before_it_go_back(tmp_path: Path
     hosts = several(tmp_path, SQLITE, {"": UPDATES, "b": {"open update": [BAD]}})
     outcomes, why = ran(hosts)
     assert why == ""
-    assert {name: found.result for name, found in outcomes.items()} == {"a": "put back", "b": "failed", "c": "not switched"}
+    assert {name: found.result for name, found in outcomes.items()} == {
+        "a": "put back",
+        "b": "failed",
+        "c": "not switched",
+    }
     assert opened(hosts) == ["a: open update", "b: open update", "a: open rollback"]
     assert outcomes["c"].cause == f"b failed; {OLD} serves as before"
     hosts = several(tmp_path, SQLITE, {"": UPDATES, "b": {"open update": [BAD]}})
     outcomes, _ = ran(hosts, Rollout(keep_going=True))
-    assert {name: found.result for name, found in outcomes.items()} == {"a": "good", "b": "failed", "c": "good"}
+    assert {name: found.result for name, found in outcomes.items()} == {
+        "a": "good",
+        "b": "failed",
+        "c": "good",
+    }
 
 
 def test_one_that_is_lost_in_its_window_counts_as_failed(tmp_path: Path) -> None:
-    hosts = several(tmp_path, SQLITE, {"": UPDATES, "a": {"open update": [ConnectError("a: lost")]}})
+    hosts = several(
+        tmp_path, SQLITE, {"": UPDATES, "a": {"open update": [ConnectError("a: lost")]}}
+    )
     outcomes, _ = ran(hosts)
-    assert {name: found.result for name, found in outcomes.items()} == {"a": "ready", "b": "not switched", "c": "not switched"}
+    assert {name: found.result for name, found in outcomes.items()} == {
+        "a": "ready",
+        "b": "not switched",
+        "c": "not switched",
+    }
     assert opened(hosts) == ["a: open update"]
 
 
 def test_who_is_current_already_does_not_switch(tmp_path: Path) -> None:
     hosts = several(tmp_path, SQLITE, {"": UPDATES, "a": {"prepare": [CURRENT]}})
     outcomes, _ = ran(hosts)
-    assert {name: found.result for name, found in outcomes.items()} == {"a": "current", "b": "good", "c": "good"}
+    assert {name: found.result for name, found in outcomes.items()} == {
+        "a": "current",
+        "b": "good",
+        "c": "good",
+    }
     assert opened(hosts) == ["b: open update", "c: open update"]
 
 
 def test_hosts_that_fetched_different_commits_do_not_switch(tmp_path: Path) -> None:
-    hosts = several(tmp_path, SQLITE, {"": UPDATES, "c": {"prepare": [{**READY, "commit": "other"}]}})
+    hosts = several(
+        tmp_path, SQLITE, {"": UPDATES, "c": {"prepare": [{**READY, "commit": "other"}]}}
+    )
     outcomes, why = ran(hosts)
     assert outcomes == {}
-    assert why == "the hosts fetched different commits (c0de and other), as somebody pushed in between; no host has switched: run it again"
+    assert (
+        why
+        == "the hosts fetched different commits (c0de and other), as somebody pushed in between; no"
+        " host has switched: run it again"
+    )
     assert opened(hosts) == []
 
 
@@ -117,11 +173,19 @@ def test_each_host_is_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_what_only_deploy_applies_is_said(tmp_path: Path) -> None:
     hosts = several(tmp_path, SQLITE, {"": UPDATES})
     outcomes: dict[str, Outcome] = {}
-    rollout.run(fleet_of(hosts.values()), hosts, outcomes, "update", Rollout(), compare=lambda _: (File("/etc/x", "y"),))
+    rollout.run(
+        fleet_of(hosts.values()),
+        hosts,
+        outcomes,
+        "update",
+        Rollout(),
+        compare=lambda _: (File("/etc/x", "y"),),
+    )
     assert "hosts.toml has changes that only deploy applies: file /etc/x" in hosts["a"].said()
 
 
-# --- roles ----------------------------------------------------------------------------------------------------------------------------
+# --- roles
+# ----------------------------------------------------------------------------------------------------------------------------
 
 
 def test_web_hosts_switch_first_and_app_hosts_are_drained_one_by_one(tmp_path: Path) -> None:
@@ -130,16 +194,25 @@ def test_web_hosts_switch_first_and_app_hosts_are_drained_one_by_one(tmp_path: P
     outcomes, why = ran(hosts)
     assert why == ""
     assert opened(hosts) == ["web: open update", "app1: open update", "app2: open update"]
-    assert [hosts[name].parameters("follow")["drain"] for name in ("web", "app1", "app2")] == ["no", "yes", "yes"]
+    assert [hosts[name].parameters("follow")["drain"] for name in ("web", "app1", "app2")] == [
+        "no",
+        "yes",
+        "yes",
+    ]
     assert (outcomes["web"].prober or {})["requests"] == 70
-    assert "while the others switched: 0 of 70 requests lost, longest wait 0.2 s" in hosts["web"].said()
+    assert (
+        "while the others switched: 0 of 70 requests lost, longest wait 0.2 s"
+        in hosts["web"].said()
+    )
     # The web host counts from before the first one to after the last.
     journal = hosts["web"].journal
     assert journal.index("web: beside: ask.sh") < journal.index("web: open update")
     assert journal.index("web: beside ended") > journal.index("app2: open update")
 
 
-def test_before_the_first_release_app_hosts_come_first_all_at_once_and_nobody_is_drained(tmp_path: Path) -> None:
+def test_before_the_first_release_app_hosts_come_first_all_at_once_and_nobody_is_drained(
+    tmp_path: Path,
+) -> None:
     first = {**READY, "old": ""}
     hosts = several(tmp_path, ROLES, {"": {"prepare": [first], "open deploy": [GOOD]}})
     outcomes, _ = ran(hosts, what="deploy")
@@ -158,51 +231,92 @@ def test_an_app_host_alone_is_not_drained_as_nobody_else_serves(tmp_path: Path) 
 def test_a_web_host_goes_back_with_the_app_host_that_failed(tmp_path: Path) -> None:
     hosts = several(tmp_path, ROLES, {"": UPDATES, "app1": {"open update": [BAD]}})
     outcomes, _ = ran(hosts)
-    assert {name: found.result for name, found in outcomes.items()} == {"web": "put back", "app1": "failed", "app2": "not switched"}
+    assert {name: found.result for name, found in outcomes.items()} == {
+        "web": "put back",
+        "app1": "failed",
+        "app2": "not switched",
+    }
 
 
 def test_another_protocol_behind_web_hosts_is_refused(tmp_path: Path) -> None:
     text = ROLES.replace('app = "wsgi:app"', 'app = "wsgi:app"\nserver = "uwsgi"')
     _, why = ran(several(tmp_path, text, {"": UPDATES}))
-    assert why.startswith("wsgi.server: app1 and its web hosts would speak different protocols while they go from gunicorn to uwsgi")
+    assert why.startswith(
+        "wsgi.server: app1 and its web hosts would speak different protocols while they go from"
+        " gunicorn to uwsgi"
+    )
     assert ran(several(tmp_path, text, {"": UPDATES}, replace(LIVE, server="uwsgi")))[1] == ""
 
 
-# --- a shared database ----------------------------------------------------------------------------------------------------------------
+# --- a shared database
+# ----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(autouse=True)
 def _joint(monkeypatch: pytest.MonkeyPatch) -> None:
-    def switch(fleet: Any, server: Any, hosts: Any, ready: Any, outcomes: Any, what: str, **change: str) -> None:
+    def switch(
+        fleet: Any, server: Any, hosts: Any, ready: Any, outcomes: Any, what: str, **change: str
+    ) -> None:
         first = next(iter(hosts.values()))
-        first.note(f"open together {what} {' '.join(hosts)} on {server.name if server else 'nobody'}: {change}")
-        outcomes.update({name: replace(outcomes[name], result="failed" if first.answers.get("together") else "good") for name in hosts})
+        first.note(
+            f"open together {what} {' '.join(hosts)} on {server.name if server else 'nobody'}:"
+            f" {change}"
+        )
+        outcomes.update(
+            {
+                name: replace(
+                    outcomes[name], result="failed" if first.answers.get("together") else "good"
+                )
+                for name in hosts
+            }
+        )
 
     monkeypatch.setattr(joint_window, "switch", switch)
 
 
-def test_a_pending_migration_takes_all_app_hosts_together_between_the_web_hosts(tmp_path: Path) -> None:
-    hosts = several(tmp_path, SHARED, {"": UPDATES, "app1": {"prepare": [PENDING]}, "app2": {"prepare": [PENDING]}})
+def test_a_pending_migration_takes_all_app_hosts_together_between_the_web_hosts(
+    tmp_path: Path,
+) -> None:
+    hosts = several(
+        tmp_path,
+        SHARED,
+        {"": UPDATES, "app1": {"prepare": [PENDING]}, "app2": {"prepare": [PENDING]}},
+    )
     outcomes, why = ran(hosts)
     assert why == ""
-    assert opened(hosts) == ["web: open update", "app1: open together update app1 app2 on base: {'migrate': 'flask db upgrade'}"]
-    assert {name: found.result for name, found in outcomes.items()} == {"web": "good", "app1": "good", "app2": "good"}
+    assert opened(hosts) == [
+        "web: open update",
+        "app1: open together update app1 app2 on base: {'migrate': 'flask db upgrade'}",
+    ]
+    assert {name: found.result for name, found in outcomes.items()} == {
+        "web": "good",
+        "app1": "good",
+        "app2": "good",
+    }
 
 
 def test_with_rolling_there_is_one_dump_and_then_one_by_one(tmp_path: Path) -> None:
-    pending: dict[str, Any] = {"": UPDATES, "app1": {"prepare": [PENDING]}, "app2": {"prepare": [PENDING]}}
+    pending: dict[str, Any] = {
+        "": UPDATES,
+        "app1": {"prepare": [PENDING]},
+        "app2": {"prepare": [PENDING]},
+    }
     hosts = several(tmp_path, SHARED, pending)
     assert ran(hosts, Rollout(rolling=True, batch="100%"))[1] == ""
     assert opened(hosts) == ["web: open update", "app1: open update", "app2: open update"]
     journal = hosts["base"].journal
     assert journal.index("base: steps") < journal.index("web: open update")
     assert hosts["app1"].parameters("follow")["dump_wanted"] == "no"
-    hosts = several(tmp_path, SHARED, {**pending, "base": {"steps": [StepError("base: the disk is full")]}})
+    hosts = several(
+        tmp_path, SHARED, {**pending, "base": {"steps": [StepError("base: the disk is full")]}}
+    )
     assert ran(hosts, Rollout(rolling=True))[1] == "base: the disk is full; no host has switched"
     assert opened(hosts) == []
 
 
-def test_the_first_release_of_a_shared_database_is_migrated_by_one_host_first(tmp_path: Path) -> None:
+def test_the_first_release_of_a_shared_database_is_migrated_by_one_host_first(
+    tmp_path: Path,
+) -> None:
     first = {**PENDING, "old": ""}
     hosts = several(tmp_path, SHARED, {"": {"prepare": [first], "open deploy": [GOOD]}})
     ran(hosts, what="deploy")
@@ -212,12 +326,24 @@ def test_the_first_release_of_a_shared_database_is_migrated_by_one_host_first(tm
 @pytest.mark.parametrize(
     ("left_out", "answers", "keep_going", "said"),
     [
-        ("app2", {}, False, "a migration is pending in a database that app2 would serve the old release on"),
-        ("", {"app2": {"prepare": [StepError("dead")]}}, True, "a migration is pending in a database that app2 would serve the old release on"),
+        (
+            "app2",
+            {},
+            False,
+            "a migration is pending in a database that app2 would serve the old release on",
+        ),
+        (
+            "",
+            {"app2": {"prepare": [StepError("dead")]}},
+            True,
+            "a migration is pending in a database that app2 would serve the old release on",
+        ),
         ("base", {}, False, "the dump before it is made on base: take it along with -H"),
     ],
 )
-def test_who_uses_the_database_and_is_not_there_stops_its_migration(tmp_path: Path, left_out: str, answers: Any, keep_going: bool, said: str) -> None:
+def test_who_uses_the_database_and_is_not_there_stops_its_migration(
+    tmp_path: Path, left_out: str, answers: Any, keep_going: bool, said: str
+) -> None:
     hosts = several(tmp_path, SHARED, {"": {**UPDATES, "prepare": [PENDING]}, **answers})
     hosts.pop(left_out, None)
     _, why = ran(hosts, Rollout(keep_going=keep_going))
@@ -225,14 +351,25 @@ def test_who_uses_the_database_and_is_not_there_stops_its_migration(tmp_path: Pa
     assert opened(hosts) == []
 
 
-def test_where_the_joint_window_failed_the_web_hosts_that_had_switched_go_back(tmp_path: Path) -> None:
-    answers: dict[str, Any] = {"": UPDATES, "app1": {"prepare": [PENDING], "together": [{}]}, "app2": {"prepare": [PENDING]}}
+def test_where_the_joint_window_failed_the_web_hosts_that_had_switched_go_back(
+    tmp_path: Path,
+) -> None:
+    answers: dict[str, Any] = {
+        "": UPDATES,
+        "app1": {"prepare": [PENDING], "together": [{}]},
+        "app2": {"prepare": [PENDING]},
+    }
     hosts = several(tmp_path, SHARED, answers)
     outcomes, _ = ran(hosts)
-    assert {name: found.result for name, found in outcomes.items()} == {"web": "put back", "app1": "failed", "app2": "failed"}
+    assert {name: found.result for name, found in outcomes.items()} == {
+        "web": "put back",
+        "app1": "failed",
+        "app2": "failed",
+    }
 
 
-# --- locks ----------------------------------------------------------------------------------------------------------------------------
+# --- locks
+# ----------------------------------------------------------------------------------------------------------------------------
 
 
 def test_every_lock_is_held_or_none(tmp_path: Path) -> None:
@@ -246,16 +383,23 @@ def test_every_lock_is_held_or_none(tmp_path: Path) -> None:
 
 def test_one_lock_that_is_not_to_be_had_lets_the_others_go(tmp_path: Path) -> None:
     hosts = several(tmp_path, SQLITE, {"b": {"lock": [DeployError("b: busy")]}})
-    with pytest.raises(DeployError, match="failed on b; nothing was changed anywhere"), rollout.locked(fleet_of(hosts.values()), hosts, "update"):
+    with (
+        pytest.raises(DeployError, match="failed on b; nothing was changed anywhere"),
+        rollout.locked(fleet_of(hosts.values()), hosts, "update"),
+    ):
         hosts["a"].note("work")
-    assert sorted(line for line in hosts["a"].journal if "unlock" in line or "work" in line) == ["a: unlock", "c: unlock"]
+    assert sorted(line for line in hosts["a"].journal if "unlock" in line or "work" in line) == [
+        "a: unlock",
+        "c: unlock",
+    ]
     hosts = several(tmp_path, SQLITE, {"b": {"lock": [DeployError("b: busy")]}})
     with rollout.locked(fleet_of(hosts.values()), hosts, "update", keep_going=True):
         hosts["a"].note("work")
     assert "a: work" in hosts["a"].journal
 
 
-# --- rollback -------------------------------------------------------------------------------------------------------------------------
+# --- rollback
+# -------------------------------------------------------------------------------------------------------------------------
 
 OLDER = "20251212T000000"
 WITH_OLDER = replace(LIVE, releases=(Release(OLDER, "good", "0ld"), *LIVE.releases))
@@ -266,7 +410,9 @@ def went_back(hosts: dict[str, FakeHost], *words: bool) -> tuple[dict[str, Outco
     outcomes: dict[str, Outcome] = {}
     fleet = fleet_of(hosts.values())
     try:
-        rollout.back(fleet, hosts, outcomes, rollout.targets(fleet, hosts, ""), *(words or (False, False)))
+        rollout.back(
+            fleet, hosts, outcomes, rollout.targets(fleet, hosts, ""), *(words or (False, False))
+        )
     except DeployError as error:
         return outcomes, str(error)
     return outcomes, ""
@@ -275,7 +421,11 @@ def went_back(hosts: dict[str, FakeHost], *words: bool) -> tuple[dict[str, Outco
 def test_all_hosts_go_back_at_the_same_time(tmp_path: Path) -> None:
     answers: dict[str, Any] = {"": {"heads": [{}], "open rollback": [{**GOOD, "serving": OLDER}]}}
     outcomes, why = went_back(several(tmp_path, SQLITE, answers, WITH_OLDER))
-    assert (why, {found.result for found in outcomes.values()}, {found.release for found in outcomes.values()}) == ("", {"good"}, {OLDER})
+    assert (
+        why,
+        {found.result for found in outcomes.values()},
+        {found.release for found in outcomes.values()},
+    ) == ("", {"good"}, {OLDER})
 
 
 def test_where_the_database_of_one_does_not_fit_no_host_goes_back(tmp_path: Path) -> None:
@@ -287,32 +437,55 @@ def test_where_the_database_of_one_does_not_fit_no_host_goes_back(tmp_path: Path
 def test_hosts_that_would_go_back_to_different_commits_stay(tmp_path: Path) -> None:
     hosts = several(tmp_path, SQLITE, facts=WITH_OLDER)
     hosts["c"]._asked = replace(LIVE, releases=(Release(OLDER, "good", "another"), *LIVE.releases))
-    assert "the hosts would go back to different commits (a: 20251212T000000, b:" in went_back(hosts)[1]
+    assert (
+        "the hosts would go back to different commits (a: 20251212T000000, b:"
+        in went_back(hosts)[1]
+    )
 
 
-def test_a_shared_database_is_migrated_down_by_all_together_and_then_the_web_hosts_go_back(tmp_path: Path) -> None:
-    answers: dict[str, Any] = {"": {"heads": [HEADS], "open rollback": [{**GOOD, "serving": OLDER}]}}
+def test_a_shared_database_is_migrated_down_by_all_together_and_then_the_web_hosts_go_back(
+    tmp_path: Path,
+) -> None:
+    answers: dict[str, Any] = {
+        "": {"heads": [HEADS], "open rollback": [{**GOOD, "serving": OLDER}]}
+    }
     hosts = several(tmp_path, SHARED, answers, WITH_OLDER)
     outcomes, why = went_back(hosts, True, False)
     assert why == ""
     change = {"migrate": "flask db downgrade 1", "migrate_in": OLD, "rolled_back": "yes"}
-    assert opened(hosts) == [f"app1: open together rollback app1 app2 on base: {change}", "web: open rollback"]
-    assert {name: found.result for name, found in outcomes.items()} == {"web": "good", "app1": "good", "app2": "good"}
+    assert opened(hosts) == [
+        f"app1: open together rollback app1 app2 on base: {change}",
+        "web: open rollback",
+    ]
+    assert {name: found.result for name, found in outcomes.items()} == {
+        "web": "good",
+        "app1": "good",
+        "app2": "good",
+    }
 
 
 def test_web_hosts_stay_where_the_app_hosts_could_not_go_back(tmp_path: Path) -> None:
-    hosts = several(tmp_path, SHARED, {"": {"heads": [HEADS]}, "app1": {"heads": [HEADS], "together": [{}]}}, WITH_OLDER)
+    hosts = several(
+        tmp_path,
+        SHARED,
+        {"": {"heads": [HEADS]}, "app1": {"heads": [HEADS], "together": [{}]}},
+        WITH_OLDER,
+    )
     outcomes, _ = went_back(hosts, True, False)
     assert (outcomes["web"].result, outcomes["web"].cause) == ("not switched", "app1, app2 failed")
 
 
 def test_restoring_a_shared_database_in_a_rollback_is_refused(tmp_path: Path) -> None:
     hosts = several(tmp_path, SHARED, {"": {"heads": [HEADS]}}, WITH_OLDER)
-    assert "rollback --restore of a database that several hosts use is not built" in went_back(hosts, False, True)[1]
+    assert (
+        "rollback --restore of a database that several hosts use is not built"
+        in went_back(hosts, False, True)[1]
+    )
     assert opened(hosts) == []
 
 
-# --- what hosts share -----------------------------------------------------------------------------------------------------------------
+# --- what hosts share
+# -----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -320,10 +493,16 @@ def test_restoring_a_shared_database_in_a_rollback_is_refused(tmp_path: Path) ->
     [
         ({}, None, []),
         ({"b": 'SECRET_KEY="k\\"ey"\n'}, 'k\\"ey', []),
-        ({"a": 'SECRET_KEY="one"\n', "b": 'SECRET_KEY="two"\n'}, "one", ["has another SECRET_KEY than a: a visitor's session is valid on one of them only"]),
+        (
+            {"a": 'SECRET_KEY="one"\n', "b": 'SECRET_KEY="two"\n'},
+            "one",
+            ["has another SECRET_KEY than a: a visitor's session is valid on one of them only"],
+        ),
     ],
 )
-def test_one_secret_key_for_all_hosts(tmp_path: Path, texts: dict[str, str], key: str | None, said: list[str]) -> None:
+def test_one_secret_key_for_all_hosts(
+    tmp_path: Path, texts: dict[str, str], key: str | None, said: list[str]
+) -> None:
     hosts = several(tmp_path, SQLITE)
     for name, text in texts.items():
         hosts[name].texts[hosts[name].paths.secrets] = text
@@ -343,19 +522,36 @@ def test_no_key_is_made_for_a_host_alone_or_where_hosts_toml_has_one(tmp_path: P
 
 def test_the_host_of_the_database_comes_before_those_that_log_in_to_it(tmp_path: Path) -> None:
     hosts = several(tmp_path, SHARED)
-    found = shared.databases(fleet_of(hosts.values()), hosts, lambda _: (File("/all", ""),), lambda _: (), keep_going=False)
-    assert {name: (outcome.result, outcome.changed) for name, outcome in found.items()} == {"base": ("good", 1)}
+    found = shared.databases(
+        fleet_of(hosts.values()),
+        hosts,
+        lambda _: (File("/all", ""),),
+        lambda _: (),
+        keep_going=False,
+    )
+    assert {name: (outcome.result, outcome.changed) for name, outcome in found.items()} == {
+        "base": ("good", 1)
+    }
     assert [len(hosts[name].applied[0][0]) for name in ("base", "app1")] == [1, 0]
     alone = several(tmp_path, SQLITE)
-    assert shared.databases(fleet_of(alone.values()), alone, lambda _: (), lambda _: (), keep_going=False) == {}
+    assert (
+        shared.databases(
+            fleet_of(alone.values()), alone, lambda _: (), lambda _: (), keep_going=False
+        )
+        == {}
+    )
     assert alone["a"].journal == []
 
 
 def test_app_hosts_get_the_url_of_their_database_with_its_address(tmp_path: Path) -> None:
     hosts = several(tmp_path, SHARED)
-    hosts["base"].texts[hosts["base"].paths.secrets] = 'DATABASE_URL="postgresql://shop:p%40w@localhost:5433/shop"\n'
+    hosts["base"].texts[hosts["base"].paths.secrets] = (
+        'DATABASE_URL="postgresql://shop:p%40w@localhost:5433/shop"\n'
+    )
     found = shared.database_urls(fleet_of(hosts.values()), hosts, keep_going=False)
-    assert {name: url.reveal() for name, url in found.items()} == dict.fromkeys(("app1", "app2"), "postgresql://shop:p%40w@10.0.0.4:5433/shop")
+    assert {name: url.reveal() for name, url in found.items()} == dict.fromkeys(
+        ("app1", "app2"), "postgresql://shop:p%40w@10.0.0.4:5433/shop"
+    )
     hosts["base"].texts.clear()
     assert shared.database_urls(fleet_of(hosts.values()), hosts, keep_going=False) == {}
 
@@ -365,14 +561,21 @@ def test_an_app_host_without_its_database_host_needs_the_url_that_it_has(tmp_pat
     del hosts["base"]
     with pytest.raises(DeployError, match="failed on app1, app2"):
         shared.database_urls(fleet_of(hosts.values()), hosts, keep_going=False)
-    assert "which has not let it in yet; deploy both together: fab -H base,app1 deploy" in hosts["app1"].said()[0]
+    assert (
+        "which has not let it in yet; deploy both together: fab -H base,app1 deploy"
+        in hosts["app1"].said()[0]
+    )
     for name in ("app1", "app2"):
         hosts[name].texts[hosts[name].paths.secrets] = 'DATABASE_URL="postgresql://x"\n'
     assert shared.database_urls(fleet_of(hosts.values()), hosts, keep_going=False) == {}
 
 
-@pytest.mark.parametrize(("text", "name", "refused"), [(SHARED, "app1", True), (SQLITE, "a", False)])
-def test_the_database_of_several_hosts_is_not_migrated_by_one(tmp_path: Path, text: str, name: str, refused: bool) -> None:
+@pytest.mark.parametrize(
+    ("text", "name", "refused"), [(SHARED, "app1", True), (SQLITE, "a", False)]
+)
+def test_the_database_of_several_hosts_is_not_migrated_by_one(
+    tmp_path: Path, text: str, name: str, refused: bool
+) -> None:
     host = several(tmp_path, text)[name]
     if refused:
         with pytest.raises(DeployError, match="other hosts use this database, too"):

@@ -9,20 +9,42 @@ from tests.unit.values import FACTS, flat, settings
 
 
 def site(**sections: Any) -> str:
-    return str(next(step for step in flat(apache.site(settings(**sections), FACTS)) if isinstance(step, File)).content)
+    return str(
+        next(
+            step
+            for step in flat(apache.site(settings(**sections), FACTS))
+            if isinstance(step, File)
+        ).content
+    )
 
 
 def test_a_site_without_a_domain_is_read_first_and_answers_to_any_name() -> None:
     steps = flat(apache.site(settings(), FACTS))
-    assert Link("/etc/apache2/sites-enabled/000-shop.conf", "../sites-available/shop.conf", notify=(apache.RELOAD,)) in steps
+    assert (
+        Link(
+            "/etc/apache2/sites-enabled/000-shop.conf",
+            "../sites-available/shop.conf",
+            notify=(apache.RELOAD,),
+        )
+        in steps
+    )
     assert Absent("/etc/apache2/sites-enabled/000-default.conf", notify=(apache.RELOAD,)) in steps
     named = flat(apache.site(settings(proxy={"domains": ["shop.test"]}), FACTS))
-    assert Link("/etc/apache2/sites-enabled/shop.conf", "../sites-available/shop.conf", notify=(apache.RELOAD,)) in named
+    assert (
+        Link(
+            "/etc/apache2/sites-enabled/shop.conf",
+            "../sites-available/shop.conf",
+            notify=(apache.RELOAD,),
+        )
+        in named
+    )
     assert not any(isinstance(step, Absent) and "default" in step.path for step in named)
 
 
 def test_nginxs_site_of_this_application_gives_way() -> None:
-    assert Absent("/etc/nginx/sites-enabled/shop", notify=("nginx.service.reload",)) in flat(apache.site(settings(), FACTS))
+    assert Absent("/etc/nginx/sites-enabled/shop", notify=("nginx.service.reload",)) in flat(
+        apache.site(settings(), FACTS)
+    )
 
 
 def test_what_a_client_claims_is_not_passed_on() -> None:
@@ -33,7 +55,9 @@ def test_what_a_client_claims_is_not_passed_on() -> None:
 
 
 def test_redirected_names_lead_to_the_first_domain_and_bodies_have_a_limit() -> None:
-    text = site(proxy={"domains": ["shop.test", "b.test"], "redirect": ["www.shop.test"], "max_body": "2k"})
+    text = site(
+        proxy={"domains": ["shop.test", "b.test"], "redirect": ["www.shop.test"], "max_body": "2k"}
+    )
     assert "ServerName www.shop.test\n" in text
     assert 'RewriteRule "^" "http://shop.test%1" [R=301,L,NE]' in text
     assert "ServerName shop.test\n    ServerAlias b.test\n" in text
@@ -42,7 +66,10 @@ def test_redirected_names_lead_to_the_first_domain_and_bodies_have_a_limit() -> 
 
 def test_a_release_tells_how_it_is_spoken_to() -> None:
     def text(**wsgi: Any) -> str:
-        return render("apache/release.conf.j2", settings(wsgi={"app": "a:b", **wsgi}, proxy={"kind": "apache"}))
+        return render(
+            "apache/release.conf.j2",
+            settings(wsgi={"app": "a:b", **wsgi}, proxy={"kind": "apache"}),
+        )
 
     assert 'ProxyPass "/" "${decant_shop_http}" ${decant_shop_options}' in text()
     assert 'ProxyPass "/" "${decant_shop_uwsgi}" ${decant_shop_options}' in text(server="uwsgi")
@@ -50,13 +77,23 @@ def test_a_release_tells_how_it_is_spoken_to() -> None:
 
 
 def test_the_site_tells_where_the_application_listens() -> None:
-    assert 'Define decant_shop_http "unix:/run/shop/shop.sock|http://shop/"\nDefine decant_shop_uwsgi "unix:/run/shop/shop.sock|uwsgi://shop/"' in site()
-    assert 'Define decant_shop_options "retry=0 connectiontimeout=690 disablereuse=on timeout=690"' in site()
-    assert 'Define decant_shop_http "http://127.0.0.1:5000/"' in site(wsgi={"app": "a:b", "bind": "127.0.0.1:5000"})
+    assert (
+        'Define decant_shop_http "unix:/run/shop/shop.sock|http://shop/"\nDefine decant_shop_uwsgi'
+        ' "unix:/run/shop/shop.sock|uwsgi://shop/"' in site()
+    )
+    assert (
+        'Define decant_shop_options "retry=0 connectiontimeout=690 disablereuse=on timeout=690"'
+        in site()
+    )
+    assert 'Define decant_shop_http "http://127.0.0.1:5000/"' in site(
+        wsgi={"app": "a:b", "bind": "127.0.0.1:5000"}
+    )
 
 
 def test_static_folders_are_served_without_python() -> None:
-    made = settings(app={"name": "shop", "source": ".", "static": {"/a.b/": "x/y/"}, "subdir": "web"})
+    made = settings(
+        app={"name": "shop", "source": ".", "static": {"/a.b/": "x/y/"}, "subdir": "web"}
+    )
     text = render("apache/release.conf.j2", made)
     assert 'ProxyPass "/a.b/" "!"\nAlias "/a.b/" "/srv/shop/current/web/x/y/"' in text
     assert 'RewriteRule "^/a\\.b/" "-" [L]' in text

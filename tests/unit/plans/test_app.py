@@ -11,7 +11,9 @@ from tests.unit.values import FACTS, settings
 
 
 def test_a_secret_key_is_made_unless_one_is_given() -> None:
-    assert GeneratedSecret("/srv/shop/shared/secrets.env", "SECRET_KEY", "root:shop") in app.home(settings())
+    assert GeneratedSecret("/srv/shop/shared/secrets.env", "SECRET_KEY", "root:shop") in app.home(
+        settings()
+    )
     given = settings(app={"name": "shop", "source": ".", "env": {"SECRET_KEY": "x"}})
     assert not any(isinstance(step, GeneratedSecret) for step in app.home(given))
 
@@ -22,21 +24,30 @@ def test_dumps_are_nobodys_business() -> None:
 
 def test_procedures_are_the_static_files_themselves() -> None:
     files = {step.path: step for step in app.scripts(settings()) if isinstance(step, File)}
-    assert {"/srv/shop/procedures/window.sh", "/srv/shop/procedures/gate.sh", "/srv/shop/procedures/app.conf"} <= set(files)
+    assert {
+        "/srv/shop/procedures/window.sh",
+        "/srv/shop/procedures/gate.sh",
+        "/srv/shop/procedures/app.conf",
+    } <= set(files)
     assert not any(path.endswith("steps.sh") for path in files)
 
 
 @pytest.mark.parametrize(
     ("other", "said"),
     [
-        ({"name": "other", "root": "/srv/other", "domains": ["shop.test"]}, "shop.test is served by other"),
+        (
+            {"name": "other", "root": "/srv/other", "domains": ["shop.test"]},
+            "shop.test is served by other",
+        ),
         ({"name": "other", "root": "/srv/shop/inner", "domains": ["x.test"]}, "overlap"),
         ({"name": "shop", "root": "/opt/shop", "domains": []}, "is in /opt/shop"),
         ({"name": "shop-admin", "root": "/srv/shop-admin", "domains": ["admin.test"]}, ""),
         ({"name": "shop", "root": "/srv/shop", "domains": ["shop.test"]}, ""),
     ],
 )
-def test_what_belongs_to_another_application_is_refused(other: dict[str, object], said: str) -> None:
+def test_what_belongs_to_another_application_is_refused(
+    other: dict[str, object], said: str
+) -> None:
     made = settings(proxy={"domains": ["shop.test"]})
     facts = replace(FACTS, manifests=(other,))
     if said:
@@ -48,9 +59,14 @@ def test_what_belongs_to_another_application_is_refused(other: dict[str, object]
 
 def test_two_applications_without_a_domain_do_not_fit_on_one_server() -> None:
     with pytest.raises(DeployError, match="already answers to any name"):
-        preflight.refuse_conflicts(settings(), replace(FACTS, manifests=({"name": "other", "root": "/srv/other", "domains": []},)))
+        preflight.refuse_conflicts(
+            settings(),
+            replace(FACTS, manifests=({"name": "other", "root": "/srv/other", "domains": []},)),
+        )
 
 
 def test_the_same_settings_render_the_same_release() -> None:
     assert release.files(settings(), FACTS) == release.files(settings(), FACTS)
-    assert release.files(settings(), FACTS) != release.files(settings(wsgi={"app": "wsgi:app", "threads": 2}), FACTS)
+    assert release.files(settings(), FACTS) != release.files(
+        settings(wsgi={"app": "wsgi:app", "threads": 2}), FACTS
+    )

@@ -30,21 +30,32 @@ def test_a_server_is_installed_runs_and_gets_a_database_once() -> None:
 @pytest.mark.parametrize("kind", ["sqlite", "external", "none"])
 def test_nothing_is_installed_where_there_is_no_server_of_ours(kind: str) -> None:
     assert plan(kind=kind) == ()
-    assert not {"mariadb-server", "postgresql"} & set(str(system.packages(settings(db={"kind": kind}), FACTS)[0]).split())
+    assert not {"mariadb-server", "postgresql"} & set(
+        str(system.packages(settings(db={"kind": kind}), FACTS)[0]).split()
+    )
     assert db.driver(settings(db={"kind": kind})) == ""
 
 
 def test_the_driver_comes_with_a_package_that_one_may_choose() -> None:
     assert db.driver(settings(db={"kind": "mariadb"})) == "pymysql pymysql>=1.1,<2"
-    assert db.driver(settings(db={"kind": "postgresql", "driver": "psycopg"})) == "psycopg psycopg[binary]>=3.2,<4"
-    assert db.driver(settings(db={"kind": "mariadb", "driver": "other", "package": "other-client"})) == "other other-client"
+    assert (
+        db.driver(settings(db={"kind": "postgresql", "driver": "psycopg"}))
+        == "psycopg psycopg[binary]>=3.2,<4"
+    )
+    assert (
+        db.driver(settings(db={"kind": "mariadb", "driver": "other", "package": "other-client"}))
+        == "other other-client"
+    )
     assert app.parameters(settings(db={"kind": "mariadb"}))["db_driver"] == "pymysql"
 
 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"kind": "mariadb", "driver": "odd"}, "db.package: name the package that brings the driver odd"),
+        (
+            {"kind": "mariadb", "driver": "odd"},
+            "db.package: name the package that brings the driver odd",
+        ),
         ({"kind": "postgresql", "name": "template1"}, "template1 is the database server's own"),
         ({"kind": "mariadb", "user": "root"}, "db.user: root is the database server's own"),
         ({"kind": "postgresql", "name": "x" * 41}, "at most 40 characters"),
@@ -57,7 +68,14 @@ def test_what_cannot_work_is_refused_with_its_path(given: dict[str, Any], said: 
 
 
 def test_the_password_is_filled_in_on_the_server_and_is_in_no_file_of_a_release() -> None:
-    made = settings(app={"name": "shop", "source": ".", "env": {"DSN": "{db.user}:{db.password}@{db.host}/{db.name}"}}, db={"kind": "mariadb", "user": "u"})
+    made = settings(
+        app={
+            "name": "shop",
+            "source": ".",
+            "env": {"DSN": "{db.user}:{db.password}@{db.host}/{db.name}"},
+        },
+        db={"kind": "mariadb", "user": "u"},
+    )
     contents = release.contents(made, FACTS)
     assert contents["env"][0] == b'DSN="u:{db.password}@localhost/shop"\n'
     assert contents["database"][0] == b"DATABASE_URL mysql+pymysql DSN\n"
@@ -68,15 +86,27 @@ def test_the_password_is_filled_in_on_the_server_and_is_in_no_file_of_a_release(
 def test_an_external_database_needs_its_url() -> None:
     with pytest.raises(SettingsError, match='"external" needs DATABASE_URL there'):
         variables(settings(db={"kind": "external"}))
-    made = settings(app={"name": "shop", "source": ".", "env": {"DATABASE_URL": "mysql://u:p@h/n"}}, db={"kind": "external"})
+    made = settings(
+        app={"name": "shop", "source": ".", "env": {"DATABASE_URL": "mysql://u:p@h/n"}},
+        db={"kind": "external"},
+    )
     assert variables(made)["DATABASE_URL"] == "mysql://u:p@h/n"
 
 
 def test_another_database_under_a_release_that_serves_is_refused() -> None:
-    used = {"name": "shop", "root": "/srv/shop", "database": {"kind": "mariadb", "name": "shop", "user": "shop", "path": ""}}
+    used = {
+        "name": "shop",
+        "root": "/srv/shop",
+        "database": {"kind": "mariadb", "name": "shop", "user": "shop", "path": ""},
+    }
     serving = replace(FACTS, current="20260101T000000-abc", manifests=(used,))
     preflight.refuse_another_database(settings(db={"kind": "mysql", "driver": "mysqldb"}), serving)
-    for given in ({"kind": "mariadb", "name": "other"}, {"kind": "postgresql"}, {"kind": "sqlite"}, {"kind": "external"}):
+    for given in (
+        {"kind": "mariadb", "name": "other"},
+        {"kind": "postgresql"},
+        {"kind": "sqlite"},
+        {"kind": "external"},
+    ):
         with pytest.raises(DeployError, match="rows do not move by themselves"):
             preflight.refuse_another_database(settings(db=given), serving)
         preflight.refuse_another_database(settings(db=given), replace(serving, current=""))

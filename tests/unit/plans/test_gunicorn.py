@@ -7,8 +7,16 @@ from tests.unit.values import settings
 
 
 def test_gunicorns_settings_are_python_whatever_they_hold() -> None:
-    options = {"worker_class": "gevent", "proc_name": "a'\"\n$(id)", "reuse_port": True, "raw_env": ["A=b"]}
-    text = render("gunicorn/gunicorn.conf.py.j2", settings(wsgi={"app": "a:make('ü')", "workers": 3, "options": options}))
+    options = {
+        "worker_class": "gevent",
+        "proc_name": "a'\"\n$(id)",
+        "reuse_port": True,
+        "raw_env": ["A=b"],
+    }
+    text = render(
+        "gunicorn/gunicorn.conf.py.j2",
+        settings(wsgi={"app": "a:make('ü')", "workers": 3, "options": options}),
+    )
     found = {
         node.targets[0].id: ast.literal_eval(node.value)
         for node in ast.parse(text).body

@@ -28,26 +28,36 @@ def test_a_site_holds_together_with_nginxs_own_check_and_reloads() -> None:
     together, running, notify, _ = nginx.site(settings(proxy={"domains": ["shop.test"]}), FACTS)
     assert isinstance(together, Transaction)
     assert [type(step) for step in together.steps[:2]] == [File, Link]
-    assert together.validate == together.undo == ("sh", "/srv/shop/procedures/front.sh", "/srv/shop")
+    assert (
+        together.validate == together.undo == ("sh", "/srv/shop/procedures/front.sh", "/srv/shop")
+    )
     assert running == Unit("nginx.service", enabled=True, running=True)
     assert notify == Handler("nginx.service.reload")
 
 
 def test_apaches_site_of_this_application_gives_way() -> None:
-    assert Absent("/etc/apache2/sites-enabled/000-shop.conf", notify=("apache2.service.reload",)) in flat(nginx.site(settings(), FACTS))
+    assert Absent(
+        "/etc/apache2/sites-enabled/000-shop.conf", notify=("apache2.service.reload",)
+    ) in flat(nginx.site(settings(), FACTS))
 
 
 def test_without_a_domain_it_answers_to_any_name_and_debians_default_goes() -> None:
     together = nginx.site(settings(), FACTS)[0]
     assert isinstance(together, Transaction)
-    assert Absent("/etc/nginx/sites-enabled/default", notify=("nginx.service.reload",)) in together.steps
+    assert (
+        Absent("/etc/nginx/sites-enabled/default", notify=("nginx.service.reload",))
+        in together.steps
+    )
     assert "listen 80 default_server;" in site_text()
     assert "server_name _;" in site_text()
 
 
 def test_redirected_names_lead_to_the_first_domain() -> None:
     text = site_text(proxy={"domains": ["shop.test", "other.test"], "redirect": ["www.shop.test"]})
-    assert "        return 421;\n    }\n\n    location / {\n        return 301 http://shop.test$request_uri;" in text
+    assert (
+        "        return 421;\n    }\n\n    location / {\n        return 301"
+        " http://shop.test$request_uri;" in text
+    )
     with pytest.raises(MISTAKES, match=r"needs proxy\.domains"):
         settings(proxy={"redirect": ["www.shop.test"]})
 
@@ -66,7 +76,9 @@ def test_a_request_may_wait_as_long_as_a_window_may_last() -> None:
 
 def test_the_upstream_is_where_the_application_listens() -> None:
     assert "server unix:/run/shop/shop.sock max_fails=0;" in site_text()
-    assert "server 127.0.0.1:5000 max_fails=0;" in site_text(wsgi={"app": "a:b", "bind": "127.0.0.1:5000"})
+    assert "server 127.0.0.1:5000 max_fails=0;" in site_text(
+        wsgi={"app": "a:b", "bind": "127.0.0.1:5000"}
+    )
 
 
 def test_without_ipv6_nothing_listens_on_it() -> None:

@@ -10,7 +10,10 @@ from decant.plans import preflight, release, stack
 from decant.steps import Absent, File, Plan
 from tests.unit.values import FACTS, flat, settings
 
-MOD_WSGI: dict[str, Any] = {"wsgi": {"app": "a:b", "server": "mod_wsgi"}, "proxy": {"kind": "apache"}}
+MOD_WSGI: dict[str, Any] = {
+    "wsgi": {"app": "a:b", "server": "mod_wsgi"},
+    "proxy": {"kind": "apache"},
+}
 RUNNING = replace(FACTS, current="r")
 
 
@@ -31,37 +34,87 @@ def test_nginx_comes_behind_the_release_that_mod_wsgi_served_before() -> None:
     assert "/etc/nginx/sites-available/shop" in paths(stack.after(settings(), facts))
 
 
-def test_apache_comes_before_the_release_that_mod_wsgi_will_serve_and_the_old_service_goes_after_it() -> None:
+def test_apache_comes_before_the_release_that_mod_wsgi_will_serve_and_the_old_service_goes_after_it() -> (
+    None
+):
     facts = replace(RUNNING, server="gunicorn")
-    before, after = stack.before(settings(**MOD_WSGI), facts), stack.after(settings(**MOD_WSGI), facts)
+    before, after = (
+        stack.before(settings(**MOD_WSGI), facts),
+        stack.after(settings(**MOD_WSGI), facts),
+    )
     assert "/etc/apache2/sites-available/shop.conf" in paths(before)
     assert "/etc/systemd/system/shop.service" not in paths(before)
     assert "/etc/systemd/system/shop.service" in paths(after)
 
 
-@pytest.mark.parametrize(("server", "sections", "moved"), [("", {}, False), ("gunicorn", {}, False), ("gunicorn", MOD_WSGI, True), ("mod_wsgi", {}, True)])
-def test_a_move_is_what_changes_who_runs_the_processes(server: str, sections: dict[str, Any], moved: bool) -> None:
+@pytest.mark.parametrize(
+    ("server", "sections", "moved"),
+    [
+        ("", {}, False),
+        ("gunicorn", {}, False),
+        ("gunicorn", MOD_WSGI, True),
+        ("mod_wsgi", {}, True),
+    ],
+)
+def test_a_move_is_what_changes_who_runs_the_processes(
+    server: str, sections: dict[str, Any], moved: bool
+) -> None:
     assert stack.moves(settings(**sections), replace(FACTS, server=server)) is moved
 
 
 @pytest.mark.parametrize(
     ("kind", "facts", "said"),
     [
-        ("apache", {"proxies": ("nginx",), "sites": ("/etc/nginx/sites-enabled/shop", "/etc/apache2/conf-enabled/security.conf")}, ""),
         (
             "apache",
-            {"proxies": ("nginx",), "sites": ("/etc/nginx/sites-enabled/shop", "/etc/nginx/sites-enabled/blog")},
+            {
+                "proxies": ("nginx",),
+                "sites": (
+                    "/etc/nginx/sites-enabled/shop",
+                    "/etc/apache2/conf-enabled/security.conf",
+                ),
+            },
+            "",
+        ),
+        (
+            "apache",
+            {
+                "proxies": ("nginx",),
+                "sites": ("/etc/nginx/sites-enabled/shop", "/etc/nginx/sites-enabled/blog"),
+            },
             "nginx on this server serves others.*blog",
         ),
-        ("nginx", {"proxies": ("apache2",), "sites": ("/etc/apache2/conf-enabled/phpmyadmin.conf",)}, "apache2 on this server serves others.*phpmyadmin"),
-        ("nginx", {"proxies": ("apache2",), "sites": ("/etc/apache2/sites-enabled/000-shop.conf",)}, ""),
-        ("nginx", {"proxies": ("apache2",), "sites": ("/etc/apache2/sites-enabled/000-default.conf",)}, "serves others.*000-default"),
-        ("nginx", {"proxies": ("apache2", "nginx"), "sites": ("/etc/apache2/sites-enabled/blog.conf",)}, ""),
-        ("nginx", {"listeners": ("0.0.0.0:80/tcp",)}, "something that is neither nginx nor Apache listens on port 80"),
+        (
+            "nginx",
+            {"proxies": ("apache2",), "sites": ("/etc/apache2/conf-enabled/phpmyadmin.conf",)},
+            "apache2 on this server serves others.*phpmyadmin",
+        ),
+        (
+            "nginx",
+            {"proxies": ("apache2",), "sites": ("/etc/apache2/sites-enabled/000-shop.conf",)},
+            "",
+        ),
+        (
+            "nginx",
+            {"proxies": ("apache2",), "sites": ("/etc/apache2/sites-enabled/000-default.conf",)},
+            "serves others.*000-default",
+        ),
+        (
+            "nginx",
+            {"proxies": ("apache2", "nginx"), "sites": ("/etc/apache2/sites-enabled/blog.conf",)},
+            "",
+        ),
+        (
+            "nginx",
+            {"listeners": ("0.0.0.0:80/tcp",)},
+            "something that is neither nginx nor Apache listens on port 80",
+        ),
         ("nginx", {"listeners": ("127.0.0.1:8080/tcp",)}, ""),
     ],
 )
-def test_a_proxy_is_displaced_only_where_nobody_else_is_in_it(kind: str, facts: dict[str, Any], said: str) -> None:
+def test_a_proxy_is_displaced_only_where_nobody_else_is_in_it(
+    kind: str, facts: dict[str, Any], said: str
+) -> None:
     made = settings(proxy={"kind": kind})
     if said:
         with pytest.raises(DeployError, match=said):

@@ -10,7 +10,9 @@ from tests.unit.values import FACTS, flat, settings
 
 def program(**wsgi: object) -> configparser.SectionProxy:
     plan = supervisor.install(settings(wsgi={"app": "a:b", "manager": "supervisor", **wsgi}), FACTS)
-    file = next(step for step in flat(plan) if isinstance(step, File) and step.path.endswith("shop.conf"))
+    file = next(
+        step for step in flat(plan) if isinstance(step, File) and step.path.endswith("shop.conf")
+    )
     parser = configparser.RawConfigParser()
     parser.read_string(str(file.content))
     return parser["fcgi-program:shop"]
@@ -18,8 +20,16 @@ def program(**wsgi: object) -> configparser.SectionProxy:
 
 def test_a_holder_keeps_the_socket_open() -> None:
     found = program()
-    assert (found["numprocs"], found["numprocs_start"], found["socket"]) == ("2", "0", "unix:///run/shop/shop.sock")
-    assert (found["socket_owner"], found["socket_mode"], found["socket_backlog"]) == ("root:www-data", "0660", "4096")
+    assert (found["numprocs"], found["numprocs_start"], found["socket"]) == (
+        "2",
+        "0",
+        "unix:///run/shop/shop.sock",
+    )
+    assert (found["socket_owner"], found["socket_mode"], found["socket_backlog"]) == (
+        "root:www-data",
+        "0660",
+        "4096",
+    )
     assert found["command"] == "/bin/sh /srv/shop/procedures/serve.sh /srv/shop %(process_num)d"
 
 
@@ -36,6 +46,14 @@ def test_systemds_units_give_way() -> None:
 
 
 def test_the_deploying_login_joins_the_group_and_the_application_does_not() -> None:
-    joined = [step.command for step in supervisor.control(settings(), replace(FACTS, user="alice", sudo="password")) if isinstance(step, Run)]
+    joined = [
+        step.command
+        for step in supervisor.control(settings(), replace(FACTS, user="alice", sudo="password"))
+        if isinstance(step, Run)
+    ]
     assert ("usermod", "-aG", "supervisor", "alice") in joined
-    assert not any("usermod" in step.command for step in supervisor.control(settings(), FACTS) if isinstance(step, Run))
+    assert not any(
+        "usermod" in step.command
+        for step in supervisor.control(settings(), FACTS)
+        if isinstance(step, Run)
+    )

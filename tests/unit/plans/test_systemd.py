@@ -9,7 +9,11 @@ from tests.unit.values import FACTS, flat, settings
 
 
 def unit(plan: Plan, ending: str) -> str:
-    return next(str(step.content) for step in flat(plan) if isinstance(step, File) and step.path.endswith(ending))
+    return next(
+        str(step.content)
+        for step in flat(plan)
+        if isinstance(step, File) and step.path.endswith(ending)
+    )
 
 
 def test_the_units_hold_only_if_the_application_is_well_under_them() -> None:
@@ -23,7 +27,9 @@ def test_the_units_hold_only_if_the_application_is_well_under_them() -> None:
 def test_before_the_first_release_and_beside_mod_wsgi_the_service_is_not_started() -> None:
     service = Unit("shop.service", running=True)
     assert service not in systemd.install(settings(), FACTS)
-    assert service not in systemd.install(settings(), replace(FACTS, current="r", server="mod_wsgi"))
+    assert service not in systemd.install(
+        settings(), replace(FACTS, current="r", server="mod_wsgi")
+    )
     assert service in systemd.install(settings(), replace(FACTS, current="r", server="gunicorn"))
 
 
@@ -32,7 +38,9 @@ def test_limits_that_would_close_the_socket_are_off() -> None:
     assert "StartLimitIntervalSec=0" in unit(plan, "shop.service")
     assert "TriggerLimitIntervalSec=0" in unit(plan, "shop.socket")
     assert "PollLimitIntervalSec" not in unit(plan, "shop.socket")
-    assert "PollLimitIntervalSec=0" in unit(systemd.install(settings(), replace(FACTS, systemd="257")), "shop.socket")
+    assert "PollLimitIntervalSec=0" in unit(
+        systemd.install(settings(), replace(FACTS, systemd="257")), "shop.socket"
+    )
 
 
 def test_service_and_smoke_test_share_user_and_sandbox() -> None:
@@ -40,7 +48,9 @@ def test_service_and_smoke_test_share_user_and_sandbox() -> None:
     assert "ProtectSystem=strict" in sandbox
     assert sandbox in unit(systemd.install(settings(), FACTS), "shop.service")
     assert sandbox in unit(systemd.procedures(settings()), "shop-smoke@.service")
-    assert "ProtectSystem" not in unit(systemd.install(settings(wsgi={"app": "a:b", "sandbox": False}), FACTS), "shop.service")
+    assert "ProtectSystem" not in unit(
+        systemd.install(settings(wsgi={"app": "a:b", "sandbox": False}), FACTS), "shop.service"
+    )
 
 
 def test_the_smoke_test_is_not_stricter_than_what_serves() -> None:
@@ -50,11 +60,19 @@ def test_the_smoke_test_is_not_stricter_than_what_serves() -> None:
 
 
 def test_a_request_may_finish_before_the_stop_is_forced() -> None:
-    assert "TimeoutStopSec=135" in unit(systemd.install(settings(wsgi={"app": "a:b", "timeout": 120}), FACTS), "shop.service")
+    assert "TimeoutStopSec=135" in unit(
+        systemd.install(settings(wsgi={"app": "a:b", "timeout": 120}), FACTS), "shop.service"
+    )
 
 
 def test_the_socket_is_where_bind_says() -> None:
-    assert "ListenStream=/run/shop/shop.sock\nSocketUser=root\nSocketGroup=www-data\nSocketMode=0660" in unit(systemd.install(settings(), FACTS), "shop.socket")
-    bound = unit(systemd.install(settings(wsgi={"app": "a:b", "bind": "127.0.0.1:5000"}), FACTS), "shop.socket")
+    assert (
+        "ListenStream=/run/shop/shop.sock\nSocketUser=root\nSocketGroup=www-data\nSocketMode=0660"
+        in unit(systemd.install(settings(), FACTS), "shop.socket")
+    )
+    bound = unit(
+        systemd.install(settings(wsgi={"app": "a:b", "bind": "127.0.0.1:5000"}), FACTS),
+        "shop.socket",
+    )
     assert "ListenStream=127.0.0.1:5000\n" in bound
     assert "SocketMode" not in bound

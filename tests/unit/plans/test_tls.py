@@ -28,21 +28,36 @@ def having(*names: str, server: str = certbot.LETS_ENCRYPT) -> Facts:
 
 
 def text(plan: Plan) -> str:
-    return next(str(step.content) for step in flat(plan) if isinstance(step, File) and "sites-available" in step.path)
+    return next(
+        str(step.content)
+        for step in flat(plan)
+        if isinstance(step, File) and "sites-available" in step.path
+    )
 
 
 def test_a_name_is_secure_when_the_certificate_has_it() -> None:
-    assert tls.names(made(), FACTS) == tls.Names((), ("a.test", "b.test"), (), ("www.a.test",), "a.test")
-    assert tls.names(made(), having("a.test", "www.a.test")) == tls.Names(("a.test",), ("b.test",), ("www.a.test",), (), "a.test")
+    assert tls.names(made(), FACTS) == tls.Names(
+        (), ("a.test", "b.test"), (), ("www.a.test",), "a.test"
+    )
+    assert tls.names(made(), having("a.test", "www.a.test")) == tls.Names(
+        ("a.test",), ("b.test",), ("www.a.test",), (), "a.test"
+    )
     assert tls.names(settings(tls={"kind": "self-signed"}), FACTS).secure == (tls.ANY,)
     assert tls.names(settings(), FACTS).plain == (tls.ANY,)
 
 
 @pytest.mark.parametrize("proxy", [nginx, apache])
 def test_the_first_phase_is_http_with_the_challenges_and_the_second_https(proxy: Any) -> None:
-    first, second = text(proxy.site(made(), FACTS)), text(proxy.site(made(), having("a.test", "b.test", "www.a.test")))
-    assert ".well-known/acme-challenge/" in first and "443" not in first and "include" in first.lower()
-    assert "/etc/letsencrypt/live/decant-shop/fullchain.pem" in second and "max-age=63072000" in second
+    first, second = (
+        text(proxy.site(made(), FACTS)),
+        text(proxy.site(made(), having("a.test", "b.test", "www.a.test"))),
+    )
+    assert (
+        ".well-known/acme-challenge/" in first and "443" not in first and "include" in first.lower()
+    )
+    assert (
+        "/etc/letsencrypt/live/decant-shop/fullchain.pem" in second and "max-age=63072000" in second
+    )
     assert second.count("/.deploy/") == first.count("/.deploy/")
     assert "# https: a.test b.test\n" in second and "# https:" not in first
 
@@ -52,32 +67,42 @@ def test_http2_is_said_as_this_nginx_wants_it() -> None:
     assert "listen 443 ssl http2;" in text(nginx.site(made(), replace(have, nginx="1.22.1")))
     newer = text(nginx.site(made(), replace(have, nginx="1.26.3")))
     assert "http2 on;" in newer and "listen 443 ssl;" in newer
-    assert "listen 443 ssl http2;" in text(nginx.site(made(), have))  # FACTS is bookworm, without nginx yet
+    assert "listen 443 ssl http2;" in text(
+        nginx.site(made(), have)
+    )  # FACTS is bookworm, without nginx yet
 
 
 def test_no_hsts_with_a_certificate_that_browsers_do_not_believe() -> None:
-    assert "Strict-Transport-Security" not in text(nginx.site(settings(proxy=PROXY, tls={"kind": "self-signed"}), FACTS))
+    assert "Strict-Transport-Security" not in text(
+        nginx.site(settings(proxy=PROXY, tls={"kind": "self-signed"}), FACTS)
+    )
 
 
 def test_the_certificate_is_the_wanted_one_when_names_and_server_are() -> None:
     assert certbot.is_there(made(), having("www.a.test", "b.test", "a.test"))
     assert not certbot.is_there(made(), having("a.test", "b.test"))
     assert not certbot.is_there(made(), having("a.test", "b.test", "www.a.test", "c.test"))
-    assert not certbot.is_there(made(acme_server="https://ca.test/dir"), having("a.test", "b.test", "www.a.test"))
+    assert not certbot.is_there(
+        made(acme_server="https://ca.test/dir"), having("a.test", "b.test", "www.a.test")
+    )
     (obtain,) = certbot.obtain(made(acme_server="https://ca.test/dir"), having("a.test"))
     assert isinstance(obtain, Procedure)
     assert obtain.parameters["other_server"] == "yes"
 
 
 def test_https_opens_its_port() -> None:
-    assert "443/tcp" in system.ports(made(), FACTS) and "443/tcp" not in system.ports(settings(), FACTS)
+    assert "443/tcp" in system.ports(made(), FACTS) and "443/tcp" not in system.ports(
+        settings(), FACTS
+    )
     assert app.manifest(made())["ports"] == ["80/tcp", "443/tcp"]
 
 
 def test_a_site_that_leaves_lets_encrypt_takes_its_certificate_along() -> None:
     leaving = flat(stack.before(settings(), having("a.test")))
     assert Absent("/var/lib/decant/certificates/shop.json") in leaving
-    assert any(isinstance(step, Run) and step.command[:2] == ("certbot", "delete") for step in leaving)
+    assert any(
+        isinstance(step, Run) and step.command[:2] == ("certbot", "delete") for step in leaving
+    )
     assert certbot.leave(made(), having("a.test")) == ()
 
 
@@ -85,12 +110,24 @@ def test_files_hold_together_with_the_site_and_the_key_is_a_secret(tmp_path: Pat
     (tmp_path / "c.pem").write_text("-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n")
     (tmp_path / "k.pem").write_text("-----BEGIN PRIVATE KEY-----\nx\n-----END PRIVATE KEY-----\n")
     files = settings(tmp_path, tls={"kind": "files", "certificate": "c.pem", "key": "k.pem"})
-    key = next(step for step in flat(nginx.site(files, FACTS)) if isinstance(step, File) and step.path == "/etc/decant/tls/shop/files/privkey.pem")
+    key = next(
+        step
+        for step in flat(nginx.site(files, FACTS))
+        if isinstance(step, File) and step.path == "/etc/decant/tls/shop/files/privkey.pem"
+    )
     assert isinstance(key.content, Secret)
     assert key.mode == 0o600
     for name, content, said in (
-        ("k.pem", "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n", "no PEM file with a private key"),
-        ("k.pem", "-----BEGIN ENCRYPTED PRIVATE KEY-----\n-----END ENCRYPTED PRIVATE KEY-----\n", "is encrypted"),
+        (
+            "k.pem",
+            "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n",
+            "no PEM file with a private key",
+        ),
+        (
+            "k.pem",
+            "-----BEGIN ENCRYPTED PRIVATE KEY-----\n-----END ENCRYPTED PRIVATE KEY-----\n",
+            "is encrypted",
+        ),
         ("c.pem", "\0", "no PEM file with a certificate"),
     ):
         (tmp_path / name).write_text(content)
@@ -102,16 +139,26 @@ def test_files_hold_together_with_the_site_and_the_key_is_a_secret(tmp_path: Pat
     ("proxy", "given", "said"),
     [
         ({}, {"kind": "letsencrypt"}, "needs proxy.domains"),
-        ({"domains": ["*.a.test"]}, {"kind": "letsencrypt"}, r"\*.a.test cannot be shown to be yours by HTTP"),
+        (
+            {"domains": ["*.a.test"]},
+            {"kind": "letsencrypt"},
+            r"\*.a.test cannot be shown to be yours by HTTP",
+        ),
         ({"domains": ["localhost"]}, {"kind": "letsencrypt"}, "localhost cannot be shown"),
         ({}, {"kind": "files"}, "tls.certificate: is required"),
         ({}, {"kind": "self-signed", "key": "k"}, 'tls.key: goes with tls.kind = "files"'),
         ({}, {"kind": "none", "acme_ca": "k"}, 'tls.acme_ca: goes with tls.kind = "letsencrypt"'),
-        ({"domains": ["a.test"]}, {"kind": "letsencrypt", "acme_server": "http://x"}, "the https URL of an ACME directory"),
+        (
+            {"domains": ["a.test"]},
+            {"kind": "letsencrypt", "acme_server": "http://x"},
+            "the https URL of an ACME directory",
+        ),
         ({"domains": ["a.test"]}, {"kind": "letsencrypt", "email": "x y"}, "an e-mail address"),
     ],
 )
-def test_what_cannot_work_is_refused_with_its_path(proxy: dict[str, Any], given: dict[str, Any], said: str) -> None:
+def test_what_cannot_work_is_refused_with_its_path(
+    proxy: dict[str, Any], given: dict[str, Any], said: str
+) -> None:
     with pytest.raises(MISTAKES, match=said):
         settings(proxy=proxy, tls=given)
 
@@ -122,12 +169,20 @@ def test_who_has_not_the_key_leaves_the_one_on_the_server(tmp_path: Path) -> Non
         nginx.site(files, FACTS)
     there = replace(FACTS, tls_files="yes")
     assert tls.kept(files, there) == "certificate"
-    assert not any(isinstance(step, File) and "/etc/decant/tls" in step.path for step in flat(nginx.site(files, there)))
+    assert not any(
+        isinstance(step, File) and "/etc/decant/tls" in step.path
+        for step in flat(nginx.site(files, there))
+    )
 
 
 def test_a_wildcard_is_good_for_one_label() -> None:
     found = Certificate(("*.a.test", "b.test"), "", datetime.now(UTC))
-    assert [found.has(name) for name in ("www.a.test", "b.test", "a.test", "x.www.a.test")] == [True, True, False, False]
+    assert [found.has(name) for name in ("www.a.test", "b.test", "a.test", "x.www.a.test")] == [
+        True,
+        True,
+        False,
+        False,
+    ]
 
 
 def test_a_port_that_a_stranger_has_is_refused_before_anything_changes() -> None:

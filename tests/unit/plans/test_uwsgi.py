@@ -11,7 +11,11 @@ from tests.unit.values import MISTAKES, settings
 
 def ini(**wsgi: Any) -> configparser.SectionProxy:
     parser = configparser.RawConfigParser(strict=False)
-    parser.read_string(uwsgi.files(settings(wsgi={"app": "shop:make()", "server": "uwsgi", **wsgi}))["uwsgi.ini"][0])
+    parser.read_string(
+        uwsgi.files(settings(wsgi={"app": "shop:make()", "server": "uwsgi", **wsgi}))["uwsgi.ini"][
+            0
+        ]
+    )
     return parser["uwsgi"]
 
 
@@ -38,7 +42,9 @@ def test_options_are_its_own_by_its_own_names() -> None:
         ({"logger": {"a": 1}}, "should be a line of text"),
     ],
 )
-def test_what_would_break_out_of_its_line_or_its_place_is_refused(options: dict[str, Any], said: str) -> None:
+def test_what_would_break_out_of_its_line_or_its_place_is_refused(
+    options: dict[str, Any], said: str
+) -> None:
     with pytest.raises(MISTAKES, match=said):
         ini(options=options)
 
@@ -52,4 +58,7 @@ def test_processes_are_counted_on_the_server_or_as_asked() -> None:
     start = uwsgi.files(settings(wsgi={"app": "a:b", "server": "uwsgi"}))["start"]
     assert '--processes "$((2 * $(nproc) + 1))"' in start[0]
     assert start[1] == 0o755
-    assert "--processes 7" in uwsgi.files(settings(wsgi={"app": "a:b", "server": "uwsgi", "workers": 7}))["start"][0]
+    assert (
+        "--processes 7"
+        in uwsgi.files(settings(wsgi={"app": "a:b", "server": "uwsgi", "workers": 7}))["start"][0]
+    )
