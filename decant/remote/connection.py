@@ -166,15 +166,25 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
         """
         self.open()
         try:
-            channel = self._kept()
-            if channel:
-                channel.sendall(framed(command) + stdin)
-            else:
-                channel = self._begin(command)
-                channel.sendall(stdin)
+            channel = self._kept_with(command) or self._begin(command)
+            channel.sendall(stdin)
             self.keep_ready()  # after that: a server may allow few sessions
         except (SSHException, EOFError, OSError) as error:
             raise self.lost() from error
+        return channel
+
+    def _kept_with(self, command: str) -> Channel | None:
+        """Hand the command to the shell that waits on a channel which was kept ready.
+
+        None where there is none, or its shell ended while it waited: what was cut off is not run.
+        """
+        channel = self._kept()
+        if channel:
+            try:
+                channel.sendall(framed(command))
+            except (EOFError, OSError):
+                channel.close()
+                return None
         return channel
 
     def _begin(self, command: str) -> Channel:

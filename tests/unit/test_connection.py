@@ -1,10 +1,11 @@
 """The shell that waits on a channel for its command, run here."""
 
 import subprocess
+from typing import Any
 
 import pytest
 
-from decant.remote.connection import WAITING, WHOLE, framed
+from decant.remote.connection import WAITING, WHOLE, ServerConnection, framed
 
 
 def waiting(data: bytes, shell: str = "sh") -> subprocess.CompletedProcess[bytes]:
@@ -27,3 +28,44 @@ def test_a_command_that_was_cut_off_on_its_way_is_not_run() -> None:
 
 def test_the_last_line_is_nothing_that_a_shell_would_do() -> None:
     assert subprocess.run(["sh", "-c", f"echo one{WHOLE}"], capture_output=True).stdout == b"one\n"
+
+
+class Waiting:
+    """A channel on which a shell waits; `ended`: it is not there any more."""
+
+    closed = False
+
+    def __init__(self, ended: bool = False) -> None:
+        self.ended, self.sent = ended, b""
+
+    def sendall(self, data: bytes) -> None:
+        if self.ended:
+            raise OSError("Socket is closed")
+        self.sent += data
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_shell_that_ended_while_it_waited_is_replaced(
+    monkeypatch: pytest.MonkeyPatch, ended: bool
+) -> None:
+    kept, fresh = Waiting(ended), Waiting()
+    begun: list[str] = []
+
+    def begin(_: Any, command: str) -> Any:
+        begun.append(command)
+        return fresh
+
+    monkeypatch.setattr(ServerConnection, "open", lambda _: None)
+    monkeypatch.setattr(ServerConnection, "keep_ready", lambda _: None)
+    monkeypatch.setattr(ServerConnection, "_kept", lambda _: kept)
+    monkeypatch.setattr(ServerConnection, "_begin", begin)
+    channel: Any = ServerConnection("a").start("echo one", b"input")
+    assert channel is (fresh if ended else kept)
+    assert begun == (["echo one"] if ended else [])
+    assert (kept.sent, fresh.sent) == (
+        (b"", b"input") if ended else (framed("echo one") + b"input", b"")
+    )
+    assert kept.closed is ended
