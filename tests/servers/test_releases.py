@@ -94,6 +94,7 @@ def test_the_database_can_be_migrated_alone_and_a_failure_leaves_the_release_goo
     assert server.rows() == before
 
 
+@pytest.mark.full
 def test_old_releases_dumps_and_environments_are_pruned(booth: Booth) -> None:
     server = booth.deployed()
     local = server.folder / "guestbook"

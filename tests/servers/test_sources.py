@@ -31,10 +31,8 @@ def publish(server: Server) -> None:
     server.ssh("git -C /opt/guestbook.git fetch -q /tmp/bundle 'refs/*:refs/*'")
 
 
-@pytest.mark.parametrize(
-    ("package", "beside"),
-    [("", True), pytest.param("mysqlclient==2.2.7", False, marks=pytest.mark.full)],
-)
+@pytest.mark.full
+@pytest.mark.parametrize(("package", "beside"), [("", True), ("mysqlclient==2.2.7", False)])
 def test_a_first_deploy_makes_the_environment_beside_apt_unless_something_must_be_built(
     booth: Booth, package: str, beside: bool
 ) -> None:
