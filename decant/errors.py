@@ -41,7 +41,7 @@ class LabError(DeployError):
 
 
 def unforeseen(error: BaseException) -> str:
-    """Return what is said of an exception that nobody foresaw.
+    """Return the message for an unforeseen exception.
 
     What and where, and the file in which the traceback is, which only you can read.
     """

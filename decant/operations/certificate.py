@@ -42,7 +42,7 @@ def missing(host: Host) -> bool:
 
 
 def reconcile(host: Host) -> None:
-    """Look whether the certificate that the server says it has is there.
+    """Drop the recorded certificate if its files are gone.
 
     Where it was taken away beside us, the site goes back to HTTP first.
     """

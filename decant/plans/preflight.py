@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def check(settings: "Settings", facts: "Facts", by_password: bool) -> tuple[str, ...]:
-    """Return what is said before a deploy begins; `by_password`: this login has no key.
+    """Return the notices for a deploy that begins; `by_password`: this login has no key.
 
     Raises DeployError for what must not be begun.
     """

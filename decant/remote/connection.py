@@ -97,7 +97,7 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
                 self.told = (command, channel.recv_exit_status(), lines, errors)
             except ConnectError as error:
                 self.refused = error
-            except Exception as error:  # whoever needs it meets it again
+            except Exception as error:  # the caller that needs the connection gets the error
                 debug(f"{self.server_name}: {error!r}")
 
     def _open(self) -> Any:
@@ -209,7 +209,7 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
             channel = opened
         except (
             Exception
-        ) as error:  # it is closed meanwhile, or the server gives no more: who needs one meets that
+        ) as error:  # closed, or the server allows no more: `start` opens a channel itself
             debug(f"{self.server_name}: {error!r}")
         finally:
             promise.put(channel)
@@ -256,7 +256,7 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
 
 
 def explained(error: BaseException) -> str:
-    """Return what is said of an exception.
+    """Return the message for an exception.
 
     Ours in their own words, any other with what helps to find it.
     """

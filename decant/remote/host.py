@@ -37,7 +37,7 @@ class Host:
     def __init__(self, c: Any, json: bool = False) -> None:
         """Take the connection of a task.
 
-        `json`: what is said goes to standard error, as standard output is the document's.
+        `json`: messages go to standard error, because standard output is for the document.
         """
         if not isinstance(c, ServerConnection) or c.settings is None:
             raise DeployError(

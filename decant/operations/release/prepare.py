@@ -22,7 +22,7 @@ from decant.steps import Plan
 def release_lock(host: Host, what: str) -> Iterator[None]:
     """Hold the lock for a command.
 
-    A window that is open is followed first, and how one ended that nobody waited for is said.
+    Wait for an open window first, and report windows that ended unobserved.
     """
     followed = False
     for party in host.facts.parties if not host.dry else ():
