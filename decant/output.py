@@ -11,9 +11,8 @@ from io import StringIO
 from typing import Any, TextIO
 
 _whole = threading.Lock()
-asking = (
-    threading.Lock()
-)  # held by whoever asks something at the terminal: one host after the other
+# Held by whoever asks something at the terminal: one host after the other
+asking = threading.Lock()
 
 
 class Output:

@@ -228,9 +228,8 @@ def _can_begin(host: Host) -> None:
     for notice in preflight.check(host.settings, host.facts, host.logs_in_by_password):
         host.output.line(notice)
     host.need_room()
-    release.files(
-        host.settings, host.facts
-    )  # a template that is not valid fails here, before anything changes
+    # A template that is not valid fails here, before anything changes
+    release.files(host.settings, host.facts)
 
 
 def _can_update(host: Host) -> None:

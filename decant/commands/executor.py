@@ -31,9 +31,8 @@ from decant.remote.host import facts_command
 if TYPE_CHECKING:
     from decant.config.inventory import Inventory
 
-CLONE = (
-    Path(__file__).resolve().parents[2]
-)  # where Decant itself lies; its hosts.toml is the manual
+# Where Decant itself lies; its hosts.toml is the manual
+CLONE = Path(__file__).resolve().parents[2]
 
 
 class ServerCall(Call):
@@ -68,9 +67,8 @@ class Executor(fabric.Executor):  # type: ignore[misc]  # fabric has no types
         Raises DeployError when something failed on one of several hosts, after the others have come
         to their end.
         """
-        gc.set_threshold(
-            50_000
-        )  # what is imported from here on makes many objects and hardly any garbage
+        # What is imported from here on makes many objects and hardly any garbage
+        gc.set_threshold(50_000)
         try:
             results = super().execute(*tasks)
         except KeyboardInterrupt:

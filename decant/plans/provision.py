@@ -39,9 +39,8 @@ def provision(
         *db.create(settings, url),
         *python.managed(settings, facts),
         *stack.before(settings, facts),
-        *(
-            firewall if environment else ()
-        ),  # it waits for what is downloaded beside, which it would cut off
+        # It waits for what is downloaded beside, which it would cut off
+        *(firewall if environment else ()),
     )
 
 

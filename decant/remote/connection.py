@@ -207,9 +207,8 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
             opened = self.transport.open_session()
             opened.exec_command(WAITING)
             channel = opened
-        except (
-            Exception
-        ) as error:  # closed, or the server allows no more: `start` opens a channel itself
+        except Exception as error:
+            # Closed, or the server allows no more: `start` opens a channel itself.
             debug(f"{self.server_name}: {error!r}")
         finally:
             promise.put(channel)
@@ -248,9 +247,8 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
         host_keys.apply_policy(self.client, self.server_name, self.pinned, files)
         hop = self.gateway
         while isinstance(hop, Connection):
-            if not isinstance(
-                hop, ServerConnection
-            ):  # those of hosts.toml have their own trust, when they open
+            # Those of hosts.toml have their own trust, when they open
+            if not isinstance(hop, ServerConnection):
                 host_keys.apply_policy(hop.client, hop.host)
             hop = hop.gateway
 

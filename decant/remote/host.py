@@ -49,9 +49,8 @@ class Host:
         self.paths = self.settings.paths
         self.dry = bool(c.config.run.dry)
         self.output = c.output
-        self.output.stream = (
-            sys.stderr if json else sys.stdout
-        )  # each task anew, as several share the connection
+        # Each task anew, as several share the connection
+        self.output.stream = sys.stderr if json else sys.stdout
         self._facts: Facts | None = None
         self._lock = ("", "")
 
@@ -186,9 +185,8 @@ class Host:
                 )
             together = self._elevated(quoting.join(("sh", "-c", 'exec "$@" 2>&1', "run", *words)))
             status, errors = self._exec(together, self._password(), self.output.text)
-            if status and sudo.refused(
-                errors
-            ):  # sudo's; the command's own errors came with its lines
+            # Sudo's; the command's own errors came with its lines
+            if status and sudo.refused(errors):
                 raise DeployError(f"{self.name}: {self.explained(status, errors)}")
             return status
         command = quoting.join(words)

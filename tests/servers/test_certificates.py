@@ -209,9 +209,8 @@ def test_a_domain_more_or_less_gets_another_certificate_and_a_refused_one_change
     assert "is there already" in server.fab("certbot.obtain").stdout
     assert authority.issued() == issued
     server.fab("destroy", "--yes")
-    server.ssh(
-        "systemctl start certbot.service"
-    )  # somebody else's certificates are renewed as before
+    # Somebody else's certificates are renewed as before
+    server.ssh("systemctl start certbot.service")
     assert (
         server.ssh(
             "ls /etc/letsencrypt/live /etc/letsencrypt/renewal /var/lib/decant/certificates"

@@ -36,9 +36,8 @@ def release_lock(host: Host, what: str) -> Iterator[None]:
             host.apply(release.follow(host.settings, window.name))
             host.forget_facts()
             followed = True
-    with host.lock(
-        what, 10.0 if followed else BUSY
-    ):  # its own client, if there is one, has to finish
+    # Its own client, if there is one, has to finish
+    with host.lock(what, 10.0 if followed else BUSY):
         if followed:
             host.forget_facts()  # they may be from before its client had finished
         _settle(host)

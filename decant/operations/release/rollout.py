@@ -192,9 +192,8 @@ def _switch(
                     for name in ready
                     if outcomes[name].result == "good"
                 }
-                if any(
-                    found.pending for _, found, _ in done.values()
-                ):  # these stay, and the static files of their release with them
+                # These stay, and the static files of their release with them
+                if any(found.pending for _, found, _ in done.values()):
                     done = {name: item for name, item in done.items() if item[0].settings.is_app}
                 outcomes.update(fleet.each(partial(_back, why), done))
                 return

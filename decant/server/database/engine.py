@@ -72,9 +72,8 @@ class Engine:
     def __init__(self, root: Path, conf: Mapping[str, str]) -> None:
         self.root, self.conf = root, conf
         self.name, self.user = conf["db_name"], conf["db_user"]
-        self.clients = conf.get(
-            "db_clients", ""
-        ).split()  # addresses of other hosts whose application logs in
+        # Addresses of other hosts whose application logs in
+        self.clients = conf.get("db_clients", "").split()
 
     def exists(self) -> bool:
         """Tell whether there is something to dump."""

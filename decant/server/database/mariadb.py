@@ -112,9 +112,8 @@ class MariaDB(Engine):
         there = bool(
             _sql(f"SELECT 1 FROM mysql.user WHERE user = '{self.user}' AND host = 'localhost'")
         )
-        _sql(
-            f"DROP DATABASE IF EXISTS `{self.name}_decant_new`"
-        )  # what a trial restore left that was cut off
+        # What a trial restore left that was cut off
+        _sql(f"DROP DATABASE IF EXISTS `{self.name}_decant_new`")
         if not self.url_fits() and (there or self.exists()):
             what = f"an account {self.user}" if there else f"a database {self.name}"
             raise Failure(

@@ -67,9 +67,8 @@ class PostgreSQL(Engine):
             f'ALTER DATABASE "{fresh}" RENAME TO "{self.name}"',
             "COMMIT",
         )
-        with contextlib.suppress(
-            Failure
-        ):  # a replication slot in it, for one; the next restore tries again
+        # A replication slot in it, for one; the next restore tries again
+        with contextlib.suppress(Failure):
             _sql(f'DROP DATABASE "{old}"')
 
     def prove(self, file: Path, administrator: bool = False) -> None:
@@ -208,9 +207,8 @@ class PostgreSQL(Engine):
         with file.open("rb") as dump:
             wants = wanted(self.ask("wants", stdin=dump))
         _sql(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-        _create(
-            name, "postgres", " CONNECTION LIMIT 0"
-        )  # nobody but us is in it until it is handed over
+        # Nobody but us is in it until it is handed over
+        _create(name, "postgres", " CONNECTION LIMIT 0")
         trusted = set(
             _sql("SELECT DISTINCT name FROM pg_available_extension_versions WHERE trusted")
         )

@@ -112,9 +112,8 @@ def test_all_gates_close_one_dump_one_migration_all_are_asked_and_all_gates_open
         each["number"]
         for each in (hosts["app1"].parameters("follow"), hosts["app2"].parameters("follow"))
     ] == ["4", "3"]
-    assert (
-        hosts["app1"].parameters("follow")["from"] == "4"
-    )  # its log is told from the line after the last one
+    # Its log is told from the line after the last one
+    assert hosts["app1"].parameters("follow")["from"] == "4"
     verdict = next(
         step.path
         for plan, _, _ in hosts["base"].applied

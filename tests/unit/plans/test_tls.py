@@ -67,9 +67,8 @@ def test_http2_is_said_as_this_nginx_wants_it() -> None:
     assert "listen 443 ssl http2;" in text(nginx.site(made(), replace(have, nginx="1.22.1")))
     newer = text(nginx.site(made(), replace(have, nginx="1.26.3")))
     assert "http2 on;" in newer and "listen 443 ssl;" in newer
-    assert "listen 443 ssl http2;" in text(
-        nginx.site(made(), have)
-    )  # FACTS is bookworm, without nginx yet
+    # FACTS is bookworm, without nginx yet
+    assert "listen 443 ssl http2;" in text(nginx.site(made(), have))
 
 
 def test_no_hsts_with_a_certificate_that_browsers_do_not_believe() -> None:
