@@ -3,6 +3,7 @@
 And what others can see of secrets.
 """
 
+import codecs
 import fcntl
 import os
 import pty
@@ -85,13 +86,14 @@ def at_a_terminal(
         preexec_fn=own_terminal,
     )
     os.close(child)
-    shown, answered, deadline = "", False, time.monotonic() + 40
+    shown, answered, deadline = "", False, time.monotonic() + 120
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a character may come in two pieces
     while time.monotonic() < deadline:
         try:
-            piece = os.read(main, 4096).decode() if select.select([main], [], [], 0.2)[0] else None
+            piece = os.read(main, 4096) if select.select([main], [], [], 0.2)[0] else b""
         except OSError:
             break
-        shown += piece or ""
+        shown += decoder.decode(piece)
         if prompt in shown and not answered:
             answered = True
             time.sleep(0.3)
