@@ -241,7 +241,6 @@ def _need_here(host: Host) -> None:
 
 
 def _need_release(host: Host) -> None:
-    preflight.refuse_older(host.settings, host.facts)
     deployed = host.facts.current or (
         not host.settings.has_release
         and any(found.get("name") == host.settings.app.name for found in host.facts.manifests)
@@ -250,3 +249,4 @@ def _need_release(host: Host) -> None:
         raise DeployError(
             f"{host.name}: nothing is deployed here yet; run: fab -H {host.name} deploy"
         )
+    preflight.refuse_older(host.settings, host.facts)

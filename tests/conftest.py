@@ -75,7 +75,7 @@ def pytest_terminal_summary(
                 took[report.nodeid.partition("::")[0].rpartition("/")[0]] += report.duration
     for folder, seconds in sorted(took.items()):
         terminalreporter.write_line(f"{folder}: {seconds / 60:.1f} minutes of a worker")
-    if shard := config.getoption("--shard"):
+    if (shard := config.getoption("--shard")) and not os.environ.get("PYTEST_XDIST_WORKER"):
         _note(
             shard,
             {
