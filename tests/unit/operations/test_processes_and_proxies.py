@@ -1,5 +1,6 @@
 """What the namespaces of the managers and of the proxies do alike."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from decant.errors import DeployError
 from decant.operations import processes, proxy
 from decant.steps import Handler, Run, Unit
-from tests.unit.operations.sites import one
+from tests.unit.operations.sites import LIVE, one
 
 SUPERVISOR: dict[str, Any] = {"wsgi": {"app": "a:b", "manager": "supervisor"}}
 APACHE: dict[str, Any] = {"proxy": {"kind": "apache"}}
@@ -130,3 +131,12 @@ def test_another_proxys_tasks_are_refused() -> None:
     assert proxy.need(host, "nginx") is host
     with pytest.raises(DeployError, match=r'proxy\.kind is "nginx"; its tasks are nginx\.\*'):
         proxy.need(host, "apache")
+
+
+@pytest.mark.parametrize("work", [processes.install, proxy.site])
+def test_what_is_somebody_elses_is_refused_before_the_lock(work: Any) -> None:
+    other = {"name": "other", "root": "/srv/shop", "domains": ["other.test"]}
+    host = one(replace(LIVE, manifests=(*LIVE.manifests, other)))
+    with pytest.raises(DeployError, match="overlap; choose another folder"):
+        work(host, "x")
+    assert host.journal == []

@@ -583,3 +583,24 @@ def test_the_database_of_several_hosts_is_not_migrated_by_one(
     else:
         shared.refuse_shared(host)
     assert host.journal == []
+
+
+def test_a_database_host_that_cannot_be_asked_stops_its_app_hosts(tmp_path: Path) -> None:
+    hosts = several(tmp_path, SHARED)
+
+    def lost(path: str) -> str:
+        raise ConnectError(f"base: lost at {path}")
+
+    hosts["base"].text = lost  # type: ignore[method-assign]
+    with pytest.raises(DeployError, match="failed on base; nothing was changed anywhere"):
+        shared.database_urls(fleet_of(hosts.values()), hosts, keep_going=False)
+
+
+def test_each_host_is_timed_on_its_way_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = itertools.count()
+    monkeypatch.setattr("decant.remote.fleet.time.monotonic", lambda: float(next(clock)))
+    answers: dict[str, Any] = {"": {"heads": [{}], "open rollback": [GOOD]}}
+    outcomes, _ = went_back({"a": several(tmp_path, SQLITE, answers, WITH_OLDER)["a"]})
+    assert outcomes["a"].seconds == 2.0  # the heads, and the window
