@@ -29,15 +29,19 @@ def schema() -> dict[str, Any]:
         "properties": {
             "default_hosts": {"type": "array", "items": {"type": "string"}},
             "include": {
-                "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]
+                "description": "Further TOML files whose sections, apps, groups and hosts lie "
+                "under those of this one.",
+                "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
             },
             **loose,
             "apps": {
+                "description": "Several applications in one file, each with its own sections; "
+                "-H shop@server or DECANT_APP chooses.",
                 "additionalProperties": {
                     "type": "object",
                     "additionalProperties": False,
                     "properties": loose,
-                }
+                },
             },
             "hosts": {
                 "additionalProperties": {

@@ -130,13 +130,16 @@ def _environment(folder: Path) -> "Environment":
 def _cache() -> Path | None:
     """Return the folder in which compiled templates are kept.
 
-    None where Python may not keep compiled modules, either, or nothing can be written.
+    None where Python may not keep compiled modules, either, nothing can be written, or somebody
+    else could write there: compiled templates are code (root by sudo may have another's HOME).
     """
     if sys.dont_write_bytecode:
         return None
     folder = cache() / "templates"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        places = [place.stat() for place in (folder, folder.parent, folder.parent.parent)]
     except OSError:
         return None
-    return folder if os.access(folder, os.W_OK) else None
+    ours = all(place.st_uid == os.getuid() and not place.st_mode & 0o022 for place in places)
+    return folder if ours and os.access(folder, os.W_OK) else None

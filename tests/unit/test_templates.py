@@ -1,10 +1,13 @@
 """The user's own templates win, file by file; a typo in one is said in one line."""
 
+import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from decant.errors import SettingsError
+from decant.plans import rendering
 from decant.plans.rendering import render
 from tests.unit.values import settings
 
@@ -30,3 +33,19 @@ def test_a_typo_fails_in_one_line(tmp_path: Path, text: str, said: str) -> None:
         render("nginx/main.conf.j2", settings(own(tmp_path, text)))
     assert said in str(error.value)
     assert "nginx/main.conf.j2" in str(error.value)
+
+
+@pytest.mark.parametrize("place", ["", "decant", "decant/templates"])
+def test_compiled_templates_are_kept_only_where_nobody_else_could_write_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    (tmp_path / "cache").mkdir(mode=0o700)
+    assert rendering._cache() == tmp_path / "cache/decant/templates"
+    (tmp_path / "cache" / place).chmod(0o777)
+    assert rendering._cache() is None
+    (tmp_path / "cache" / place).chmod(0o700)
+    real = os.getuid()
+    monkeypatch.setattr(os, "getuid", lambda: real + 1)
+    assert rendering._cache() is None
