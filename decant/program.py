@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from decant import quoting
-from decant.steps import Directory, File, Firewall, Packages, Plan, Step, Transaction, Unit
+from decant.steps import Directory, File, Firewall, Packages, Plan, Run, Step, Transaction, Unit
 
 Mode = Literal["apply", "check", "compare"]
 
@@ -79,6 +79,11 @@ def compile_plan(
     sent["packages"] = _lines(
         name for step in numbered if isinstance(step, Packages) for name in step.names
     )
+    sent |= {
+        f"unless/{number}": f"{quoting.join(step.unless)}\n".encode()
+        for number, step in enumerate(numbered, 1)
+        if isinstance(step, Run) and step.unless
+    }
     return Program("\n".join([*lines, "wait", "exit 0", ""]), sent, tuple(numbered))
 
 

@@ -130,16 +130,15 @@ class Absent(Step):
 
 
 @dataclass(frozen=True)
-class LineInFile(Step):
-    """The lines of a file that match the pattern (a regular expression) are this one line."""
+class Edit(Step):
+    """A file that others write is as `sed -Ez SCRIPT` leaves it: run again, it changes nothing."""
 
     path: str
-    pattern: str
-    line: str
+    script: str
     notify: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"line {self.line.strip()} in {self.path}"
+        return f"edit of {self.path}"
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING
 
 from decant.paths import CHALLENGES
 from decant.plans import installed, tls
+from decant.plans import site as site_plan
 from decant.plans.rendering import render
-from decant.steps import Absent, File, Handler, Link, Packages, Plan, Run, Step, Transaction, Unit
+from decant.steps import Absent, File, Handler, Link, Packages, Plan, Run, Step, Transaction
 
 if TYPE_CHECKING:
     from decant.config.models import Settings
@@ -74,7 +75,7 @@ def site(settings: "Settings", facts: "Facts") -> Plan:
 
     What stood at Apache's place gives way.
     """
-    name, paths = settings.app.name, settings.paths
+    name = settings.app.name
     vhost = f"/etc/apache2/sites-available/{name}.conf"
     # Apache's first site answers to any name; files of the folder are read in the order of their
     # names.
@@ -105,18 +106,7 @@ def site(settings: "Settings", facts: "Facts") -> Plan:
         Absent(f"/etc/nginx/sites-{place}/{name}", notify=("nginx.service.reload",))
         for place in ("enabled", "available")
     ]
-    front = ("sh", f"{paths.procedures}/front.sh", paths.root)
-    return (
-        Transaction(
-            (*tls.install(settings, facts, (RELOAD,)), *steps),
-            validate=front,
-            undo=front,
-            label="check of the site",
-        ),
-        Unit(UNIT, enabled=True, running=True),
-        Handler(RELOAD),
-        Handler("nginx.service.reload"),
-    )
+    return site_plan.serve(settings, facts, UNIT, tuple(steps))
 
 
 def remove(settings: "Settings") -> Plan:

@@ -4,18 +4,18 @@ from typing import TYPE_CHECKING
 
 from decant.paths import CHALLENGES
 from decant.plans import apache, tls
+from decant.plans import site as site_plan
 from decant.plans.rendering import render
 from decant.steps import (
     Absent,
+    Edit,
     File,
     Handler,
-    LineInFile,
     Link,
     Packages,
     Plan,
     Step,
     Transaction,
-    Unit,
 )
 
 if TYPE_CHECKING:
@@ -34,6 +34,12 @@ HTTP2_SINCE = (
     # The version that made `http2` a directive of its own,
     # nginx.org/en/docs/http/ngx_http_v2_module.html
 )
+# A directive of the block `events`, of which nginx takes one: ours cannot be in a file of its own.
+CONNECTIONS = r"""
+s/((^|\n)[^#\n]*\bworker_connections\s+)[0-9]+/\18192/g
+t
+s/((^|\n)[^#\n]*\bevents\s*\{)/\1 worker_connections 8192;/
+"""
 # What nginx is in each release, for servers that have none yet: packages.debian.org,
 # packages.ubuntu.com.
 DISTRIBUTION = {
@@ -53,12 +59,7 @@ def install(settings: "Settings", facts: "Facts") -> Plan:  # as apache.py's
             render("nginx/main.conf.j2", settings),
             notify=(RELOAD,),
         ),
-        LineInFile(
-            "/etc/nginx/nginx.conf",
-            r"^[[:space:]]*worker_connections[[:space:]]",
-            "\tworker_connections 8192;",
-            notify=(RELOAD,),
-        ),
+        Edit("/etc/nginx/nginx.conf", CONNECTIONS, notify=(RELOAD,)),
     )
     return (Packages(PACKAGES), Transaction(main, validate=CHECK))
 
@@ -68,7 +69,7 @@ def site(settings: "Settings", facts: "Facts") -> Plan:
 
     What stood at nginx's place gives way.
     """
-    name, paths = settings.app.name, settings.paths
+    name = settings.app.name
     vhost = f"/etc/nginx/sites-available/{name}"
     steps: list[Step] = [
         File(vhost, _site_text(settings, facts), notify=(RELOAD,)),
@@ -78,18 +79,7 @@ def site(settings: "Settings", facts: "Facts") -> Plan:
         steps.append(Absent("/etc/nginx/sites-enabled/default", notify=(RELOAD,)))
     # Apache's site of this application
     steps += [Absent(path, notify=(apache.RELOAD,)) for path in apache.sites(name)]
-    front = ("sh", f"{paths.procedures}/front.sh", paths.root)
-    return (
-        Transaction(
-            (*tls.install(settings, facts, (RELOAD,)), *steps),
-            validate=front,
-            undo=front,
-            label="check of the site",
-        ),
-        Unit(UNIT, enabled=True, running=True),
-        Handler(RELOAD),
-        Handler(apache.RELOAD),
-    )
+    return site_plan.serve(settings, facts, UNIT, tuple(steps))
 
 
 def _site_text(settings: "Settings", facts: "Facts") -> str:

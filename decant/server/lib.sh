@@ -196,13 +196,9 @@ proxy() { # who faces the visitors: nginx, apache2, or none
     else echo none; fi
 }
 
-scheme() { # https where the site serves the name by it that health is asked for, else http: the site itself says so in its first lines
-    for site in $(sites); do
-        grep -q '^# https: ' "$site" || break
-        sed -n 's/^# http: //p' "$site" | tr ' ' '\n' | grep -qxF -e "$health_host" || { echo https; return; }
-        break
-    done
-    echo http
+scheme() { # https where the site serves by it the name that health is asked for, else http
+    if [ -n "$(sites)" ] && grep -qs '^https ' "$procedures/names" && ! grep -qxF -e "http $health_host" "$procedures/names"; then echo https
+    else echo http; fi
 }
 
 trust() { # trust FOLDER: let certbot believe the authorities of private ACME servers, beside the server's own

@@ -129,7 +129,11 @@ step 91 - run 'sh -c '"'"'root=$1; shift; "$@" && { [ ! -e "$root/current" ] || 
 step 92 - packages nginx
 begin_transaction dbbf133c09f0 'nginx -t' true
 step 93 nginx.service.reload file /etc/nginx/modules-enabled/90-decant.conf 93 root:root 0644 plain
-step 94 nginx.service.reload line_in_file /etc/nginx/nginx.conf '^[[:space:]]*worker_connections[[:space:]]' '	worker_connections 8192;'
+step 94 nginx.service.reload edit /etc/nginx/nginx.conf '
+s/((^|\n)[^#\n]*\bworker_connections\s+)[0-9]+/\18192/g
+t
+s/((^|\n)[^#\n]*\bevents\s*\{)/\1 worker_connections 8192;/
+'
 commit 95
 begin_transaction 72104b75168d 'sh /srv/shop/procedures/restart.sh /srv/shop changed' 'sh /srv/shop/procedures/restart.sh /srv/shop'
 step 96 - run 'supervisorctl stop '"'"'shop:*'"'"'' 'test '"'"'!'"'"' -e /etc/supervisor/conf.d/shop.conf'
@@ -141,24 +145,25 @@ commit 101
 step 102 - unit shop.socket yes yes
 step 103 - unit shop.service yes -
 begin_transaction dc3165e8217b 'sh /srv/shop/procedures/front.sh /srv/shop' 'sh /srv/shop/procedures/front.sh /srv/shop'
-step 104 nginx.service.reload file /etc/nginx/sites-available/shop 104 root:root 0644 plain
-step 105 nginx.service.reload link /etc/nginx/sites-enabled/shop /etc/nginx/sites-available/shop
-step 106 apache2.service.reload absent /etc/apache2/sites-enabled/shop.conf
-step 107 apache2.service.reload absent /etc/apache2/sites-enabled/000-shop.conf
-step 108 apache2.service.reload absent /etc/apache2/sites-available/shop.conf
-commit 109
-step 110 - unit nginx.service yes yes
-step 111 - handler nginx.service.reload
-step 112 - handler apache2.service.reload
-step 113 daemon-reload absent /etc/systemd/system/apache2.service.d/decant-shop.conf
-step 114 - handler daemon-reload
-step 115 - run 'rm -rf /etc/decant/tls/shop/self-signed' 'test '"'"'!'"'"' -e /etc/decant/tls/shop/self-signed'
-step 116 - run 'rm -rf /etc/decant/tls/shop/files' 'test '"'"'!'"'"' -e /etc/decant/tls/shop/files'
-step 117 - packages ufw
+step 104 - file /srv/shop/procedures/names 104 root:root 0644 plain
+step 105 nginx.service.reload file /etc/nginx/sites-available/shop 105 root:root 0644 plain
+step 106 nginx.service.reload link /etc/nginx/sites-enabled/shop /etc/nginx/sites-available/shop
+step 107 apache2.service.reload absent /etc/apache2/sites-enabled/shop.conf
+step 108 apache2.service.reload absent /etc/apache2/sites-enabled/000-shop.conf
+step 109 apache2.service.reload absent /etc/apache2/sites-available/shop.conf
+commit 110
+step 111 - unit nginx.service yes yes
+step 112 - handler nginx.service.reload
+step 113 - handler apache2.service.reload
+step 114 daemon-reload absent /etc/systemd/system/apache2.service.d/decant-shop.conf
+step 115 - handler daemon-reload
+step 116 - run 'rm -rf /etc/decant/tls/shop/self-signed' 'test '"'"'!'"'"' -e /etc/decant/tls/shop/self-signed'
+step 117 - run 'rm -rf /etc/decant/tls/shop/files' 'test '"'"'!'"'"' -e /etc/decant/tls/shop/files'
+step 118 - packages ufw
 begin_transaction b5bea41b6c62 true 'sh -c '"'"'if grep -qx ENABLED=yes /etc/ufw/ufw.conf; then ufw reload; else ufw --force disable; fi'"'"'' guarded
-step 118 - peer_rules
-step 119 - firewall 22/tcp 80/tcp
-commit 120
-step 121 - procedure /srv/shop/procedures/prepare.sh 121
+step 119 - peer_rules
+step 120 - firewall 22/tcp 80/tcp
+commit 121
+step 122 - procedure /srv/shop/procedures/prepare.sh 122
 wait
 exit 0

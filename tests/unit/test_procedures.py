@@ -54,7 +54,6 @@ def root(tmp_path: Path) -> Path:
         "health_host": "localhost",
         "health_status": "200-399",
         "health_timeout": "2",
-        "scheme": "http",
     }
     (root / "procedures/app.conf").write_text(quoting.assignments(values))
     return root
@@ -807,3 +806,25 @@ def test_a_dump_whose_size_could_not_be_asked_for_does_not_break_the_next_estima
     )
     done = subprocess.run(["sh", "-eu", "-c", script], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "3\n", "")
+
+
+@pytest.mark.parametrize(
+    ("names", "host", "scheme"),
+    [
+        ("https a.test\nhttp b.test\n", "a.test", "https"),
+        ("https a.test\nhttp b.test\n", "b.test", "http"),
+        ("https a.test\n", "localhost", "https"),
+        ("http _\n", "localhost", "http"),
+        ("https _\n", "localhost", "https"),
+        ("", "localhost", "http"),
+    ],
+)
+def test_health_is_asked_by_the_scheme_of_its_name(
+    root: Path, names: str, host: str, scheme: str
+) -> None:
+    (root / "procedures/names").write_text(names)
+    script = 'root=$1; . "$1/procedures/lib.sh"; sites() { echo site; }; health_host=$2; scheme'
+    done = subprocess.run(
+        ["sh", "-c", script, "scheme", str(root), host], capture_output=True, text=True
+    )
+    assert (done.stdout, done.stderr) == (f"{scheme}\n", "")

@@ -10,7 +10,7 @@ from decant.config import validation
 from decant.config.models import Settings
 from decant.errors import SettingsError
 from decant.facts import Facts
-from decant.steps import Plan, Step, Transaction
+from decant.steps import File, Plan, Step, Transaction
 
 FACTS = Facts(
     user="root",
@@ -77,3 +77,10 @@ def settings(folder: Path = Path("/nowhere"), **sections: Any) -> Settings:
     if found := validation.problems(made):
         raise SettingsError("\n".join(found))
     return made
+
+
+def content(plan: Plan, path: str) -> str:
+    """Return the text of the one file at that path in a plan."""
+    (text,) = (step.content for step in flat(plan) if isinstance(step, File) and step.path == path)
+    assert isinstance(text, str)
+    return text

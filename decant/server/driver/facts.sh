@@ -85,8 +85,10 @@ fact ipv6 "$([ -e /proc/net/if_inet6 ] && echo yes)"
 for manifest in /var/lib/decant/apps/*.json; do
     [ -r "$manifest" ] && fact manifest "$(tr -d '\n' <"$manifest")"
 done
-fact account "$(id -u "$name" 2>/dev/null)"
-fact builder "$(getent passwd "$builder" | cut -d: -f6)"
+getent passwd "$name" "$builder" | while IFS=: read -r login _ uid _ _ folder _; do
+    [ "$login" != "$name" ] || fact account "$uid"
+    [ "$login" != "$builder" ] || fact builder "$folder"
+done
 for unit in /etc/systemd/system/"$name".* /lib/systemd/system/"$name".* /usr/lib/systemd/system/"$name".* /etc/supervisor/conf.d/"$name".conf \
     /etc/nginx/sites-available/"$name" /etc/apache2/sites-available/"$name".conf; do
     [ ! -e "$unit" ] || fact unit "$unit"

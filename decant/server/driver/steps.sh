@@ -48,8 +48,9 @@ begin() { # begin: what every program does before its first step
     seen_files >"$here/seen.files" 2>/dev/null &
     seen_units >"$here/seen.units" 2>/dev/null &
     seen_packages >"$here/seen.packages" 2>/dev/null &
+    seen_runs >"$here/seen.runs" 2>/dev/null &
     wait
-    seen=" $(cat "$here/seen.files" "$here/seen.units" "$here/seen.packages")"
+    seen=" $(cat "$here/seen.files" "$here/seen.units" "$here/seen.packages" "$here/seen.runs")"
     if [ "$lock" != - ]; then
         # The party of the command that holds the lock shares it, so that what outlives a dead client keeps others out.
         exec 8>>"$lock"
@@ -83,6 +84,14 @@ seen_units() { # the units that are enabled and run
 seen_packages() { # package/NAME of those that are installed
     # shellcheck disable=SC2016  # dpkg-query's variables
     [ ! -s "$here/packages" ] || xargs dpkg-query -W -f='${db:Status-Abbrev}package/${Package}\n' -- <"$here/packages" | sed -n 's/^.i //p' | tr '\n' ' '
+}
+
+seen_runs() { # run/NUMBER of the commands that have run, as their `unless` says
+    for unless in "$here"/unless/*; do
+        # shellcheck source=/dev/null
+        [ ! -e "$unless" ] || { (. "$unless") 3>&- >/dev/null && printf 'run/%s ' "${unless##*/}"; } &
+    done
+    wait
 }
 
 step() { # step NUMBER NOTIFY KIND ARGUMENT...
@@ -276,7 +285,7 @@ apply_packages() {
 
 # --- files ----------------------------------------------------------------------------------------------------------------------------
 
-was_seen() { # was_seen WORD: by what was seen at the beginning, is the file or folder of this step as it should be (its number), or the unit up or the package there (its name)?
+was_seen() { # was_seen WORD: by what was seen at the beginning, is the file or folder of this step as it should be (its number), the unit up, the package there (its name), or the command run?
     case $seen in *" $1 "*) ;; *) return 1 ;; esac
 }
 
@@ -334,22 +343,14 @@ apply_absent() {
     rm -f "$1"
 }
 
-check_line_in_file() { # PATH PATTERN LINE: the lines that match PATTERN (an extended regular expression) are LINE
-    [ -f "$1" ] && pattern=$2 text=$3 awk '
-        BEGIN { pattern = ENVIRON["pattern"]; text = ENVIRON["text"] }
-        $0 == text { found = 1; next }
-        $0 ~ pattern { other = 1 }
-        END { exit !found || other }' "$1"
+check_edit() { # PATH SCRIPT: what sed's script (of extended expressions, for the whole file as one text) leaves as it is
+    [ -f "$1" ] && sed -Ez "$2" "$1" | cmp -s - "$1"
 }
-show_line_in_file() { tell diff "$1: $3"; }
-apply_line_in_file() {
+show_edit() { sed -Ez "$2" "$1" | diff -u --label "$1" --label "$1" "$1" - | tell_lines diff; }
+apply_edit() {
     [ -f "$1" ] || { echo "$1 is not there"; return 1; }
     keep "$1"
-    pattern=$2 text=$3 awk '
-        BEGIN { pattern = ENVIRON["pattern"]; text = ENVIRON["text"] }
-        $0 ~ pattern { if (!done) print text; done = 1; next }
-        { print }
-        END { if (!done) print text }' "$1" >"$1.decant-new"
+    sed -Ez "$2" "$1" >"$1.decant-new"
     chown --reference="$1" "$1.decant-new"
     chmod --reference="$1" "$1.decant-new"
     mv -fT "$1.decant-new" "$1"
@@ -463,7 +464,7 @@ apply_peer_rules() {
 # --- commands, notifications, procedures ----------------------------------------------------------------------------------------------
 
 check_run() { # COMMAND UNLESS: shell texts; without UNLESS the command runs each time
-    [ -n "$2" ] && (eval "$2") 3>&- >/dev/null 2>&1
+    [ -n "$2" ] && { was_seen "run/$number" || (eval "$2") 3>&- >/dev/null 2>&1; }
 }
 show_run() { tell diff "run $1"; }
 apply_run() { sh -c "$1" 3>&-; }

@@ -4,17 +4,13 @@ from typing import Any
 
 from decant.plans import apache
 from decant.plans.rendering import render
-from decant.steps import Absent, File, Link, Run
-from tests.unit.values import FACTS, flat, settings
+from decant.steps import Absent, Link, Run
+from tests.unit.values import FACTS, content, flat, settings
 
 
 def site(**sections: Any) -> str:
-    return str(
-        next(
-            step
-            for step in flat(apache.site(settings(**sections), FACTS))
-            if isinstance(step, File)
-        ).content
+    return content(
+        apache.site(settings(**sections), FACTS), "/etc/apache2/sites-available/shop.conf"
     )
 
 

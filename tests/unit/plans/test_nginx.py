@@ -1,5 +1,6 @@
 """nginx's plans as values."""
 
+import subprocess
 from dataclasses import replace
 from typing import Any
 
@@ -8,16 +9,11 @@ import pytest
 from decant.plans import nginx
 from decant.plans.rendering import render
 from decant.steps import Absent, File, Handler, Link, Transaction, Unit
-from tests.unit.values import FACTS, MISTAKES, flat, settings
+from tests.unit.values import FACTS, MISTAKES, content, flat, settings
 
 
 def site_text(**sections: Any) -> str:
-    together = nginx.site(settings(**sections), FACTS)[0]
-    assert isinstance(together, Transaction)
-    file = together.steps[0]
-    assert isinstance(file, File)
-    assert isinstance(file.content, str)
-    return file.content
+    return content(nginx.site(settings(**sections), FACTS), "/etc/nginx/sites-available/shop")
 
 
 def release_text(**wsgi: Any) -> str:
@@ -27,12 +23,37 @@ def release_text(**wsgi: Any) -> str:
 def test_a_site_holds_together_with_nginxs_own_check_and_reloads() -> None:
     together, running, notify, _ = nginx.site(settings(proxy={"domains": ["shop.test"]}), FACTS)
     assert isinstance(together, Transaction)
-    assert [type(step) for step in together.steps[:2]] == [File, Link]
+    assert [type(step) for step in together.steps[:3]] == [File, File, Link]
     assert (
         together.validate == together.undo == ("sh", "/srv/shop/procedures/front.sh", "/srv/shop")
     )
     assert running == Unit("nginx.service", enabled=True, running=True)
     assert notify == Handler("nginx.service.reload")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (
+            "events {\n\tworker_connections 768;\n\t# multi_accept on;\n}\n",
+            "events {\n\tworker_connections 8192;\n\t# multi_accept on;\n}\n",
+        ),
+        ("events { worker_connections 768; }\n", "events { worker_connections 8192; }\n"),
+        ("user a;\nevents { }\n", "user a;\nevents { worker_connections 8192; }\n"),
+        ("events\n{\n}\n", "events\n{ worker_connections 8192;\n}\n"),
+        (
+            "# worker_connections 1;\nevents {\n# worker_connections 2;\n}\n",
+            "# worker_connections 1;\nevents { worker_connections 8192;\n# worker_connections 2;\n}\n",
+        ),
+        ("http { }\n", "http { }\n"),
+    ],
+)
+def test_nginx_has_room_wherever_its_events_stand(before: str, after: str) -> None:
+    for text in (before, after):
+        done = subprocess.run(
+            ["sed", "-Ez", nginx.CONNECTIONS], input=text, text=True, capture_output=True
+        )
+        assert (done.stdout, done.stderr) == (after, "")
 
 
 def test_apaches_site_of_this_application_gives_way() -> None:

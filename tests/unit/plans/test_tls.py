@@ -14,7 +14,7 @@ from decant.operations.certificate import Certificate
 from decant.plans import apache, app, certbot, nginx, preflight, stack, system, tls
 from decant.quoting import Secret
 from decant.steps import Absent, File, Plan, Procedure, Run
-from tests.unit.values import FACTS, MISTAKES, flat, settings
+from tests.unit.values import FACTS, MISTAKES, content, flat, settings
 
 PROXY = {"domains": ["a.test", "b.test"], "redirect": ["www.a.test"]}
 
@@ -59,7 +59,12 @@ def test_the_first_phase_is_http_with_the_challenges_and_the_second_https(proxy:
         "/etc/letsencrypt/live/decant-shop/fullchain.pem" in second and "max-age=63072000" in second
     )
     assert second.count("/.deploy/") == first.count("/.deploy/")
-    assert "# https: a.test b.test\n" in second and "# https:" not in first
+
+
+@pytest.mark.parametrize("proxy", [nginx, apache])
+def test_the_names_and_their_schemes_are_told_beside_the_site(proxy: Any) -> None:
+    plan = proxy.site(made(), having("a.test", "www.a.test"))
+    assert content(plan, "/srv/shop/procedures/names") == "https a.test\nhttp b.test\n"
 
 
 def test_http2_is_said_as_this_nginx_wants_it() -> None:
@@ -116,7 +121,7 @@ def test_files_hold_together_with_the_site_and_the_key_is_a_secret(tmp_path: Pat
     )
     assert isinstance(key.content, Secret)
     assert key.mode == 0o600
-    for name, content, said in (
+    for name, data, said in (
         (
             "k.pem",
             "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n",
@@ -129,7 +134,7 @@ def test_files_hold_together_with_the_site_and_the_key_is_a_secret(tmp_path: Pat
         ),
         ("c.pem", "\0", "no PEM file with a certificate"),
     ):
-        (tmp_path / name).write_text(content)
+        (tmp_path / name).write_text(data)
         with pytest.raises(SettingsError, match=said):
             nginx.site(files, FACTS)
 
