@@ -82,6 +82,10 @@ class FakeHost(Host):
         """The facts that the test gave."""
         return self._asked or FACTS
 
+    def found(self, facts: Facts) -> None:
+        """Let the server be found so from here on."""
+        self._asked = facts
+
     def forget_facts(self) -> None:
         """Note that the server would be asked again."""
         self.note("forget facts")

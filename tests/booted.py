@@ -8,6 +8,7 @@ import fcntl
 import http.client
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -43,6 +44,16 @@ app = "wsgi:app"
 {wsgi}
 {more}
 """
+
+
+def changed(said: str) -> list[int]:
+    """Return the counts of what was changed that a command's summaries name, one for each host."""
+    return [int(count) for count in re.findall(r"\b(\d+) changed(?: in all|,)", said)]
+
+
+def lost(said: str) -> list[int]:
+    """Return the counts of lost requests that a command's windows name."""
+    return [int(count) for count in re.findall(r"\b(\d+) of \d+ requests lost", said)]
 
 
 @dataclass

@@ -54,7 +54,7 @@ class ServerCall(Call):
 class Executor(fabric.Executor):  # type: ignore[misc]  # fabric has no types
     """Fabric's executor with hosts.toml as its inventory."""
 
-    _inventory: "Inventory | None" = None
+    loaded: "Inventory | None" = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -242,11 +242,11 @@ class Executor(fabric.Executor):  # type: ignore[misc]  # fabric has no types
 
         Read once, and checked before its settings are used.
         """
-        if self._inventory is None:
+        if self.loaded is None:
             from decant.config import files, inventory
 
-            self._inventory = inventory.load(files.find(Path.cwd(), self._beside()))
-        return self._inventory
+            self.loaded = inventory.load(files.find(Path.cwd(), self._beside()))
+        return self.loaded
 
     def chosen(self) -> list[Target]:
         """Return the hosts of this command, each with its application."""

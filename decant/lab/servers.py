@@ -91,7 +91,7 @@ def up(name: str, suite: str = "bookworm", layer: str = "") -> dict[str, Any]:
             "key": _key(),
             "user": "root",
         }
-        _save(server)
+        save(server)
     _mount(server)
     _personalise(server)
     boot(name)
@@ -206,7 +206,7 @@ def _load(name: str) -> dict[str, Any]:
     return server
 
 
-def _save(server: dict[str, Any]) -> None:
+def save(server: dict[str, Any]) -> None:
     """Write what is known of a server, by rename: others list the servers at any time."""
     home = _home(server["name"])
     (home / "server.json.new").write_text(json.dumps(server, indent=1))
@@ -351,7 +351,7 @@ def _personalise(server: dict[str, Any]) -> None:
         text=True,
         check=True,
     )
-    _save({**server, "host_key": shown.stdout.split()[1]})
+    save({**server, "host_key": shown.stdout.split()[1]})
 
 
 def _nspawn(name: str) -> list[str]:

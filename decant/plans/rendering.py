@@ -107,7 +107,7 @@ def _environment(folder: Path) -> "Environment":
                 super().dump_bytecode(bucket)
 
     loader = ChoiceLoader([FileSystemLoader(folder / "templates"), FileSystemLoader(OURS)])
-    kept = _cache()
+    kept = compiled_cache()
     compiled = Cache(str(kept), "%s.cache") if kept else None
     environment = Sandbox(
         loader=loader,
@@ -127,7 +127,7 @@ def _environment(folder: Path) -> "Environment":
     return environment
 
 
-def _cache() -> Path | None:
+def compiled_cache() -> Path | None:
     """Return the folder in which compiled templates are kept.
 
     None where Python may not keep compiled modules, either, nothing can be written, or somebody

@@ -12,7 +12,7 @@ import ssl
 import pytest
 
 from tests.authority import Authority, Secure, get
-from tests.booted import Booth, Server, document
+from tests.booted import Booth, Server, changed, document
 from tests.guestbook import tool
 from tests.load import Load
 
@@ -109,7 +109,7 @@ def test_a_certificate_is_obtained_verified_and_renewed_without_a_lost_request(
     assert get(server.address, "stranger.test")[0] in (301, 421)
     assert "443" in server.ssh("grep '^### tuple ### allow tcp 443' /etc/ufw/user.rules")
     again = server.fab("deploy").stdout
-    assert "0 changed in all" in again and "already current" in again
+    assert changed(again) == [0] and "already current" in again
     assert authority.issued() == before + 1
 
     renewed_by_the_timer(server, name, root)
@@ -205,7 +205,7 @@ def test_a_domain_more_or_less_gets_another_certificate_and_a_refused_one_change
     )
     assert text.splitlines()[-1].strip() == f"DNS:{one}"
     issued = authority.issued()
-    assert "0 changed in all" in server.fab("deploy").stdout
+    assert changed(server.fab("deploy").stdout) == [0]
     assert "is there already" in server.fab("certbot.obtain").stdout
     assert authority.issued() == issued
     server.fab("destroy", "--yes")
@@ -238,7 +238,7 @@ def test_certificates_of_our_own_making_and_files_are_served_and_exchanged(
     made = Secure.certificate(server.address, "own.test")
     status, _, headers = get(server.address, "own.test", root=made)
     assert status == 200 and "strict-transport-security" not in headers
-    assert "0 changed in all" in server.fab("deploy").stdout
+    assert changed(server.fab("deploy").stdout) == [0]
     assert re.search(r"own\.test +self-signed +82[45] days", server.fab("certbot.status").stdout)
     shown = server.fab("status").stdout
     assert "well" in shown and "own.test: 82" in shown

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.booted import NO_SERVER, ROOT, Booth, Server, kill, why_not
+from tests.booted import NO_SERVER, ROOT, Booth, Server, changed, kill, why_not
 
 pytestmark = pytest.mark.full
 
@@ -46,7 +46,7 @@ def own_template(server: Server, more: str) -> None:
 
 def test_hardening_is_checked_and_taken_back(hardened: Server) -> None:
     server = hardened
-    assert "0 changed" in server.fab("system.harden").stdout
+    assert changed(server.fab("system.harden").stdout) == [0]
     shown = server.ssh("sshd -T")
     for line in (
         "passwordauthentication no",
@@ -112,13 +112,13 @@ def test_hardening_is_checked_and_taken_back(hardened: Server) -> None:
         what="sshd is as before",
     )
     shutil.rmtree(server.folder / "templates")
-    assert "0 changed" in server.fab("system.harden").stdout
+    assert changed(server.fab("system.harden").stdout) == [0]
 
 
 def test_a_firewall_that_shuts_us_out_is_taken_back(hardened: Server) -> None:
     server = hardened
     server.fab("system.firewall")
-    assert "0 changed" in server.fab("system.firewall").stdout
+    assert changed(server.fab("system.firewall").stdout) == [0]
     rules = server.ssh("cat /etc/ufw/user.rules")
     # The second connection is refused by a rule that stands before ufw's: as if the new rules did
     # it.
@@ -194,7 +194,7 @@ def test_who_guesses_is_kept_out(hardened: Server) -> None:
             timeout=30,
         )
     assert server.ssh("echo in") == "in"
-    assert "0 changed" in server.fab("system.harden").stdout
+    assert changed(server.fab("system.harden").stdout) == [0]
 
 
 def test_ssh_audit_has_no_fail_line(hardened: Server) -> None:
@@ -229,7 +229,7 @@ def test_admins_are_under_the_same_guard(hardened: Server) -> None:
     server.configure(more=f'{HARDENED}\nadmins = {{ alice = "alice.pub" }}')
     server.fab("system.user")
     assert server.ssh("sudo -n id -u", user="alice") == "0"
-    assert "0 changed" in server.fab("system.user").stdout
+    assert changed(server.fab("system.user").stdout) == [0]
     # A sudoers file of somebody else that sudo does not take: ours is not left behind in it.
     server.ssh(
         "rm /etc/sudoers.d/90-decant-alice; echo 'nonsense here' >/etc/sudoers.d/00-broken; chmod"

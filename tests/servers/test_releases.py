@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.booted import Booth
+from tests.booted import Booth, lost
 from tests.guestbook import git
 from tests.load import Load
 
@@ -89,7 +89,7 @@ def test_the_database_can_be_migrated_alone_and_a_failure_leaves_the_release_goo
     assert server.rows() == before
     assert "failed" not in server.fab("app.releases").stdout
     server.configure('ref = "migrates"\nmigrate = "auto"')
-    assert "0 of" in server.fab("db.migrate").stdout
+    assert lost(server.fab("db.migrate").stdout) == [0]
     assert "mood" in server.columns()
     assert server.rows() == before
 

@@ -25,7 +25,7 @@ def executor(hosts: str | None, document: dict[str, Any]) -> Executor:
 
     core = [SimpleNamespace(args=SimpleNamespace(hosts=SimpleNamespace(value=hosts)))]
     made = Executor(Collection(), Config(), core)
-    made._inventory = Inventory(Path("/nowhere/hosts.toml"), {**MINIMAL, **document})
+    made.loaded = Inventory(Path("/nowhere/hosts.toml"), {**MINIMAL, **document})
     return made
 
 

@@ -141,14 +141,16 @@ def test_hosts_that_share_a_database_are_migrated_together_or_not_at_all() -> No
     } | {"db": None}
     ready = {name: Prepared("new", "old", "c", "c", False, True) for name in "ab"}
     made = fleet("a", "b", "db")
-    assert rollout._as_one(made, hosts, ready, ["a", "b"], Rollout())
-    assert not rollout._as_one(made, hosts, ready, ["a", "b"], Rollout(rolling=True))
+    assert rollout.switches_as_one(made, hosts, ready, ["a", "b"], Rollout())
+    assert not rollout.switches_as_one(made, hosts, ready, ["a", "b"], Rollout(rolling=True))
     with pytest.raises(DeployError, match="that b would serve the old release on"):
-        rollout._as_one(made, hosts, {"a": ready["a"]}, ["a"], Rollout())
+        rollout.switches_as_one(made, hosts, {"a": ready["a"]}, ["a"], Rollout())
     with pytest.raises(DeployError, match="take it along with -H"):
-        rollout._as_one(made, {name: hosts[name] for name in "ab"}, ready, ["a", "b"], Rollout())
+        rollout.switches_as_one(
+            made, {name: hosts[name] for name in "ab"}, ready, ["a", "b"], Rollout()
+        )
     first = {name: Prepared("new", "", "c", "c", False, True) for name in "ab"}
-    assert not rollout._as_one(made, hosts, first, ["a", "b"], Rollout())
+    assert not rollout.switches_as_one(made, hosts, first, ["a", "b"], Rollout())
 
 
 @pytest.mark.parametrize("batch", ["0", "x", "-1", "0%", "101%", "1.5"])

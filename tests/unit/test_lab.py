@@ -14,13 +14,13 @@ def test_servers_can_be_listed_while_another_goes(
 ) -> None:
     monkeypatch.setattr(servers, "STATE", tmp_path)
     (tmp_path / "servers/stays").mkdir(parents=True)
-    servers._save({"name": "stays", "address": "10.0.0.9"})
+    servers.save({"name": "stays", "address": "10.0.0.9"})
     over = threading.Event()
 
     def come_and_go() -> None:
         while not over.is_set():
             (tmp_path / "servers/goes").mkdir()
-            servers._save({"name": "goes", "address": "10.0.0.10"})
+            servers.save({"name": "goes", "address": "10.0.0.10"})
             shutil.rmtree(tmp_path / "servers/goes")
 
     other = threading.Thread(target=come_and_go)

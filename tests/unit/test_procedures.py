@@ -722,7 +722,7 @@ def test_a_list_setting_of_postgresql_is_taken_apart_and_each_element_quoted(
 ) -> None:
     module = module_of("postgresql")
     assert module.listed(value) == elements
-    assert module._literal("it's \\") == "E'it''s \\\\'"
+    assert module.literal("it's \\") == "E'it''s \\\\'"
 
 
 def test_what_a_repository_writes_is_one_line_of_the_report(root: Path) -> None:
@@ -763,7 +763,7 @@ def test_the_extensions_that_a_dump_names_are_the_applications_word(answer: str)
         "uuid-ossp": "public",
     }
     with pytest.raises(module.Failure):
-        module._literal("a\0b")
+        module.literal("a\0b")
 
 
 @pytest.mark.parametrize(

@@ -42,10 +42,10 @@ def test_compiled_templates_are_kept_only_where_nobody_else_could_write_them(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(sys, "dont_write_bytecode", False)
     (tmp_path / "cache").mkdir(mode=0o700)
-    assert rendering._cache() == tmp_path / "cache/decant/templates"
+    assert rendering.compiled_cache() == tmp_path / "cache/decant/templates"
     (tmp_path / "cache" / place).chmod(0o777)
-    assert rendering._cache() is None
+    assert rendering.compiled_cache() is None
     (tmp_path / "cache" / place).chmod(0o700)
     real = os.getuid()
     monkeypatch.setattr(os, "getuid", lambda: real + 1)
-    assert rendering._cache() is None
+    assert rendering.compiled_cache() is None

@@ -139,8 +139,8 @@ def _switch(
         for name, found in ready.items()
         if found.pending and hosts[name].settings.shares_database
     ]
-    as_one = _as_one(fleet, hosts, ready, shared, rollout)
-    batches = _batches(hosts, ready, rollout, as_one, bool(shared))
+    as_one = switches_as_one(fleet, hosts, ready, shared, rollout)
+    batches = in_batches(hosts, ready, rollout, as_one, bool(shared))
     server = database_server(hosts, shared)
     if shared and server and not as_one and any(ready[name].old for name in shared):
         problem = joint_window.dump(server, new_id(), ready[shared[0]].old)
@@ -199,7 +199,7 @@ def _switch(
                 return
 
 
-def _batches(
+def in_batches(
     hosts: Mapping[str, Host],
     ready: Mapping[str, Prepared],
     rollout: Rollout,
@@ -340,7 +340,7 @@ def _back_as_one(
         name: Prepared(target, hosts[name].facts.current, "", "", False, name in shared)
         for name, target in targets.items()
     }
-    _as_one(fleet, hosts, ready, shared, Rollout())
+    switches_as_one(fleet, hosts, ready, shared, Rollout())
     if any("restore" in change for change in changes.values()):
         raise DeployError(
             "rollback --restore of a database that several hosts use is not built: use --downgrade,"
@@ -418,7 +418,7 @@ def _refuse_different(hosts: Mapping[str, Host], commits: Mapping[str, str]) -> 
             )
 
 
-def _as_one(
+def switches_as_one(
     fleet: Fleet,
     hosts: Mapping[str, Host],
     ready: Mapping[str, Prepared],

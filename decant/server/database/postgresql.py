@@ -267,7 +267,7 @@ class PostgreSQL(Engine):
             elements = listed(value) if setting in LISTS else [value]
             statements.append(
                 f"ALTER {whose} SET {_ident(setting)} ="
-                f" {', '.join(_literal(element) for element in elements)}"
+                f" {', '.join(literal(element) for element in elements)}"
             )
         return statements
 
@@ -312,7 +312,8 @@ def _refuse_control(text: str) -> None:
         raise Failure(f"{printable(text)!r} has control characters, and is refused")
 
 
-def _literal(value: str) -> str:
+def literal(value: str) -> str:
+    """Return a text as a literal of SQL, whatever standard_conforming_strings says."""
     _refuse_control(value)
     escaped = value.replace("\\", "\\\\").replace("'", "''")
     return f"E'{escaped}'"

@@ -85,7 +85,7 @@ def test_batches_switch_one_after_the_other(tmp_path: Path, batch: str, sizes: l
     ready = {name: Prepared(NEW, OLD, "c0de", "", current=False, pending=False) for name in hosts}
     assert [
         len(each)
-        for each in rollout._batches(hosts, ready, Rollout(batch), as_one=False, shared=False)
+        for each in rollout.in_batches(hosts, ready, Rollout(batch), as_one=False, shared=False)
     ] == sizes
     assert ran(hosts, Rollout(batch))[1] == ""
     assert sorted(opened(hosts)) == ["a: open update", "b: open update", "c: open update"]
@@ -436,7 +436,7 @@ def test_where_the_database_of_one_does_not_fit_no_host_goes_back(tmp_path: Path
 
 def test_hosts_that_would_go_back_to_different_commits_stay(tmp_path: Path) -> None:
     hosts = several(tmp_path, SQLITE, facts=WITH_OLDER)
-    hosts["c"]._asked = replace(LIVE, releases=(Release(OLDER, "good", "another"), *LIVE.releases))
+    hosts["c"].found(replace(LIVE, releases=(Release(OLDER, "good", "another"), *LIVE.releases)))
     assert (
         "the hosts would go back to different commits (a: 20251212T000000, b:"
         in went_back(hosts)[1]
