@@ -29,7 +29,7 @@ class Window:
 
 
 @dataclass(frozen=True)
-class Party:
+class Participation:
     """This host's part in a window of several hosts that is not over.
 
     The window's name, `first` or `other`, how many words it was told, and its last answer.
@@ -97,7 +97,7 @@ class Facts:
     manifests: tuple[Any, ...] = ()
     releases: tuple[Release, ...] = ()
     windows: tuple[Window, ...] = ()
-    parties: tuple[Party, ...] = ()
+    parties: tuple[Participation, ...] = ()
     deploys: tuple[Any, ...] = ()
 
     @property
@@ -166,15 +166,15 @@ def parse(output: str) -> Facts:
         releases=tuple(
             Release(*line.split()[:3]) for line in every("release") if len(line.split()) > 1
         ),
-        parties=tuple(_party(line) for line in every("party") if len(line.split()) > 3),
+        parties=tuple(_participation(line) for line in every("party") if len(line.split()) > 3),
         windows=tuple(Window(*line.split(None, 1)) for line in every("window") if line),
         deploys=tuple(_documents(every("deploy"))),
     )
 
 
-def _party(line: str) -> Party:
+def _participation(line: str) -> Participation:
     name, part, words, answer = line.split(None, 3)
-    return Party(name, part, int(words), answer)
+    return Participation(name, part, int(words), answer)
 
 
 def _documents(lines: list[str]) -> list[Any]:

@@ -18,17 +18,17 @@ asking = threading.Lock()
 class Output:
     """What one host says.
 
-    `alone`: no other host says anything, so that what a command prints needs no name before it.
+    `single_host`: no other host says anything; what a command prints needs no name before it.
     """
 
-    def __init__(self, host: str, alone: bool = True) -> None:
-        self.host, self.alone = host, alone
+    def __init__(self, host: str, single_host: bool = True) -> None:
+        self.host, self.single_host = host, single_host
         self.margin = 0  # the width of the longest name among several hosts
         self.stream: TextIO = sys.stdout
         self.verbose = False  # show also what needed no change
         self.changed = 0
         self.last = ""
-        self.told: list[Any] = []
+        self.documents: list[Any] = []
 
     def line(self, text: str) -> None:
         """Print one line under the host's name."""
@@ -46,7 +46,7 @@ class Output:
 
         As it is, or each line under the host's name where other hosts print, too.
         """
-        before = "" if self.alone else self._name
+        before = "" if self.single_host else self._name
         self._write(
             "".join(f"{before}{line}".rstrip() + "\n" for line in text.rstrip("\n").split("\n"))
         )
@@ -54,11 +54,11 @@ class Output:
     def document(self, value: Any) -> None:
         """Print a value as one JSON document on standard output.
 
-        With several hosts it becomes part of one list of theirs (`documents`).
+        With several hosts it becomes part of one list of theirs (`print_documents`).
         """
-        if self.alone:
+        if self.single_host:
             print(json.dumps(value, indent=1))
-        self.told.append(value)
+        self.documents.append(value)
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """Print a table."""
@@ -74,11 +74,11 @@ class Output:
             self.stream.flush()
 
 
-def documents(outputs: Iterable[Output]) -> None:
+def print_documents(outputs: Iterable[Output]) -> None:
     """Print what several hosts told as documents as one JSON list, if they did."""
-    told = [value for output in outputs if not output.alone for value in output.told]
-    if told:
-        print(json.dumps(told, indent=1))
+    found = [value for output in outputs if not output.single_host for value in output.documents]
+    if found:
+        print(json.dumps(found, indent=1))
 
 
 def drawn(columns: Sequence[str], rows: Iterable[Sequence[str]], stream: TextIO) -> str:

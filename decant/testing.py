@@ -205,5 +205,5 @@ def fleet_of(hosts: Iterable[FakeHost]) -> Fleet:
     """Return the fleet of these hosts."""
     made = Fleet({host.name: host.connection for host in hosts})
     for connection in made.connections.values():
-        connection.output.alone = made.alone
+        connection.output.single_host = made.single_host
     return made

@@ -4,7 +4,7 @@ import getpass
 from typing import Any
 
 from decant.commands.decorators import app_task, task
-from decant.config.variables import NAME, OURS, dialect, parse, without
+from decant.config.variables import NAME, RESERVED_VARIABLES, dialect, parse, without
 from decant.errors import DeployError
 from decant.operations.release.prepare import new_id, prepare, release_lock
 from decant.output import asking
@@ -67,12 +67,12 @@ def env_set(c: Any, assignment: str) -> None:
         raise DeployError(
             f"{name!r} is no variable name: letters, digits and _ only; write NAME=value"
         )
-    if name in OURS:
+    if name in RESERVED_VARIABLES:
         raise DeployError(f"{name} belongs to the process itself; choose another name")
-    if host.settings.has_dumps and name == host.settings.db.variable:
+    if host.settings.can_dump and name == host.settings.db.variable:
         other = (
             f"; for another password, edit {host.paths.secrets} and run db.create"
-            if host.settings.has_server
+            if host.settings.has_database_server
             else ""
         )
         raise DeployError(
@@ -82,14 +82,17 @@ def env_set(c: Any, assignment: str) -> None:
     if not equals:
         with asking:
             value = getpass.getpass(
-                f"{name}: " if host.output.alone else f"{name} on {host.name}: "
+                f"{name}: " if host.output.single_host else f"{name} on {host.name}: "
             )
     with host.lock("app.env-set"):
         text = without(host.text(host.paths.secrets), name) + dialect({name: value})
         restart = ("sh", f"{host.paths.procedures}/restart.sh", host.paths.root)
         file = File(host.paths.secrets, Secret(text), f"root:{host.settings.app.name}", 0o640)
         host.changes(
-            (*plans.scripts(host.settings), Transaction((file,), validate=restart, undo=restart))
+            (
+                *plans.server_scripts(host.settings),
+                Transaction((file,), validate=restart, undo=restart),
+            )
         )
 
 
@@ -109,7 +112,7 @@ def releases(c: Any, json: bool = False) -> None:
             for item in facts.releases
         ]
         return host.output.document(
-            found if host.output.alone else {"host": host.name, "releases": found}
+            found if host.output.single_host else {"host": host.name, "releases": found}
         )
     rows = [
         (item.name, item.state, item.commit[:10], "current" if item.name == facts.current else "")

@@ -15,9 +15,9 @@ def install(c: Any) -> None:
     """Install certbot with its timer, and the folder in which the proxy answers challenges."""
     host = _host(c)
     preflight.refuse_conflicts(host.settings, host.facts)
-    host.need_room()
+    host.require_disk_space()
     with host.lock("certbot.install"):
-        host.changes((*app.claim(host.settings), *plans.install(host.settings)))
+        host.changes((*app.write_manifest(host.settings), *plans.install(host.settings)))
 
 
 @web_task(
@@ -39,8 +39,8 @@ def obtain(c: Any, skip_test: bool = False) -> None:
         certificate.reconcile(host)
         settings, facts = host.settings, host.facts
         before = (
-            *app.claim(settings),
-            *app.scripts(settings),
+            *app.write_manifest(settings),
+            *app.server_scripts(settings),
             *system.firewall(settings, facts),
             *stack.proxy(settings).install(settings, host.facts),
             *plans.install(settings),
@@ -81,7 +81,7 @@ def renew(c: Any, dry_run: bool = False, force: bool = False) -> None:
         )
     with host.lock("certbot.renew"):
         report = host.apply(
-            (*app.scripts(host.settings), *plans.renew(host.settings, dry_run, force))
+            (*app.server_scripts(host.settings), *plans.renew(host.settings, dry_run, force))
         )
     host.output.line(f"the certificate {report.values.get('said', '')}")
 

@@ -26,7 +26,7 @@ def install(c: Any) -> None:
     """
     host = Host(c)
     _need_own(host)
-    host.need_room()
+    host.require_disk_space()
     with host.lock("db.install"):
         host.changes(plans.install(host.settings) or (Packages(("sqlite3",)),))
 
@@ -38,7 +38,7 @@ def create(c: Any) -> None:
     A password that was changed in shared/secrets.env is taken over.
     """
     host = Host(c)
-    if not host.settings.has_server:
+    if not host.settings.has_database_server:
         raise DeployError(
             f'db.kind is "{host.settings.db.kind}": there is nothing to create; mariadb and'
             " postgresql have accounts"
@@ -47,10 +47,10 @@ def create(c: Any) -> None:
     preflight.refuse_conflicts(host.settings, host.facts)
     with host.lock("db.create"):
         account = (
-            *app.claim(host.settings),
+            *app.write_manifest(host.settings),
             *system.packages(host.settings, host.facts),
             *system.user(host.settings),
-            *app.home(host.settings),
+            *app.folders_and_secrets(host.settings),
         )
         host.changes((*account, *plans.install(host.settings), *plans.create(host.settings)))
 
@@ -85,7 +85,7 @@ def dump(c: Any, to: str = "") -> None:
     host = Host(c)
     _need_own(host)
     _need_release(host)
-    if to and not host.output.alone:
+    if to and not host.output.single_host:
         raise DeployError("--to is one file, and this is more than one host: name one with -H")
     target = local(Path(), to)
     if to and target.exists():
@@ -98,7 +98,7 @@ def dump(c: Any, to: str = "") -> None:
     with release_lock(host, "db.dump"):
         if host.dry:
             return host.output.line(f"would dump to {path}; nothing was changed (--dry)")
-        host.changes((*app.scripts(host.settings), *plans.dump(host.settings, path)))
+        host.changes((*app.server_scripts(host.settings), *plans.dump(host.settings, path)))
         if to:
             transfer.fetch(host, path, target)
     host.output.line(f"dumped to {path}" + (f" and {to}" if to else ""))
@@ -134,7 +134,7 @@ def restore(c: Any, file: str, yes: bool = False, as_administrator: bool = False
     name = PurePosixPath(file).name
     sent = f"{host.paths.backups}/.restore-{name}"
     path = sent if own.is_file() else f"{host.paths.backups}/{name}"
-    if as_administrator and not host.settings.has_server:
+    if as_administrator and not host.settings.has_database_server:
         raise DeployError(
             f'db.kind is "{host.settings.db.kind}": there is no administrator; run it without'
             " --as-administrator"
@@ -151,10 +151,13 @@ def restore(c: Any, file: str, yes: bool = False, as_administrator: bool = False
             if own.is_file():
                 transfer.send(host, own, sent)
             host.apply(
-                (*app.scripts(host.settings), *plans.prove(host.settings, path, as_administrator))
+                (
+                    *app.server_scripts(host.settings),
+                    *plans.verify(host.settings, path, as_administrator),
+                )
             )
         except StepError:
-            host.apply(plans.forget(sent))
+            host.apply(plans.remove_upload(sent))
             raise
         outcome = restore_dump(host, path, as_administrator)
     if outcome.result == "failed":
@@ -185,7 +188,7 @@ def status(c: Any, json: bool = False) -> None:
     )
     found = (
         json_module.loads(host.read(*plans.action(settings, "status")))
-        if settings.has_dumps
+        if settings.can_dump
         else {"size": 0, "tables": []}
     )
     at, wanted = report.values.get("database_head", ""), report.values.get("target_head", "")
@@ -225,7 +228,7 @@ def _need_own(host: Host) -> None:
     preflight.refuse_another_database(host.settings, host.facts)
     _need_here(host)
     kind = host.settings.db.kind
-    if not host.settings.has_dumps:
+    if not host.settings.can_dump:
         raise DeployError(
             f'db.kind is "{kind}": '
             + ("its owner dumps and restores it" if kind == "external" else "there is no database")
@@ -242,7 +245,7 @@ def _need_here(host: Host) -> None:
 
 def _need_release(host: Host) -> None:
     deployed = host.facts.current or (
-        not host.settings.has_release
+        not host.settings.receives_releases
         and any(found.get("name") == host.settings.app.name for found in host.facts.manifests)
     )
     if not deployed:

@@ -49,14 +49,14 @@ def deploy(
     """Make the server what hosts.toml says, then release the application."""
     hosts, plan = _hosts(fleet, json), Rollout(batch, keep_going, rolling)
     with _report_outcomes(fleet, hosts, json) as outcomes:
-        fleet.each(_can_begin, hosts)
-        fleet.need_all(shared.NOTHING, keep_going)
+        fleet.map(_can_begin, hosts)
+        fleet.raise_if_failed(shared.NOTHING, keep_going)
         joint_window.resolve(fleet, hosts)
         with rollout.locked(fleet, hosts, "deploy", keep_going):
             key = shared.secret_key(fleet, hosts, keep_going)
-            fleet.each(certificate.reconcile, hosts)
+            fleet.map(certificate.reconcile, hosts)
             if fleet.dry:
-                fleet.each(_preview, hosts)
+                fleet.map(_preview, hosts)
                 return
             found = {name: host.facts for name, host in hosts.items() if name not in fleet.failed}
             outcomes.update(
@@ -78,7 +78,7 @@ def deploy(
                 before=lambda host: provision(host.settings, host.facts, key, urls.get(host.name)),
             )
             outcomes.update(
-                fleet.each(
+                fleet.map(
                     lambda host: _finish(host, found[host.name], outcomes[host.name]),
                     shared.with_release(fleet, hosts),
                 )
@@ -99,19 +99,23 @@ def update(
     """
     hosts, plan = _hosts(fleet, json), Rollout(batch, keep_going, rolling)
     with _report_outcomes(fleet, hosts, json) as outcomes:
-        fleet.each(_can_update, hosts)
-        fleet.need_all(shared.NOTHING, keep_going)
+        fleet.map(_can_update, hosts)
+        fleet.raise_if_failed(shared.NOTHING, keep_going)
         joint_window.resolve(fleet, hosts)
         with rollout.locked(fleet, hosts, "update", keep_going):
             if fleet.dry:
-                fleet.each(
+                fleet.map(
                     lambda host: preview(host, compare=provision(host.settings, host.facts)), hosts
                 )
                 return
             outcomes.update(
-                fleet.each(
+                fleet.map(
                     _compared,
-                    {name: host for name, host in hosts.items() if not host.settings.has_release},
+                    {
+                        name: host
+                        for name, host in hosts.items()
+                        if not host.settings.receives_releases
+                    },
                 )
             )
             rollout.run(
@@ -144,8 +148,8 @@ def rollback(
     """Go back to an older good release: code, environment, variables and rendered files."""
     hosts = _hosts(fleet, json)
     with _report_outcomes(fleet, hosts, json) as outcomes:
-        fleet.each(lambda host: preflight.refuse_another_database(host.settings, host.facts), hosts)
-        fleet.need_all("no host has switched")
+        fleet.map(lambda host: preflight.refuse_another_database(host.settings, host.facts), hosts)
+        fleet.raise_if_failed("no host has switched")
         joint_window.resolve(fleet, hosts)
         with rollout.locked(fleet, hosts, "rollback"):
             targets = rollout.targets(fleet, hosts, to)
@@ -188,7 +192,7 @@ def destroy(c: Any, yes: bool = False, backup: bool = True) -> None:
     manifest = next((found for found in host.facts.manifests if found.get("name") == name), None)
     if manifest is None:
         raise DeployError(f"{host.name}: there is nothing of {name} on this server")
-    if host.settings.database_clients and not host.output.alone:
+    if host.settings.database_clients and not host.output.single_host:
         raise DeployError(
             f"{host.name}: other hosts use its database: destroy those first, and then this one"
             " alone, so that its last dump has every row"
@@ -214,7 +218,7 @@ def destroy(c: Any, yes: bool = False, backup: bool = True) -> None:
     with release_lock(host, "destroy"):
         host.changes(
             (
-                *app.scripts(host.settings),
+                *app.server_scripts(host.settings),
                 *plans.everything(host.settings, host.facts, manifest, dump),
             )
         )
@@ -227,18 +231,18 @@ def _hosts(fleet: Fleet, json: bool) -> dict[str, Host]:
 def _can_begin(host: Host) -> None:
     for notice in preflight.check(host.settings, host.facts, host.logs_in_by_password):
         host.output.line(notice)
-    host.need_room()
+    host.require_disk_space()
     # A template that is not valid fails here, before anything changes
     release.files(host.settings, host.facts)
 
 
 def _can_update(host: Host) -> None:
-    if not host.facts.current and host.settings.has_release:
+    if not host.facts.current and host.settings.receives_releases:
         raise DeployError(
             f"{host.name}: nothing is deployed here yet; run: fab -H {host.name} deploy"
         )
     preflight.refuse_another_database(host.settings, host.facts)
-    host.need_room()
+    host.require_disk_space()
 
 
 def _compared(host: Host) -> Outcome:
@@ -255,8 +259,8 @@ def _preview(host: Host) -> None:
         host.output.line(
             f"would ask for a certificate for {', '.join(certbot.wanted(host.settings))}"
         )
-    if stack.moves(host.settings, host.facts):
-        host.summary(host.apply(stack.after(host.settings, host.facts)))
+    if stack.changes_runtime(host.settings, host.facts):
+        host.summary(host.apply(stack.after_release(host.settings, host.facts)))
 
 
 def _finish(host: Host, before: "Facts", outcome: Outcome) -> Outcome:
@@ -264,8 +268,8 @@ def _finish(host: Host, before: "Facts", outcome: Outcome) -> Outcome:
     serves.
     """
     changed, serves = outcome.changed, outcome.result in ("good", "current")
-    if serves and stack.moves(host.settings, before):
-        changed += host.changes(stack.after(host.settings, before))
+    if serves and stack.changes_runtime(host.settings, before):
+        changed += host.changes(stack.after_release(host.settings, before))
     if serves and certificate.missing(host):
         outcome = replace(outcome, tls=certificate.obtain(host))
         changed += not outcome.tls
@@ -289,10 +293,10 @@ def _report_outcomes(
     except (Exception, KeyboardInterrupt) as error:
         for name, host in hosts.items():
             ended, outcome = (
-                fleet.ended[name],
+                fleet.results[name],
                 outcomes.get(name, Outcome(name, "failed", "", changed=host.output.changed)),
             )
-            if fleet.alone or ended.error or outcome.result not in ("good", "current"):
+            if fleet.single_host or ended.error or outcome.result not in ("good", "current"):
                 outcome = replace(
                     outcome, result="failed", cause=str(ended.error or error) or "interrupted"
                 )
@@ -306,11 +310,11 @@ def _report_outcomes(
             name, "dry" if fleet.dry else "current", "", changed=host.output.changed
         )
         if name in fleet.failed:
-            outcome = replace(outcome, result="failed", cause=str(fleet.ended[name].error))
+            outcome = replace(outcome, result="failed", cause=str(fleet.results[name].error))
         if json:
             host.output.document(asdict(outcome))
         tls = f"the release is served, but {outcome.tls}" if outcome.tls else ""
-        fleet.ended[name].result = (
+        fleet.results[name].result = (
             f"{outcome.result}: {outcome.cause}" if outcome.cause else outcome.result
         )
         host.output.changed = outcome.changed

@@ -4,7 +4,7 @@ from typing import Any
 
 from decant.commands.decorators import app_task
 from decant.operations import processes
-from decant.plans import app as app_plans
+from decant.plans import app as app_plan
 from decant.plans import mod_wsgi as plans
 from decant.plans import preflight, system
 from decant.remote.host import Host
@@ -20,9 +20,9 @@ def install(c: Any) -> None:
     with host.lock("mod-wsgi.install"):
         host.changes(
             (
-                *app_plans.claim(settings),
+                *app_plan.write_manifest(settings),
                 *system.user(settings),
-                *app_plans.home(settings),
+                *app_plan.folders_and_secrets(settings),
                 *plans.install(settings, host.facts),
             )
         )

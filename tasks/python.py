@@ -4,7 +4,7 @@ from typing import Any
 
 from decant.commands.decorators import app_task
 from decant.errors import DeployError
-from decant.plans import app as app_plans
+from decant.plans import app as app_plan
 from decant.plans import preflight
 from decant.plans import python as plans
 from decant.remote.host import Host
@@ -19,8 +19,8 @@ def install(c: Any) -> None:
     with host.lock("python.install"):
         host.changes(
             (
-                *app_plans.claim(host.settings),
-                *app_plans.home(host.settings),
+                *app_plan.write_manifest(host.settings),
+                *app_plan.folders_and_secrets(host.settings),
                 *plans.install(host.settings, host.facts),
             )
         )
@@ -43,4 +43,4 @@ def venv(c: Any) -> None:
             unless=complete,
             label="environment of the current release",
         )
-        host.changes((*app_plans.scripts(host.settings), make))
+        host.changes((*app_plan.server_scripts(host.settings), make))

@@ -5,7 +5,7 @@ from typing import Any
 
 from decant.commands.decorators import task
 from decant.errors import ConnectError, DeployError
-from decant.plans import app as app_plans
+from decant.plans import app as app_plan
 from decant.plans import harden as harden_plans
 from decant.plans import preflight
 from decant.plans import system as plans
@@ -26,16 +26,18 @@ def setup(c: Any) -> None:
     host = Host(c)
     for notice in preflight.check(host.settings, host.facts, host.logs_in_by_password):
         host.output.line(notice)
-    host.need_room()
+    host.require_disk_space()
     with host.lock("system.setup"):
-        host.changes((*app_plans.claim(host.settings), *plans.setup(host.settings, host.facts)))
+        host.changes(
+            (*app_plan.write_manifest(host.settings), *plans.setup(host.settings, host.facts))
+        )
 
 
 @task
 def packages(c: Any) -> None:
     """Install the Debian packages of the chosen stack."""
     host = Host(c)
-    host.need_room()
+    host.require_disk_space()
     with host.lock("system.packages"):
         host.changes(plans.packages(host.settings, host.facts))
 
@@ -48,7 +50,7 @@ def user(c: Any) -> None:
     with host.lock("system.user"):
         host.changes(
             (
-                *app_plans.claim(host.settings),
+                *app_plan.write_manifest(host.settings),
                 *plans.user(host.settings),
                 *plans.admins(host.settings),
             )
@@ -60,7 +62,7 @@ def firewall(c: Any) -> None:
     """Let in ssh, the proxy and system.allow, and nothing else."""
     host = Host(c)
     with host.lock("system.firewall"):
-        found = plans.strangers(host.settings, host.facts)
+        found = plans.foreign_listeners(host.settings, host.facts)
         if found and host.settings.system.firewall == "auto":
             raise DeployError(
                 f"{host.name}: {', '.join(found)} listen publicly and would be cut off; add them to"

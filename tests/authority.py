@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.booted import NO_SERVER, Booth, Server, why_not
+from tests.booted import NO_SERVER, Server, ServerFactory, why_not
 
 DIRECTORY = "/dir"
 CONFIG = {
@@ -148,7 +148,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory, repository: object) -> I
     """One ACME server for the tests of a module."""
     if why_not():
         pytest.skip(f"{NO_SERVER}: {why_not()}")
-    made = Booth(tmp_path_factory.mktemp("authority"), repository, "acme")  # type: ignore[arg-type]
+    made = ServerFactory(tmp_path_factory.mktemp("authority"), repository, "acme")  # type: ignore[arg-type]
     try:
         yield Authority(made.boot("bookworm"))
     finally:

@@ -377,7 +377,7 @@ def run_id() -> str:
     return os.environ.setdefault("DECANT_TEST_RUN", str(os.getpid()))
 
 
-class Booth:
+class ServerFactory:
     """Boots servers for one test and takes them down after it."""
 
     def __init__(self, folder: Path, repository: Path, label: str = "test") -> None:
@@ -484,11 +484,11 @@ def installers(repository: Path) -> Path:
 
 
 @pytest.fixture
-def booth(tmp_path: Path, repository: Path) -> Iterator[Booth]:
+def booth(tmp_path: Path, repository: Path) -> Iterator[ServerFactory]:
     """Boot servers; they are taken down when the test ends, however it ends."""
     if why_not():
         pytest.skip(f"{NO_SERVER}: {why_not()}")
-    made = Booth(tmp_path, repository)
+    made = ServerFactory(tmp_path, repository)
     try:
         yield made
     finally:
@@ -500,7 +500,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iter
     """One server on which v1 serves, for the tests of a module that leave it as it was."""
     if why_not():
         pytest.skip(f"{NO_SERVER}: {why_not()}")
-    made = Booth(tmp_path_factory.mktemp("deployed"), repository, "module")
+    made = ServerFactory(tmp_path_factory.mktemp("deployed"), repository, "module")
     try:
         yield made.deployed()
     finally:

@@ -91,7 +91,7 @@ class Executor(fabric.Executor):  # type: ignore[misc]  # fabric has no types
             gc.freeze()
         self._tell()
         for fleet in self._fleets:
-            fleet.need_all("what failed there is above; run the same command again")
+            fleet.raise_if_failed("what failed there is above; run the same command again")
         return results
 
     def expand_calls(self, calls: Iterable[Any], apply_hosts: bool = True) -> list[Any]:
@@ -168,7 +168,7 @@ class Executor(fabric.Executor):  # type: ignore[misc]  # fabric has no types
 
         def everywhere(fleet: Fleet) -> None:
             if isinstance(call.task, FleetTask):
-                fleet.need_all(f"{call.called_as} was not begun")
+                fleet.raise_if_failed(f"{call.called_as} was not begun")
                 call.task(fleet, *call.args, **call.kwargs)
             else:
                 own = {key: value for key, value in call.kwargs.items() if key != "parallel"}
@@ -177,7 +177,7 @@ class Executor(fabric.Executor):  # type: ignore[misc]  # fabric has no types
                     for name, connection in fleet.connections.items()
                     if _concerns(call, connection)
                 }
-                fleet.each(
+                fleet.map(
                     lambda connection: call.task(connection, *call.args, **own),
                     chosen,
                     call.kwargs.get("parallel", AT_ONCE),
@@ -220,8 +220,8 @@ class Executor(fabric.Executor):  # type: ignore[misc]  # fabric has no types
                     if target.app == app:
                         output = fleet.connections[target.host].output
                         output.host = str(target) if len(apps) > 1 else target.host
-                        output.alone, output.margin = (
-                            fleet.alone,
+                        output.single_host, output.margin = (
+                            fleet.single_host,
                             max(len(str(each) if len(apps) > 1 else each.host) for each in found),
                         )
                 self._fleets.append(fleet)
@@ -284,7 +284,9 @@ class Executor(fabric.Executor):  # type: ignore[misc]  # fabric has no types
             )
             command = facts_command(Paths(merged["app"]["name"], root), python)
             threading.Thread(
-                target=self.connection(target, self.config).dial, args=(command,), daemon=True
+                target=self.connection(target, self.config).connect_in_background,
+                args=(command,),
+                daemon=True,
             ).start()
 
     def _connect(self, target: Target, config: Config) -> ServerConnection:
@@ -304,12 +306,12 @@ class Executor(fabric.Executor):  # type: ignore[misc]  # fabric has no types
         # Without a key of its own a connection has the configuration's table, which it would share
         # with others in other threads.
         made.connect_kwargs = dict(made.connect_kwargs)
-        made.server_name, made.pinned, made.opening = (
+        made.server_name, made.pinned, made.open_lock = (
             name,
             entry.get("host_key", ""),
             threading.RLock(),
         )
-        made.promised = deque()
+        made.pool = deque()
         made.output = Output(name)
         made.output.verbose = bool(config.run.echo)
         return made
@@ -327,7 +329,7 @@ def _concerns(call: Call, connection: ServerConnection) -> bool:
         f'{call.called_as} is for hosts with the role "{role}", which'
         f" hosts.{connection.server_name}.roles does not have"
     )
-    if connection.output.alone:
+    if connection.output.single_host:
         raise DeployError(f"{connection.server_name}: {why}")
     connection.output.line(f"passed over: {why}")
     return False

@@ -257,8 +257,8 @@ class Inventory:
         return Peer(
             name=name,
             roles=entry.roles,
-            address=entry.reached_at,
-            bind=wsgi.get("bind") or f"{entry.reached_at}:{APP_PORT}",
+            address=entry.private_address,
+            bind=wsgi.get("bind") or f"{entry.private_address}:{APP_PORT}",
             server=wsgi.get("server", "gunicorn"),
         )
 

@@ -336,7 +336,7 @@ class HostEntry(Model):
     ] = ROLES
 
     @property
-    def reached_at(self) -> str:
+    def private_address(self) -> str:
         """The address under which the application's other hosts reach this one.
 
         Empty where neither `private` nor `address` says one.
@@ -393,7 +393,7 @@ class Settings(Model):
         return "db" in self.host.roles
 
     @property
-    def has_release(self) -> bool:
+    def receives_releases(self) -> bool:
         """Tell whether releases come to this host.
 
         The application, or the static files that its proxy serves.
@@ -404,7 +404,7 @@ class Settings(Model):
     def bind(self) -> str:
         """ADDRESS:PORT where the application listens, or an empty string for its unix socket."""
         if self.is_app and not self.is_web and not self.wsgi.bind:
-            return f"{self.host.reached_at}:{APP_PORT}"
+            return f"{self.host.private_address}:{APP_PORT}"
         return self.wsgi.bind
 
     @property
@@ -422,7 +422,7 @@ class Settings(Model):
         )
 
     @property
-    def visitors(self) -> tuple[str, ...]:
+    def web_peers(self) -> tuple[str, ...]:
         """The addresses of the web hosts that hand requests to this app host."""
         return (
             tuple(peer.address for peer in self.peers if "web" in peer.roles)
@@ -435,7 +435,7 @@ class Settings(Model):
         """The host that has the database of this app host, where it is another one."""
         return (
             next((peer for peer in self.peers if "db" in peer.roles), None)
-            if self.has_server and self.is_app and not self.is_db
+            if self.has_database_server and self.is_app and not self.is_db
             else None
         )
 
@@ -462,7 +462,7 @@ class Settings(Model):
                 for peer in self.peers
                 if "app" in peer.roles and "db" not in peer.roles
             )
-            if self.is_db and self.has_server
+            if self.is_db and self.has_database_server
             else ()
         )
 
@@ -486,16 +486,16 @@ class Settings(Model):
         return self.db.user or self.database_name
 
     @property
-    def has_server(self) -> bool:
+    def has_database_server(self) -> bool:
         """Tell whether the database is one of a server that we install and administer, here or on
         the host with the role db.
         """
         return self.db.kind in ("mariadb", "postgresql")
 
     @property
-    def has_dumps(self) -> bool:
+    def can_dump(self) -> bool:
         """Tell whether the database is ours to dump and restore; an external one is its owner's."""
-        return self.db.kind == "sqlite" or self.has_server
+        return self.db.kind == "sqlite" or self.has_database_server
 
     @property
     def longest_wait(self) -> int:

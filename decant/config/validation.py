@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # What would take the socket out of the manager's hands, the process out of the unit's, or the
 # visitor's address out of the proxy's.
-OURS = {
+RESERVED_OPTIONS = {
     "gunicorn": frozenset(
         [
             "bind",
@@ -172,10 +172,10 @@ def _server(settings: "Settings") -> Iterator[str]:
             " uwsgi"
         )
     alone = settings.is_web or not settings.is_app
-    if wsgi.bind and not alone and wsgi.bind.partition(":")[0] != settings.host.reached_at:
+    if wsgi.bind and not alone and wsgi.bind.partition(":")[0] != settings.host.private_address:
         yield (
-            f"wsgi.bind: the web hosts reach this host at {settings.host.reached_at}; bind to that"
-            " address, or set hosts.*.private"
+            f"wsgi.bind: the web hosts reach this host at {settings.host.private_address};"
+            " bind to that address, or set hosts.*.private"
         )
     if wsgi.bind and alone and not wsgi.bind.startswith("127."):
         yield (
@@ -204,7 +204,7 @@ def _roles(settings: "Settings") -> Iterator[str]:
     if (
         not settings.is_app
         and not settings.is_web
-        and not (settings.has_server and settings.database_clients)
+        and not (settings.has_database_server and settings.database_clients)
     ):
         yield (
             f'host.roles: there is nothing to do for this host: db.kind is "{settings.db.kind}",'
@@ -220,7 +220,7 @@ def _roles(settings: "Settings") -> Iterator[str]:
             'host.roles: an app host without the role "web" needs a web host: no other host in a'
             " group with it has that role"
         )
-    if settings.is_app and not settings.is_db and settings.has_server and len(dbs) != 1:
+    if settings.is_app and not settings.is_db and settings.has_database_server and len(dbs) != 1:
         yield (
             'host.roles: the database of this app host is on one host with the role "db" in a'
             f" group with it, and there are {len(dbs) or 'none'}: {', '.join(dbs)}"
@@ -231,17 +231,17 @@ def _roles(settings: "Settings") -> Iterator[str]:
             " mariadb, postgresql, external or none"
         )
     shared = (
-        settings.visitors
+        settings.web_peers
         or settings.database_clients
         or settings.backends
         or settings.database_peer
     )
-    if shared and not host.reached_at:
+    if shared and not host.private_address:
         yield (
             "host.private: the address under which the other hosts reach this one is missing, and"
             ' host.address is none: private = "10.0.0.2"'
         )
-    if (settings.visitors or settings.database_clients) and settings.system.firewall is False:
+    if (settings.web_peers or settings.database_clients) and settings.system.firewall is False:
         yield (
             "system.firewall: without it this host would serve everybody what is for the other"
             ' hosts alone; remove it, or set it to "auto" or true'
@@ -277,7 +277,7 @@ def _options(settings: "Settings") -> Iterator[str]:
     server = settings.wsgi.server
     for name, value in settings.wsgi.options.items():
         word = name.replace("_", "-") if server != "gunicorn" else name
-        if word in OURS[server]:
+        if word in RESERVED_OPTIONS[server]:
             yield f"wsgi.options.{name}: is this tool's to set"
         elif server == "gunicorn" and (
             not name.isidentifier() or keyword.iskeyword(name) or not _is_plain(value)
@@ -316,7 +316,7 @@ def _is_line(value: Any, lists: bool) -> bool:
 
 def _database(settings: "Settings") -> Iterator[str]:
     db = settings.db
-    if settings.has_dumps and db.variable in settings.app.env:
+    if settings.can_dump and db.variable in settings.app.env:
         yield (
             f'app.env.{db.variable}: db.kind = "{db.kind}" sets this variable; remove it, or set'
             ' db.kind = "none"'
@@ -326,13 +326,18 @@ def _database(settings: "Settings") -> Iterator[str]:
             "db.snapshot: an external database is dumped by its owner; set db.kind to what this"
             ' tool installs, or db.snapshot = "auto"'
         )
-    if settings.has_server:
+    if settings.has_database_server:
         for key, value in (("name", settings.database_name), ("user", settings.database_user)):
             if value in SERVERS_OWN or value.startswith("pg_"):
                 yield f"db.{key}: {value} is the database server's own; choose another"
             elif len(value) > 40:
                 yield f"db.{key}: should be at most 40 characters"
-    if settings.has_server and db.driver and db.driver not in DRIVERS[db.kind] and not db.package:
+    if (
+        settings.has_database_server
+        and db.driver
+        and db.driver not in DRIVERS[db.kind]
+        and not db.package
+    ):
         yield (
             f"db.package: name the package that brings the driver {db.driver}; this tool knows"
             f" {', '.join(DRIVERS[db.kind])}"

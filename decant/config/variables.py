@@ -14,7 +14,15 @@ if TYPE_CHECKING:
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 PASSWORD = "{db.password}"  # noqa: S105  # the place where one is filled in
-OURS = ("PATH", "VIRTUAL_ENV", "HOME", "LISTEN_FDS", "LISTEN_PID", "NOTIFY_SOCKET", "LD_PRELOAD")
+RESERVED_VARIABLES = (
+    "PATH",
+    "VIRTUAL_ENV",
+    "HOME",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "NOTIFY_SOCKET",
+    "LD_PRELOAD",
+)
 
 
 def variables(settings: "Settings") -> dict[str, str]:
@@ -25,14 +33,14 @@ def variables(settings: "Settings") -> dict[str, str]:
     given = {name: _filled(value, settings) for name, value in settings.app.env.items()}
     given |= _env_file(settings)
     for name, value in given.items():
-        if name in OURS:
+        if name in RESERVED_VARIABLES:
             raise SettingsError(
                 f"{name} belongs to the process itself; remove it from app.env or"
                 f" {settings.app.env_file}"
             )
         if "\0" in value:
             raise SettingsError(f"{name}: a variable cannot hold a NUL character")
-    if settings.has_dumps and settings.db.variable in given:
+    if settings.can_dump and settings.db.variable in given:
         raise SettingsError(
             f"{settings.app.env_file}: {settings.db.variable} is set by db.kind ="
             f' "{settings.db.kind}"; remove it there, or set db.kind = "external"'
@@ -140,7 +148,7 @@ def _env_file(settings: "Settings") -> dict[str, str]:
 
 
 def _filled(value: str, settings: "Settings") -> str:
-    if PASSWORD in value and not settings.has_server:
+    if PASSWORD in value and not settings.has_database_server:
         raise SettingsError(
             f"app.env: {PASSWORD} belongs to a database server that this tool installs, and db.kind"
             f' is "{settings.db.kind}"'

@@ -92,7 +92,7 @@ def obtain(host: Host, test: bool = True) -> str:
     Return why it could not be, or an empty string.
     """
     report = host.apply(
-        (*app.scripts(host.settings), *certbot.obtain(host.settings, host.facts, test))
+        (*app.server_scripts(host.settings), *certbot.obtain(host.settings, host.facts, test))
     )
     if report.values.get("result") == "obtained":
         host.forget_facts()

@@ -19,9 +19,9 @@ def install(host: Host, task: str) -> None:
     with host.lock(task):
         host.changes(
             (
-                *app.claim(settings),
+                *app.write_manifest(settings),
                 *system.user(settings),
-                *app.home(settings),
+                *app.folders_and_secrets(settings),
                 *stack.manager(settings).install(settings, host.facts),
             ),
         )

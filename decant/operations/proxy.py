@@ -27,7 +27,7 @@ def site(host: Host, task: str) -> None:
     with host.lock(task):
         host.changes(
             (
-                *app.scripts(host.settings),
+                *app.server_scripts(host.settings),
                 *system.firewall(host.settings, host.facts),
                 *stack.site(host.settings, host.facts),
             )

@@ -30,7 +30,7 @@ test -z "$(find "$1/releases" "$1/venvs" -mindepth 1 -maxdepth 1 -type d -name '
 """
 
 
-def home(settings: "Settings", key: "Secret | None" = None) -> Plan:
+def folders_and_secrets(settings: "Settings", key: "Secret | None" = None) -> Plan:
     """Folders, procedures and generated secrets.
 
     `key` is the SECRET_KEY that the hosts of an application share.
@@ -56,9 +56,9 @@ def home(settings: "Settings", key: "Secret | None" = None) -> Plan:
             notify=("tmpfiles",),
         ),
         Handler("tmpfiles"),
-        *scripts(settings),
+        *server_scripts(settings),
         *_secluded(settings),
-        *(systemd.procedures(settings) if settings.is_app or settings.is_web else ()),
+        *(systemd.release_units(settings) if settings.is_app or settings.is_web else ()),
     )
 
 
@@ -86,7 +86,7 @@ def _secluded(settings: "Settings") -> Plan:
     )
 
 
-def claim(settings: "Settings") -> Plan:
+def write_manifest(settings: "Settings") -> Plan:
     """The manifest, before anything else.
 
     What comes after it is known as ours, also when a first deploy is cut off.
@@ -99,7 +99,7 @@ def claim(settings: "Settings") -> Plan:
     )
 
 
-def scripts(settings: "Settings") -> Plan:
+def server_scripts(settings: "Settings") -> Plan:
     """The procedures, and the few facts about this application that they read."""
     paths = settings.paths
     files = {name: data for name, data in procedures().items() if name not in TRAVELLING}
@@ -125,7 +125,9 @@ def parameters(settings: "Settings") -> dict[str, str]:
         "run": settings.paths.run,
         "lock": settings.paths.lock,
         # On an app host without a database of its own there is nothing to dump.
-        "db_kind": settings.db.kind if settings.is_db or not settings.has_server else "remote",
+        "db_kind": settings.db.kind
+        if settings.is_db or not settings.has_database_server
+        else "remote",
         "db_name": settings.database_name,
         "db_user": settings.database_user,
         "db_path": settings.database_file,
@@ -171,7 +173,7 @@ def database_of(settings: "Settings") -> dict[str, str]:
     """Return which database the application has its rows in, as the manifest says it."""
     named = (
         {"name": settings.database_name, "user": settings.database_user}
-        if settings.has_server
+        if settings.has_database_server
         else {}
     )
     return {

@@ -66,7 +66,7 @@ def install(settings: "Settings") -> Plan:
     return tuple(steps)
 
 
-def leave(settings: "Settings", facts: "Facts") -> Plan:
+def remove_unused(settings: "Settings", facts: "Facts") -> Plan:
     """Where the site has left Let's Encrypt.
 
     Its certificate goes, as nobody would answer for its renewal any more.

@@ -45,7 +45,7 @@ def install(settings: "Settings") -> Plan:
 
     Where other hosts use it, it listens for them, too.
     """
-    if not settings.has_server or not settings.is_db:
+    if not settings.has_database_server or not settings.is_db:
         return ()
     return (
         Packages(packages(settings)),
@@ -87,7 +87,7 @@ def create(settings: "Settings", url: "Secret | None" = None) -> Plan:
     On an app host without a database `url`, JSON-escaped, is the one of the host that has it: what
     runs takes it over.
     """
-    if not settings.has_server:
+    if not settings.has_database_server:
         return ()
     if not settings.is_db:
         variable = (
@@ -130,7 +130,7 @@ def dump(settings: "Settings", path: str, migrates: bool = False) -> Plan:
     )
 
 
-def prove(settings: "Settings", path: str, administrator: bool = False) -> Plan:
+def verify(settings: "Settings", path: str, administrator: bool = False) -> Plan:
     """The dump in this file of the server can be restored: it was, where nothing can be lost.
 
     `administrator`: it will be by the server's, so only its form is looked at.
@@ -146,7 +146,7 @@ def prove(settings: "Settings", path: str, administrator: bool = False) -> Plan:
     )
 
 
-def forget(path: str) -> Plan:
+def remove_upload(path: str) -> Plan:
     """What was sent for a restore that is not to be is gone."""
     return (Run(("rm", "-f", path), label="remove what was sent"),)
 
@@ -176,7 +176,7 @@ def driver(settings: "Settings") -> str:
     """Return the driver's module and the requirement that brings it, for an application that lacks
     it; an empty string where it needs none from us.
     """
-    if not settings.has_server:
+    if not settings.has_database_server:
         return ""
     name = driver_name(settings)
     module, requirement = DRIVERS[settings.db.kind].get(name, (name, name))

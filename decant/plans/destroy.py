@@ -124,7 +124,7 @@ def _firewall(
 
     Where a proxy serves somebody's own sites, they stay open.
     """
-    if any(site not in stack.DISTRIBUTION and site not in files for site in facts.sites):
+    if any(site not in stack.STOCK_SITES and site not in files for site in facts.sites):
         return ()
     needed = {str(port) for other in others for port in other.get("ports", ())}
     there = (

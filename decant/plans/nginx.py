@@ -42,7 +42,7 @@ s/((^|\n)[^#\n]*\bevents\s*\{)/\1 worker_connections 8192;/
 """
 # What nginx is in each release, for servers that have none yet: packages.debian.org,
 # packages.ubuntu.com.
-DISTRIBUTION = {
+NGINX_VERSIONS = {
     "bullseye": "1.18",
     "bookworm": "1.22",
     "trixie": "1.26",
@@ -83,7 +83,7 @@ def site(settings: "Settings", facts: "Facts") -> Plan:
 
 
 def _site_text(settings: "Settings", facts: "Facts") -> str:
-    version = facts.nginx or DISTRIBUTION.get(facts.codename, "1.26")
+    version = facts.nginx or NGINX_VERSIONS.get(facts.codename, "1.26")
     directive = tuple(int(part) for part in version.split(".")[:3]) >= HTTP2_SINCE
     ciphers = ":".join(tls.CIPHERS)
     values = {

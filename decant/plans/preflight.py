@@ -27,7 +27,7 @@ def check(settings: "Settings", facts: "Facts", by_password: bool) -> tuple[str,
 
 
 def _notices(settings: "Settings", facts: "Facts") -> Iterator[str]:
-    gives_way = stack.displaced(settings, facts)
+    gives_way = stack.proxy_to_replace(settings, facts)
     if gives_way:
         yield (
             f"{gives_way} serves nothing but {settings.app.name} here and gives way to"
@@ -38,13 +38,13 @@ def _notices(settings: "Settings", facts: "Facts") -> Iterator[str]:
             "tls.kind: browsers that have seen this site were told to insist on HTTPS with a"
             " certificate that they trust, for two years (HSTS); they will not show it otherwise"
         )
-    kept = tls.kept(settings, facts)
+    kept = tls.missing_local_file(settings, facts)
     if kept:
         yield (
             f"tls.{kept}: there is no such file here; the certificate and key on the server stay as"
             " they are"
         )
-    found = system.strangers(settings, facts)
+    found = system.foreign_listeners(settings, facts)
     if found and settings.system.firewall == "auto":
         yield (
             f"no firewall: {', '.join(found)} listen publicly and would be cut off; add them to"
@@ -89,7 +89,7 @@ def refuse_another_database(settings: "Settings", facts: "Facts") -> None:
         return
     keys = (
         ("kind", "name", "user", "path", "where")
-        if settings.has_server
+        if settings.has_database_server
         else ("kind", "name", "user", "path")
     )
     theirs, ours = (
@@ -172,7 +172,7 @@ def _refuse_overlap(settings: "Settings", other: Mapping[str, Any]) -> None:
         )
     theirs = other.get("database") or {}
     same = (
-        settings.has_server
+        settings.has_database_server
         and settings.is_db
         and theirs.get("kind") == settings.db.kind
         and not theirs.get("where")
@@ -238,7 +238,7 @@ def refuse_displacement(settings: "Settings", facts: "Facts") -> None:
     if (
         secure
         and ours not in facts.secure
-        and not (other in facts.secure and stack.displaced(settings, facts))
+        and not (other in facts.secure and stack.proxy_to_replace(settings, facts))
     ):
         raise DeployError(
             f"tls.kind: something that is not {ours} listens on port 443 of this server, so {ours}"
@@ -248,13 +248,13 @@ def refuse_displacement(settings: "Settings", facts: "Facts") -> None:
         return
     own = settings.app.name
     known = {
-        *stack.DISTRIBUTION,
+        *stack.STOCK_SITES,
         f"/etc/nginx/sites-enabled/{own}",
         f"/etc/apache2/sites-enabled/{own}.conf",
         f"/etc/apache2/sites-enabled/000-{own}.conf",
     }
     strange = [site for site in facts.sites if site.startswith(folder) and site not in known]
-    if stack.displaced(settings, facts) and strange:
+    if stack.proxy_to_replace(settings, facts) and strange:
         keep = "apache" if kind == "nginx" else "nginx"
         raise DeployError(
             f"proxy.kind: {other} on this server serves others, too ({', '.join(strange)}), so"
@@ -279,7 +279,7 @@ def refuse_unreachable(settings: "Settings", facts: "Facts") -> None:
     has = (
         facts.python
         or facts.distro_python
-        or python.DISTRIBUTION.get(facts.codename, "another one")
+        or python.PYTHON_VERSIONS.get(facts.codename, "another one")
     )
     if settings.wsgi.server == "mod_wsgi":
         raise DeployError(

@@ -20,7 +20,7 @@ def provision(
     """
     environment, firewall = release.environment(settings, facts), system.firewall(settings, facts)
     return (
-        *app.claim(settings),
+        *app.write_manifest(settings),
         *(
             system.for_environment(settings, facts)
             if environment
@@ -29,7 +29,7 @@ def provision(
         *system.user(settings),
         *metadata.closed(settings),  # before anything is built
         *(() if environment else firewall),
-        *app.home(settings, key),
+        *app.folders_and_secrets(settings, key),
         *environment,
         *(system.packages(settings, facts) if environment else ()),
         *system.timezone(settings),
@@ -38,7 +38,7 @@ def provision(
         *db.install(settings),
         *db.create(settings, url),
         *python.managed(settings, facts),
-        *stack.before(settings, facts),
+        *stack.before_release(settings, facts),
         # It waits for what is downloaded beside, which it would cut off
         *(firewall if environment else ()),
     )
@@ -46,4 +46,4 @@ def provision(
 
 def packages_first(settings: "Settings", facts: "Facts") -> Plan:
     """Return what takes longest before a release and needs no database."""
-    return (*app.claim(settings), *system.packages(settings, facts))
+    return (*app.write_manifest(settings), *system.packages(settings, facts))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 # What python3 is in each release, for servers that have neither Python nor package lists yet:
 # packages.debian.org, packages.ubuntu.com.
-DISTRIBUTION = {
+PYTHON_VERSIONS = {
     "bullseye": "3.9",
     "bookworm": "3.11",
     "trixie": "3.13",
@@ -77,7 +77,7 @@ def is_distributions(settings: "Settings", facts: "Facts") -> bool:
     found = (
         ".".join(facts.python.split(".")[:2])
         or facts.distro_python
-        or DISTRIBUTION.get(facts.codename, "")
+        or PYTHON_VERSIONS.get(facts.codename, "")
     )
     return settings.python.version in ("", found)
 

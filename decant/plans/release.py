@@ -38,7 +38,7 @@ def contents(settings: "Settings", facts: "Facts") -> dict[str, tuple[bytes, int
         "env": (dialect(given).encode(), 0o640),
         "with-env": (procedure("with-env"), 0o755),
     }
-    if settings.has_server:
+    if settings.has_database_server:
         found["database"] = (
             " ".join((settings.db.variable, db.scheme(settings), *with_password(settings))).encode()
             + b"\n",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from decant.config.models import Settings
 
-OURS = Path(__file__).parents[1] / "templates"
+PACKAGED = Path(__file__).parents[1] / "templates"
 SERVER = Path(__file__).parents[1] / "server"
 
 
@@ -49,9 +49,9 @@ def load(folder: Path) -> None:
     from jinja2 import TemplateError
 
     environment = _environment(folder)
-    for path in OURS.rglob("*.j2"):
+    for path in PACKAGED.rglob("*.j2"):
         with contextlib.suppress(TemplateError, OSError, UnicodeError):
-            environment.get_template(str(path.relative_to(OURS)))
+            environment.get_template(str(path.relative_to(PACKAGED)))
     procedures()
 
 
@@ -106,7 +106,7 @@ def _environment(folder: Path) -> "Environment":
             with contextlib.suppress(OSError):  # a full disk; Python's own does without, too
                 super().dump_bytecode(bucket)
 
-    loader = ChoiceLoader([FileSystemLoader(folder / "templates"), FileSystemLoader(OURS)])
+    loader = ChoiceLoader([FileSystemLoader(folder / "templates"), FileSystemLoader(PACKAGED)])
     kept = compiled_cache()
     compiled = Cache(str(kept), "%s.cache") if kept else None
     environment = Sandbox(

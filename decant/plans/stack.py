@@ -31,7 +31,7 @@ SYSCTL = "systemd-sysctl.service.restart"
 MANAGERS = {"systemd": systemd, "supervisor": supervisor}
 # What the distribution enables in Apache, and what this tool does; everything else is somebody's
 # site. (facts.sh leaves out the first pages.)
-DISTRIBUTION = frozenset(
+STOCK_SITES = frozenset(
     f"/etc/apache2/conf-enabled/{name}.conf"
     for name in (
         "charset",
@@ -76,7 +76,7 @@ def reachable(settings: "Settings") -> tuple[tuple[str, str], ...]:
     port = settings.bind.rpartition(":")[2]
     mine = db.PORTS.get(settings.db.kind, "")
     return (
-        *((address, port) for address in settings.visitors),
+        *((address, port) for address in settings.web_peers),
         *((address, mine) for address in settings.database_clients),
     )
 
@@ -93,24 +93,30 @@ def release_files(settings: "Settings", cores: int) -> dict[str, tuple[str, int]
     return uwsgi.files(settings) if settings.wsgi.server == "uwsgi" else gunicorn.files(settings)
 
 
-def before(settings: "Settings", facts: "Facts") -> Plan:
+def before_release(settings: "Settings", facts: "Facts") -> Plan:
     """What stands on the server before a release.
 
     Where the stack changes, the release that serves goes on under it.
     """
     processes = _processes(settings, facts)
     if not settings.is_web:
-        return (*processes, *_without_site(settings)) if not moves(settings, facts) else processes
+        return (
+            (*processes, *_without_site(settings))
+            if not changes_runtime(settings, facts)
+            else processes
+        )
     # Two proxies that are both enabled would race for the port at the next boot; the new one is,
     # when its site is there.
-    waits = (Unit(proxy(settings).UNIT, enabled=False),) if displaced(settings, facts) else ()
+    waits = (
+        (Unit(proxy(settings).UNIT, enabled=False),) if proxy_to_replace(settings, facts) else ()
+    )
     front = (
         *proxy(settings).install(settings, facts),
         *_keepalive(settings),
         *certbot.install(settings),
         *waits,
     )
-    if moves(settings, facts):
+    if changes_runtime(settings, facts):
         return (
             (*front, *processes)
             if _site_comes_last(facts)
@@ -120,18 +126,18 @@ def before(settings: "Settings", facts: "Facts") -> Plan:
         *front,
         *processes,
         *site(settings, facts),
-        *_leave(settings),
+        *_remove_unused(settings),
         *_leave_tls(settings, facts),
     )
 
 
-def after(settings: "Settings", facts: "Facts") -> Plan:
+def after_release(settings: "Settings", facts: "Facts") -> Plan:
     """What a move has to leave until a release of the new stack serves."""
     if not settings.is_web:
-        return (*_without_site(settings), *_leave(settings))
+        return (*_without_site(settings), *_remove_unused(settings))
     return (
         *(site(settings, facts) if _site_comes_last(facts) else ()),
-        *_leave(settings),
+        *_remove_unused(settings),
         *_leave_tls(settings, facts),
     )
 
@@ -141,7 +147,7 @@ def server(settings: "Settings") -> str:
     return settings.wsgi.server if settings.is_app else "none"
 
 
-def moves(settings: "Settings", facts: "Facts") -> bool:
+def changes_runtime(settings: "Settings", facts: "Facts") -> bool:
     """Tell whether the release that serves is run by Apache and the next one by a manager, or the
     other way round; or by this host, and not any more.
     """
@@ -187,7 +193,7 @@ def _site_comes_last(facts: "Facts") -> bool:
     return facts.server in ("mod_wsgi", "none")
 
 
-def _leave(settings: "Settings") -> Plan:
+def _remove_unused(settings: "Settings") -> Plan:
     """What only another way of running the application needs goes."""
     managers = (*supervisor.remove(settings), *systemd.remove(settings))
     if not settings.is_app:
@@ -202,7 +208,7 @@ def _without_site(settings: "Settings") -> Plan:
 
 def _leave_tls(settings: "Settings", facts: "Facts") -> Plan:
     """The certificates and keys of another tls.kind go, when nothing serves them any more."""
-    return (*certbot.leave(settings, facts), *tls.leave(settings))
+    return (*certbot.remove_unused(settings, facts), *tls.remove_unused(settings))
 
 
 def site(settings: "Settings", facts: "Facts") -> Plan:
@@ -211,7 +217,7 @@ def site(settings: "Settings", facts: "Facts") -> Plan:
     return plan
 
 
-def displaced(settings: "Settings", facts: "Facts") -> str:
+def proxy_to_replace(settings: "Settings", facts: "Facts") -> str:
     """Return the proxy that gives way to the chosen one, or an empty string."""
     ours, other = ("nginx", "apache2") if settings.proxy.kind == "nginx" else ("apache2", "nginx")
     return other if other in facts.proxies and ours not in facts.proxies else ""

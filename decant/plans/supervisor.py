@@ -67,7 +67,7 @@ def _after_network(settings: "Settings") -> Plan:
 
     Without it the program would have failed for good.
     """
-    if not settings.visitors:
+    if not settings.web_peers:
         return ()
     folder = "/etc/systemd/system/supervisor.service.d"
     unit = "[Unit]\nWants=network-online.target\nAfter=network-online.target\n"

@@ -188,7 +188,7 @@ def ports(settings: "Settings", facts: "Facts") -> tuple[str, ...]:
     )
 
 
-def strangers(settings: "Settings", facts: "Facts") -> tuple[str, ...]:
+def foreign_listeners(settings: "Settings", facts: "Facts") -> tuple[str, ...]:
     """What listens publicly on the server and is neither ssh nor ours.
 
     A firewall would cut it off.
@@ -204,7 +204,7 @@ def strangers(settings: "Settings", facts: "Facts") -> tuple[str, ...]:
         for key in ("ports", "private")
         for port in manifest.get(key, ())
     }
-    if settings.is_db and settings.has_server:
+    if settings.is_db and settings.has_database_server:
         known.add(f"{db.PORTS[settings.db.kind]}/tcp")  # also where no other host uses it any more
     found = []
     for listener in facts.listeners:
@@ -224,7 +224,7 @@ def firewall(settings: "Settings", facts: "Facts") -> Plan:
     Raises DeployError for such a server where a port is for the application's other hosts alone.
     """
     wanted, private = settings.system.firewall, stack.reachable(settings)
-    cut_off = strangers(settings, facts) if wanted == "auto" else ()
+    cut_off = foreign_listeners(settings, facts) if wanted == "auto" else ()
     if cut_off and private:
         raise DeployError(
             "system.firewall: something else than ssh and us listens publicly on this server"

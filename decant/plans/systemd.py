@@ -16,7 +16,7 @@ PACKAGES: tuple[str, ...] = ()
 POLL_LIMIT_SINCE = 255  # the systemd version that brought PollLimitIntervalSec=, systemd.socket(5)
 
 
-def procedures(settings: "Settings") -> Plan:
+def release_units(settings: "Settings") -> Plan:
     """The units of the smoke test and of the release window."""
     name = settings.app.name
     files = (

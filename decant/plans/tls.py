@@ -138,7 +138,7 @@ def install(settings: "Settings", facts: "Facts", notify: tuple[str, ...]) -> Pl
             notify=notify,
         )
         return (*folders, make)
-    if kind == "files" and not kept(settings, facts):
+    if kind == "files" and not missing_local_file(settings, facts):
         certificate = pem(settings, "certificate", "CERTIFICATE")
         key = pem(settings, "key", "PRIVATE KEY")
         return (
@@ -150,7 +150,7 @@ def install(settings: "Settings", facts: "Facts", notify: tuple[str, ...]) -> Pl
     return ()
 
 
-def leave(settings: "Settings") -> Plan:
+def remove_unused(settings: "Settings") -> Plan:
     """The keys of another kind go."""
     others = (
         f"{TLS}/{settings.app.name}/{kind}"
@@ -163,7 +163,7 @@ def leave(settings: "Settings") -> Plan:
     )
 
 
-def kept(settings: "Settings", facts: "Facts") -> str:
+def missing_local_file(settings: "Settings", facts: "Facts") -> str:
     """Return the setting whose file is not on this machine, where the server has both already.
 
     Who updates needs no key.

@@ -40,8 +40,8 @@ CONNECT_TIMEOUT = 10
 # What a channel that is kept ready runs. Its command comes as data then, for which nobody waits:
 # its length, a newline, its text with a last line
 # without which it was cut off on its way, and is not run.
-WHOLE = "\n# whole"
-WAITING = (
+END_MARK = "\n# whole"
+IDLE_SHELL = (
     """exec sh -c 'read -r size && command=$(head -c "$size") &&"""
     """ case $command in *"# whole") eval "$command" ;; esac'"""
 )
@@ -60,13 +60,12 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
     settings: "Settings | None" = None
     pinned: str = ""
     output = Output("")
-    opening: Any = contextlib.nullcontext()
-    refused: ConnectError | None = None  # what `dial` met
-    released: Channel | None = None  # that of a lock which lets go
-    promised: Any = None  # a deque of queues, from each of which comes a channel that is kept ready
-    told: tuple[str, int, list[str], str] | None = (
-        None  # the command that `dial` ran, its exit code, its lines, its standard error
-    )
+    open_lock: Any = contextlib.nullcontext()
+    refused: ConnectError | None = None  # what `connect_in_background` met
+    releasing_lock: Channel | None = None  # that of a lock which lets go
+    pool: Any = None  # a deque of queues, from each of which comes a channel that is kept ready
+    # The command that `connect_in_background` ran, its exit code, its lines, its standard error.
+    prefetched: tuple[str, int, list[str], str] | None = None
 
     def open(self) -> Any:
         """Connect, unless that is done.
@@ -75,26 +74,26 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
 
         Raises ConnectError: no answer, key refused, host key unknown or changed.
         """
-        with self.opening:
+        with self.open_lock:
             if self.refused:
                 refused, self.refused = self.refused, None
                 raise refused
             return None if self.is_connected else self._open()
 
-    def dial(self, command: str) -> None:
+    def connect_in_background(self, command: str) -> None:
         """Open it and run a command, in a thread of its own.
 
         What keeps it from that is raised by the `open` that waits for it.
         """
-        with self.opening:
+        with self.open_lock:
             try:
                 if not self.is_connected:
                     self._open()
-                self.keep_ready()  # at the same time: the next command is known to come
+                self.prefetch_channel()  # at the same time: the next command is known to come
                 channel, lines = self._begin(command), list[str]()
                 channel.shutdown_write()
                 errors = read_lines(channel, lines.append)
-                self.told = (command, channel.recv_exit_status(), lines, errors)
+                self.prefetched = (command, channel.recv_exit_status(), lines, errors)
             except ConnectError as error:
                 self.refused = error
             except Exception as error:  # the caller that needs the connection gets the error
@@ -150,12 +149,12 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
             connect_kwargs={**self.connect_kwargs},
             connect_timeout=CONNECT_TIMEOUT,
         )
-        made.server_name, made.pinned, made.opening = (
+        made.server_name, made.pinned, made.open_lock = (
             self.server_name,
             self.pinned,
             threading.RLock(),
         )
-        made.settings, made.output, made.promised = self.settings, self.output, deque()
+        made.settings, made.output, made.pool = self.settings, self.output, deque()
         return made
 
     def start(self, command: str, stdin: bytes = b"") -> Channel:
@@ -166,22 +165,22 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
         """
         self.open()
         try:
-            channel = self._kept_with(command) or self._begin(command)
+            channel = self._hand_over(command) or self._begin(command)
             channel.sendall(stdin)
-            self.keep_ready()  # after that: a server may allow few sessions
+            self.prefetch_channel()  # after that: a server may allow few sessions
         except (SSHException, EOFError, OSError) as error:
             raise self.lost() from error
         return channel
 
-    def _kept_with(self, command: str) -> Channel | None:
+    def _hand_over(self, command: str) -> Channel | None:
         """Hand the command to the shell that waits on a channel which was kept ready.
 
         None where there is none, or its shell ended while it waited: what was cut off is not run.
         """
-        channel = self._kept()
+        channel = self._take()
         if channel:
             try:
-                channel.sendall(framed(command))
+                channel.sendall(encode_command(command))
             except (EOFError, OSError):
                 channel.close()
                 return None
@@ -192,30 +191,30 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
         channel.exec_command(command)
         return channel
 
-    def keep_ready(self) -> None:
+    def prefetch_channel(self) -> None:
         """Open a channel in the background on which a shell waits for a command.
 
         The next `start` need not wait for either.
         """
-        promise = SimpleQueue[Channel | None]()
-        threading.Thread(target=self._make_ready, args=(promise,), daemon=True).start()
-        self.promised.append(promise)
+        place = SimpleQueue[Channel | None]()
+        threading.Thread(target=self._open_idle_shell, args=(place,), daemon=True).start()
+        self.pool.append(place)
 
-    def _make_ready(self, promise: "SimpleQueue[Channel | None]") -> None:
+    def _open_idle_shell(self, place: "SimpleQueue[Channel | None]") -> None:
         channel = None
         try:
             opened = self.transport.open_session()
-            opened.exec_command(WAITING)
+            opened.exec_command(IDLE_SHELL)
             channel = opened
         except Exception as error:
             # Closed, or the server allows no more: `start` opens a channel itself.
             debug(f"{self.server_name}: {error!r}")
         finally:
-            promise.put(channel)
+            place.put(channel)
 
-    def _kept(self) -> Channel | None:
+    def _take(self) -> Channel | None:
         try:
-            channel = self.promised.popleft().get()
+            channel = self.pool.popleft().get()
         except IndexError:
             channel = None
         return None if channel is None or channel.closed else channel
@@ -265,9 +264,9 @@ def explained(error: BaseException) -> str:
     return unforeseen(error)
 
 
-def framed(command: str) -> bytes:
+def encode_command(command: str) -> bytes:
     """Return a command as a waiting shell reads it."""
-    text = f"{command}{WHOLE}".encode()
+    text = f"{command}{END_MARK}".encode()
     return b"%d\n%s" % (len(text), text)
 
 

@@ -14,25 +14,25 @@ from typing import TypeVar
 from invoke.util import debug
 
 from decant.errors import DeployError
-from decant.output import documents, drawn
+from decant.output import drawn, print_documents
 from decant.remote.connection import ServerConnection, explained
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 AT_ONCE = 10  # servers that are worked on at the same time
-PATIENCE = 5  # seconds that a thread has to end after Ctrl-C closed its connection
+END_SECONDS = 5  # seconds that a thread has to end after Ctrl-C closed its connection
 
 
 @dataclass
-class Ended:
+class HostResult:
     """How a command line went on one server; `error` is what stopped it there."""
 
     seconds: float = 0.0
     begun: bool = False
     result: str = "ok"
     error: BaseException | None = None
-    said: str = ""  # its last line when Ctrl-C came
+    last_line: str = ""  # its last line when Ctrl-C came
 
 
 class Fleet:
@@ -43,25 +43,25 @@ class Fleet:
 
     def __init__(self, connections: Mapping[str, ServerConnection]) -> None:
         self.connections = dict(connections)
-        self.ended = {name: Ended() for name in connections}
+        self.results = {name: HostResult() for name in connections}
         self.interrupted = False
 
     @property
-    def alone(self) -> bool:
+    def single_host(self) -> bool:
         """Whether there is one server only."""
         return len(self.connections) == 1
 
     @property
     def failed(self) -> list[str]:
         """The servers on which something failed."""
-        return [name for name, ended in self.ended.items() if ended.error]
+        return [name for name, result in self.results.items() if result.error]
 
     @property
     def dry(self) -> bool:
         """Whether nothing may be changed."""
         return bool(next(iter(self.connections.values())).config.run.dry)
 
-    def each(
+    def map(
         self, work: Callable[[Item], Result], items: Mapping[str, Item], at_once: int = AT_ONCE
     ) -> dict[str, Result]:
         """Do the work on each server on which nothing has failed yet.
@@ -72,7 +72,7 @@ class Fleet:
         not raised. Raises KeyboardInterrupt
         after Ctrl-C, when every connection is closed.
         """
-        if self.alone:
+        if self.single_host:
             return {name: self._timed(name, work, item) for name, item in items.items()}
         results: dict[str, Result] = {}
         slots, done = threading.BoundedSemaphore(max(at_once, 1)), queue.SimpleQueue[None]()
@@ -87,7 +87,7 @@ class Fleet:
         threads = [
             threading.Thread(target=one, args=(name, items[name]), daemon=True)
             for name in items
-            if not self.ended[name].error
+            if not self.results[name].error
         ]
         for thread in threads:
             thread.start()
@@ -99,7 +99,7 @@ class Fleet:
             raise
         return {name: results[name] for name in items if name in results}
 
-    def need_all(self, consequence: str, keep_going: bool = False) -> None:
+    def raise_if_failed(self, consequence: str, keep_going: bool = False) -> None:
         """Raise DeployError with the consequence where something failed on a server.
 
         With `keep_going`, on every one.
@@ -109,9 +109,9 @@ class Fleet:
 
     def fail(self, name: str, cause: str) -> None:
         """Tell that something failed on a server; raise DeployError where it is the only one."""
-        if self.alone:
+        if self.single_host:
             raise DeployError(f"{name}: {cause}")
-        self.ended[name].error = DeployError(cause)
+        self.results[name].error = DeployError(cause)
         self.connections[name].output.line(f"failed: {cause}")
 
     def tell(self) -> None:
@@ -119,22 +119,22 @@ class Fleet:
 
         Nothing for one alone.
         """
-        if self.alone or not any(ended.begun for ended in self.ended.values()):
+        if self.single_host or not any(result.begun for result in self.results.values()):
             return
         outputs = [connection.output for connection in self.connections.values()]
         rows = [
             (
                 name,
                 str(self.connections[name].output.changed),
-                f"{ended.seconds:.1f}",
-                self._result(ended),
+                f"{result.seconds:.1f}",
+                self._shown(result),
             )
-            for name, ended in self.ended.items()
+            for name, result in self.results.items()
         ]
         stream = outputs[0].stream
         stream.write("\n" + drawn(("host", "changed", "seconds", "result"), rows, stream))
         stream.flush()
-        documents(outputs)
+        print_documents(outputs)
 
     def _one(
         self, name: str, work: Callable[[Item], Result], item: Item, results: dict[str, Result]
@@ -149,12 +149,12 @@ class Fleet:
                 self.fail(name, explained(error).removeprefix(f"{name}: "))
 
     def _timed(self, name: str, work: Callable[[Item], Result], item: Item) -> Result:
-        ended, since = self.ended[name], time.monotonic()
-        ended.begun = True
+        result, since = self.results[name], time.monotonic()
+        result.begun = True
         try:
             return work(item)
         finally:
-            ended.seconds += time.monotonic() - since
+            result.seconds += time.monotonic() - since
 
     def interrupt(self, threads: Sequence[threading.Thread] = ()) -> None:
         """After Ctrl-C.
@@ -165,25 +165,25 @@ class Fleet:
         if self.interrupted:
             return
         self.interrupted = True
-        for name, ended in self.ended.items():
-            ended.said = self.connections[name].output.last
+        for name, result in self.results.items():
+            result.last_line = self.connections[name].output.last
         for connection in self.connections.values():
             connection.close()
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + END_SECONDS
         for thread in threads:
             thread.join(max(deadline - time.monotonic(), 0))
 
-    def _result(self, ended: Ended) -> str:
-        if ended.error:
-            return f"failed: {ended.error}"
+    def _shown(self, result: HostResult) -> str:
+        if result.error:
+            return f"failed: {result.error}"
         if self.interrupted:
             return (
                 "not begun"
-                if not ended.begun
+                if not result.begun
                 else (
-                    f"interrupted after: {ended.said.strip()}"
-                    if ended.said
+                    f"interrupted after: {result.last_line.strip()}"
+                    if result.last_line
                     else "interrupted before its first line"
                 )
             )
-        return ended.result if ended.begun else "not begun"
+        return result.result if result.begun else "not begun"

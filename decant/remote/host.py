@@ -69,7 +69,7 @@ class Host:
         """Whether this login uses a password in place of a key."""
         return bool(self.connection.connect_kwargs.get("password"))
 
-    def need_room(self) -> None:
+    def require_disk_space(self) -> None:
         """Raise DeployError where the disk is too full to begin something that writes."""
         facts = self.facts
         if facts.free_mb < FREE_MB or facts.tmp_free_mb < FREE_TMP_MB:
@@ -129,7 +129,7 @@ class Host:
         """
         lines: list[str] = []
         status, errors = self._exec(
-            self._elevated(quoting.join(words)) if root else quoting.join(words),
+            self._with_sudo(quoting.join(words)) if root else quoting.join(words),
             self._password() if root else b"",
             lines.append,
         )
@@ -178,12 +178,12 @@ class Host:
         if self.dry:
             self.output.line(f"would run: {quoting.join(words)}")
             return 0
-        if not self.output.alone:
+        if not self.output.single_host:
             if shell_only:
                 raise DeployError(
                     f"{self.name}: a shell needs the terminal for itself; name one host with -H"
                 )
-            together = self._elevated(quoting.join(("sh", "-c", 'exec "$@" 2>&1', "run", *words)))
+            together = self._with_sudo(quoting.join(("sh", "-c", 'exec "$@" 2>&1', "run", *words)))
             status, errors = self._exec(together, self._password(), self.output.text)
             # Sudo's; the command's own errors came with its lines
             if status and sudo.refused(errors):
@@ -214,11 +214,12 @@ class Host:
             yield
             with contextlib.suppress(SSHException, EOFError, OSError):
                 held.channel.shutdown_write()
-                self.connection.released = held.channel  # nobody waits, but who takes the next lock
+                # Nobody waits for it, but who takes the next lock.
+                self.connection.releasing_lock = held.channel
         finally:
             self._lock = ("", "")
             held.stop.set()
-            if self.connection.released is not held.channel:
+            if self.connection.releasing_lock is not held.channel:
                 held.channel.close()  # after an error or Ctrl-C the holder lets go by itself
 
     @contextlib.contextmanager
@@ -227,7 +228,7 @@ class Host:
 
         Its standard output is in the list after that.
         """
-        channel = self.connection.start(self._elevated(command), self._password())
+        channel = self.connection.start(self._with_sudo(command), self._password())
         lines: list[str] = []
         reader = threading.Thread(target=lambda: read_lines(channel, lines.append), daemon=True)
         reader.start()
@@ -242,10 +243,10 @@ class Host:
     def _ask(self) -> Facts:
         lines: list[str] = []
         command = facts_command(self.paths, self.settings.python.version)
-        self.connection.open()  # it waits for `dial`
-        told, self.connection.told = self.connection.told, None
-        if told and told[0] == command:
-            _, status, lines, errors = told
+        self.connection.open()  # it waits for `connect_in_background`
+        answer, self.connection.prefetched = self.connection.prefetched, None
+        if answer and answer[0] == command:
+            _, status, lines, errors = answer
         else:
             status, errors = self._exec(command, b"", lines.append)
         found = facts_module.parse("\n".join(lines))
@@ -269,7 +270,7 @@ class Host:
             "umask 077",
             'd=$(mktemp -d "${TMPDIR:-/tmp}/decant.XXXXXXXX")',
             f'head -c {len(archive)} | tar -xzf - -C "$d"',
-            self._elevated('sh "$d/program"'),
+            self._with_sudo('sh "$d/program"'),
         )
         status, errors = self._exec(
             f'{unpack}; r=$?; rm -rf "$d" 2>/dev/null; exit $r',
@@ -289,7 +290,7 @@ class Host:
         second, said = self.connection.second(), "confirmed"
         try:
             channel = second.start(
-                self._elevated(quoting.join(("touch", f"{hold}/confirmed"))), self._password()
+                self._with_sudo(quoting.join(("touch", f"{hold}/confirmed"))), self._password()
             )
             channel.shutdown_write()
             if channel.recv_exit_status():
@@ -320,13 +321,13 @@ class Host:
 
     def start(self, *words: str) -> Channel:
         """Begin a command as root, on a channel of its own."""
-        return self.connection.start(self._elevated(quoting.join(words)), self._password())
+        return self.connection.start(self._with_sudo(quoting.join(words)), self._password())
 
     def explained(self, status: int, errors: str) -> str:
         """Return what a command's exit code and errors mean, and what to do."""
         return sudo.explained(status, errors, self.facts.user, self.name)
 
-    def _elevated(self, command: str) -> str:
+    def _with_sudo(self, command: str) -> str:
         """Return a simple command (a shell text) as root."""
         return sudo.PREFIXES[self.facts.sudo] + command
 

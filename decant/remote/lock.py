@@ -69,9 +69,9 @@ def acquire(host: Holder, path: str, what: str, wait: float) -> Lock:
         f"{what} by {getpass.getuser()}@{socket.gethostname()} since"
         f" {time.strftime('%Y-%m-%d %H:%M:%S %z')}"
     )
-    if host.connection.released:
-        host.connection.released.recv_exit_status()
-        host.connection.released = None
+    if host.connection.releasing_lock:
+        host.connection.releasing_lock.recv_exit_status()
+        host.connection.releasing_lock = None
     while True:
         token = secrets.token_hex(8)
         channel = host.start(

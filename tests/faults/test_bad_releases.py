@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.booted import Booth
+from tests.booted import ServerFactory
 from tests.load import Load
 
 
@@ -21,7 +21,7 @@ from tests.load import Load
     ],
 )
 def test_a_bad_release_leaves_the_old_version_and_the_old_rows(
-    booth: Booth, branch: str, cause: str
+    booth: ServerFactory, branch: str, cause: str
 ) -> None:
     server = booth.deployed()
     before = server.rows()
@@ -37,7 +37,7 @@ def test_a_bad_release_leaves_the_old_version_and_the_old_rows(
     assert server.get("/version") == (200, "v1")
 
 
-def test_a_migration_that_hangs_is_ended_and_undone(booth: Booth) -> None:
+def test_a_migration_that_hangs_is_ended_and_undone(booth: ServerFactory) -> None:
     server = booth.deployed()
     server.configure('ref = "hangs-in-migration"', more="[db]\nmigrate_timeout = 3")
     with Load(server.address) as load:
@@ -51,7 +51,9 @@ def test_a_migration_that_hangs_is_ended_and_undone(booth: Booth) -> None:
     assert server.get("/version") == (200, "v1")
 
 
-def test_a_row_written_after_the_commit_point_stays_whatever_fails_later(booth: Booth) -> None:
+def test_a_row_written_after_the_commit_point_stays_whatever_fails_later(
+    booth: ServerFactory,
+) -> None:
     server = booth.deployed()
     server.configure('ref = "sick-in-public"')
     with Load(server.address) as load:
@@ -72,7 +74,7 @@ def test_a_row_written_after_the_commit_point_stays_whatever_fails_later(booth: 
 
 
 def test_without_a_migration_a_release_that_is_sick_in_public_gives_way_to_the_old_one(
-    booth: Booth,
+    booth: ServerFactory,
 ) -> None:
     server = booth.deployed()
     server.configure('ref = "sick-in-public-only"')

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from tests.booted import Booth, Server, kill
+from tests.booted import Server, ServerFactory, kill
 from tests.load import Load
 
 
@@ -23,7 +23,7 @@ def old_pair(server: Server, before: list[str], load: Load) -> None:
     assert set(load.posts) <= set(server.rows())
 
 
-def test_a_client_killed_in_the_migration_does_not_stop_the_window(booth: Booth) -> None:
+def test_a_client_killed_in_the_migration_does_not_stop_the_window(booth: ServerFactory) -> None:
     server = booth.deployed()
     server.configure('ref = "migrates-slowly"')
     with Load(server.address) as load:
@@ -45,7 +45,7 @@ def test_a_client_killed_in_the_migration_does_not_stop_the_window(booth: Booth)
 
 
 def test_a_network_that_falls_silent_in_the_migration_does_not_stop_the_window(
-    booth: Booth,
+    booth: ServerFactory,
 ) -> None:
     server = booth.deployed()
     server.configure('ref = "migrates-slowly"')
@@ -71,7 +71,7 @@ def test_a_network_that_falls_silent_in_the_migration_does_not_stop_the_window(
 
 @pytest.mark.parametrize("client_lives", [True, False])
 def test_the_same_command_follows_a_window_that_still_runs(
-    booth: Booth, client_lives: bool
+    booth: ServerFactory, client_lives: bool
 ) -> None:
     server = booth.deployed()
     server.configure('ref = "migrates-slowly"')
@@ -92,7 +92,7 @@ def test_the_same_command_follows_a_window_that_still_runs(
         assert client.wait(timeout=30) == 0
 
 
-def test_ctrl_c_leaves_the_window_alone_and_ends_at_once(booth: Booth) -> None:
+def test_ctrl_c_leaves_the_window_alone_and_ends_at_once(booth: ServerFactory) -> None:
     server = booth.deployed()
     server.configure('ref = "migrates-slowly"')
     client = server.start_fab("update")
@@ -103,7 +103,7 @@ def test_ctrl_c_leaves_the_window_alone_and_ends_at_once(booth: Booth) -> None:
     assert "ended: good" in server.fab("update").stdout
 
 
-def test_a_window_killed_in_the_migration_is_put_back_by_itself(booth: Booth) -> None:
+def test_a_window_killed_in_the_migration_is_put_back_by_itself(booth: ServerFactory) -> None:
     server = booth.deployed()
     before = server.rows()
     server.configure('ref = "migrates-slowly"')
@@ -123,7 +123,9 @@ def test_a_window_killed_in_the_migration_is_put_back_by_itself(booth: Booth) ->
     assert "cut off" in (server.folder / "fab.out").read_text()
 
 
-def test_a_power_cut_in_the_migration_ends_with_the_old_code_and_the_old_rows(booth: Booth) -> None:
+def test_a_power_cut_in_the_migration_ends_with_the_old_code_and_the_old_rows(
+    booth: ServerFactory,
+) -> None:
     server = booth.deployed()
     before = server.rows()
     server.configure('ref = "migrates-slowly"')

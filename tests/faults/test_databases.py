@@ -5,7 +5,7 @@ Whatever ends a migration, not one row differs and the old release runs on.
 
 import pytest
 
-from tests.booted import Booth, Server, kill
+from tests.booted import Server, ServerFactory, kill
 from tests.faults.test_cuts import old_pair
 from tests.load import Load
 
@@ -75,7 +75,7 @@ def make_awkward(server: Server) -> None:
 
 @pytest.mark.parametrize("kind", ["mariadb", pytest.param("postgresql", marks=pytest.mark.full)])
 def test_a_migration_that_fails_hangs_or_makes_the_release_sick_leaves_every_row_as_it_was(
-    booth: Booth, kind: str
+    booth: ServerFactory, kind: str
 ) -> None:
     server = booth.deployed(database=kind)
     make_awkward(server)
@@ -108,7 +108,7 @@ def test_a_migration_that_fails_hangs_or_makes_the_release_sick_leaves_every_row
 @pytest.mark.full
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_killed_window_and_a_power_cut_end_with_the_old_code_and_the_old_rows(
-    booth: Booth, kind: str
+    booth: ServerFactory, kind: str
 ) -> None:
     server = booth.deployed("trixie", database=kind)
     before = server.rows()

@@ -5,7 +5,7 @@ Who puts back ends it first, whatever it ignores.
 
 import pytest
 
-from tests.booted import Booth
+from tests.booted import ServerFactory
 from tests.faults.test_cuts import old_pair
 from tests.load import Load
 
@@ -20,7 +20,7 @@ STACKS = [
 
 @pytest.mark.parametrize(("wsgi", "proxy", "database"), STACKS)
 def test_a_migration_that_ignores_its_end_writes_nothing_after_the_put_back(
-    booth: Booth, wsgi: str, proxy: str, database: str
+    booth: ServerFactory, wsgi: str, proxy: str, database: str
 ) -> None:
     server = booth.deployed(database=database)
     more = f'[proxy]\nkind = "{proxy}"'

@@ -5,7 +5,7 @@ Old code, old rows, no request lost.
 
 import pytest
 
-from tests.booted import Booth, kill
+from tests.booted import ServerFactory, kill
 from tests.faults.test_cuts import old_pair
 from tests.load import Load
 
@@ -20,7 +20,7 @@ STACKS = {
 
 @pytest.mark.parametrize("stack", STACKS)
 def test_a_bad_release_a_killed_window_and_a_power_cut_leave_the_old_pair(
-    booth: Booth, stack: str
+    booth: ServerFactory, stack: str
 ) -> None:
     wsgi, proxy, database = STACKS[stack]
     server = booth.deployed(database=database)

@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from tests.booted import FAB, Booth, Server, changed
+from tests.booted import FAB, Server, ServerFactory, changed
 from tests.watch import Watch
 
 SUDOERS = [
@@ -25,7 +25,7 @@ SUDOERS = [
 
 @pytest.mark.parametrize(("suite", "sudo"), SUDOERS)
 def test_an_account_with_sudo_deploys_and_no_secret_is_seen(
-    booth: Booth, suite: str, sudo: str
+    booth: ServerFactory, suite: str, sudo: str
 ) -> None:
     server = booth.boot(suite)
     password = "pass word'$(id)\""
@@ -169,7 +169,7 @@ def test_ssh_aliases_and_addresses_are_hosts_too(deployed: Server) -> None:
     deployed.environment = {}
 
 
-def test_a_server_behind_a_jump_host_is_reached_through_it(booth: Booth) -> None:
+def test_a_server_behind_a_jump_host_is_reached_through_it(booth: ServerFactory) -> None:
     server, hop = booth.deployed(), booth.boot()
     (server.folder / "hop-key").write_text((hop.folder / ".lab/key").read_text())
     server.ssh(f"iptables -I INPUT -p tcp --dport 22 ! -s {hop.address} -j DROP")
@@ -193,7 +193,7 @@ def test_a_server_behind_a_jump_host_is_reached_through_it(booth: Booth) -> None
     assert "hosts.hop.host_key is" in server.fab("status", host="inner", code=1).stderr
 
 
-def test_a_lab_server_comes_is_listed_and_goes(booth: Booth) -> None:
+def test_a_lab_server_comes_is_listed_and_goes(booth: ServerFactory) -> None:
     server = booth.boot()
     name = f"{server.name}-more"
     booth.names.append(name)
@@ -206,7 +206,7 @@ def test_a_lab_server_comes_is_listed_and_goes(booth: Booth) -> None:
     assert "unknown suite" in server.fab("lab.up", name, "--suite", "woody", code=1).stderr
 
 
-def test_round_trips_are_few(booth: Booth) -> None:
+def test_round_trips_are_few(booth: ServerFactory) -> None:
     server = booth.deployed()
     server.ssh(
         "echo 'LogLevel VERBOSE' > /etc/ssh/sshd_config.d/verbose.conf && systemctl reload ssh &&"

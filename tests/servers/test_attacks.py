@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from decant.headers import CLAIMS
-from tests.booted import NO_SERVER, Booth, why_not
+from tests.booted import NO_SERVER, ServerFactory, why_not
 from tests.hostile import Hostile
 
 pytestmark = pytest.mark.full
@@ -226,7 +226,7 @@ def attacked(
         pytest.skip(f"{NO_SERVER}: {why_not()}")
     stack = request.param
     wsgi, proxy = STACKS[stack]
-    booth = Booth(tmp_path_factory.mktemp("attacks"), repository, f"attacks{len(stack)}")
+    booth = ServerFactory(tmp_path_factory.mktemp("attacks"), repository, f"attacks{len(stack)}")
     try:
         server = booth.deployed() if not proxy else booth.boot()
         server.configure(wsgi=wsgi, more=f'[proxy]\ndomains = ["gb.test"]\n{proxy}')
@@ -409,7 +409,9 @@ TRIES = """
 
 
 @pytest.mark.parametrize("suite", ["bookworm", "trixie"])
-def test_applications_with_large_libraries_run_in_the_sandbox(booth: Booth, suite: str) -> None:
+def test_applications_with_large_libraries_run_in_the_sandbox(
+    booth: ServerFactory, suite: str
+) -> None:
     evil = Hostile(booth.boot(suite))
     with (evil.folder / "requirements.txt").open("a") as requirements:
         requirements.write("".join(f"{name}\n" for name in LIBRARIES.split()))

@@ -4,7 +4,7 @@ changed on the server.
 
 import pytest
 
-from tests.booted import Booth, Server
+from tests.booted import Server, ServerFactory
 
 GIT = (
     "command -v git >/dev/null || apt-get -qq install -y --no-install-recommends git >/dev/null"
@@ -108,7 +108,7 @@ def test_an_account_without_sudo_rights_is_refused(deployed: Server) -> None:
     (deployed.folder / ".env.deploy").unlink()
 
 
-def test_a_system_that_is_not_debian_is_refused(booth: Booth) -> None:
+def test_a_system_that_is_not_debian_is_refused(booth: ServerFactory) -> None:
     server = booth.boot()
     server.ssh(
         "sed -i 's/^ID=.*/ID=fedora/; s/^PRETTY_NAME=.*/PRETTY_NAME=\"Fedora Linux 44\"/'"
@@ -124,7 +124,7 @@ def test_a_system_that_is_not_debian_is_refused(booth: Booth) -> None:
     assert "there is no sudo" in refused(server, "deploy", host="guest")
 
 
-def test_a_full_disk_is_refused(booth: Booth) -> None:
+def test_a_full_disk_is_refused(booth: ServerFactory) -> None:
     server = booth.boot()
     server.ssh("mount -t tmpfs -o size=50m tmpfs /srv")
     assert "the disk is full: " in refused(server, "deploy")

@@ -12,7 +12,7 @@ import ssl
 import pytest
 
 from tests.authority import Authority, Secure, get
-from tests.booted import Booth, Server, changed, document
+from tests.booted import Server, ServerFactory, changed, document
 from tests.guestbook import tool
 from tests.load import Load
 
@@ -54,7 +54,7 @@ def lead(server: Server, authority: Authority, *names: str) -> None:
     ("proxy", "suite"), [PROXIES[0], pytest.param(*PROXIES[1], marks=pytest.mark.full)]
 )
 def test_a_certificate_is_obtained_verified_and_renewed_without_a_lost_request(
-    booth: Booth, authority: Authority, proxy: str, suite: str
+    booth: ServerFactory, authority: Authority, proxy: str, suite: str
 ) -> None:
     server, name, root = booth.boot(suite), f"{proxy}.test", authority.root()
     www = f"www.{name}"
@@ -163,7 +163,7 @@ def redirected(server: Server, host: str, path: str) -> tuple[int, str]:
 @pytest.mark.full
 @pytest.mark.parametrize(("proxy", "suite"), PROXIES[2:])
 def test_a_domain_more_or_less_gets_another_certificate_and_a_refused_one_changes_nothing(
-    booth: Booth, authority: Authority, proxy: str, suite: str
+    booth: ServerFactory, authority: Authority, proxy: str, suite: str
 ) -> None:
     server, root = booth.deployed(suite), authority.root()
     one, two, three = (f"{word}.{proxy}-{suite}.test" for word in ("one", "two", "three"))
@@ -225,7 +225,7 @@ def test_a_domain_more_or_less_gets_another_certificate_and_a_refused_one_change
     ("proxy", "kind"), [("nginx", "gunicorn"), ("apache", "mod_wsgi"), ("nginx", "uwsgi")]
 )
 def test_certificates_of_our_own_making_and_files_are_served_and_exchanged(
-    booth: Booth, proxy: str, kind: str
+    booth: ServerFactory, proxy: str, kind: str
 ) -> None:
     server = booth.deployed()
     wsgi = f'server = "{kind}"'

@@ -9,7 +9,7 @@ import re
 
 import pytest
 
-from tests.booted import Booth, Server, changed, document
+from tests.booted import Server, ServerFactory, changed, document
 from tests.load import Load
 from tests.servers.test_accounts import at_a_terminal
 from tests.watch import Watch
@@ -34,7 +34,7 @@ def password(server: Server) -> str:
     [pytest.param("mariadb", "bookworm", marks=pytest.mark.full), ("postgresql", "trixie")],
 )
 def test_an_empty_server_gets_a_database_whose_password_nobody_sees(
-    booth: Booth, kind: str, suite: str
+    booth: ServerFactory, kind: str, suite: str
 ) -> None:
     server = booth.boot(suite, database=kind)
     server.account("deployer", "ALL=(ALL) NOPASSWD: ALL")
@@ -96,7 +96,7 @@ def test_an_empty_server_gets_a_database_whose_password_nobody_sees(
 
 @pytest.mark.full
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_account_reaches_its_own_database_and_no_other(booth: Booth, kind: str) -> None:
+def test_the_account_reaches_its_own_database_and_no_other(booth: ServerFactory, kind: str) -> None:
     server = booth.deployed(database=kind)
     encoding = {
         "mariadb": (
@@ -139,7 +139,9 @@ def test_the_account_reaches_its_own_database_and_no_other(booth: Booth, kind: s
 
 @pytest.mark.full
 @pytest.mark.parametrize("kind", ALL)
-def test_going_back_over_a_migration_downgrades_or_restores(booth: Booth, kind: str) -> None:
+def test_going_back_over_a_migration_downgrades_or_restores(
+    booth: ServerFactory, kind: str
+) -> None:
     server = booth.deployed("trixie", database=kind)
     before = server.everything()
     server.configure('ref = "migrates"')
@@ -171,7 +173,7 @@ def test_going_back_over_a_migration_downgrades_or_restores(booth: Booth, kind: 
 @pytest.mark.full
 @pytest.mark.parametrize("kind", ALL)
 def test_a_dump_moves_to_a_second_server_and_a_bad_one_destroys_nothing(
-    booth: Booth, kind: str
+    booth: ServerFactory, kind: str
 ) -> None:
     server, second = booth.deployed(database=kind), booth.boot("trixie", database=kind)
     local = server.folder / f"book.{SUFFIX[kind]}"
@@ -225,7 +227,7 @@ def test_a_dump_moves_to_a_second_server_and_a_bad_one_destroys_nothing(
 
 @pytest.mark.full
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_not_ours_is_refused_and_left_alone(booth: Booth, kind: str) -> None:
+def test_what_is_not_ours_is_refused_and_left_alone(booth: ServerFactory, kind: str) -> None:
     server = booth.boot(database=kind)
     package, make = {
         "mariadb": (
@@ -271,7 +273,7 @@ def test_what_is_not_ours_is_refused_and_left_alone(booth: Booth, kind: str) -> 
 @pytest.mark.full
 @pytest.mark.parametrize("kind", ["postgresql"])
 def test_an_external_database_is_logged_in_to_and_nothing_is_installed(
-    booth: Booth, kind: str
+    booth: ServerFactory, kind: str
 ) -> None:
     theirs, server = booth.boot("trixie", database=kind), booth.boot()
     theirs.ssh(
@@ -319,7 +321,7 @@ def test_an_external_database_is_logged_in_to_and_nothing_is_installed(
     assert "mood" in theirs.columns()
 
 
-def test_several_migration_heads_are_refused_before_the_stop(booth: Booth) -> None:
+def test_several_migration_heads_are_refused_before_the_stop(booth: ServerFactory) -> None:
     server = booth.deployed()
     server.configure('ref = "two-heads"')
     started = server.ssh("systemctl show -p MainPID -p NRestarts guestbook.service")
@@ -332,7 +334,9 @@ def test_several_migration_heads_are_refused_before_the_stop(booth: Booth) -> No
 
 @pytest.mark.full
 @pytest.mark.parametrize("kind", KINDS)
-def test_destroy_keeps_a_final_dump_and_removes_the_database(booth: Booth, kind: str) -> None:
+def test_destroy_keeps_a_final_dump_and_removes_the_database(
+    booth: ServerFactory, kind: str
+) -> None:
     server = booth.deployed(database=kind)
     before = server.everything()
     server.fab("destroy", "--yes")
@@ -353,7 +357,7 @@ def test_destroy_keeps_a_final_dump_and_removes_the_database(booth: Booth, kind:
 
 @pytest.mark.full
 @pytest.mark.parametrize("kind", ALL)
-def test_the_tasks_of_db_run_alone_and_its_shell_opens(booth: Booth, kind: str) -> None:
+def test_the_tasks_of_db_run_alone_and_its_shell_opens(booth: ServerFactory, kind: str) -> None:
     server = booth.boot(database=kind)
     if kind != "sqlite":
         server.fab("db.install")
@@ -378,7 +382,9 @@ def test_the_tasks_of_db_run_alone_and_its_shell_opens(booth: Booth, kind: str) 
     assert "42" in shown
 
 
-def test_a_disk_without_room_for_the_dump_ends_the_window_before_the_stop(booth: Booth) -> None:
+def test_a_disk_without_room_for_the_dump_ends_the_window_before_the_stop(
+    booth: ServerFactory,
+) -> None:
     server = booth.deployed()
     server.ssh("mount -t tmpfs -o size=30m,mode=0700 tmpfs /srv/guestbook/backups")
     server.configure('ref = "migrates"')

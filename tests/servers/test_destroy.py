@@ -9,12 +9,12 @@ import subprocess
 
 import pytest
 
-from tests.booted import FAB, Booth
+from tests.booted import FAB, ServerFactory
 
 pytestmark = pytest.mark.full
 
 
-def test_without_a_terminal_it_needs_yes_and_changes_nothing(booth: Booth) -> None:
+def test_without_a_terminal_it_needs_yes_and_changes_nothing(booth: ServerFactory) -> None:
     server = booth.deployed()
     before = server.fingerprint()
     assert "there is no terminal to ask on; give --yes" in server.fab("destroy", code=1).stderr
@@ -24,7 +24,7 @@ def test_without_a_terminal_it_needs_yes_and_changes_nothing(booth: Booth) -> No
 
 
 @pytest.mark.parametrize(("typed", "code"), [("guestbook\n", 0), ("yes\n", 1)])
-def test_on_a_terminal_it_asks_for_the_name(booth: Booth, typed: str, code: int) -> None:
+def test_on_a_terminal_it_asks_for_the_name(booth: ServerFactory, typed: str, code: int) -> None:
     server = booth.deployed()
     ours, theirs = pty.openpty()
     client = subprocess.Popen(
@@ -43,7 +43,9 @@ def test_on_a_terminal_it_asks_for_the_name(booth: Booth, typed: str, code: int)
 
 
 @pytest.mark.parametrize("stack", ["gunicorn", "mod_wsgi"])
-def test_the_rows_are_in_the_final_dump_and_nothing_else_is_left(booth: Booth, stack: str) -> None:
+def test_the_rows_are_in_the_final_dump_and_nothing_else_is_left(
+    booth: ServerFactory, stack: str
+) -> None:
     server = booth.deployed()
     rows = server.rows()
     if stack == "mod_wsgi":

@@ -9,7 +9,7 @@ import signal
 
 import pytest
 
-from tests.booted import Booth, Server, changed
+from tests.booted import Server, ServerFactory, changed
 from tests.load import Load
 
 pytestmark = pytest.mark.full
@@ -38,7 +38,7 @@ def versions(servers: list[Server]) -> list[tuple[int, str]]:
     return [server.get("/version") for server in servers]
 
 
-def test_hosts_switch_one_after_the_other_without_a_lost_request(booth: Booth) -> None:
+def test_hosts_switch_one_after_the_other_without_a_lost_request(booth: ServerFactory) -> None:
     servers = [booth.deployed() for _ in range(3)]
     fleet = together(servers)
     with contextlib.ExitStack() as stack:
@@ -64,7 +64,9 @@ def test_hosts_switch_one_after_the_other_without_a_lost_request(booth: Booth) -
     assert versions(servers) == [OLD] * 3
 
 
-def test_one_that_is_not_well_stops_the_rollout_and_those_before_it_go_back(booth: Booth) -> None:
+def test_one_that_is_not_well_stops_the_rollout_and_those_before_it_go_back(
+    booth: ServerFactory,
+) -> None:
     servers = [booth.deployed() for _ in range(3)]
     sick = f'[hosts."{servers[1].name}".app.env]\nSICK = "yes"\n'
     fleet = together(servers, 'ref = "sick-where-told"', sick)
@@ -88,7 +90,7 @@ def test_one_that_is_not_well_stops_the_rollout_and_those_before_it_go_back(boot
     assert versions(servers) == [(200, "sick-where-told"), OLD, (200, "sick-where-told")]
 
 
-def test_a_move_that_is_given_up_takes_nothing_away_from_what_serves(booth: Booth) -> None:
+def test_a_move_that_is_given_up_takes_nothing_away_from_what_serves(booth: ServerFactory) -> None:
     servers = [booth.deployed() for _ in range(2)]
     fleet = together(
         servers,
@@ -110,7 +112,7 @@ def test_a_move_that_is_given_up_takes_nothing_away_from_what_serves(booth: Boot
     assert versions(servers) == [OLD] * 2
 
 
-def test_nothing_is_begun_where_one_host_is_dead_or_locked(booth: Booth) -> None:
+def test_nothing_is_begun_where_one_host_is_dead_or_locked(booth: ServerFactory) -> None:
     servers = [booth.deployed() for _ in range(2)]
     fleet = together([*servers], 'ref = "better"')
     before = [server.fingerprint() for server in servers]
@@ -128,7 +130,7 @@ def test_nothing_is_begun_where_one_host_is_dead_or_locked(booth: Booth) -> None
     assert servers[0].get("/version") == (200, "better")
 
 
-def test_one_that_dies_in_its_window_stops_the_rollout(booth: Booth) -> None:
+def test_one_that_dies_in_its_window_stops_the_rollout(booth: ServerFactory) -> None:
     servers = [booth.deployed() for _ in range(3)]
     fleet = together(servers, 'ref = "migrates-slowly"')
     names = {server.name: server for server in servers}
@@ -157,7 +159,7 @@ def test_one_that_dies_in_its_window_stops_the_rollout(booth: Booth) -> None:
     assert versions(servers) == [(200, "migrates-slowly")] * 3
 
 
-def test_ctrl_c_ends_at_once_and_says_what_is_where(booth: Booth) -> None:
+def test_ctrl_c_ends_at_once_and_says_what_is_where(booth: ServerFactory) -> None:
     servers = [booth.deployed() for _ in range(2)]
     fleet = together(servers, 'ref = "migrates-slowly"')
     client = fleet.start_fab("update")
@@ -174,7 +176,7 @@ def test_ctrl_c_ends_at_once_and_says_what_is_where(booth: Booth) -> None:
 
 
 def test_a_first_deploy_of_two_gives_both_the_same_secret_key_and_tasks_run_on_each(
-    booth: Booth,
+    booth: ServerFactory,
 ) -> None:
     servers = [booth.boot(), booth.boot(suite="trixie")]
     fleet = together(servers, 'ref = "main"')

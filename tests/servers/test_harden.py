@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.booted import NO_SERVER, ROOT, Booth, Server, changed, kill, why_not
+from tests.booted import NO_SERVER, ROOT, Server, ServerFactory, changed, kill, why_not
 
 pytestmark = pytest.mark.full
 
@@ -25,7 +25,7 @@ def hardened(
 ) -> Iterator[Server]:
     if why_not():
         pytest.skip(f"{NO_SERVER}: {why_not()}")
-    booth = Booth(tmp_path_factory.mktemp("harden"), repository, f"harden-{request.param}")
+    booth = ServerFactory(tmp_path_factory.mktemp("harden"), repository, f"harden-{request.param}")
     try:
         server = booth.boot(request.param)
         server.configure(more=HARDENED)

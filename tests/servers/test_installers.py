@@ -9,13 +9,13 @@ import pytest
 
 from decant.lab import servers
 from tests import guestbook
-from tests.booted import Booth, changed
+from tests.booted import ServerFactory, changed
 from tests.guestbook import git
 
 pytestmark = pytest.mark.full
 
 
-def test_a_project_in_src_serves_each_versions_own_code(booth: Booth) -> None:
+def test_a_project_in_src_serves_each_versions_own_code(booth: ServerFactory) -> None:
     server = booth.boot("trixie")
     guestbook.source_layout(server.folder / "shop", "one")
     project = 'source = "shop"\nstatic = {}\nref = ""'
@@ -51,7 +51,7 @@ def test_a_project_in_src_serves_each_versions_own_code(booth: Booth) -> None:
     ],
 )
 def test_a_lock_that_is_out_of_date_is_refused_and_the_old_version_serves(
-    booth: Booth, installer: str, file: str, old: str, new: str
+    booth: ServerFactory, installer: str, file: str, old: str, new: str
 ) -> None:
     server = booth.deployed()
     folder = server.folder / "guestbook"
@@ -81,7 +81,7 @@ def test_a_lock_that_is_out_of_date_is_refused_and_the_old_version_serves(
     ],
 )
 def test_what_must_be_built_is_named_and_gets_its_compilers(
-    booth: Booth, installer: str, package: str, suite: str, headers: str, module: str
+    booth: ServerFactory, installer: str, package: str, suite: str, headers: str, module: str
 ) -> None:
     server = booth.deployed(suite)
     server.ssh("! command -v gcc")
@@ -102,7 +102,9 @@ def test_what_must_be_built_is_named_and_gets_its_compilers(
     assert "already current" in server.fab("update").stdout
 
 
-def test_a_package_that_cannot_be_built_leaves_the_old_version_and_says_which(booth: Booth) -> None:
+def test_a_package_that_cannot_be_built_leaves_the_old_version_and_says_which(
+    booth: ServerFactory,
+) -> None:
     server = booth.deployed()
     (server.folder / "guestbook/broken").mkdir()
     (server.folder / "guestbook/broken/setup.py").write_text(
@@ -144,7 +146,7 @@ PYTHONS = {
 }
 
 
-def test_a_python_that_the_distribution_lacks_is_fetched_by_uv(booth: Booth) -> None:
+def test_a_python_that_the_distribution_lacks_is_fetched_by_uv(booth: ServerFactory) -> None:
     packed = base64.b64decode(booth.boot("bookworm").ssh(PACK))
     server = booth.boot("trixie")
     root = servers.STATE / "servers" / server.name / "root"
@@ -167,7 +169,9 @@ def test_a_python_that_the_distribution_lacks_is_fetched_by_uv(booth: Booth) -> 
     assert server.get("/version") == (200, "better")
 
 
-def test_a_python_that_cannot_be_had_is_refused_before_anything_changes(booth: Booth) -> None:
+def test_a_python_that_cannot_be_had_is_refused_before_anything_changes(
+    booth: ServerFactory,
+) -> None:
     server = booth.deployed()
     server.ssh("echo '127.0.0.1 github.com' >> /etc/hosts")
     before = server.fingerprint()
@@ -186,7 +190,7 @@ def test_a_python_that_cannot_be_had_is_refused_before_anything_changes(booth: B
 
 @pytest.mark.parametrize("server_kind", ["gunicorn", "uwsgi", "mod_wsgi"])
 def test_a_subfolder_a_factory_and_a_callable_of_another_name(
-    booth: Booth, server_kind: str
+    booth: ServerFactory, server_kind: str
 ) -> None:
     server = booth.deployed()
     guestbook.in_a_subfolder(server.folder / "guestbook")

@@ -2,12 +2,12 @@
 
 import pytest
 
-from tests.booted import Booth, changed, document
+from tests.booted import ServerFactory, changed, document
 from tests.load import Load
 
 
 @pytest.mark.parametrize("suite", ["bookworm", "trixie"])
-def test_an_empty_server_becomes_a_served_application(booth: Booth, suite: str) -> None:
+def test_an_empty_server_becomes_a_served_application(booth: ServerFactory, suite: str) -> None:
     server = booth.boot(suite)
     server.fab("deploy")
 

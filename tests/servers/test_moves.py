@@ -10,7 +10,7 @@ import pytest
 
 from decant.program import mark
 from decant.steps import Transaction
-from tests.booted import Booth, Server, changed
+from tests.booted import Server, ServerFactory, changed
 from tests.load import Load
 
 pytestmark = pytest.mark.full
@@ -35,7 +35,7 @@ def moved(server: Server, rows: list[str], wsgi: str = "", more: str = "") -> st
     return said
 
 
-def test_from_nginx_to_apache_and_back(booth: Booth) -> None:
+def test_from_nginx_to_apache_and_back(booth: ServerFactory) -> None:
     server = booth.deployed()
     rows = server.rows()
     moved(server, rows, more=APACHE)
@@ -58,7 +58,7 @@ def test_from_nginx_to_apache_and_back(booth: Booth) -> None:
     )
 
 
-def test_from_systemd_to_supervisor_and_back(booth: Booth) -> None:
+def test_from_systemd_to_supervisor_and_back(booth: ServerFactory) -> None:
     server = booth.deployed()
     rows = server.rows()
     moved(server, rows, 'manager = "supervisor"')
@@ -76,7 +76,7 @@ def test_from_systemd_to_supervisor_and_back(booth: Booth) -> None:
     )
 
 
-def test_a_supervisor_that_opens_its_socket_late_is_waited_for(booth: Booth) -> None:
+def test_a_supervisor_that_opens_its_socket_late_is_waited_for(booth: ServerFactory) -> None:
     server = booth.deployed()
     late = (
         "[Service]\nExecStart=\nExecStart=/bin/sh -c 'sleep 3; exec /usr/bin/supervisord -n -c"
@@ -90,7 +90,7 @@ def test_a_supervisor_that_opens_its_socket_late_is_waited_for(booth: Booth) -> 
     moved(server, server.rows(), 'manager = "supervisor"')
 
 
-def test_from_gunicorn_to_uwsgi_loses_no_row_and_rollback_leads_back(booth: Booth) -> None:
+def test_from_gunicorn_to_uwsgi_loses_no_row_and_rollback_leads_back(booth: ServerFactory) -> None:
     server = booth.deployed()
     rows = server.rows()
     moved(server, rows, 'server = "uwsgi"')
@@ -105,7 +105,7 @@ def test_from_gunicorn_to_uwsgi_loses_no_row_and_rollback_leads_back(booth: Boot
     assert server.rows() == rows
 
 
-def test_into_apache_itself_and_out_again(booth: Booth) -> None:
+def test_into_apache_itself_and_out_again(booth: ServerFactory) -> None:
     server = booth.deployed()
     rows = server.rows()
     moved(server, rows, 'server = "mod_wsgi"', APACHE)
@@ -122,7 +122,7 @@ def test_into_apache_itself_and_out_again(booth: Booth) -> None:
 
 
 @pytest.mark.parametrize("manager", ["systemd", "supervisor"])
-def test_to_an_address_of_its_own(booth: Booth, manager: str) -> None:
+def test_to_an_address_of_its_own(booth: ServerFactory, manager: str) -> None:
     server = booth.deployed()
     rows = server.rows()
     wsgi = f'bind = "127.0.0.1:5000"\nmanager = "{manager}"'
@@ -135,7 +135,7 @@ def test_to_an_address_of_its_own(booth: Booth, manager: str) -> None:
     assert load.versions.keys() == {"v1", "migrates"}
 
 
-def test_a_proxy_that_serves_others_stays_and_nothing_is_changed(booth: Booth) -> None:
+def test_a_proxy_that_serves_others_stays_and_nothing_is_changed(booth: ServerFactory) -> None:
     server = booth.deployed()
     server.ssh(
         "printf 'server { listen 80; server_name blog.test; return 200 blog; }' >"
@@ -150,7 +150,9 @@ def test_a_proxy_that_serves_others_stays_and_nothing_is_changed(booth: Booth) -
     assert server.get("/version") == (200, "v1")
 
 
-def test_a_proxy_that_does_not_take_the_site_leaves_the_old_one_serving(booth: Booth) -> None:
+def test_a_proxy_that_does_not_take_the_site_leaves_the_old_one_serving(
+    booth: ServerFactory,
+) -> None:
     server = booth.deployed()
     server.ssh(
         "apt-get -qq update && apt-get -qq install -y --no-install-recommends apache2 >/dev/null"
@@ -165,7 +167,7 @@ def test_a_proxy_that_does_not_take_the_site_leaves_the_old_one_serving(booth: B
 
 
 def test_a_proxy_that_does_not_start_leaves_the_old_one_serving_also_after_a_reboot(
-    booth: Booth,
+    booth: ServerFactory,
 ) -> None:
     server = booth.deployed()
     server.ssh(
@@ -185,7 +187,7 @@ def test_a_proxy_that_does_not_start_leaves_the_old_one_serving_also_after_a_reb
     assert server.ssh("systemctl is-active apache2") == "active"
 
 
-def test_a_page_that_somebody_put_there_by_hand_is_not_taken_away(booth: Booth) -> None:
+def test_a_page_that_somebody_put_there_by_hand_is_not_taken_away(booth: ServerFactory) -> None:
     server = booth.boot()
     server.ssh(
         "apt-get -qq update && apt-get -qq install -y --no-install-recommends apache2 >/dev/null"
@@ -201,7 +203,7 @@ def test_a_page_that_somebody_put_there_by_hand_is_not_taken_away(booth: Booth) 
 
 
 def test_a_move_that_was_cut_off_before_it_took_effect_goes_on_with_the_next_deploy(
-    booth: Booth,
+    booth: ServerFactory,
 ) -> None:
     server = booth.deployed()
     rows = server.rows()
@@ -222,7 +224,9 @@ def test_a_move_that_was_cut_off_before_it_took_effect_goes_on_with_the_next_dep
     assert server.ssh("ls /var/lib/decant/pending/guestbook") == ""
 
 
-def test_an_application_with_a_long_name_changes_its_version_inside_apache(booth: Booth) -> None:
+def test_an_application_with_a_long_name_changes_its_version_inside_apache(
+    booth: ServerFactory,
+) -> None:
     server = booth.boot("trixie")
     name, wsgi = 'name = "guestbook-on-staging"', 'server = "mod_wsgi"'
     server.configure(name, wsgi, APACHE)
@@ -242,7 +246,7 @@ def test_an_application_with_a_long_name_changes_its_version_inside_apache(booth
     assert server.get("/version") == (200, "better")
 
 
-def test_members_of_the_group_supervisor_need_no_sudo(booth: Booth) -> None:
+def test_members_of_the_group_supervisor_need_no_sudo(booth: ServerFactory) -> None:
     server = booth.deployed()
     login = server.login("passwordless")
     server.configure(wsgi='manager = "supervisor"', more=login)
@@ -259,7 +263,7 @@ def test_members_of_the_group_supervisor_need_no_sudo(booth: Booth) -> None:
     assert server.ssh("stat -c '%U:%G %a' /run/supervisor.sock") == "root:supervisor 770"
 
 
-def test_the_tasks_of_the_other_namespaces_run_alone(booth: Booth) -> None:
+def test_the_tasks_of_the_other_namespaces_run_alone(booth: ServerFactory) -> None:
     server = booth.deployed()
     server.configure(wsgi='server = "uwsgi"\nmanager = "supervisor"', more=APACHE)
     server.fab("deploy")

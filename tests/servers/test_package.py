@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from decant import __version__
-from tests.booted import ROOT, Booth, Server
+from tests.booted import ROOT, Server, ServerFactory
 
 UV = Path(sys.executable).parent / "uv"
 OWN = """
@@ -86,7 +86,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory, dist: Path) -> Path:
 
 
 def test_a_wheel_alone_deploys_updates_and_stands_beside_a_users_own_tasks(
-    booth: Booth, installed: Path
+    booth: ServerFactory, installed: Path
 ) -> None:
     server = booth.boot()
 

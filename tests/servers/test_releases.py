@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.booted import Booth, lost
+from tests.booted import ServerFactory, lost
 from tests.guestbook import git
 from tests.load import Load
 
@@ -13,7 +13,7 @@ HOSTILE = (
 )
 
 
-def test_hostile_values_arrive_as_they_are_and_none_is_executed(booth: Booth) -> None:
+def test_hostile_values_arrive_as_they_are_and_none_is_executed(booth: ServerFactory) -> None:
     server = booth.deployed()
     (server.folder / "env file ü").write_text(
         "B='" + HOSTILE.replace("\\", "\\\\").replace("'", "\\'") + "'\n"
@@ -31,7 +31,7 @@ def test_hostile_values_arrive_as_they_are_and_none_is_executed(booth: Booth) ->
     assert HOSTILE not in server.fab("app.env").stdout
 
 
-def test_rollback_puts_back_code_and_variables_and_loses_nothing(booth: Booth) -> None:
+def test_rollback_puts_back_code_and_variables_and_loses_nothing(booth: ServerFactory) -> None:
     server = booth.deployed()
     server.configure('ref = "better"\nenv = { GREETING = "new" }')
     server.fab("update")
@@ -52,7 +52,7 @@ def test_rollback_puts_back_code_and_variables_and_loses_nothing(booth: Booth) -
 
 
 def test_rollback_over_a_migration_needs_a_word_and_restore_puts_back_the_dump(
-    booth: Booth,
+    booth: ServerFactory,
 ) -> None:
     server = booth.deployed()
     before = server.rows()
@@ -72,7 +72,7 @@ def test_rollback_over_a_migration_needs_a_word_and_restore_puts_back_the_dump(
 
 
 def test_the_database_can_be_migrated_alone_and_a_failure_leaves_the_release_good(
-    booth: Booth,
+    booth: ServerFactory,
 ) -> None:
     server = booth.deployed()
     server.configure('ref = "migrates"\nmigrate = ""')
@@ -95,7 +95,7 @@ def test_the_database_can_be_migrated_alone_and_a_failure_leaves_the_release_goo
 
 
 @pytest.mark.full
-def test_old_releases_dumps_and_environments_are_pruned(booth: Booth) -> None:
+def test_old_releases_dumps_and_environments_are_pruned(booth: ServerFactory) -> None:
     server = booth.deployed()
     local = server.folder / "guestbook"
     for number in range(3):
@@ -118,7 +118,7 @@ def test_old_releases_dumps_and_environments_are_pruned(booth: Booth) -> None:
     ["echo 400 > /srv/guestbook/log/last-migration", "echo 10 1 > /srv/guestbook/log/last-dump"],
 )
 def test_a_window_that_outlasts_the_patience_puts_up_the_maintenance_page(
-    booth: Booth, known: str
+    booth: ServerFactory, known: str
 ) -> None:
     server = booth.deployed()
     server.ssh(known)  # how long the last migration took, or how fast the last dump was
@@ -136,7 +136,7 @@ def test_a_window_that_outlasts_the_patience_puts_up_the_maintenance_page(
     assert server.get("/version") == (200, "migrates-slowly")
 
 
-def test_units_that_break_the_application_are_put_back(booth: Booth) -> None:
+def test_units_that_break_the_application_are_put_back(booth: ServerFactory) -> None:
     server = booth.deployed()
     (server.folder / "templates/systemd").mkdir(parents=True)
     (server.folder / "templates/systemd/sandbox.j2").write_text("User=nobody\nGroup=nogroup\n")
@@ -148,7 +148,7 @@ def test_units_that_break_the_application_are_put_back(booth: Booth) -> None:
     assert load.lost == []
 
 
-def test_a_vhost_that_nginx_refuses_never_stays(booth: Booth) -> None:
+def test_a_vhost_that_nginx_refuses_never_stays(booth: ServerFactory) -> None:
     server = booth.deployed()
     (server.folder / "templates/nginx").mkdir(parents=True)
     (server.folder / "templates/nginx/site.j2").write_text("server { listen 80; nonsense on; }\n")
@@ -158,7 +158,9 @@ def test_a_vhost_that_nginx_refuses_never_stays(booth: Booth) -> None:
     server.wait_until(lambda: server.get("/version") == (200, "v1"))
 
 
-def test_uv_installs_from_a_lock_and_each_release_imports_its_own_code(booth: Booth) -> None:
+def test_uv_installs_from_a_lock_and_each_release_imports_its_own_code(
+    booth: ServerFactory,
+) -> None:
     server = booth.deployed()
     local = server.folder / "guestbook"
     (local / "src").mkdir()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.booted import Booth, Server, changed
+from tests.booted import Server, ServerFactory, changed
 from tests.load import Load
 
 pytestmark = pytest.mark.full
@@ -66,7 +66,7 @@ class Site:
         return [server.ssh(ask.format(self.inside(server))) for server in self.apps]
 
 
-def booted(booth: Booth, database: str) -> Site:
+def booted(booth: ServerFactory, database: str) -> Site:
     apps = [booth.packaged("python3-venv", "rsync", "ufw") for _ in range(3)]
     return Site(booth.boot(), apps, booth.boot(database=database))
 
@@ -87,7 +87,7 @@ def reaches(client: Server, address: str, port: int) -> bool:
 
 
 def test_a_site_of_five_servers_loses_nothing_while_its_app_hosts_switch_one_by_one(
-    booth: Booth,
+    booth: ServerFactory,
 ) -> None:
     site = booted(booth, "postgresql")
     site.private = True
@@ -190,7 +190,7 @@ def _one_that_dies_in_the_middle_stops_the_rollout(site: Site) -> None:
     assert site.versions() == ["better"] * 3
 
 
-def test_a_shared_database_is_migrated_once_behind_all_gates(booth: Booth) -> None:
+def test_a_shared_database_is_migrated_once_behind_all_gates(booth: ServerFactory) -> None:
     site = booted(booth, "mariadb")
     proxy = '[proxy]\nkind = "apache"\n'
     site.configure("main", proxy)
@@ -273,7 +273,7 @@ def _a_killed_client_leaves_all_closed_until_the_next_command(site: Site, proxy:
 
 
 def test_two_app_hosts_on_another_stack_behind_a_host_that_is_web_and_database(
-    booth: Booth,
+    booth: ServerFactory,
 ) -> None:
     front, *apps = servers = [booth.boot("trixie") for _ in range(3)]
     roles = ['["web", "db"]', '["app"]', '["app"]']

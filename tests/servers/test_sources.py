@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from tests.booted import Booth, Server, changed
+from tests.booted import Server, ServerFactory, changed
 from tests.guestbook import git
 
 URL = "file:///opt/guestbook.git"
@@ -34,7 +34,7 @@ def publish(server: Server) -> None:
 @pytest.mark.full
 @pytest.mark.parametrize(("package", "beside"), [("", True), ("mysqlclient==2.2.7", False)])
 def test_a_first_deploy_makes_the_environment_beside_apt_unless_something_must_be_built(
-    booth: Booth, package: str, beside: bool
+    booth: ServerFactory, package: str, beside: bool
 ) -> None:
     server = booth.boot()
     server.ssh("apt-get -q update && apt-get -q -y install --no-install-recommends git")
@@ -65,7 +65,7 @@ def test_a_first_deploy_makes_the_environment_beside_apt_unless_something_must_b
     assert changed(server.fab("deploy").stdout) == [0]
 
 
-def test_a_git_url_with_a_branch_a_tag_a_commit_and_a_pattern(booth: Booth) -> None:
+def test_a_git_url_with_a_branch_a_tag_a_commit_and_a_pattern(booth: ServerFactory) -> None:
     server = booth.deployed()
     server.configure(f'source = "{URL}"\nref = ""')
     server.fab("system.packages")
@@ -91,7 +91,7 @@ def test_a_git_url_with_a_branch_a_tag_a_commit_and_a_pattern(booth: Booth) -> N
     assert "already current" in server.fab("update").stdout
 
 
-def test_the_working_tree_is_sent_as_it_is(booth: Booth) -> None:
+def test_the_working_tree_is_sent_as_it_is(booth: ServerFactory) -> None:
     server = booth.deployed()
     server.configure('ref = ""')
     server.fab("system.packages")
@@ -119,7 +119,7 @@ def test_the_working_tree_is_sent_as_it_is(booth: Booth) -> None:
     assert server.get("/version") == (200, "by tar $(id) ü")
 
 
-def test_a_deploy_that_was_pulled_before_only_switches(booth: Booth) -> None:
+def test_a_deploy_that_was_pulled_before_only_switches(booth: ServerFactory) -> None:
     server = booth.deployed()
     server.configure('ref = "better"')
     assert "fab update switches to it" in server.fab("app.pull").stdout
@@ -130,7 +130,7 @@ def test_a_deploy_that_was_pulled_before_only_switches(booth: Booth) -> None:
     assert "prepared" not in server.fab("app.releases").stdout
 
 
-def test_an_application_in_a_subfolder_with_shared_static_and_dotenv(booth: Booth) -> None:
+def test_an_application_in_a_subfolder_with_shared_static_and_dotenv(booth: ServerFactory) -> None:
     server = booth.deployed()
     local = server.folder / "guestbook"
     (local / "backend").mkdir()

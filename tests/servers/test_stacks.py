@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from tests.booted import Booth, changed, document
+from tests.booted import ServerFactory, changed, document
 from tests.load import Load
 
 pytestmark = pytest.mark.full
@@ -36,7 +36,7 @@ def name(row: tuple[tuple[str, str, str], str, str, str]) -> str:
 @pytest.mark.parametrize("row", MATRIX, ids=name)
 @pytest.mark.usefixtures("installers")
 def test_a_stack_serves_updates_and_comes_back(
-    booth: Booth, row: tuple[tuple[str, str, str], str, str, str]
+    booth: ServerFactory, row: tuple[tuple[str, str, str], str, str, str]
 ) -> None:
     (kind, manager, proxy), suite, installer, login = row
     server = booth.boot(suite)

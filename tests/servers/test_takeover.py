@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.booted import ROOT, Booth, changed
+from tests.booted import ROOT, ServerFactory, changed
 from tests.load import Load
 
 pytestmark = pytest.mark.full
@@ -29,7 +29,7 @@ def older(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_server_of_the_version_before_is_taken_over(booth: Booth, older: Path) -> None:
+def test_a_server_of_the_version_before_is_taken_over(booth: ServerFactory, older: Path) -> None:
     server = booth.boot()
     server.configure(more='[proxy]\ndomains = ["gb.test"]')
     old = [sys.executable, "-m", "fabric", "-r", str(older), "-H", server.name]

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.booted import Booth, Server, changed
+from tests.booted import Server, ServerFactory, changed
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_update_says_what_only_deploy_applies(deployed: Server) -> None:
     deployed.configure()
 
 
-def test_stopping_and_removing_take_the_site_down_and_back(booth: Booth) -> None:
+def test_stopping_and_removing_take_the_site_down_and_back(booth: ServerFactory) -> None:
     server = booth.deployed()
     server.fab("gunicorn.stop")
     assert server.get("/version")[0] == 502
@@ -106,7 +106,9 @@ def test_stopping_and_removing_take_the_site_down_and_back(booth: Booth) -> None
     server.wait_until(lambda: server.get("/version") == (200, "v1"))
 
 
-def test_a_variable_set_on_the_server_reaches_the_application_and_stays(booth: Booth) -> None:
+def test_a_variable_set_on_the_server_reaches_the_application_and_stays(
+    booth: ServerFactory,
+) -> None:
     server = booth.deployed()
     hostile = "a 'b' \"c\" $(touch /tmp/owned) ${HOME} ü\\n"
     assert hostile not in server.fab("app.env-set", f"GREETING={hostile}").stdout
@@ -126,7 +128,7 @@ def test_a_variable_set_on_the_server_reaches_the_application_and_stays(booth: B
     assert "hello" in server.fab("app.env", "--reveal").stdout
 
 
-def test_hardening_shuts_out_passwords_and_keeps_our_key(booth: Booth) -> None:
+def test_hardening_shuts_out_passwords_and_keeps_our_key(booth: ServerFactory) -> None:
     server = booth.deployed()
     server.configure(more='[system]\nharden = true\ntimezone = "Europe/Berlin"')
     (server.folder / "alice.pub").write_text(server.ssh("cat /root/.ssh/authorized_keys") + "\n")
@@ -143,7 +145,7 @@ def test_hardening_shuts_out_passwords_and_keeps_our_key(booth: Booth) -> None:
     server.fab("system.upgrade")
 
 
-def test_the_firewall_lets_in_the_port_that_sshd_really_uses(booth: Booth) -> None:
+def test_the_firewall_lets_in_the_port_that_sshd_really_uses(booth: ServerFactory) -> None:
     server = booth.boot()
     server.ssh("echo 'Port 2222\nPort 22' >> /etc/ssh/sshd_config && systemctl restart ssh")
     server.configure(more=server.entry("other-port").replace("]\n", "]\nport = 2222\n", 1))
@@ -156,7 +158,9 @@ def test_the_firewall_lets_in_the_port_that_sshd_really_uses(booth: Booth) -> No
     assert changed(server.fab("system.setup", host="other-port").stdout) == [0]
 
 
-def test_with_a_stranger_listening_there_is_no_firewall_and_he_is_named(booth: Booth) -> None:
+def test_with_a_stranger_listening_there_is_no_firewall_and_he_is_named(
+    booth: ServerFactory,
+) -> None:
     server = booth.boot()
     server.ssh(
         "systemd-run --unit=stranger --socket-property=ListenStream=5432"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.booted import NO_SERVER, Booth, Server, why_not
+from tests.booted import NO_SERVER, Server, ServerFactory, why_not
 from tests.hostile import HOT_JOURNAL, Hostile
 
 # The guestbook has the name that its health is asked by, so that the hostile application is not
@@ -25,7 +25,7 @@ def evil(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterator
     """The hostile application on a server on which the guestbook serves, too."""
     if why_not():
         pytest.skip(f"{NO_SERVER}: {why_not()}")
-    booth = Booth(tmp_path_factory.mktemp("trust"), repository, "trust")
+    booth = ServerFactory(tmp_path_factory.mktemp("trust"), repository, "trust")
     try:
         server = booth.deployed()
         server.configure(more=NAMED)

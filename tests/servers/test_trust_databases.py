@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.booted import NO_SERVER, Booth, why_not
+from tests.booted import NO_SERVER, ServerFactory, why_not
 from tests.hostile import Hostile
 
 pytestmark = pytest.mark.full
@@ -28,7 +28,7 @@ LEFT = {
 }
 
 
-def deployed(booth: Booth, suite: str, kind: str) -> Hostile:
+def deployed(booth: ServerFactory, suite: str, kind: str) -> Hostile:
     made = Hostile(booth.boot(suite, database=kind))
     made.configure(more=f'[db]\nkind = "{kind}"')
     made.server.fab("deploy")
@@ -39,7 +39,7 @@ def deployed(booth: Booth, suite: str, kind: str) -> Hostile:
 def postgresql(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterator[Hostile]:
     if why_not():
         pytest.skip(f"{NO_SERVER}: {why_not()}")
-    booth = Booth(tmp_path_factory.mktemp("postgresql"), repository, "pg")
+    booth = ServerFactory(tmp_path_factory.mktemp("postgresql"), repository, "pg")
     try:
         yield deployed(booth, "trixie", "postgresql")
     finally:
@@ -50,7 +50,7 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> It
 def mariadb(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterator[Hostile]:
     if why_not():
         pytest.skip(f"{NO_SERVER}: {why_not()}")
-    booth = Booth(tmp_path_factory.mktemp("mariadb"), repository, "my")
+    booth = ServerFactory(tmp_path_factory.mktemp("mariadb"), repository, "my")
     try:
         yield deployed(booth, "bookworm", "mariadb")
     finally:

@@ -5,7 +5,7 @@ What is done to one never touches the other.
 
 import pytest
 
-from tests.booted import Booth, Server, changed
+from tests.booted import Server, ServerFactory, changed
 from tests.load import Load
 
 pytestmark = pytest.mark.full
@@ -39,7 +39,7 @@ def version(server: Server, domain: str) -> tuple[int, str]:
     return server.get("/version", headers={"Host": domain})
 
 
-def test_what_is_done_to_one_never_touches_the_other(booth: Booth) -> None:
+def test_what_is_done_to_one_never_touches_the_other(booth: ServerFactory) -> None:
     server = booth.boot()
     for which in (SHOP, ADMIN):
         configure(server, which)

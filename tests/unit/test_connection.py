@@ -5,29 +5,33 @@ from typing import Any
 
 import pytest
 
-from decant.remote.connection import WAITING, WHOLE, ServerConnection, framed
+from decant.remote.connection import END_MARK, IDLE_SHELL, ServerConnection, encode_command
 
 
 def waiting(data: bytes, shell: str = "sh") -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run([shell, "-c", WAITING], input=data, capture_output=True)
+    return subprocess.run([shell, "-c", IDLE_SHELL], input=data, capture_output=True)
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])
 def test_a_waiting_shell_runs_its_command_with_what_comes_after_it(shell: str) -> None:
-    done = waiting(framed("printf '%s|' 'ä\n\"$x' \\\\ ; cat; exit 3") + b"the rest\nof it", shell)
+    done = waiting(
+        encode_command("printf '%s|' 'ä\n\"$x' \\\\ ; cat; exit 3") + b"the rest\nof it", shell
+    )
     assert done.stdout == 'ä\n"$x|\\|the rest\nof it'.encode()
     assert (done.returncode, done.stderr) == (3, b"")
 
 
 def test_a_command_that_was_cut_off_on_its_way_is_not_run() -> None:
-    data = framed("echo one; echo two")
+    data = encode_command("echo one; echo two")
     for length in range(len(data)):
         assert waiting(data[:length]).stdout == b""
     assert waiting(data).stdout == b"one\ntwo\n"
 
 
 def test_the_last_line_is_nothing_that_a_shell_would_do() -> None:
-    assert subprocess.run(["sh", "-c", f"echo one{WHOLE}"], capture_output=True).stdout == b"one\n"
+    assert (
+        subprocess.run(["sh", "-c", f"echo one{END_MARK}"], capture_output=True).stdout == b"one\n"
+    )
 
 
 class Waiting:
@@ -59,13 +63,13 @@ def test_a_shell_that_ended_while_it_waited_is_replaced(
         return fresh
 
     monkeypatch.setattr(ServerConnection, "open", lambda _: None)
-    monkeypatch.setattr(ServerConnection, "keep_ready", lambda _: None)
-    monkeypatch.setattr(ServerConnection, "_kept", lambda _: kept)
+    monkeypatch.setattr(ServerConnection, "prefetch_channel", lambda _: None)
+    monkeypatch.setattr(ServerConnection, "_take", lambda _: kept)
     monkeypatch.setattr(ServerConnection, "_begin", begin)
     channel: Any = ServerConnection("a").start("echo one", b"input")
     assert channel is (fresh if ended else kept)
     assert begun == (["echo one"] if ended else [])
     assert (kept.sent, fresh.sent) == (
-        (b"", b"input") if ended else (framed("echo one") + b"input", b"")
+        (b"", b"input") if ended else (encode_command("echo one") + b"input", b"")
     )
     assert kept.closed is ended

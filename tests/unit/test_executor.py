@@ -58,10 +58,10 @@ def test_connections_share_nothing_by_which_a_command_could_reach_another_host()
         for name in vars(ServerConnection)
         if not name.startswith("_") and not callable(getattr(ServerConnection, name))
     ]
-    assert {"promised", "opening", "told", "refused", "server_name"} <= set(own)
+    assert {"pool", "open_lock", "prefetched", "refused", "server_name"} <= set(own)
     for name in own:
         assert name not in config
-    for name in ("promised", "opening", "output"):
+    for name in ("pool", "open_lock", "output"):
         assert getattr(first, name) is not getattr(second, name)
 
 

@@ -18,7 +18,7 @@ from decant.remote.fleet import Fleet
 
 def fleet(*names: str) -> Fleet:
     connections: dict[str, Any] = {
-        name: SimpleNamespace(output=Output(name, alone=len(names) == 1), close=lambda: None)
+        name: SimpleNamespace(output=Output(name, single_host=len(names) == 1), close=lambda: None)
         for name in names
     }
     return Fleet(connections)
@@ -26,7 +26,7 @@ def fleet(*names: str) -> Fleet:
 
 def test_results_come_in_the_order_of_the_hosts() -> None:
     waits = {"a": 0.05, "b": 0.0, "c": 0.02}
-    assert list(fleet(*waits).each(time.sleep, waits).items()) == [
+    assert list(fleet(*waits).map(time.sleep, waits).items()) == [
         ("a", None),
         ("b", None),
         ("c", None),
@@ -45,13 +45,13 @@ def test_a_failure_is_told_and_kept_and_the_others_go_on(
         return name.upper()
 
     items = {name: name for name in "abc"}
-    assert made.each(work, items) == {"a": "A", "c": "C"}
-    assert made.each(work, items) == {"a": "A", "c": "C"}
+    assert made.map(work, items) == {"a": "A", "c": "C"}
+    assert made.map(work, items) == {"a": "A", "c": "C"}
     assert sorted(seen) == ["a", "a", "b", "c", "c"]
     assert capsys.readouterr().out == "[b] failed: no answer\n"
     with pytest.raises(DeployError, match="failed on b; so nothing"):
-        made.need_all("so nothing")
-    made.need_all("so nothing", keep_going=True)
+        made.raise_if_failed("so nothing")
+    made.raise_if_failed("so nothing", keep_going=True)
     made.tell()
     rows = [line.split(maxsplit=3) for line in capsys.readouterr().out.splitlines()]
     assert [row[3] for row in rows[2:]] == ["ok", "failed: no answer", "ok"]
@@ -61,14 +61,14 @@ def test_an_unexpected_error_on_one_host_is_a_failure_of_that_host(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     made = fleet("a", "b")
-    assert made.each(lambda divisor: 1 // divisor, {"a": 0, "b": 1}) == {"b": 1}
+    assert made.map(lambda divisor: 1 // divisor, {"a": 0, "b": 1}) == {"b": 1}
     assert "[a] failed: ZeroDivisionError" in capsys.readouterr().out
     assert made.failed == ["a"]
 
 
 def test_a_host_alone_raises_its_error() -> None:
     with pytest.raises(ZeroDivisionError):
-        fleet("a").each(lambda divisor: 1 // divisor, {"a": 0})
+        fleet("a").map(lambda divisor: 1 // divisor, {"a": 0})
 
 
 def test_no_more_than_so_many_hosts_at_a_time() -> None:
@@ -83,7 +83,7 @@ def test_no_more_than_so_many_hosts_at_a_time() -> None:
         with lock:
             now -= 1
 
-    fleet(*"abcdefgh").each(work, {name: name for name in "abcdefgh"}, at_once=3)
+    fleet(*"abcdefgh").map(work, {name: name for name in "abcdefgh"}, at_once=3)
     assert most == 3
 
 

@@ -61,7 +61,7 @@ def line_counts(made: Any) -> list[int]:
     plan = flat(
         (
             *systemd.install(made, FACTS),
-            *systemd.procedures(made),
+            *systemd.release_units(made),
             *supervisor.install(made, FACTS),
             *nginx.site(made, FACTS),
             *apache.site(made, FACTS),
@@ -118,7 +118,7 @@ def test_a_hostile_string_is_refused_or_stays_one_value(
                 "apply",
                 (
                     *system.setup(made, FACTS),
-                    *app.home(made),
+                    *app.folders_and_secrets(made),
                     *release.prepare(made, "20260101T000000", b""),
                 ),
             ),

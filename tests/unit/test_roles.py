@@ -54,7 +54,7 @@ def test_each_host_knows_with_whom_it_speaks(tmp_path: Path) -> None:
     made = fleet(tmp_path)
     assert made["web"].backends == ("10.0.0.2:8000", "10.0.0.3:9000")
     assert [made[name].bind for name in ("app1", "app2")] == ["10.0.0.2:8000", "10.0.0.3:9000"]
-    assert made["app1"].visitors == ("10.0.0.1",)
+    assert made["app1"].web_peers == ("10.0.0.1",)
     assert made["app1"].database_host == "10.0.0.4"
     assert made["db"].database_clients == ("10.0.0.2", "10.0.0.3")
     assert [name for name in made if made[name].shares_database] == ["app1", "app2"]
@@ -84,7 +84,7 @@ def test_a_host_with_a_proxy_of_its_own_serves_itself_and_those_without(tmp_path
     assert made["two"].database_host == "10.0.0.1"
     site = next(
         step
-        for step in flat(stack.before(made["one"], FACTS))
+        for step in flat(stack.before_release(made["one"], FACTS))
         if isinstance(step, File) and step.path.endswith("sites-available/shop")
     )
     assert "server unix:/run/shop/shop.sock max_fails=0;" in str(site.content)
@@ -179,7 +179,9 @@ def test_a_host_gets_what_its_roles_need_and_nothing_else(tmp_path: Path) -> Non
 def test_a_web_host_has_no_secret(tmp_path: Path) -> None:
     made = fleet(tmp_path)
     assert set(release.contents(made["web"], FACTS)) == {"server", "nginx.conf", "apache.conf"}
-    assert not [step for step in flat(app.home(made["web"])) if "secret" in str(step)]
+    assert not [
+        step for step in flat(app.folders_and_secrets(made["web"])) if "secret" in str(step)
+    ]
 
 
 def test_ports_between_hosts_are_open_for_those_hosts_alone(tmp_path: Path) -> None:

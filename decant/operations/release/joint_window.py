@@ -115,7 +115,7 @@ def switch(
     if not server:
         say_no_dump(hosts[first])
     try:
-        fleet.each(
+        fleet.map(
             lambda part: part.open(
                 what, ready[part.host.name], **change, **(own if part.part == "first" else {})
             ),
@@ -184,7 +184,7 @@ def resolve(fleet: Fleet, hosts: Mapping[str, Host]) -> None:
             host.forget_facts()
         _resolve(fleet, known)
     if len(fleet.failed) > len(failed):
-        fleet.need_all("what serves is shown by: fab status")
+        fleet.raise_if_failed("what serves is shown by: fab status")
 
 
 def _resolve(fleet: Fleet, known: Mapping[str, Host]) -> None:
@@ -200,7 +200,7 @@ def _resolve(fleet: Fleet, known: Mapping[str, Host]) -> None:
                 )
         # What the first host was told to do may still be under way there: a database is not put
         # back under a migration.
-        fleet.each(
+        fleet.map(
             Participant.wait,
             {name: part for name, part in parts.items() if part.part == "first" and part.number},
         )
@@ -314,7 +314,7 @@ def dump(server: Host, id: str, old: str) -> str:
     return _tried(
         server,
         (
-            *app.scripts(server.settings),
+            *app.server_scripts(server.settings),
             Directory(server.paths.logs),
             *db.dump(server.settings, path, migrates=True),
         ),
@@ -324,22 +324,20 @@ def dump(server: Host, id: str, old: str) -> str:
 def _finish(fleet: Fleet, server: Host | None, parts: Mapping[str, Participant]) -> None:
     """Note that the verdict is known, and remove what nobody needs any more."""
     id = next(iter(parts.values())).id
-    fleet.each(lambda part: part.host.apply(release.finish(part.host.settings, (id,))), parts)
+    fleet.map(lambda part: part.host.apply(release.finish(part.host.settings, (id,))), parts)
     if server and server.name not in parts and server.name not in fleet.failed:
-        fleet.each(
-            lambda host: host.apply(release.finish(host.settings, ())), {server.name: server}
-        )
+        fleet.map(lambda host: host.apply(release.finish(host.settings, ())), {server.name: server})
 
 
 def _say(fleet: Fleet, parts: Mapping[str, Participant], word: str, because: str = "") -> None:
-    fleet.each(lambda part: part.say(word, because), parts)
+    fleet.map(lambda part: part.say(word, because), parts)
 
 
 def _all(fleet: Fleet, parts: Mapping[str, Participant], wanted: str) -> str:
     """Return what kept one of the hosts from answering as wanted, or an empty string."""
     for name, part in parts.items():
         if name in fleet.failed:
-            return f"{name}: {fleet.ended[name].error}"
+            return f"{name}: {fleet.results[name].error}"
         if part.answer != wanted:
             return f"{name}: {part.cause or part.answer.removeprefix('failed: ') or 'no answer'}"
     return ""

@@ -57,7 +57,7 @@ def prepare(host: Host, id: str, before: Plan = (), compare: Plan = ()) -> tuple
         preflight.refuse_older(settings, facts)
     rendered = release.files(settings, facts)
     files = {"deploy.tar": rendered}
-    first = before or app.scripts(settings)
+    first = before or app.server_scripts(settings)
     if settings.app.is_git:
         report = host.apply((*first, *release.prepare(settings, id, rendered)), compare, files)
         return _prepared(report), report
@@ -95,7 +95,7 @@ def preview(host: Host, compare: Plan = ()) -> None:
     settings = host.settings
     if compare:
         host.summary(host.apply(compare))
-    if not settings.has_release:
+    if not settings.receives_releases:
         return
     if host.facts.current:
         host.apply(release.preview(settings, host.facts))

@@ -47,7 +47,7 @@ def way_back(host: Host, target: str, downgrade: bool, restore: bool) -> dict[st
     if not host.settings.is_app:
         return {}
     report = host.apply(
-        (*app.scripts(host.settings), *release.heads(host.settings, host.facts, target))
+        (*app.server_scripts(host.settings), *release.heads(host.settings, host.facts, target))
     )
     return _database_change(host, target, report.values, downgrade, restore)
 

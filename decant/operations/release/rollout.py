@@ -75,14 +75,14 @@ def locked(
         held[host.name] = lock
 
     try:
-        fleet.each(enter, hosts)
-        fleet.need_all(NOTHING, keep_going)
+        fleet.map(enter, hosts)
+        fleet.raise_if_failed(NOTHING, keep_going)
         yield
     except BaseException as error:
         for lock in held.values():
             lock.__exit__(type(error), error, error.__traceback__)
         raise
-    fleet.each(lambda lock: lock.__exit__(None, None, None), held)
+    fleet.map(lambda lock: lock.__exit__(None, None, None), held)
 
 
 def run(
@@ -103,12 +103,12 @@ def run(
     Raises DeployError when one could not be made ready: no host has switched then.
     """
     everyone, hosts = hosts, with_release(fleet, hosts)
-    began = {name: fleet.ended[name].seconds for name in hosts}
+    began = {name: fleet.results[name].seconds for name in hosts}
     for name, host in hosts.items():
         _refuse_other_protocol(name, host)
     id = new_id()
-    prepared = fleet.each(lambda host: prepare(host, id, before(host), compare(host)), hosts)
-    fleet.need_all(NOT_SWITCHED, rollout.keep_going)
+    prepared = fleet.map(lambda host: prepare(host, id, before(host), compare(host)), hosts)
+    fleet.raise_if_failed(NOT_SWITCHED, rollout.keep_going)
     ready = {name: found for name, (found, _) in prepared.items()}
     _refuse_different(hosts, {name: found.commit for name, found in ready.items()})
     outcomes.update(
@@ -152,7 +152,7 @@ def _switch(
         ready,
         outcomes,
         as_one,
-        wanted=as_one or any(hosts[name].settings.visitors for name in left),
+        wanted=as_one or any(hosts[name].settings.web_peers for name in left),
     ):
         for batch in batches:
             left = [name for name in left if name not in batch]
@@ -177,7 +177,7 @@ def _switch(
             else:
                 work = partial(_switched, what, [hosts[name] for name in serving])
                 outcomes.update(
-                    fleet.each(
+                    fleet.map(
                         work, {name: (hosts[name], ready[name], outcomes[name]) for name in batch}
                     )
                 )
@@ -195,7 +195,7 @@ def _switch(
                 # These stay, and the static files of their release with them
                 if any(found.pending for _, found, _ in done.values()):
                     done = {name: item for name, item in done.items() if item[0].settings.is_app}
-                outcomes.update(fleet.each(partial(_back, why), done))
+                outcomes.update(fleet.map(partial(_back, why), done))
                 return
 
 
@@ -238,9 +238,9 @@ def _switched(what: str, serving: list[Host], item: tuple[Host, Prepared, Outcom
     Visitors are sent to other hosts meanwhile, where there are such that serve.
     """
     host = item[0]
-    others = [other for other in serving if other.settings.visitors]
+    others = [other for other in serving if other.settings.web_peers]
     return switched(
-        host, what, *item[1:], drain=bool(host.settings.visitors and others and item[1].old)
+        host, what, *item[1:], drain=bool(host.settings.web_peers and others and item[1].old)
     )
 
 
@@ -278,8 +278,8 @@ def targets(fleet: Fleet, hosts: Mapping[str, Host], to: str) -> dict[str, str]:
 
     Raises DeployError where one has none, or where several would go back to different commits.
     """
-    found = fleet.each(lambda host: rollback_target(host, to), with_release(fleet, hosts))
-    fleet.need_all("no host has switched")
+    found = fleet.map(lambda host: rollback_target(host, to), with_release(fleet, hosts))
+    fleet.raise_if_failed("no host has switched")
     commits = {
         name: known.commit
         for name, target in found.items()
@@ -309,17 +309,17 @@ def back(
     Raises DeployError where the database of one does not fit: no host has switched then.
     """
     everyone, hosts = hosts, {name: hosts[name] for name in targets}
-    before = {name: fleet.ended[name].seconds for name in hosts}
-    changes = fleet.each(lambda host: way_back(host, targets[host.name], downgrade, restore), hosts)
-    fleet.need_all("no host has switched")
+    before = {name: fleet.results[name].seconds for name in hosts}
+    changes = fleet.map(lambda host: way_back(host, targets[host.name], downgrade, restore), hosts)
+    fleet.raise_if_failed("no host has switched")
     shared = [
         name for name, change in changes.items() if change and hosts[name].settings.shares_database
     ]
-    if shared and not (fleet.alone and hosts[shared[0]].settings.db.kind == "external"):
+    if shared and not (fleet.single_host and hosts[shared[0]].settings.db.kind == "external"):
         _back_as_one(fleet, everyone, outcomes, targets, changes, shared)
     else:
         outcomes.update(
-            fleet.each(lambda host: roll_back(host, targets[host.name], changes[host.name]), hosts)
+            fleet.map(lambda host: roll_back(host, targets[host.name], changes[host.name]), hosts)
         )
     outcomes.update(_timed(fleet, before, outcomes))
 
@@ -375,7 +375,7 @@ def _back_as_one(
             }
         )
     else:
-        outcomes.update(fleet.each(lambda host: roll_back(host, targets[host.name], {}), rest))
+        outcomes.update(fleet.map(lambda host: roll_back(host, targets[host.name], {}), rest))
 
 
 def _back(why: str, item: tuple[Host, Prepared, Outcome]) -> Outcome:
@@ -386,7 +386,9 @@ def _timed(
     fleet: Fleet, before: Mapping[str, float], outcomes: Mapping[str, Outcome]
 ) -> dict[str, Outcome]:
     return {
-        name: replace(outcome, seconds=round(fleet.ended[name].seconds - before.get(name, 0.0), 2))
+        name: replace(
+            outcome, seconds=round(fleet.results[name].seconds - before.get(name, 0.0), 2)
+        )
         for name, outcome in outcomes.items()
     }
 
@@ -397,7 +399,7 @@ def _refuse_other_protocol(name: str, host: Host) -> None:
     They switch one after the other.
     """
     serves, wanted = host.facts.server, host.settings.wsgi.server
-    if host.settings.visitors and serves in ("gunicorn", "uwsgi") and serves != wanted:
+    if host.settings.web_peers and serves in ("gunicorn", "uwsgi") and serves != wanted:
         raise DeployError(
             f"wsgi.server: {name} and its web hosts would speak different protocols while they go"
             f" from {serves} to {wanted} one after the other; set it back to {serves}, or begin"

@@ -32,10 +32,10 @@ def secret_key(fleet: Fleet, hosts: Mapping[str, Host], keep_going: bool) -> Sec
         for name, host in hosts.items()
         if host.settings.is_app and "SECRET_KEY" not in variables(host.settings)
     }
-    if fleet.alone or fleet.dry or not lacking:
+    if fleet.single_host or fleet.dry or not lacking:
         return None
-    texts = fleet.each(lambda host: host.text(host.paths.secrets), lacking)
-    fleet.need_all(NOTHING, keep_going)
+    texts = fleet.map(lambda host: host.text(host.paths.secrets), lacking)
+    fleet.raise_if_failed(NOTHING, keep_going)
     texts = {name: text for name, text in texts.items() if name not in fleet.failed}
     found = {
         name: value for name, text in texts.items() if (value := parse(text).get("SECRET_KEY"))
@@ -55,7 +55,7 @@ def with_release(fleet: Fleet, hosts: Mapping[str, Host]) -> dict[str, Host]:
     return {
         name: host
         for name, host in hosts.items()
-        if host.settings.has_release and name not in fleet.failed
+        if host.settings.receives_releases and name not in fleet.failed
     }
 
 
@@ -75,14 +75,14 @@ def databases(
     servers = [name for name, host in hosts.items() if host.settings.database_clients]
     if not servers:
         return {}
-    reports = fleet.each(
+    reports = fleet.map(
         lambda host: host.apply((provision if host.name in servers else beside)(host)), hosts
     )
-    fleet.need_all(NOTHING, keep_going)
+    fleet.raise_if_failed(NOTHING, keep_going)
     alone = {
         name: len(report.changed)
         for name, report in reports.items()
-        if not hosts[name].settings.has_release
+        if not hosts[name].settings.receives_releases
     }
     return {
         name: Outcome(name, "good" if changed else "current", "", changed=changed)
@@ -103,15 +103,15 @@ def database_urls(fleet: Fleet, hosts: Mapping[str, Host], keep_going: bool) -> 
         for name, host in hosts.items()
         if host.settings.database_peer and name not in fleet.failed
     }
-    fleet.each(partial(_need_url, hosts), clients)
-    fleet.need_all(NOTHING, keep_going)
+    fleet.map(partial(_need_url, hosts), clients)
+    fleet.raise_if_failed(NOTHING, keep_going)
     servers = {
         name: host
         for name, host in hosts.items()
         if any(_server_of(client) == name for client in clients.values())
     }
-    texts = fleet.each(lambda host: host.text(host.paths.secrets), servers)
-    fleet.need_all(NOTHING, keep_going)
+    texts = fleet.map(lambda host: host.text(host.paths.secrets), servers)
+    fleet.raise_if_failed(NOTHING, keep_going)
     found = {}
     for name, host in clients.items():
         url = parse(texts.get(_server_of(host), "")).get(host.settings.db.variable)
@@ -148,7 +148,7 @@ def _at(url: str, address: str) -> str:
 def refuse_shared(host: Host) -> None:
     """Raise DeployError where the database that would be migrated is used by other hosts, too."""
     if host.settings.shares_database and (
-        not host.output.alone or host.settings.db.kind != "external"
+        not host.output.single_host or host.settings.db.kind != "external"
     ):
         raise DeployError(
             f"{host.name}: other hosts use this database, too, and have to be closed while it is"

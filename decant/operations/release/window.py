@@ -86,7 +86,9 @@ def switched(
 def migrate_current(host: Host) -> Outcome:
     """Migrate the database of the release that serves, in a window of its own."""
     settings, current = host.settings, host.facts.current
-    report = host.apply((*app.scripts(settings), *release.heads(settings, host.facts, current)))
+    report = host.apply(
+        (*app.server_scripts(settings), *release.heads(settings, host.facts, current))
+    )
     if settings.app.migrate == "auto" and report.values.get("target_head") == report.values.get(
         "database_head"
     ):
@@ -136,7 +138,7 @@ def dump_wanted(host: Host, pending: bool) -> str:
     """
     snapshot = host.settings.db.snapshot
     wanted = (
-        host.settings.has_dumps
+        host.settings.can_dump
         and not host.settings.database_peer
         and (snapshot == "always" or (pending and snapshot == "auto"))
     )

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from decant.errors import ConnectError, DeployError, StepError
-from decant.facts import Party
+from decant.facts import Participation
 from decant.operations.release import joint_window
 from decant.operations.release.outcome import Outcome, Prepared
 from decant.remote.fleet import AT_ONCE, Fleet
@@ -266,11 +266,11 @@ def test_somebody_elses_database_has_no_dump_so_what_migrated_stays(
 class Interrupted(Fleet):
     """A fleet in which Ctrl-C comes instead of the third thing that is done on every host."""
 
-    def each(self, work: Any, items: Any, at_once: int = AT_ONCE) -> Any:
+    def map(self, work: Any, items: Any, at_once: int = AT_ONCE) -> Any:
         self.done = getattr(self, "done", 0) + 1
         if self.done == 3:
             raise KeyboardInterrupt
-        return super().each(work, items, at_once)
+        return super().map(work, items, at_once)
 
 
 def test_ctrl_c_says_where_nothing_serves(tmp_path: Path) -> None:
@@ -291,8 +291,8 @@ def test_ctrl_c_says_where_nothing_serves(tmp_path: Path) -> None:
 
 def left(
     folder: Path,
-    first: Party | None,
-    other: Party | None,
+    first: Participation | None,
+    other: Participation | None,
     text: str = SHARED,
     answers: Any = None,
     verdict: str = "",
@@ -327,8 +327,8 @@ def test_a_window_that_was_left_open_ends_as_it_was_written_down_or_told_else_ba
 ) -> None:
     hosts = left(
         tmp_path,
-        Party("w", "first", 3, "migrated"),
-        Party("w", "other", 2, "well"),
+        Participation("w", "first", 3, "migrated"),
+        Participation("w", "other", 2, "well"),
         verdict=verdict,
         words=words,
     )
@@ -354,7 +354,7 @@ def test_nothing_is_asked_where_no_window_was_left_open_or_nothing_may_change(
     hosts = left(tmp_path, None, None)
     joint_window.resolve(fleet_of(hosts.values()), hosts)
     assert hosts["app1"].journal == []
-    dry = left(tmp_path, Party("w", "first", 3, "migrated"), None)
+    dry = left(tmp_path, Participation("w", "first", 3, "migrated"), None)
     for host in dry.values():
         host.connection.config.run.dry = True
     joint_window.resolve(fleet_of(dry.values()), dry)
@@ -371,7 +371,12 @@ def test_nothing_is_asked_where_no_window_was_left_open_or_nothing_may_change(
 def test_where_the_host_that_knows_is_not_there_the_others_stay_closed(
     tmp_path: Path, left_out: str, text: str, said: str
 ) -> None:
-    hosts = left(tmp_path, Party("w", "first", 3, "migrated"), Party("w", "other", 2, "well"), text)
+    hosts = left(
+        tmp_path,
+        Participation("w", "first", 3, "migrated"),
+        Participation("w", "other", 2, "well"),
+        text,
+    )
     del hosts[left_out]
     with pytest.raises(
         DeployError, match=f"how the window w ended is known on {said} is not among these hosts"
@@ -388,8 +393,8 @@ def test_somebody_elses_database_serves_where_the_migration_ran(
 ) -> None:
     hosts = left(
         tmp_path,
-        Party("w", "first", 3, reached),
-        Party("w", "other", 2, "stays"),
+        Participation("w", "first", 3, reached),
+        Participation("w", "other", 2, "stays"),
         EXTERNAL,
         {"wait": answer(reached)},
     )
@@ -400,8 +405,8 @@ def test_somebody_elses_database_serves_where_the_migration_ran(
 def test_a_host_that_fails_while_a_window_is_ended_is_named(tmp_path: Path) -> None:
     hosts = left(
         tmp_path,
-        Party("w", "first", 3, "migrated"),
-        Party("w", "other", 2, "well"),
+        Participation("w", "first", 3, "migrated"),
+        Participation("w", "other", 2, "well"),
         verdict="serve\n",
         answers={"say serve": [StepError("lost")]},
     )

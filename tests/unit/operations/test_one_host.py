@@ -12,7 +12,7 @@ import pytest
 from decant.config import source
 from decant.config.source import Source
 from decant.errors import DeployError, StepError
-from decant.facts import Party, Release, Window
+from decant.facts import Participation, Release, Window
 from decant.operations.release import rollback, window
 from decant.operations.release.outcome import Outcome, Prepared, prepared_outcome, untouched
 from decant.operations.release.prepare import prepare, preview, release_lock
@@ -77,7 +77,9 @@ def test_an_open_window_is_followed_and_what_nobody_waited_for_is_told() -> None
 
 
 def test_a_joint_window_that_is_open_refuses_the_lock_but_not_a_dry_run() -> None:
-    facts = replace(LIVE, parties=(Party("w1", "first", 2, "stays"),), windows=(Window("w1", ""),))
+    facts = replace(
+        LIVE, parties=(Participation("w1", "first", 2, "stays"),), windows=(Window("w1", ""),)
+    )
     with (
         pytest.raises(DeployError, match="the window w1 over several hosts is open"),
         release_lock(one(facts), "update"),
@@ -549,7 +551,7 @@ def test_status_tells_what_serves_and_how_it_is() -> None:
     facts = replace(
         LIVE,
         windows=(Window("w1", ""), Window("w2", "good")),
-        parties=(Party("w3", "first", 1, "stays"),),
+        parties=(Participation("w3", "first", 1, "stays"),),
         deploys=deploys,
     )
     host = one(facts)

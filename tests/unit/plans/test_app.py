@@ -11,19 +11,19 @@ from tests.unit.values import FACTS, settings
 
 
 def test_a_secret_key_is_made_unless_one_is_given() -> None:
-    assert GeneratedSecret("/srv/shop/shared/secrets.env", "SECRET_KEY", "root:shop") in app.home(
-        settings()
-    )
+    assert GeneratedSecret(
+        "/srv/shop/shared/secrets.env", "SECRET_KEY", "root:shop"
+    ) in app.folders_and_secrets(settings())
     given = settings(app={"name": "shop", "source": ".", "env": {"SECRET_KEY": "x"}})
-    assert not any(isinstance(step, GeneratedSecret) for step in app.home(given))
+    assert not any(isinstance(step, GeneratedSecret) for step in app.folders_and_secrets(given))
 
 
 def test_dumps_are_nobodys_business() -> None:
-    assert Directory("/srv/shop/backups", mode=0o700) in app.home(settings())
+    assert Directory("/srv/shop/backups", mode=0o700) in app.folders_and_secrets(settings())
 
 
 def test_procedures_are_the_static_files_themselves() -> None:
-    files = {step.path: step for step in app.scripts(settings()) if isinstance(step, File)}
+    files = {step.path: step for step in app.server_scripts(settings()) if isinstance(step, File)}
     assert {
         "/srv/shop/procedures/window.sh",
         "/srv/shop/procedures/gate.sh",

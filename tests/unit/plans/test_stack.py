@@ -30,8 +30,8 @@ def test_a_release_brings_the_configuration_of_both_proxies_and_names_its_server
 
 def test_nginx_comes_behind_the_release_that_mod_wsgi_served_before() -> None:
     facts = replace(RUNNING, server="mod_wsgi")
-    assert "/etc/nginx/sites-available/shop" not in paths(stack.before(settings(), facts))
-    assert "/etc/nginx/sites-available/shop" in paths(stack.after(settings(), facts))
+    assert "/etc/nginx/sites-available/shop" not in paths(stack.before_release(settings(), facts))
+    assert "/etc/nginx/sites-available/shop" in paths(stack.after_release(settings(), facts))
 
 
 def test_apache_comes_before_the_release_that_mod_wsgi_will_serve_and_the_old_service_goes_after_it() -> (
@@ -39,8 +39,8 @@ def test_apache_comes_before_the_release_that_mod_wsgi_will_serve_and_the_old_se
 ):
     facts = replace(RUNNING, server="gunicorn")
     before, after = (
-        stack.before(settings(**MOD_WSGI), facts),
-        stack.after(settings(**MOD_WSGI), facts),
+        stack.before_release(settings(**MOD_WSGI), facts),
+        stack.after_release(settings(**MOD_WSGI), facts),
     )
     assert "/etc/apache2/sites-available/shop.conf" in paths(before)
     assert "/etc/systemd/system/shop.service" not in paths(before)
@@ -59,7 +59,7 @@ def test_apache_comes_before_the_release_that_mod_wsgi_will_serve_and_the_old_se
 def test_a_move_is_what_changes_who_runs_the_processes(
     server: str, sections: dict[str, Any], moved: bool
 ) -> None:
-    assert stack.moves(settings(**sections), replace(FACTS, server=server)) is moved
+    assert stack.changes_runtime(settings(**sections), replace(FACTS, server=server)) is moved
 
 
 @pytest.mark.parametrize(

@@ -43,11 +43,11 @@ def test_a_stranger_is_named_and_not_cut_off() -> None:
         "127.0.0.53%lo:53/udp",
     )
     facts = replace(FACTS, listeners=listeners)
-    assert system.strangers(settings(), facts) == ("8000/tcp",)
+    assert system.foreign_listeners(settings(), facts) == ("8000/tcp",)
     assert system.firewall(settings(), facts) == (PeerRules(()),)
     assert system.firewall(settings(system={"firewall": True}), facts) != ()
     assert (
-        system.strangers(
+        system.foreign_listeners(
             settings(), replace(facts, manifests=({"name": "other", "ports": ["8000/tcp"]},))
         )
         == ()

@@ -47,7 +47,7 @@ def test_service_and_smoke_test_share_user_and_sandbox() -> None:
     sandbox = render("systemd/sandbox.j2", settings())
     assert "ProtectSystem=strict" in sandbox
     assert sandbox in unit(systemd.install(settings(), FACTS), "shop.service")
-    assert sandbox in unit(systemd.procedures(settings()), "shop-smoke@.service")
+    assert sandbox in unit(systemd.release_units(settings()), "shop-smoke@.service")
     assert "ProtectSystem" not in unit(
         systemd.install(settings(wsgi={"app": "a:b", "sandbox": False}), FACTS), "shop.service"
     )
@@ -56,7 +56,7 @@ def test_service_and_smoke_test_share_user_and_sandbox() -> None:
 def test_the_smoke_test_is_not_stricter_than_what_serves() -> None:
     for wsgi in ({"manager": "supervisor"}, {"server": "mod_wsgi"}):
         made = settings(wsgi={"app": "a:b", **wsgi}, proxy={"kind": "apache"})
-        assert "ProtectSystem" not in unit(systemd.procedures(made), "shop-smoke@.service")
+        assert "ProtectSystem" not in unit(systemd.release_units(made), "shop-smoke@.service")
 
 
 def test_a_request_may_finish_before_the_stop_is_forced() -> None:

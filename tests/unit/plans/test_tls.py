@@ -102,12 +102,12 @@ def test_https_opens_its_port() -> None:
 
 
 def test_a_site_that_leaves_lets_encrypt_takes_its_certificate_along() -> None:
-    leaving = flat(stack.before(settings(), having("a.test")))
+    leaving = flat(stack.before_release(settings(), having("a.test")))
     assert Absent("/var/lib/decant/certificates/shop.json") in leaving
     assert any(
         isinstance(step, Run) and step.command[:2] == ("certbot", "delete") for step in leaving
     )
-    assert certbot.leave(made(), having("a.test")) == ()
+    assert certbot.remove_unused(made(), having("a.test")) == ()
 
 
 def test_files_hold_together_with_the_site_and_the_key_is_a_secret(tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_who_has_not_the_key_leaves_the_one_on_the_server(tmp_path: Path) -> Non
     with pytest.raises(SettingsError, match="cannot be read"):
         nginx.site(files, FACTS)
     there = replace(FACTS, tls_files="yes")
-    assert tls.kept(files, there) == "certificate"
+    assert tls.missing_local_file(files, there) == "certificate"
     assert not any(
         isinstance(step, File) and "/etc/decant/tls" in step.path
         for step in flat(nginx.site(files, there))
