@@ -72,7 +72,7 @@ def migrate(c: Any) -> None:
                 "would migrate what is pending, with a dump before it; nothing was changed (--dry)"
             )
         outcome = migrate_current(host)
-    if outcome.result == "failed":
+    if outcome.failed:
         raise DeployError(f"{host.name}: {outcome.cause}")
 
 
@@ -160,7 +160,7 @@ def restore(c: Any, file: str, yes: bool = False, as_administrator: bool = False
             host.apply(plans.remove_upload(sent))
             raise
         outcome = restore_dump(host, path, as_administrator)
-    if outcome.result == "failed":
+    if outcome.failed:
         raise DeployError(f"{host.name}: {outcome.cause}")
 
 

@@ -10,7 +10,7 @@ from decant.commands.decorators import fleet_task, task
 from decant.errors import DeployError
 from decant.operations import certificate
 from decant.operations.release import joint_window, rollout, shared
-from decant.operations.release.outcome import Outcome
+from decant.operations.release.outcome import Outcome, Result
 from decant.operations.release.prepare import preview, release_lock
 from decant.operations.release.rollout import Rollout
 from decant.operations.release.status import describe
@@ -51,7 +51,7 @@ def deploy(
     with _report_outcomes(fleet, hosts, json) as outcomes:
         fleet.map(_can_begin, hosts)
         fleet.raise_if_failed(shared.NOTHING, keep_going)
-        joint_window.resolve(fleet, hosts)
+        joint_window.finish_interrupted(fleet, hosts)
         with rollout.locked(fleet, hosts, "deploy", keep_going):
             key = shared.secret_key(fleet, hosts, keep_going)
             fleet.map(certificate.reconcile, hosts)
@@ -101,7 +101,7 @@ def update(
     with _report_outcomes(fleet, hosts, json) as outcomes:
         fleet.map(_can_update, hosts)
         fleet.raise_if_failed(shared.NOTHING, keep_going)
-        joint_window.resolve(fleet, hosts)
+        joint_window.finish_interrupted(fleet, hosts)
         with rollout.locked(fleet, hosts, "update", keep_going):
             if fleet.dry:
                 fleet.map(
@@ -150,7 +150,7 @@ def rollback(
     with _report_outcomes(fleet, hosts, json) as outcomes:
         fleet.map(lambda host: preflight.refuse_another_database(host.settings, host.facts), hosts)
         fleet.raise_if_failed("no host has switched")
-        joint_window.resolve(fleet, hosts)
+        joint_window.finish_interrupted(fleet, hosts)
         with rollout.locked(fleet, hosts, "rollback"):
             targets = rollout.targets(fleet, hosts, to)
             if fleet.dry:
@@ -248,7 +248,7 @@ def _can_update(host: Host) -> None:
 def _compared(host: Host) -> Outcome:
     """Compare a host to which no release comes with hosts.toml."""
     report = host.apply((), compare=provision(host.settings, host.facts))
-    return Outcome(host.name, "current", "", differs=tuple(map(str, report.differs)))
+    return Outcome(host.name, Result.CURRENT, "", differs=tuple(map(str, report.differs)))
 
 
 def _preview(host: Host) -> None:
@@ -267,7 +267,7 @@ def _finish(host: Host, before: "Facts", outcome: Outcome) -> Outcome:
     """Take away what the application moved away from, and obtain its certificate, once the release
     serves.
     """
-    changed, serves = outcome.changed, outcome.result in ("good", "current")
+    changed, serves = outcome.changed, outcome.serves
     if serves and stack.changes_runtime(host.settings, before):
         changed += host.changes(stack.after_release(host.settings, before))
     if serves and certificate.missing(host):
@@ -294,23 +294,24 @@ def _report_outcomes(
         for name, host in hosts.items():
             ended, outcome = (
                 fleet.results[name],
-                outcomes.get(name, Outcome(name, "failed", "", changed=host.output.changed)),
+                outcomes.get(name, Outcome(name, Result.FAILED, "", changed=host.output.changed)),
             )
-            if fleet.single_host or ended.error or outcome.result not in ("good", "current"):
+            if fleet.single_host or ended.error or not outcome.serves:
                 outcome = replace(
-                    outcome, result="failed", cause=str(ended.error or error) or "interrupted"
+                    outcome, result=Result.FAILED, cause=str(ended.error or error) or "interrupted"
                 )
-            ended.result = outcome.result if outcome.result != "failed" else "not switched"
+            failed = outcome.failed
+            ended.result = Result.NOT_SWITCHED if failed else outcome.result
             if json:
                 host.output.document(asdict(outcome))
         raise
     for name, host in hosts.items():
         host.forget_facts()
         outcome = outcomes.get(name) or Outcome(
-            name, "dry" if fleet.dry else "current", "", changed=host.output.changed
+            name, Result.DRY if fleet.dry else Result.CURRENT, "", changed=host.output.changed
         )
         if name in fleet.failed:
-            outcome = replace(outcome, result="failed", cause=str(fleet.results[name].error))
+            outcome = replace(outcome, result=Result.FAILED, cause=str(fleet.results[name].error))
         if json:
             host.output.document(asdict(outcome))
         tls = f"the release is served, but {outcome.tls}" if outcome.tls else ""
@@ -318,8 +319,8 @@ def _report_outcomes(
             f"{outcome.result}: {outcome.cause}" if outcome.cause else outcome.result
         )
         host.output.changed = outcome.changed
-        if name not in fleet.failed and (outcome.result == "failed" or tls):
-            fleet.fail(name, outcome.cause if outcome.result == "failed" else tls)
+        if name not in fleet.failed and (outcome.failed or tls):
+            fleet.fail(name, outcome.cause if outcome.failed else tls)
 
 
 def _shown(value: object) -> str:

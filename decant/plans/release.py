@@ -4,12 +4,20 @@ import hashlib
 import io
 import json
 import tarfile
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from decant.config import source as source_module
 from decant.config.variables import dialect, dotenv, variables, with_password
 from decant.plans import db, python, stack
 from decant.plans.rendering import procedure, render
+from decant.plans.requests import (
+    PrepareRequest,
+    SourceKind,
+    WindowRequest,
+    WordRequest,
+    parameters,
+)
 from decant.quoting import Secret
 from decant.steps import Background, File, Plan, Procedure
 
@@ -86,18 +94,14 @@ def prepare(
     settings: "Settings",
     id: str,
     rendered: bytes,
-    kind: str = "git",
+    kind: SourceKind = SourceKind.GIT,
     source: str = "",
     commit: str = "",
     label: str = "",
 ) -> Plan:
-    """Make a release ready.
-
-    `kind`: git (the server fetches), tar (source.tar is sent along) or folder (already on the
-    server).
-    """
-    values = _preparation(settings, id, rendered, kind, source, commit, label)
-    return (Procedure("prepare", values, settings.paths.procedures),)
+    """Make a release ready."""
+    request = _preparation(settings, id, rendered, kind, source, commit, label)
+    return (Procedure("prepare", parameters(request), settings.paths.procedures),)
 
 
 def environment(settings: "Settings", facts: "Facts") -> Plan:
@@ -114,19 +118,20 @@ def environment(settings: "Settings", facts: "Facts") -> Plan:
         or settings.database_clients
     ):
         return ()
-    values = {**_preparation(settings, "environment"), "only": "environment"}
-    return (Background("prepare", values, settings.paths.procedures, label="environment"),)
+    request = replace(_preparation(settings, "environment"), only="environment")
+    folder = settings.paths.procedures
+    return (Background("prepare", parameters(request), folder, label="environment"),)
 
 
 def _preparation(
     settings: "Settings",
     id: str,
     rendered: bytes = b"",
-    kind: str = "git",
+    kind: SourceKind = SourceKind.GIT,
     source: str = "",
     commit: str = "",
     label: str = "",
-) -> dict[str, str]:
+) -> PrepareRequest:
     app, wanted = settings.app, settings.python
     shared = [entry.rstrip("/") for entry in app.shared] if settings.is_app else []
     folders = [folder.rstrip("/") for folder in app.static.values()]
@@ -138,80 +143,57 @@ def _preparation(
         ("app.subdir", app.subdir.rstrip("/")),
         *(("app.shared", above + entry) for entry in shared),
     ]
-    return {
-        "root": settings.paths.root,
-        "id": id,
-        "kind": kind,
-        "source": source or app.source,
-        "ref": app.ref,
-        "commit": commit,
-        "label": label,
-        "subdir": app.subdir.rstrip("/"),
-        "rendered": (
+    return PrepareRequest(
+        root=settings.paths.root,
+        id=id,
+        kind=kind,
+        source=source or app.source,
+        ref=app.ref,
+        commit=commit,
+        label=label,
+        subdir=app.subdir.rstrip("/"),
+        rendered=(
             hashlib.sha256(rendered + "\n".join(["", *shared, "", *public]).encode()).hexdigest()
         ),
-        "shared": "\n".join(shared),
-        "public": "\n".join(public),
-        "static": "\n".join(above + folder for folder in folders if folder not in shared),
-        "private": "\n".join(source_module.private(settings)),
-        "named": "\n".join(f"{key}\t{path}" for key, path in named if path),
-        "server": stack.server(settings),
-        "python": wanted.version,
-        "installer": wanted.installer,
-        "packages": "\n".join(wanted.packages),
-        "driver": db.driver(settings),
-        "refresh": str(wanted.refresh),
-        "wsgi_app": settings.wsgi.app,
-        "migrate": app.migrate if settings.is_app else "",
-        "only": "",
+        shared="\n".join(shared),
+        public="\n".join(public),
+        static="\n".join(above + folder for folder in folders if folder not in shared),
+        private="\n".join(source_module.private(settings)),
+        named="\n".join(f"{key}\t{path}" for key, path in named if path),
+        server=stack.server(settings),
+        python=wanted.version,
+        installer=wanted.installer,
+        packages="\n".join(wanted.packages),
+        driver=db.driver(settings),
+        refresh=str(wanted.refresh),
+        wsgi_app=settings.wsgi.app,
+        migrate=app.migrate if settings.is_app else "",
+    )
+
+
+def window(settings: "Settings", what: str, who: str, request: WindowRequest) -> Plan:
+    """Open the window and follow it; `what` and `who` are for the record of the application."""
+    about = {
+        "when": request.id,
+        "who": who,
+        "what": what,
+        "release": request.new,
+        "from": request.old,
     }
-
-
-def window(
-    settings: "Settings", id: str, what: str, who: str, old: str, new: str, **change: str
-) -> Plan:
-    """Open the window and follow it.
-
-    `change`: migrate, migrate_in, restore, dump_wanted, smoked, rolled_back, drain, party.
-    """
-    about = {"when": id, "who": who, "what": what, "release": new, "from": old}
     values = {
         "root": settings.paths.root,
-        "id": id,
         "open": "yes",
-        "old": old,
-        "new": new,
-        "migrate": "",
-        "migrate_in": "",
-        "restore": "",
-        "administrator": "",
-        "dump_wanted": "no",
-        "smoked": "no",
-        "rolled_back": "no",
+        **parameters(request),
         "migrate_timeout": str(settings.db.migrate_timeout),
         "hold": str(settings.wsgi.hold),
         "about": json.dumps(about, ensure_ascii=False)[1:-1],
-        **change,
     }
     return (Procedure("follow", values, settings.paths.procedures),)
 
 
-def say(
-    settings: "Settings", id: str, party: str, number: int, word: str, because: str, line: int
-) -> Plan:
-    """Say a word to a window of several hosts, and wait for its answer.
-
-    Its log is told from a line on.
-    """
-    values = {
-        "root": settings.paths.root,
-        "id": id,
-        "party": party,
-        "number": str(number),
-        "word": word,
-        "because": because,
-        "from": str(line),
-    }
+def say(settings: "Settings", request: WordRequest) -> Plan:
+    """Say a word to a window of several hosts, and wait for its answer."""
+    values = {"root": settings.paths.root, **parameters(request)}
     return (Procedure("follow", values, settings.paths.procedures),)
 
 

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from decant.operations.release.outcome import Outcome, judge
+from decant.operations.release.outcome import Outcome, Result, Verdict, judge
 from decant.output import Output
-from decant.remote.report import Report
 
 HOST: Any = SimpleNamespace(name="a", output=Output("a"))
 
@@ -47,7 +46,7 @@ HOST: Any = SimpleNamespace(name="a", output=Output("a"))
     ],
 )
 def test_who_serves_is_the_servers_word(values: dict[str, str], old: str, said: str) -> None:
-    found = judge(HOST, Report(values=values), Outcome("a", "", "new"), None, old)
+    found = judge(HOST, Verdict.read(values), Outcome("a", Result.READY, "new"), None, old)
     assert found.result == "failed"
     assert found.cause.startswith(said)
 
@@ -55,8 +54,8 @@ def test_who_serves_is_the_servers_word(values: dict[str, str], old: str, said: 
 def test_a_good_window_has_no_cause() -> None:
     found = judge(
         HOST,
-        Report(values={"result": "good", "serving": "new"}),
-        Outcome("a", "", "new"),
+        Verdict(Result.GOOD, serving="new"),
+        Outcome("a", Result.READY, "new"),
         {"lost": 0, "requests": 9, "longest": 0.1, "refused": 0},
         "old",
     )

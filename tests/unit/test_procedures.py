@@ -5,12 +5,14 @@ import importlib.util
 import json
 import os
 import pwd
+import re
 import socketserver
 import sqlite3
 import struct
 import subprocess
 import sys
 import threading
+from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 
@@ -18,6 +20,7 @@ import pytest
 
 from decant import quoting
 from decant.plans.rendering import SERVER, procedures
+from decant.plans.requests import PrepareRequest, Role, WindowRequest, WordRequest, parameters
 
 # In a folder there is no systemd: the command alone, as whoever runs the tests.
 UNCONFINED = 'shift 4; while [ "$1" = -p ]; do shift 2; done; exec "$@"'
@@ -828,3 +831,24 @@ def test_health_is_asked_by_the_scheme_of_its_name(
         ["sh", "-c", script, "scheme", str(root), host], capture_output=True, text=True
     )
     assert (done.stdout, done.stderr) == (f"{scheme}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        ("prepare.sh", {each.name for each in fields(PrepareRequest)}),
+        (
+            "window.sh",
+            set(parameters(WindowRequest("1", "", "2"))) | {"migrate_timeout", "hold", "about"},
+        ),
+        ("follow.sh", set(parameters(WordRequest("1", Role.LEADER, 1))) | {"root", "open"}),
+    ],
+)
+def test_a_script_reads_what_its_request_tells_and_needs_nothing_else(
+    script: str, told: set[str]
+) -> None:
+    text = procedures()[script].decode()
+    needed = set(re.findall(r"\$\{(\w+):?\?\}", text)) - {"here", "root"}
+    assert needed <= told
+    unread = {name for name in told if not re.search(rf"\$\{{?{name}\b", text)}
+    assert unread - {"id", "root"} == set()

@@ -6,7 +6,7 @@ Each host's own window (decant/server/release/window.sh) waits for what this cli
 first word on (`stay`) a host never goes on or back by
 itself, so none serves the old release on the new tables, or the new one on the old. How it ends is
 written down first where the database is: whoever runs the
-next command reads it there, and tells the hosts that have not heard (`resolve`).
+next command reads it there, and tells the hosts that have not heard (`finish_interrupted`).
 """
 
 import contextlib
@@ -14,16 +14,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from decant.errors import DeployError
-from decant.operations.release.outcome import Outcome, Prepared, judge
+from decant.operations.release.outcome import Outcome, Prepared, Verdict, judge
 from decant.operations.release.prepare import new_id
 from decant.operations.release.window import say_no_dump, window
 from decant.plans import app, db, release
+from decant.plans.requests import Answer, Change, Role, WindowRequest, Word, WordRequest
 from decant.remote.fleet import Fleet
 from decant.remote.host import Host
-from decant.remote.report import Report
 from decant.steps import Directory, File, Plan, Run
 
-MIGRATED = ("migrated", "well")
+MIGRATED = (Answer.MIGRATED, Answer.WELL)
 CLOSED = (
     "the hosts stay closed, as none may serve a release on tables that are not its own: run the"
     " same command again"
@@ -34,54 +34,58 @@ CLOSED = (
 class Participant:
     """One host's part in the window.
 
-    `number`: words said so far; `line`: what was told of its log; `answer`: its last one; `result`:
-    its verdict.
+    `number`: words said so far; `line`: what was told of its log; `answer`: its last one;
+    `verdict`: how its window ended, once it has.
     """
 
     host: Host
     id: str
-    part: str
+    role: Role
     number: int = 0
     line: int = 1
     answer: str = ""
-    result: str = ""
-    cause: str = ""
-    serving: str | None = None
+    verdict: Verdict | None = None
 
-    def open(self, what: str, prepared: Prepared, **change: str) -> None:
+    @property
+    def leads(self) -> bool:
+        """Tell whether this host migrates the database."""
+        return self.role is Role.LEADER
+
+    @property
+    def problem(self) -> str:
+        """What went wrong on it."""
+        cause = self.verdict.cause if self.verdict else ""
+        return cause or self.answer.removeprefix("failed: ") or "no answer"
+
+    def open(self, what: str, prepared: Prepared, change: Change, rolled_back: bool) -> None:
         """Close the gate.
 
         The old release has stopped, requests wait, the new one is in its place and does not run.
         """
-        self._hear(
-            window(
-                self.host, self.id, what, prepared.release, prepared.old, party=self.part, **change
-            )
+        request = WindowRequest(
+            self.id,
+            prepared.old,
+            prepared.release,
+            change,
+            rolled_back=rolled_back,
+            party=self.role,
         )
+        self._follow(window(self.host, what, request))
 
-    def say(self, word: str, because: str = "") -> None:
+    def say(self, word: Word, because: str = "") -> None:
         """Say the next word, and wait for what the host answers."""
         self.number += 1
-        self._hear(
-            release.say(
-                self.host.settings, self.id, self.part, self.number, word, because, self.line
-            )
-        )
+        self.wait(word, because)
 
-    def wait(self) -> None:
+    def wait(self, word: Word | None = None, because: str = "") -> None:
         """Wait for the answer to the last word."""
-        self._hear(
-            release.say(self.host.settings, self.id, self.part, self.number, "", "", self.line)
-        )
+        request = WordRequest(self.id, self.role, self.number, word, because, self.line)
+        self._follow(release.say(self.host.settings, request))
 
-    def _hear(self, plan: Plan) -> None:
+    def _follow(self, plan: Plan) -> None:
         values = self.host.apply(plan).values
-        self.answer, self.result, self.cause = (
-            values.get("answer", ""),
-            values.get("result", ""),
-            values.get("cause", ""),
-        )
-        self.serving = values.get("serving")
+        self.answer = values.get("answer", "")
+        self.verdict = Verdict.read(values) if "result" in values else None
         self.line = int(values.get("lines", 0)) + 1
 
 
@@ -92,36 +96,36 @@ def switch(
     ready: Mapping[str, Prepared],
     outcomes: dict[str, Outcome],
     what: str,
-    **change: str,
+    change: Change,
+    rolled_back: bool = False,
 ) -> None:
-    """Take all of these hosts to what is ready, with one migration.
+    """Take all of these hosts to what is ready, with one migration: `change`, on the first of them.
 
     `server` has the database, or is None where it is somebody else's.
-
-    `change` are the parameters of the window that migrates (migrate, migrate_in), and of all of
-    them (rolled_back).
 
     Raises DeployError where the database could not be put back: every host waits closed then.
     """
     id = new_id()
     first = next(name for name, found in ready.items() if found.pending and name in hosts)
     parts = {
-        name: Participant(host, id, "first" if name == first else "other")
+        name: Participant(host, id, Role.LEADER if name == first else Role.FOLLOWER)
         for name, host in hosts.items()
     }
     order = {first: parts[first], **parts}
-    own = {name: change.pop(name, "") for name in ("migrate", "migrate_in")}
     old = ready[first].old or next((ready[name].old for name in hosts if ready[name].old), "")
     if not server:
         say_no_dump(hosts[first])
     try:
         fleet.map(
             lambda part: part.open(
-                what, ready[part.host.name], **change, **(own if part.part == "first" else {})
+                what,
+                ready[part.host.name],
+                change if part.leads else Change(),
+                rolled_back,
             ),
             order,
         )
-        problem = _all(fleet, parts, "closed")
+        problem = _all(fleet, parts, Answer.CLOSED)
         if not problem:
             problem = _migrated(fleet, server, parts, first, old)
     except KeyboardInterrupt:
@@ -132,38 +136,31 @@ def switch(
                     " here until the same command is run again"
                 )
         raise
-    verdict = "back" if problem else "serve"
+    decision = Word.BACK if problem else Word.SERVE
     if problem and not server and parts[first].answer in MIGRATED:
         hosts[first].output.line(
             f"{problem}; the new release serves nevertheless, as the migration ran and there is no"
             " dump to undo it"
         )
-        verdict = "serve"
+        decision = Word.SERVE
     _end(
         fleet,
         server,
         parts,
-        verdict,
+        decision,
         problem,
         _dump_of(server, id) if server and parts[first].number > 1 else "",
     )
     for name, part in parts.items():
         if name not in fleet.failed:
-            serving = {} if part.serving is None else {"serving": part.serving}
-            report = Report(
-                values={"result": part.result or "unknown", "cause": part.cause, **serving}
-            )
+            outcome = replace(outcomes[name], changed=outcomes[name].changed + 1)
             outcomes[name] = judge(
-                part.host,
-                report,
-                replace(outcomes[name], changed=outcomes[name].changed + 1),
-                None,
-                ready[name].old,
+                part.host, part.verdict or Verdict(), outcome, None, ready[name].old
             )
-    _finish(fleet, server, parts)
+    _close(fleet, server, parts)
 
 
-def resolve(fleet: Fleet, hosts: Mapping[str, Host]) -> None:
+def finish_interrupted(fleet: Fleet, hosts: Mapping[str, Host]) -> None:
     """End a window of several hosts that a client left open.
 
     As it was written down, else back to what served, with the dump from before.
@@ -182,19 +179,21 @@ def resolve(fleet: Fleet, hosts: Mapping[str, Host]) -> None:
                 )
             )
             host.forget_facts()
-        _resolve(fleet, known)
+        _finish_interrupted(fleet, known)
     if len(fleet.failed) > len(failed):
         fleet.raise_if_failed("what serves is shown by: fab status")
 
 
-def _resolve(fleet: Fleet, known: Mapping[str, Host]) -> None:
+def _finish_interrupted(fleet: Fleet, known: Mapping[str, Host]) -> None:
     left = {name: host for name, host in known.items() if host.facts.parties}
     for id in sorted({party.name for host in left.values() for party in host.facts.parties}):
         parts = {}
         for name, host in left.items():
             party = next((party for party in host.facts.parties if party.name == id), None)
             if party:
-                parts[name] = Participant(host, id, party.part, party.words, answer=party.answer)
+                parts[name] = Participant(
+                    host, id, Role(party.part), party.words, answer=party.answer
+                )
                 host.output.line(
                     f"the window {id} over several hosts is still open here: {party.answer}"
                 )
@@ -202,14 +201,15 @@ def _resolve(fleet: Fleet, known: Mapping[str, Host]) -> None:
         # back under a migration.
         fleet.map(
             Participant.wait,
-            {name: part for name, part in parts.items() if part.part == "first" and part.number},
+            {name: part for name, part in parts.items() if part.leads and part.number},
         )
-        server, verdict, dump = _known(known, parts, id)
-        _end(fleet, server, parts, verdict, "the client that led it is gone", dump)
+        server, decision, dump = _known(known, parts, id)
+        _end(fleet, server, parts, decision, "the client that led it is gone", dump)
         for part in parts.values():
-            part.host.output.line(f"the window {id} ended: {part.result}: {part.cause}")
+            ended = part.verdict or Verdict()
+            part.host.output.line(f"the window {id} ended: {ended.result}: {ended.cause}")
             part.host.forget_facts()
-        _finish(fleet, server, parts)
+        _close(fleet, server, parts)
 
 
 def _migrated(
@@ -217,16 +217,19 @@ def _migrated(
 ) -> str:
     """Dump, migrate once, and ask every new release for health; return what went wrong."""
     id = parts[first].id
-    _say(fleet, parts, "stay")
-    problem = _all(fleet, parts, "stays")
+    _say(fleet, parts, Word.STAY)
+    problem = _all(fleet, parts, Answer.STAYS)
     if not problem and server:
         problem = dump(server, id, old)
     if problem:
         return problem
-    for word, names in (("migrate", [first]), ("check", list(parts))):
+    for word, names, wanted in (
+        (Word.MIGRATE, [first], Answer.MIGRATED),
+        (Word.CHECK, list(parts), Answer.WELL),
+    ):
         chosen = {name: parts[name] for name in names}
         _say(fleet, chosen, word)
-        problem = _all(fleet, chosen, {"migrate": "migrated", "check": "well"}[word])
+        problem = _all(fleet, chosen, wanted)
         if problem:
             return problem
     return ""
@@ -236,7 +239,7 @@ def _end(
     fleet: Fleet,
     server: Host | None,
     parts: Mapping[str, Participant],
-    verdict: str,
+    decision: Word,
     because: str,
     dump: str,
 ) -> None:
@@ -244,8 +247,8 @@ def _end(
 
     On the way back the database comes first.
     """
-    keeper = server or next((part.host for part in parts.values() if part.part == "first"), None)
-    if verdict == "back" and server and dump:
+    recorder = server or next((part.host for part in parts.values() if part.leads), None)
+    if decision is Word.BACK and server and dump:
         server.output.line(f"putting the database back: {dump.rpartition('/')[2]}")
         problem = _tried(
             server,
@@ -256,20 +259,20 @@ def _end(
                 f"{because}; and the database could not be put back: {problem}; {CLOSED}"
             )
     id = next(iter(parts.values())).id
-    if keeper is not None and keeper.name not in fleet.failed:
-        problem = _tried(keeper, _note(keeper, id, verdict))
+    if recorder is not None and recorder.name not in fleet.failed:
+        problem = _tried(recorder, _record(recorder, id, decision))
         if problem:
             raise DeployError(
                 f"{because}: how it ended could not be written down: {problem}; {CLOSED}"
                 if because
                 else f"{problem}; {CLOSED}"
             )
-    _say(fleet, {name: part for name, part in parts.items() if not part.result}, verdict, because)
+    _say(fleet, {name: part for name, part in parts.items() if not part.verdict}, decision, because)
 
 
 def _known(
     hosts: Mapping[str, Host], parts: Mapping[str, Participant], id: str
-) -> tuple[Host | None, str, str]:
+) -> tuple[Host | None, Word, str]:
     """Return the host of the database, how a window ended that was left open, and the dump to put
     back.
 
@@ -278,9 +281,9 @@ def _known(
     one = next(iter(parts.values())).host
     peer = one.settings.database_peer
     wanted = peer.name if peer else one.name if one.settings.database_clients else ""
-    first = next((part for part in parts.values() if part.part == "first"), None)
-    keeper = hosts.get(wanted) if wanted else first.host if first else None
-    noted = keeper.text(_verdict(keeper, id)).strip() if keeper else ""
+    first = next((part for part in parts.values() if part.leads), None)
+    recorder = hosts.get(wanted) if wanted else first.host if first else None
+    noted = recorder.text(_decision(recorder, id)).strip() if recorder else ""
     # Whoever was told how it ends knows it, too.
     for host in hosts.values() if not noted else ():
         words = host.read(
@@ -290,16 +293,18 @@ def _known(
             "words",
             f"{host.paths.logs}/{id}",
         ).split()
-        noted = noted or next((word for word in words if word in ("serve", "back")), "")
-    if keeper is None and not noted:
+        noted = noted or next((word for word in words if word in (Word.SERVE, Word.BACK)), "")
+    if recorder is None and not noted:
         where = f"{wanted}, which has the database," if wanted else "the host that migrated, which"
         raise DeployError(
             f"how the window {id} ended is known on {where} is not among these hosts, or does not"
             f" answer: take it along with -H; {CLOSED}"
         )
     if not wanted:
-        return None, noted or ("serve" if first and first.answer in MIGRATED else "back"), ""
-    return keeper, noted or "back", _dump_of(keeper, id) if keeper and not noted else ""
+        migrated = first is not None and first.answer in MIGRATED
+        return None, Word(noted or (Word.SERVE if migrated else Word.BACK)), ""
+    dump = _dump_of(recorder, id) if recorder and not noted else ""
+    return recorder, Word(noted or Word.BACK), dump
 
 
 def dump(server: Host, id: str, old: str) -> str:
@@ -321,7 +326,7 @@ def dump(server: Host, id: str, old: str) -> str:
     )
 
 
-def _finish(fleet: Fleet, server: Host | None, parts: Mapping[str, Participant]) -> None:
+def _close(fleet: Fleet, server: Host | None, parts: Mapping[str, Participant]) -> None:
     """Note that the verdict is known, and remove what nobody needs any more."""
     id = next(iter(parts.values())).id
     fleet.map(lambda part: part.host.apply(release.finish(part.host.settings, (id,))), parts)
@@ -329,17 +334,17 @@ def _finish(fleet: Fleet, server: Host | None, parts: Mapping[str, Participant])
         fleet.map(lambda host: host.apply(release.finish(host.settings, ())), {server.name: server})
 
 
-def _say(fleet: Fleet, parts: Mapping[str, Participant], word: str, because: str = "") -> None:
+def _say(fleet: Fleet, parts: Mapping[str, Participant], word: Word, because: str = "") -> None:
     fleet.map(lambda part: part.say(word, because), parts)
 
 
-def _all(fleet: Fleet, parts: Mapping[str, Participant], wanted: str) -> str:
+def _all(fleet: Fleet, parts: Mapping[str, Participant], wanted: Answer) -> str:
     """Return what kept one of the hosts from answering as wanted, or an empty string."""
     for name, part in parts.items():
         if name in fleet.failed:
             return f"{name}: {fleet.results[name].error}"
         if part.answer != wanted:
-            return f"{name}: {part.cause or part.answer.removeprefix('failed: ') or 'no answer'}"
+            return f"{name}: {part.problem}"
     return ""
 
 
@@ -363,13 +368,13 @@ def _dump_of(server: Host, id: str) -> str:
     )
 
 
-def _verdict(host: Host, id: str) -> str:
+def _decision(host: Host, id: str) -> str:
     return f"{host.paths.logs}/{id}.verdict"
 
 
-def _note(host: Host, id: str, verdict: str) -> Plan:
-    path = _verdict(host, id)
+def _record(host: Host, id: str, decision: Word) -> Plan:
+    path = _decision(host, id)
     return (
-        File(path, f"{verdict}\n"),
-        Run(("sync", path, host.paths.logs), label=f"note: {verdict}"),
+        File(path, f"{decision}\n"),
+        Run(("sync", path, host.paths.logs), label=f"note: {decision}"),
     )

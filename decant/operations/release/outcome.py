@@ -2,10 +2,44 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from enum import StrEnum
+from typing import Any, Self
 
 from decant.remote.host import Host
 from decant.remote.report import Report
+
+
+class Result(StrEnum):
+    """How a command ended for one host, or where it stands there."""
+
+    READY = "ready"
+    CURRENT = "current"  # nothing had to be done
+    GOOD = "good"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    DRY = "dry"  # --dry: nothing was changed
+    # Because of another host
+    PUT_BACK = "put back"
+    NOT_SWITCHED = "not switched"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a window ended, as its server tells.
+
+    `serving`: the release that serves now, empty for none; None where the server did not say.
+    """
+
+    result: Result = Result.UNKNOWN
+    cause: str = ""
+    serving: str | None = None
+
+    @classmethod
+    def read(cls, values: Mapping[str, str]) -> Self:
+        """Read what follow.sh reports."""
+        result = values.get("result", "")
+        known = Result(result) if result in (Result.GOOD, Result.FAILED) else Result.UNKNOWN
+        return cls(known, values.get("cause", ""), values.get("serving"))
 
 
 @dataclass(frozen=True)
@@ -22,18 +56,26 @@ class Prepared:
     current: bool
     pending: bool
 
+    @classmethod
+    def read(cls, values: Mapping[str, str]) -> Self:
+        """Read what prepare.sh reports."""
+        names = {name: values.get(name, "") for name in ("release", "old", "commit", "label")}
+        return cls(
+            **names,
+            current=values.get("result") == "current",
+            pending=values.get("pending") == "yes",
+        )
+
 
 @dataclass(frozen=True)
 class Outcome:
     """How a command for one host ended, as --json shows it.
 
-    `result` is good, current (nothing had to be done), failed, or, because of another host, put
-    back or not switched. `tls` says
-    why the site is not, or not under all its names, served by HTTPS.
+    `tls` says why the site is not, or not under all its names, served by HTTPS.
     """
 
     host: str
-    result: str
+    result: Result
     release: str
     commit: str = ""
     cause: str = ""
@@ -42,6 +84,16 @@ class Outcome:
     prober: dict[str, Any] | None = None
     seconds: float = 0.0
     tls: str = ""
+
+    @property
+    def failed(self) -> bool:
+        """Tell whether something failed on this host."""
+        return self.result is Result.FAILED
+
+    @property
+    def serves(self) -> bool:
+        """Tell whether the release of this command serves."""
+        return self.result in (Result.GOOD, Result.CURRENT)
 
 
 def prepared_outcome(host: Host, prepared: Prepared, report: Report) -> Outcome:
@@ -54,7 +106,7 @@ def prepared_outcome(host: Host, prepared: Prepared, report: Report) -> Outcome:
         host.output.line(f"release {prepared.release} is already current: {prepared.label}")
     return Outcome(
         host.name,
-        "current" if prepared.current else "ready",
+        Result.CURRENT if prepared.current else Result.READY,
         prepared.release,
         prepared.commit,
         changed=len(report.changed),
@@ -66,7 +118,7 @@ def untouched(host: Host, prepared: Prepared, why: str) -> Outcome:
     """Return the outcome of a host that was ready and has not switched, because of another one."""
     stays = f"{prepared.old} serves as before" if prepared.old else "nothing serves yet"
     host.output.line(f"not switched, as {why}; {stays}")
-    return Outcome(host.name, "not switched", prepared.old, cause=f"{why}; {stays}")
+    return Outcome(host.name, Result.NOT_SWITCHED, prepared.old, cause=f"{why}; {stays}")
 
 
 def lost(counts: Mapping[str, Any]) -> str:
@@ -79,31 +131,29 @@ def lost(counts: Mapping[str, Any]) -> str:
 
 
 def judge(
-    host: Host, report: Report, outcome: Outcome, counts: dict[str, Any] | None, old: str
+    host: Host, verdict: Verdict, outcome: Outcome, counts: dict[str, Any] | None, old: str
 ) -> Outcome:
     """Print the summary of a window and return how it ended."""
     prober = f"; {lost(counts)}" if counts else ""
-    result, cause = report.values.get("result", "unknown"), report.values.get("cause", "")
-    if result == "good":
+    if verdict.result is Result.GOOD:
         host.output.line(f"release {outcome.release} serves{prober}")
-        return replace(outcome, result="good", prober=counts)
-    host.output.line(f"release {outcome.release}: {result}{prober}")
-    serving = f"; {_serving(host, report, outcome.release, old)}"
+        return replace(outcome, result=Result.GOOD, prober=counts)
+    host.output.line(f"release {outcome.release}: {verdict.result}{prober}")
+    serving = f"; {_serving(host, verdict, outcome.release, old)}"
     return replace(
         outcome,
-        result="failed",
-        cause=f"{cause}{serving}; mend the cause and run the same command again",
+        result=Result.FAILED,
+        cause=f"{verdict.cause}{serving}; mend the cause and run the same command again",
         prober=counts,
     )
 
 
-def _serving(host: Host, report: Report, new: str, old: str) -> str:
-    """Say which release serves after a window that failed: the server tells (follow.sh)."""
-    serving = report.values.get("serving")
-    if serving is None or report.values.get("result", "unknown") == "unknown":
+def _serving(host: Host, verdict: Verdict, new: str, old: str) -> str:
+    """Say which release serves after a window that failed."""
+    if verdict.serving is None or verdict.result is Result.UNKNOWN:
         return f"what serves is shown by: fab -H {host.name} status"
-    if not serving:
+    if not verdict.serving:
         return "nothing serves yet"
-    if serving == old != new:
+    if verdict.serving == old != new:
         return f"{old} serves as before"
-    return f"{serving} serves"
+    return f"{verdict.serving} serves"

@@ -12,6 +12,7 @@ from decant.config import source
 from decant.errors import DeployError
 from decant.operations.release.outcome import Prepared
 from decant.plans import app, preflight, release
+from decant.plans.requests import SourceKind
 from decant.remote import transfer
 from decant.remote.host import BUSY, Host
 from decant.remote.report import Report
@@ -60,7 +61,7 @@ def prepare(host: Host, id: str, before: Plan = (), compare: Plan = ()) -> tuple
     first = before or app.server_scripts(settings)
     if settings.app.is_git:
         report = host.apply((*first, *release.prepare(settings, id, rendered)), compare, files)
-        return _prepared(report), report
+        return Prepared.read(report.values), report
     sent = source.find(settings)
     host.output.line(f"source: {sent.label} of {sent.folder}")
     if sent.left_out:
@@ -68,24 +69,19 @@ def prepare(host: Host, id: str, before: Plan = (), compare: Plan = ()) -> tuple
     known: dict[str, Any] = {"commit": sent.commit, "label": sent.label}
     if any(found.commit == sent.commit for found in facts.releases):
         # A release of this very tree is there: often nothing has to be sent.
-        stood = host.apply(
-            (*first, *release.prepare(settings, id, rendered, "known", **known)), compare, files
-        )
+        made = release.prepare(settings, id, rendered, SourceKind.KNOWN, **known)
+        stood = host.apply((*first, *made), compare, files)
         if stood.values.get("result") != "absent":
-            return _prepared(stood), stood
+            return Prepared.read(stood.values), stood
     else:
         stood = host.apply(first)
     folder = transfer.send_tree(host, sent) if sent.files else ""
     files |= {} if folder else {"source.tar": sent.archive()}
-    report = host.apply(
-        release.prepare(
-            settings, id, rendered, "folder" if folder else "tar", source=folder, **known
-        ),
-        compare,
-        files,
-    )
+    kind = SourceKind.FOLDER if folder else SourceKind.TAR
+    plan = release.prepare(settings, id, rendered, kind, source=folder, **known)
+    report = host.apply(plan, compare, files)
     report.changed[:0] = stood.changed
-    return _prepared(report), report
+    return Prepared.read(report.values), report
 
 
 def preview(host: Host, compare: Plan = ()) -> None:
@@ -123,11 +119,3 @@ def _settle(host: Host) -> None:
             release.finish(host.settings, tuple(window.name for window in host.facts.windows))
         )
         host.forget_facts()
-
-
-def _prepared(report: Report) -> Prepared:
-    values = report.values
-    names = {name: values.get(name, "") for name in ("release", "old", "commit", "label")}
-    return Prepared(
-        **names, current=values.get("result") == "current", pending=values.get("pending") == "yes"
-    )

@@ -1,13 +1,14 @@
 """Back to an older good release, and what that means for its database."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 from decant import quoting
 from decant.errors import DeployError
-from decant.operations.release.outcome import Outcome, Prepared, judge
+from decant.operations.release.outcome import Outcome, Prepared, Result, judge
+from decant.operations.release.prepare import new_id
 from decant.operations.release.window import dump_wanted, switch
 from decant.plans import app, release
+from decant.plans.requests import Change, WindowRequest
 from decant.remote.host import Host
 
 
@@ -39,26 +40,26 @@ def rollback_target(host: Host, to: str) -> str:
     return target
 
 
-def way_back(host: Host, target: str, downgrade: bool, restore: bool) -> dict[str, str]:
+def way_back(host: Host, target: str, downgrade: bool, restore: bool) -> Change:
     """Return what the window of a rollback does to the database.
 
     Raises DeployError where it does not fit the release and nobody said what to do.
     """
     if not host.settings.is_app:
-        return {}
+        return Change()
     report = host.apply(
         (*app.server_scripts(host.settings), *release.heads(host.settings, host.facts, target))
     )
     return _database_change(host, target, report.values, downgrade, restore)
 
 
-def roll_back(host: Host, target: str, change: Mapping[str, str]) -> Outcome:
+def roll_back(host: Host, target: str, change: Change) -> Outcome:
     """Go back to an older good release; `change` is the way back of its database."""
     current, found = host.facts.current, host.facts.release(target)
-    report, counts = switch(host, "rollback", target, current, rolled_back="yes", **change)
-    return judge(
-        host, report, Outcome(host.name, "", target, found.commit if found else ""), counts, current
-    )
+    request = WindowRequest(new_id(), current, target, change, rolled_back=True)
+    verdict, counts = switch(host, "rollback", request)
+    outcome = Outcome(host.name, Result.READY, target, found.commit if found else "")
+    return judge(host, verdict, outcome, counts, current)
 
 
 def undo_switch(host: Host, prepared: Prepared, outcome: Outcome, why: str) -> Outcome:
@@ -74,16 +75,18 @@ def undo_switch(host: Host, prepared: Prepared, outcome: Outcome, why: str) -> O
         host.output.line(stays)
         return replace(outcome, cause=stays)
     host.output.line(f"{why}: going back to {prepared.old}")
-    report, counts = switch(host, "rollback", prepared.old, prepared.release, rolled_back="yes")
-    ended = judge(host, report, Outcome(host.name, "", prepared.old), counts, prepared.release)
-    if ended.result == "good":
-        ended = replace(ended, result="put back", cause=f"to {prepared.old}, as {why}")
+    request = WindowRequest(new_id(), prepared.release, prepared.old, rolled_back=True)
+    verdict, counts = switch(host, "rollback", request)
+    back = Outcome(host.name, Result.READY, prepared.old)
+    ended = judge(host, verdict, back, counts, prepared.release)
+    if ended.result is Result.GOOD:
+        ended = replace(ended, result=Result.PUT_BACK, cause=f"to {prepared.old}, as {why}")
     return ended
 
 
 def _database_change(
     host: Host, target: str, values: dict[str, str], downgrade: bool, restore: bool
-) -> dict[str, str]:
+) -> Change:
     """Return what the window does to the database on the way back."""
     head, database, dump = (
         values.get("target_head", ""),
@@ -109,7 +112,7 @@ def _database_change(
             f"restoring {dump.rpartition('/')[2]}: what was written since then is lost, and is in"
             " the dump that is made now"
         )
-        return {"restore": dump, "dump_wanted": "yes"}
+        return Change(restore=dump, dump_wanted=True)
     if host.settings.app.migrate not in ("", "auto"):
         raise DeployError(
             f"{host.name}: app.migrate is a command of your own, so only you know whether the"
@@ -117,18 +120,18 @@ def _database_change(
             " --restore puts back the dump from before and loses what was written since"
         )
     if head == database:
-        return {}
+        return Change()
     if downgrade and not head:
         raise DeployError(
             f"{host.name}: {target} does not say at which migration its database was; use --restore"
         )
     if downgrade:
         command = quoting.join(("flask", "db", "downgrade", head))
-        return {
-            "migrate": command,
-            "migrate_in": host.facts.current,
-            "dump_wanted": dump_wanted(host, True),
-        }
+        return Change(
+            migrate=command,
+            migrate_in=host.facts.current,
+            dump_wanted=dump_wanted(host, True),
+        )
     raise DeployError(
         f"{host.name}: {target} knows the database at {head or 'its beginning'}, but it is at"
         f" {database}; rollback --downgrade migrates it down and keeps the rows, rollback --restore"

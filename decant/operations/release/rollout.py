@@ -13,12 +13,20 @@ from functools import partial
 
 from decant.errors import DeployError
 from decant.operations.release import joint_window
-from decant.operations.release.outcome import Outcome, Prepared, lost, prepared_outcome, untouched
+from decant.operations.release.outcome import (
+    Outcome,
+    Prepared,
+    Result,
+    lost,
+    prepared_outcome,
+    untouched,
+)
 from decant.operations.release.prepare import new_id, prepare, release_lock
 from decant.operations.release.rollback import roll_back, rollback_target, undo_switch, way_back
 from decant.operations.release.shared import NOTHING, database_server, with_release
 from decant.operations.release.window import probed, switched
 from decant.plans import release
+from decant.plans.requests import Change
 from decant.remote.fleet import Fleet
 from decant.remote.host import Host
 from decant.steps import Plan
@@ -161,7 +169,7 @@ def _switch(
                 for name in ready
                 if name not in batch
                 and name not in fleet.failed
-                and (ready[name].current or outcomes[name].result == "good" or ready[name].old)
+                and (ready[name].current or outcomes[name].result is Result.GOOD or ready[name].old)
             ]
             if as_one and hosts[batch[0]].settings.is_app:
                 group = {name: hosts[name] for name in batch}
@@ -172,7 +180,7 @@ def _switch(
                     ready,
                     outcomes,
                     what,
-                    migrate=release.migrate_command(hosts[shared[0]].settings),
+                    Change(migrate=release.migrate_command(hosts[shared[0]].settings)),
                 )
             else:
                 work = partial(_switched, what, [hosts[name] for name in serving])
@@ -181,16 +189,14 @@ def _switch(
                         work, {name: (hosts[name], ready[name], outcomes[name]) for name in batch}
                     )
                 )
-            bad = [
-                name for name in batch if name in fleet.failed or outcomes[name].result == "failed"
-            ]
+            bad = [name for name in batch if name in fleet.failed or outcomes[name].failed]
             if bad and not rollout.keep_going:
                 why = f"{', '.join(bad)} failed"
                 outcomes.update({name: untouched(hosts[name], ready[name], why) for name in left})
                 done = {
                     name: (hosts[name], ready[name], outcomes[name])
                     for name in ready
-                    if outcomes[name].result == "good"
+                    if outcomes[name].result is Result.GOOD
                 }
                 # These stay, and the static files of their release with them
                 if any(found.pending for _, found, _ in done.values()):
@@ -313,7 +319,9 @@ def back(
     changes = fleet.map(lambda host: way_back(host, targets[host.name], downgrade, restore), hosts)
     fleet.raise_if_failed("no host has switched")
     shared = [
-        name for name, change in changes.items() if change and hosts[name].settings.shares_database
+        name
+        for name, change in changes.items()
+        if change != Change() and hosts[name].settings.shares_database
     ]
     if shared and not (fleet.single_host and hosts[shared[0]].settings.db.kind == "external"):
         _back_as_one(fleet, everyone, outcomes, targets, changes, shared)
@@ -329,7 +337,7 @@ def _back_as_one(
     hosts: Mapping[str, Host],
     outcomes: dict[str, Outcome],
     targets: Mapping[str, str],
-    changes: Mapping[str, Mapping[str, str]],
+    changes: Mapping[str, Change],
     shared: list[str],
 ) -> None:
     """Take the hosts that share a database back together, with one migration down.
@@ -341,15 +349,16 @@ def _back_as_one(
         for name, target in targets.items()
     }
     switches_as_one(fleet, hosts, ready, shared, Rollout())
-    if any("restore" in change for change in changes.values()):
+    if any(change.restore for change in changes.values()):
         raise DeployError(
             "rollback --restore of a database that several hosts use is not built: use --downgrade,"
             " which keeps the rows; no host has switched"
         )
     group = {name: hosts[name] for name in targets if hosts[name].settings.is_app}
     for name in group:
-        outcomes[name] = Outcome(name, "", targets[name])
+        outcomes[name] = Outcome(name, Result.READY, targets[name])
     change = changes[shared[0]]
+    own = Change(migrate=change.migrate, migrate_in=change.migrate_in)
     server = database_server(hosts, shared)
     joint_window.switch(
         fleet,
@@ -358,24 +367,23 @@ def _back_as_one(
         ready,
         outcomes,
         "rollback",
-        migrate=change["migrate"],
-        migrate_in=change["migrate_in"],
-        rolled_back="yes",
+        own,
+        rolled_back=True,
     )
-    bad = [name for name in group if name in fleet.failed or outcomes[name].result == "failed"]
+    bad = [name for name in group if name in fleet.failed or outcomes[name].failed]
     rest = {name: hosts[name] for name in targets if name not in group}
     if bad:
         outcomes.update(
             {
                 name: replace(
-                    Outcome(name, "not switched", host.facts.current),
+                    Outcome(name, Result.NOT_SWITCHED, host.facts.current),
                     cause=f"{', '.join(bad)} failed",
                 )
                 for name, host in rest.items()
             }
         )
     else:
-        outcomes.update(fleet.map(lambda host: roll_back(host, targets[host.name], {}), rest))
+        outcomes.update(fleet.map(lambda host: roll_back(host, targets[host.name], Change()), rest))
 
 
 def _back(why: str, item: tuple[Host, Prepared, Outcome]) -> Outcome:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from decant.config.variables import parse, variables
 from decant.errors import DeployError
-from decant.operations.release.outcome import Outcome
+from decant.operations.release.outcome import Outcome, Result
 from decant.quoting import Secret
 from decant.remote.fleet import Fleet
 from decant.remote.host import Host
@@ -85,7 +85,7 @@ def databases(
         if not hosts[name].settings.receives_releases
     }
     return {
-        name: Outcome(name, "good" if changed else "current", "", changed=changed)
+        name: Outcome(name, Result.GOOD if changed else Result.CURRENT, "", changed=changed)
         for name, changed in alone.items()
     }
 

@@ -9,33 +9,30 @@ from dataclasses import replace
 from typing import Any
 
 from decant import quoting
-from decant.operations.release.outcome import Outcome, Prepared, judge
+from decant.operations.release.outcome import Outcome, Prepared, Result, Verdict, judge
 from decant.operations.release.prepare import new_id
 from decant.plans import app, release
+from decant.plans.requests import Change, WindowRequest
 from decant.remote.host import Host
-from decant.remote.report import Report
 from decant.steps import Plan
 
 
-def switch(
-    host: Host, what: str, new: str, old: str, **change: str
-) -> tuple[Report, dict[str, Any] | None]:
+def switch(host: Host, what: str, request: WindowRequest) -> tuple[Verdict, dict[str, Any] | None]:
     """Open the window, with a prober beside it that counts what visitors lose.
 
-    Return its report and the prober's counts.
+    Return its verdict and the prober's counts.
     """
-    id = new_id()
-    with probed(host, bool(old) and host.settings.is_app and host.settings.is_web) as counts:
-        report = host.apply(window(host, id, what, new, old, **change))
-    host.apply(release.finish(host.settings, (id,)))
-    return report, counts or None
+    serves = bool(request.old) and host.settings.is_app and host.settings.is_web
+    with probed(host, serves) as counts:
+        report = host.apply(window(host, what, request))
+    host.apply(release.finish(host.settings, (request.id,)))
+    return Verdict.read(report.values), counts or None
 
 
-def window(host: Host, id: str, what: str, new: str, old: str, **change: str) -> Plan:
+def window(host: Host, what: str, request: WindowRequest) -> Plan:
     """Return the plan that opens a window, in the name of the person who runs this."""
-    return release.window(
-        host.settings, id, what, f"{getpass.getuser()}@{socket.gethostname()}", old, new, **change
-    )
+    who = f"{getpass.getuser()}@{socket.gethostname()}"
+    return release.window(host.settings, what, who, request)
 
 
 @contextlib.contextmanager
@@ -68,19 +65,17 @@ def switched(
     `drain`: visitors go to other hosts meanwhile.
     """
     migrate = release.migrate_command(host.settings) if prepared.pending else ""
-    dump = dump_wanted(host, prepared.pending)
-    smoked = "no" if prepared.pending else "yes"
-    report, counts = switch(
-        host,
-        what,
-        prepared.release,
+    request = WindowRequest(
+        new_id(),
         prepared.old,
-        migrate=migrate,
-        dump_wanted=dump,
-        smoked=smoked,
-        drain="yes" if drain else "no",
+        prepared.release,
+        Change(migrate=migrate, dump_wanted=dump_wanted(host, prepared.pending)),
+        smoked=not prepared.pending,
+        drain=drain,
     )
-    return judge(host, report, replace(outcome, changed=outcome.changed + 1), counts, prepared.old)
+    verdict, counts = switch(host, what, request)
+    outcome = replace(outcome, changed=outcome.changed + 1)
+    return judge(host, verdict, outcome, counts, prepared.old)
 
 
 def migrate_current(host: Host) -> Outcome:
@@ -93,16 +88,10 @@ def migrate_current(host: Host) -> Outcome:
         "database_head"
     ):
         host.output.line("no migration is pending")
-        return Outcome(host.name, "current", current)
-    report, counts = switch(
-        host,
-        "migrate",
-        current,
-        current,
-        migrate=release.migrate_command(settings),
-        dump_wanted=dump_wanted(host, True),
-    )
-    return judge(host, report, Outcome(host.name, "", current), counts, current)
+        return Outcome(host.name, Result.CURRENT, current)
+    change = Change(migrate=release.migrate_command(settings), dump_wanted=dump_wanted(host, True))
+    verdict, counts = switch(host, "migrate", WindowRequest(new_id(), current, current, change))
+    return judge(host, verdict, Outcome(host.name, Result.READY, current), counts, current)
 
 
 def restore_dump(host: Host, path: str, administrator: bool = False) -> Outcome:
@@ -111,17 +100,10 @@ def restore_dump(host: Host, path: str, administrator: bool = False) -> Outcome:
     What is there is dumped, and comes back if the release is not well with it.
     """
     current = host.facts.current
-    report, counts = switch(
-        host,
-        "restore",
-        current,
-        current,
-        restore=path,
-        administrator="yes" if administrator else "",
-        dump_wanted="yes",
-    )
-    outcome = judge(host, report, Outcome(host.name, "", current), counts, current)
-    if outcome.result == "good":
+    change = Change(restore=path, administrator=administrator, dump_wanted=True)
+    verdict, counts = switch(host, "restore", WindowRequest(new_id(), current, current, change))
+    outcome = judge(host, verdict, Outcome(host.name, Result.READY, current), counts, current)
+    if outcome.result is Result.GOOD:
         at = host.apply(release.heads(host.settings, host.facts, current)).values
         if at.get("database_head") != at.get("target_head"):
             host.output.line(
@@ -131,8 +113,8 @@ def restore_dump(host: Host, path: str, administrator: bool = False) -> Outcome:
     return outcome
 
 
-def dump_wanted(host: Host, pending: bool) -> str:
-    """Tell whether the database is dumped before it is touched, as the window reads it.
+def dump_wanted(host: Host, pending: bool) -> bool:
+    """Tell whether the database is dumped before it is touched.
 
     Say so where a migration has no dump.
     """
@@ -144,7 +126,7 @@ def dump_wanted(host: Host, pending: bool) -> str:
     )
     if pending and not wanted and not host.settings.database_peer:
         say_no_dump(host)
-    return "yes" if wanted else "no"
+    return wanted
 
 
 def say_no_dump(host: Host) -> None:

@@ -185,7 +185,9 @@ else
     [ -z "$migrate" ] || migrate || give_up "$problem"
     if [ -n "$restore" ]; then
         stage "restore $restore"
-        database restore "$restore" ${administrator:+administrator} || give_up "the dump could not be restored: $(cause_in "$root/log/$id.log")"
+        by=''
+        [ "${administrator:-no}" = no ] || by=administrator
+        database restore "$restore" ${by:+"$by"} || give_up "the dump could not be restored: $(cause_in "$root/log/$id.log")"
     fi
     check || give_up "$problem"
 fi

@@ -12,7 +12,8 @@ import pytest
 from decant.errors import ConnectError, DeployError, StepError
 from decant.facts import Participation
 from decant.operations.release import joint_window
-from decant.operations.release.outcome import Outcome, Prepared
+from decant.operations.release.outcome import Outcome, Prepared, Result
+from decant.plans.requests import Change
 from decant.remote.fleet import AT_ONCE, Fleet
 from decant.steps import File, Procedure
 from decant.testing import FakeHost, fleet_of
@@ -23,6 +24,7 @@ EXTERNAL = SITE.format(kind="external", base="").replace(
     "[hosts.web]", '[app.env]\nDATABASE_URL = "postgresql://x@h/n"\n[hosts.web]'
 )
 ENDS = {"result": "good", "cause": "", "serving": NEW}
+MIGRATES = Change(migrate="flask db upgrade")
 WENT_BACK = {"result": "failed", "cause": "the client said so", "serving": OLD}
 
 
@@ -41,14 +43,18 @@ PLAYS: dict[str, list[Any]] = {
 
 
 def played(
-    hosts: dict[str, FakeHost], server: str = "base", fleet: Fleet | None = None, **change: str
+    hosts: dict[str, FakeHost],
+    server: str = "base",
+    fleet: Fleet | None = None,
+    change: Change = MIGRATES,
+    rolled_back: bool = False,
 ) -> tuple[dict[str, Outcome], str]:
     """Play a joint window over app1 and app2; return the outcomes, and why it stopped."""
     group = {name: hosts[name] for name in ("app1", "app2")}
     ready = {
         name: Prepared(NEW, OLD, "c", "l", current=False, pending=name == "app1") for name in group
     }
-    outcomes = {name: Outcome(name, "ready", NEW) for name in group}
+    outcomes = {name: Outcome(name, Result.READY, NEW) for name in group}
     for host in hosts.values():
         host.says.setdefault("sh", "/srv/shop/backups/dump")
     try:
@@ -59,7 +65,8 @@ def played(
             ready,
             outcomes,
             "update",
-            **{"migrate": "flask db upgrade", "rolled_back": "no", **change},
+            change,
+            rolled_back,
         )
     except DeployError as error:
         return outcomes, str(error)
@@ -332,7 +339,7 @@ def test_a_window_that_was_left_open_ends_as_it_was_written_down_or_told_else_ba
         verdict=verdict,
         words=words,
     )
-    joint_window.resolve(fleet_of(hosts.values()), hosts)
+    joint_window.finish_interrupted(fleet_of(hosts.values()), hosts)
     journal = hosts["app1"].journal
     assert {f"app1: say {word}", f"app2: say {word}"} <= set(journal)
     assert journal.index("app1: wait") < journal.index(f"app1: say {word}")
@@ -352,12 +359,12 @@ def test_nothing_is_asked_where_no_window_was_left_open_or_nothing_may_change(
     tmp_path: Path,
 ) -> None:
     hosts = left(tmp_path, None, None)
-    joint_window.resolve(fleet_of(hosts.values()), hosts)
+    joint_window.finish_interrupted(fleet_of(hosts.values()), hosts)
     assert hosts["app1"].journal == []
     dry = left(tmp_path, Participation("w", "first", 3, "migrated"), None)
     for host in dry.values():
         host.connection.config.run.dry = True
-    joint_window.resolve(fleet_of(dry.values()), dry)
+    joint_window.finish_interrupted(fleet_of(dry.values()), dry)
     assert dry["app1"].journal == []
 
 
@@ -381,7 +388,7 @@ def test_where_the_host_that_knows_is_not_there_the_others_stay_closed(
     with pytest.raises(
         DeployError, match=f"how the window w ended is known on {said} is not among these hosts"
     ):
-        joint_window.resolve(fleet_of(hosts.values()), hosts)
+        joint_window.finish_interrupted(fleet_of(hosts.values()), hosts)
     assert not any("say" in line for line in hosts["app2"].journal)
 
 
@@ -398,7 +405,7 @@ def test_somebody_elses_database_serves_where_the_migration_ran(
         EXTERNAL,
         {"wait": answer(reached)},
     )
-    joint_window.resolve(fleet_of(hosts.values()), hosts)
+    joint_window.finish_interrupted(fleet_of(hosts.values()), hosts)
     assert f"app2: say {word}" in hosts["app2"].journal
 
 
@@ -413,7 +420,7 @@ def test_a_host_that_fails_while_a_window_is_ended_is_named(tmp_path: Path) -> N
     with pytest.raises(
         DeployError, match="failed on app1, app2; what serves is shown by: fab status"
     ):
-        joint_window.resolve(fleet_of(hosts.values()), hosts)
+        joint_window.finish_interrupted(fleet_of(hosts.values()), hosts)
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,11 @@ from decant.config.source import Source
 from decant.errors import DeployError, StepError
 from decant.facts import Participation, Release, Window
 from decant.operations.release import rollback, window
-from decant.operations.release.outcome import Outcome, Prepared, prepared_outcome, untouched
+from decant.operations.release.outcome import Outcome, Prepared, Result, prepared_outcome, untouched
 from decant.operations.release.prepare import prepare, preview, release_lock
 from decant.operations.release.status import describe
 from decant.plans import release
+from decant.plans.requests import Change, Role, WindowRequest, Word, WordRequest
 from decant.remote import transfer
 from decant.steps import File, Procedure
 from decant.testing import FakeHost, name_of
@@ -232,7 +233,7 @@ def test_a_window_migrates_and_dumps_what_waits(
     prepared: Prepared, db: dict[str, str], migrate: str, dump: str, smoked: str, said: bool
 ) -> None:
     host = one(answers={"open update": [GOOD]}, db=db).probed()
-    outcome = window.switched(host, "update", prepared, Outcome("a", "ready", NEW, changed=4))
+    outcome = window.switched(host, "update", prepared, Outcome("a", Result.READY, NEW, changed=4))
     assert host.journal == ["a: beside: ask.sh", "a: open update", "a: beside ended", "a: finish"]
     asked = host.parameters("follow")
     assert (
@@ -255,7 +256,7 @@ def test_a_window_migrates_and_dumps_what_waits(
 
 def test_visitors_that_met_the_maintenance_page_are_counted_and_a_drain_is_asked_for() -> None:
     host = one(answers={"open update": [BAD]}).probed(refused=3)
-    outcome = window.switched(host, "update", FOUND, Outcome("a", "ready", NEW), drain=True)
+    outcome = window.switched(host, "update", FOUND, Outcome("a", Result.READY, NEW), drain=True)
     assert host.parameters("follow")["drain"] == "yes"
     assert host.said() == [
         f"release {NEW}: failed; 0 of 7 requests lost, longest wait 0.2 s, 3 met the maintenance"
@@ -271,20 +272,20 @@ def test_visitors_that_met_the_maintenance_page_are_counted_and_a_drain_is_asked
 def test_a_prober_that_tells_nothing_is_no_count(lines: list[str]) -> None:
     host = one(answers={"open update": [GOOD]})
     host.lines = lines
-    assert window.switched(host, "update", FOUND, Outcome("a", "ready", NEW)).prober is None
+    assert window.switched(host, "update", FOUND, Outcome("a", Result.READY, NEW)).prober is None
     assert host.said() == [f"release {NEW} serves"]
 
 
 def test_nobody_is_counted_where_nothing_serves_yet() -> None:
     host = one(answers={"open deploy": [GOOD]})
-    window.switched(host, "deploy", replace(FOUND, old=""), Outcome("a", "ready", NEW))
+    window.switched(host, "deploy", replace(FOUND, old=""), Outcome("a", Result.READY, NEW))
     assert host.journal == ["a: open deploy", "a: finish"]
 
 
 def test_a_window_that_breaks_off_is_not_marked_as_seen() -> None:
     host = one(answers={"open update": [StepError("lost")]})
     with pytest.raises(StepError, match="lost"):
-        window.switched(host, "update", FOUND, Outcome("a", "ready", NEW))
+        window.switched(host, "update", FOUND, Outcome("a", Result.READY, NEW))
     assert "a: finish" not in host.journal
 
 
@@ -353,7 +354,7 @@ def test_a_dump_is_restored_in_a_window_and_what_is_pending_after_it_is_said(
     assert outcome.result == answer["result"]
     assert ("a: heads" in host.journal) is (answer is GOOD)
     window.restore_dump(host, "/dump")
-    assert host.parameters("follow")["administrator"] == ""
+    assert host.parameters("follow")["administrator"] == "no"
 
 
 # --- back
@@ -396,33 +397,34 @@ def test_a_release_that_is_none_or_never_was_good_is_refused(
         rollback.rollback_target(one(facts), to)
 
 
+RESTORES = Change(restore="/srv/shop/backups/d.gz", dump_wanted=True)
 HEADS = {"target_head": "1", "database_head": "2", "dump": "/srv/shop/backups/d.gz"}
 
 
 @pytest.mark.parametrize(
     ("heads", "words", "app", "found"),
     [
-        ({**HEADS, "database_head": "1"}, (False, False), {}, {}),
+        ({**HEADS, "database_head": "1"}, (False, False), {}, Change()),
         (
             HEADS,
             (True, False),
             {},
-            {"migrate": "flask db downgrade 1", "migrate_in": OLD, "dump_wanted": "yes"},
+            Change(migrate="flask db downgrade 1", migrate_in=OLD, dump_wanted=True),
         ),
-        (HEADS, (False, True), {}, {"restore": "/srv/shop/backups/d.gz", "dump_wanted": "yes"}),
+        (HEADS, (False, True), {}, RESTORES),
         (
             {**HEADS, "target_head": ""},
             (False, True),
             {},
-            {"restore": "/srv/shop/backups/d.gz", "dump_wanted": "yes"},
+            RESTORES,
         ),
         (
             {**HEADS, "target_head": ""},
             (False, True),
             {"migrate": "make x"},
-            {"restore": "/srv/shop/backups/d.gz", "dump_wanted": "yes"},
+            RESTORES,
         ),
-        ({}, (False, False), {"migrate": ""}, {}),
+        ({}, (False, False), {"migrate": ""}, Change()),
         (
             HEADS,
             (False, False),
@@ -464,13 +466,13 @@ def test_the_way_back_of_the_database(
         assert (
             "restoring d.gz: what was written since then is lost, and is in the dump that is"
             " made now" in host.said()
-        ) is ("restore" in found)
+        ) is bool(found.restore)
     assert host.journal == ["a: heads"]
 
 
 def test_a_rollback_switches_to_the_older_release_with_the_way_back_of_its_database() -> None:
     host = one(WITH_OLDER, {"open rollback": [{**GOOD, "serving": OLDER}]})
-    outcome = rollback.roll_back(host, OLDER, {"migrate": "down", "migrate_in": OLD})
+    outcome = rollback.roll_back(host, OLDER, Change(migrate="down", migrate_in=OLD))
     asked = host.parameters("follow")
     assert (
         asked["old"],
@@ -480,7 +482,7 @@ def test_a_rollback_switches_to_the_older_release_with_the_way_back_of_its_datab
         asked["rolled_back"],
     ) == (OLD, OLDER, "down", OLD, "yes")
     assert (outcome.result, outcome.release, outcome.commit) == ("good", OLDER, "0ld")
-    assert rollback.roll_back(host, "gone", {}).commit == ""
+    assert rollback.roll_back(host, "gone", Change()).commit == ""
 
 
 @pytest.mark.parametrize(
@@ -509,7 +511,7 @@ def test_a_host_that_had_switched_goes_back_because_of_another_one(
     prepared: Prepared, answer: Any, result: str, cause: str
 ) -> None:
     host = one(answers={"open rollback": [answer]} if answer else {})
-    outcome = rollback.undo_switch(host, prepared, Outcome("a", "good", NEW), "b failed")
+    outcome = rollback.undo_switch(host, prepared, Outcome("a", Result.GOOD, NEW), "b failed")
     assert (outcome.result, outcome.cause) == (result, cause)
     assert host.said()[0] == (f"b failed: going back to {OLD}" if answer else cause)
     if answer:
@@ -536,7 +538,7 @@ def test_what_is_ready_and_what_is_left_as_it_was() -> None:
     assert host.said() == [f"release {OLD} is already current: a commit"]
     assert prepared_outcome(host, FOUND, report).result == "ready"
     assert untouched(host, FOUND, "b failed") == Outcome(
-        "a", "not switched", OLD, cause=f"b failed; {OLD} serves as before"
+        "a", Result.NOT_SWITCHED, OLD, cause=f"b failed; {OLD} serves as before"
     )
     assert (
         untouched(host, replace(FOUND, old=""), "b failed").cause == "b failed; nothing serves yet"
@@ -580,6 +582,10 @@ def test_programs_have_names() -> None:
     made = settings()
     assert name_of(()) == "steps"
     assert name_of(release.follow(made, "w")) == "follow"
-    assert name_of(release.say(made, "w", "first", 2, "migrate", "", 1)) == "say migrate"
-    assert name_of(release.say(made, "w", "first", 2, "", "", 1)) == "wait"
-    assert name_of(release.window(made, "w", "update", "me", "", NEW)) == "open update"
+    assert (
+        name_of(release.say(made, WordRequest("w", Role.LEADER, 2, Word.MIGRATE))) == "say migrate"
+    )
+    assert name_of(release.say(made, WordRequest("w", Role.LEADER, 2))) == "wait"
+    assert (
+        name_of(release.window(made, "update", "me", WindowRequest("w", "", NEW))) == "open update"
+    )

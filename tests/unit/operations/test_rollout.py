@@ -13,8 +13,9 @@ import pytest
 from decant.errors import ConnectError, DeployError, StepError
 from decant.facts import Release
 from decant.operations.release import joint_window, rollout, shared
-from decant.operations.release.outcome import Outcome, Prepared
+from decant.operations.release.outcome import Outcome, Prepared, Result
 from decant.operations.release.rollout import Rollout
+from decant.plans.requests import Change
 from decant.steps import File
 from decant.testing import FakeHost, fleet_of
 from tests.unit.operations.sites import (
@@ -255,17 +256,26 @@ def test_another_protocol_behind_web_hosts_is_refused(tmp_path: Path) -> None:
 @pytest.fixture(autouse=True)
 def _joint(monkeypatch: pytest.MonkeyPatch) -> None:
     def switch(
-        fleet: Any, server: Any, hosts: Any, ready: Any, outcomes: Any, what: str, **change: str
+        fleet: Any,
+        server: Any,
+        hosts: Any,
+        ready: Any,
+        outcomes: Any,
+        what: str,
+        change: Change,
+        rolled_back: bool = False,
     ) -> None:
         first = next(iter(hosts.values()))
         first.note(
             f"open together {what} {' '.join(hosts)} on {server.name if server else 'nobody'}:"
-            f" {change}"
+            f" {change.migrate} in {change.migrate_in or 'the new one'}"
+            f"{', rolled back' if rolled_back else ''}"
         )
         outcomes.update(
             {
                 name: replace(
-                    outcomes[name], result="failed" if first.answers.get("together") else "good"
+                    outcomes[name],
+                    result=Result.FAILED if first.answers.get("together") else Result.GOOD,
                 )
                 for name in hosts
             }
@@ -286,7 +296,7 @@ def test_a_pending_migration_takes_all_app_hosts_together_between_the_web_hosts(
     assert why == ""
     assert opened(hosts) == [
         "web: open update",
-        "app1: open together update app1 app2 on base: {'migrate': 'flask db upgrade'}",
+        "app1: open together update app1 app2 on base: flask db upgrade in the new one",
     ]
     assert {name: found.result for name, found in outcomes.items()} == {
         "web": "good",
@@ -452,9 +462,9 @@ def test_a_shared_database_is_migrated_down_by_all_together_and_then_the_web_hos
     hosts = several(tmp_path, SHARED, answers, WITH_OLDER)
     outcomes, why = went_back(hosts, True, False)
     assert why == ""
-    change = {"migrate": "flask db downgrade 1", "migrate_in": OLD, "rolled_back": "yes"}
     assert opened(hosts) == [
-        f"app1: open together rollback app1 app2 on base: {change}",
+        f"app1: open together rollback app1 app2 on base: flask db downgrade 1 in {OLD},"
+        " rolled back",
         "web: open rollback",
     ]
     assert {name: found.result for name, found in outcomes.items()} == {
