@@ -94,3 +94,50 @@ def test_what_is_done_to_one_never_touches_the_other(booth: ServerFactory) -> No
     assert [path.split("-")[0] for path in server.ssh("ls /var/lib/decant/backups").split()] == [
         "shop"
     ]
+
+
+COMMON = """
+[app]
+source = "guestbook"
+health = "/up"
+
+[wsgi]
+app = "wsgi:app"
+"""
+BOTH = """
+include = ["common.toml"]
+
+[apps.shop.proxy]
+domains = ["shop.test"]
+
+[apps.blog.proxy]
+domains = ["blog.test"]
+
+[apps.blog.wsgi]
+workers = 1
+"""
+
+
+def test_several_applications_of_one_hosts_toml(booth: ServerFactory) -> None:
+    server = booth.boot()
+    (server.folder / "common.toml").write_text(COMMON)
+    (server.folder / "hosts.toml").write_text(BOTH)
+    assert (
+        "has the applications shop, blog: say which is meant" in server.fab("status", code=1).stderr
+    )
+    server.environment["DECANT_APP"] = "shop,blog"
+    said = server.fab("deploy").stdout
+    assert f"[shop@{server.name}]" in said and f"[blog@{server.name}]" in said
+    for name in ("shop", "blog"):
+        assert version(server, f"{name}.test") == (200, "v1")
+    assert changed(server.fab("deploy").stdout) == [0, 0]
+    secrets = [server.ssh(f"cat /srv/{name}/shared/secrets.env") for name in ("shop", "blog")]
+    assert secrets[0] != secrets[1]
+
+    del server.environment["DECANT_APP"]
+    before = files(server, "blog")
+    server.fab("gunicorn.stop", host=f"shop@{server.name}")
+    assert version(server, "shop.test")[0] == 502
+    assert version(server, "blog.test") == (200, "v1")
+    server.fab("gunicorn.start", host=f"shop@{server.name}")
+    assert files(server, "blog") == before
