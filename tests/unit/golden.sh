@@ -34,66 +34,69 @@ step 24 tmpfiles file /etc/tmpfiles.d/decant-shop.conf 24 root:root 0644 plain
 step 25 - handler tmpfiles
 step 26 - directory /srv/shop/procedures root:root 0755
 step 27 - file /srv/shop/procedures/ask.sh 27 root:root 0644 plain
-step 28 - file /srv/shop/procedures/challenge.py 28 root:root 0644 plain
-step 29 - file /srv/shop/procedures/confined.sh 29 root:root 0644 plain
-step 30 - file /srv/shop/procedures/database.py 30 root:root 0644 plain
-step 31 - file /srv/shop/procedures/engine.py 31 root:root 0644 plain
-step 32 - file /srv/shop/procedures/environment.py 32 root:root 0644 plain
-step 33 - file /srv/shop/procedures/finish.sh 33 root:root 0644 plain
-step 34 - file /srv/shop/procedures/follow.sh 34 root:root 0644 plain
-step 35 - file /srv/shop/procedures/front.sh 35 root:root 0644 plain
-step 36 - file /srv/shop/procedures/gate.sh 36 root:root 0644 plain
-step 37 - file /srv/shop/procedures/heads.sh 37 root:root 0644 plain
-step 38 - file /srv/shop/procedures/health.py 38 root:root 0644 plain
-step 39 - file /srv/shop/procedures/application.wsgi 39 root:root 0644 plain
-step 40 - file /srv/shop/procedures/builder.py 40 root:root 0644 plain
-step 41 - file /srv/shop/procedures/client.py 41 root:root 0644 plain
-step 42 - file /srv/shop/procedures/decant_load.py 42 root:root 0644 plain
-step 43 - file /srv/shop/procedures/look.py 43 root:root 0644 plain
-step 44 - file /srv/shop/procedures/recipe.py 44 root:root 0644 plain
-step 45 - file /srv/shop/procedures/serve.py 45 root:root 0644 plain
-step 46 - file /srv/shop/procedures/with-env 46 root:root 0755 plain
-step 47 - file /srv/shop/procedures/lib.sh 47 root:root 0644 plain
-step 48 - file /srv/shop/procedures/mariadb.py 48 root:root 0644 plain
-step 49 - file /srv/shop/procedures/obtain.sh 49 root:root 0644 plain
-step 50 - file /srv/shop/procedures/postgresql.py 50 root:root 0644 plain
-step 51 - file /srv/shop/procedures/prepare.sh 51 root:root 0644 plain
-step 52 - file /srv/shop/procedures/probe.py 52 root:root 0644 plain
-step 53 - file /srv/shop/procedures/quiet.sh 53 root:root 0644 plain
-step 54 - file /srv/shop/procedures/recover.sh 54 root:root 0644 plain
-step 55 - file /srv/shop/procedures/renew.sh 55 root:root 0644 plain
-step 56 - file /srv/shop/procedures/renewed.sh 56 root:root 0644 plain
-step 57 - file /srv/shop/procedures/restart.sh 57 root:root 0644 plain
-step 58 - file /srv/shop/procedures/serve.sh 58 root:root 0644 plain
-step 59 - file /srv/shop/procedures/sqlite.py 59 root:root 0644 plain
-step 60 - file /srv/shop/procedures/stop.sh 60 root:root 0644 plain
-step 61 - file /srv/shop/procedures/tools-pipenv.txt 61 root:root 0644 plain
-step 62 - file /srv/shop/procedures/tools-poetry.txt 62 root:root 0644 plain
-step 63 - file /srv/shop/procedures/tools-uv.txt 63 root:root 0644 plain
-step 64 - file /srv/shop/procedures/tree.py 64 root:root 0644 plain
-step 65 - file /srv/shop/procedures/window.sh 65 root:root 0644 plain
-step 66 - file /srv/shop/procedures/app.conf 66 root:root 0644 plain
-step 67 - file /srv/shop/procedures/sandbox.application 67 root:root 0644 plain
-step 68 - file /srv/shop/procedures/sandbox.build 68 root:root 0644 plain
-step 69 - run 'sh -c '"'"'root=$1; python3 -I -S "$1/procedures/tree.py" seclude "$1" "$2" && . "$1/procedures/lib.sh" && list_releases'"'"' seclude /srv/shop shop' 'sh -c '"'"'
+step 28 - file /srv/shop/procedures/builds.py 28 root:root 0644 plain
+step 29 - file /srv/shop/procedures/challenge.py 29 root:root 0644 plain
+step 30 - file /srv/shop/procedures/compilers.py 30 root:root 0644 plain
+step 31 - file /srv/shop/procedures/confined.sh 31 root:root 0644 plain
+step 32 - file /srv/shop/procedures/database.py 32 root:root 0644 plain
+step 33 - file /srv/shop/procedures/engine.py 33 root:root 0644 plain
+step 34 - file /srv/shop/procedures/environment.py 34 root:root 0644 plain
+step 35 - file /srv/shop/procedures/finish.sh 35 root:root 0644 plain
+step 36 - file /srv/shop/procedures/follow.sh 36 root:root 0644 plain
+step 37 - file /srv/shop/procedures/front.sh 37 root:root 0644 plain
+step 38 - file /srv/shop/procedures/gate.sh 38 root:root 0644 plain
+step 39 - file /srv/shop/procedures/heads.sh 39 root:root 0644 plain
+step 40 - file /srv/shop/procedures/health.py 40 root:root 0644 plain
+step 41 - file /srv/shop/procedures/application.wsgi 41 root:root 0644 plain
+step 42 - file /srv/shop/procedures/builder.py 42 root:root 0644 plain
+step 43 - file /srv/shop/procedures/client.py 43 root:root 0644 plain
+step 44 - file /srv/shop/procedures/decant_load.py 44 root:root 0644 plain
+step 45 - file /srv/shop/procedures/look.py 45 root:root 0644 plain
+step 46 - file /srv/shop/procedures/recipe.py 46 root:root 0644 plain
+step 47 - file /srv/shop/procedures/serve.py 47 root:root 0644 plain
+step 48 - file /srv/shop/procedures/with-env 48 root:root 0755 plain
+step 49 - file /srv/shop/procedures/lib.sh 49 root:root 0644 plain
+step 50 - file /srv/shop/procedures/mariadb.py 50 root:root 0644 plain
+step 51 - file /srv/shop/procedures/obtain.sh 51 root:root 0644 plain
+step 52 - file /srv/shop/procedures/postgresql.py 52 root:root 0644 plain
+step 53 - file /srv/shop/procedures/prepare.sh 53 root:root 0644 plain
+step 54 - file /srv/shop/procedures/probe.py 54 root:root 0644 plain
+step 55 - file /srv/shop/procedures/quiet.sh 55 root:root 0644 plain
+step 56 - file /srv/shop/procedures/recover.sh 56 root:root 0644 plain
+step 57 - file /srv/shop/procedures/renew.sh 57 root:root 0644 plain
+step 58 - file /srv/shop/procedures/renewed.sh 58 root:root 0644 plain
+step 59 - file /srv/shop/procedures/restart.sh 59 root:root 0644 plain
+step 60 - file /srv/shop/procedures/serve.sh 60 root:root 0644 plain
+step 61 - file /srv/shop/procedures/sqlite.py 61 root:root 0644 plain
+step 62 - file /srv/shop/procedures/stop.sh 62 root:root 0644 plain
+step 63 - file /srv/shop/procedures/tools-pipenv.txt 63 root:root 0644 plain
+step 64 - file /srv/shop/procedures/tools-poetry.txt 64 root:root 0644 plain
+step 65 - file /srv/shop/procedures/tools-uv.txt 65 root:root 0644 plain
+step 66 - file /srv/shop/procedures/tools.py 66 root:root 0644 plain
+step 67 - file /srv/shop/procedures/tree.py 67 root:root 0644 plain
+step 68 - file /srv/shop/procedures/window.sh 68 root:root 0644 plain
+step 69 - file /srv/shop/procedures/app.conf 69 root:root 0644 plain
+step 70 - file /srv/shop/procedures/sandbox.application 70 root:root 0644 plain
+step 71 - file /srv/shop/procedures/sandbox.build 71 root:root 0644 plain
+step 72 - run 'sh -c '"'"'root=$1; python3 -I -S "$1/procedures/tree.py" seclude "$1" "$2" && . "$1/procedures/lib.sh" && list_releases'"'"' seclude /srv/shop shop' 'sh -c '"'"'
 test -z "$(find "$1/releases" "$1/venvs" -mindepth 1 -maxdepth 1 -type d -name '"'"'"'"'"'"'"'"'[0-9a-f]*'"'"'"'"'"'"'"'"' -perm -o=r -print -quit)" &&
 { test -e "$1/releases.list" || test -z "$(find "$1/releases" -mindepth 1 -maxdepth 1 -name '"'"'"'"'"'"'"'"'2*'"'"'"'"'"'"'"'"' -print -quit)"; }
 '"'"' secluded /srv/shop shop'
-step 70 daemon-reload file /etc/systemd/system/shop-smoke@.service 70 root:root 0644 plain
-step 71 daemon-reload file /etc/systemd/system/shop-window@.service 71 root:root 0644 plain
-step 72 - handler daemon-reload
-step 73 - background /srv/shop/procedures/prepare.sh 73
-step 74 - packages python3 python3-venv nginx postgresql ca-certificates git nftables ufw
-step 75 systemd-sysctl.service.restart file /etc/sysctl.d/70-decant-harden.conf 75 root:root 0644 plain
-step 76 - handler systemd-sysctl.service.restart
-step 77 - packages unattended-upgrades needrestart
-step 78 - file /etc/apt/apt.conf.d/20auto-upgrades 78 root:root 0644 plain
-step 79 - file /etc/needrestart/conf.d/decant.conf 79 root:root 0644 plain
-step 80 - packages fail2ban python3-systemd nftables
-step 81 - directory /etc/fail2ban/jail.d root:root 0755
-step 82 fail2ban.service.restart file /etc/fail2ban/jail.d/decant.conf 82 root:root 0644 plain
-step 83 - unit fail2ban.service yes yes
-step 84 - handler fail2ban.service.restart
+step 73 daemon-reload file /etc/systemd/system/shop-smoke@.service 73 root:root 0644 plain
+step 74 daemon-reload file /etc/systemd/system/shop-window@.service 74 root:root 0644 plain
+step 75 - handler daemon-reload
+step 76 - background /srv/shop/procedures/prepare.sh 76
+step 77 - packages python3 python3-venv nginx postgresql ca-certificates git nftables ufw
+step 78 systemd-sysctl.service.restart file /etc/sysctl.d/70-decant-harden.conf 78 root:root 0644 plain
+step 79 - handler systemd-sysctl.service.restart
+step 80 - packages unattended-upgrades needrestart
+step 81 - file /etc/apt/apt.conf.d/20auto-upgrades 81 root:root 0644 plain
+step 82 - file /etc/needrestart/conf.d/decant.conf 82 root:root 0644 plain
+step 83 - packages fail2ban python3-systemd nftables
+step 84 - directory /etc/fail2ban/jail.d root:root 0755
+step 85 fail2ban.service.restart file /etc/fail2ban/jail.d/decant.conf 85 root:root 0644 plain
+step 86 - unit fail2ban.service yes yes
+step 87 - handler fail2ban.service.restart
 begin_transaction 0d23f206a051 'sh -c '"'"'sshd -t && systemctl try-reload-or-restart ssh.service && sleep 0.3 && 
 shown=$(sshd -T) || exit 1
 printf '"'"'"'"'"'"'"'"'%s\n'"'"'"'"'"'"'"'"' "$@" | { wrong=0; while IFS= read -r line; do
@@ -103,10 +106,10 @@ printf '"'"'"'"'"'"'"'"'%s\n'"'"'"'"'"'"'"'"' "$@" | { wrong=0; while IFS= read 
     }
 done; exit $wrong; }
 '"'"' check '"'"'passwordauthentication no'"'"' '"'"'kbdinteractiveauthentication no'"'"' '"'"'permitemptypasswords no'"'"' '"'"'permitrootlogin without-password'"'"' '"'"'permituserenvironment no'"'"' '"'"'hostbasedauthentication no'"'"' '"'"'ignorerhosts yes'"'"' '"'"'maxauthtries 4'"'"' '"'"'maxsessions 10'"'"' '"'"'maxstartups 10:30:60'"'"' '"'"'logingracetime 60'"'"' '"'"'clientaliveinterval 15'"'"' '"'"'clientalivecountmax 3'"'"' '"'"'x11forwarding no'"'"' '"'"'allowagentforwarding no'"'"' '"'"'loglevel VERBOSE'"'"' '"'"'kexalgorithms sntrup761x25519-sha512@openssh.com,curve25519-sha256,curve25519-sha256@libssh.org,diffie-hellman-group16-sha512,diffie-hellman-group18-sha512'"'"' '"'"'macs hmac-sha2-512-etm@openssh.com,hmac-sha2-256-etm@openssh.com,umac-128-etm@openssh.com'"'"' '"'"'hostkeyalgorithms sk-ssh-ed25519-cert-v01@openssh.com,ssh-ed25519-cert-v01@openssh.com,rsa-sha2-512-cert-v01@openssh.com,rsa-sha2-256-cert-v01@openssh.com,sk-ssh-ed25519@openssh.com,ssh-ed25519,rsa-sha2-512,rsa-sha2-256'"'"'' 'sh -c '"'"'systemctl try-reload-or-restart ssh.service'"'"'' guarded
-step 85 - file /etc/ssh/sshd_config.d/00-decant.conf 85 root:root 0644 plain
-step 86 - absent /etc/ssh/sshd_config.d/10-decant.conf
-commit 87
-step 88 - run 'sh -c '"'"'
+step 88 - file /etc/ssh/sshd_config.d/00-decant.conf 88 root:root 0644 plain
+step 89 - absent /etc/ssh/sshd_config.d/10-decant.conf
+commit 90
+step 91 - run 'sh -c '"'"'
 shown=$(sshd -T) || exit 1
 printf '"'"'"'"'"'"'"'"'%s\n'"'"'"'"'"'"'"'"' "$@" | { wrong=0; while IFS= read -r line; do
     printf '"'"'"'"'"'"'"'"'%s\n'"'"'"'"'"'"'"'"' "$shown" | grep -qxF -e "$line" || {
@@ -123,47 +126,47 @@ printf '"'"'"'"'"'"'"'"'%s\n'"'"'"'"'"'"'"'"' "$@" | { wrong=0; while IFS= read 
     }
 done; exit $wrong; }
 '"'"' compare '"'"'passwordauthentication no'"'"' '"'"'kbdinteractiveauthentication no'"'"' '"'"'permitemptypasswords no'"'"' '"'"'permitrootlogin without-password'"'"' '"'"'permituserenvironment no'"'"' '"'"'hostbasedauthentication no'"'"' '"'"'ignorerhosts yes'"'"' '"'"'maxauthtries 4'"'"' '"'"'maxsessions 10'"'"' '"'"'maxstartups 10:30:60'"'"' '"'"'logingracetime 60'"'"' '"'"'clientaliveinterval 15'"'"' '"'"'clientalivecountmax 3'"'"' '"'"'x11forwarding no'"'"' '"'"'allowagentforwarding no'"'"' '"'"'loglevel VERBOSE'"'"' '"'"'kexalgorithms sntrup761x25519-sha512@openssh.com,curve25519-sha256,curve25519-sha256@libssh.org,diffie-hellman-group16-sha512,diffie-hellman-group18-sha512'"'"' '"'"'macs hmac-sha2-512-etm@openssh.com,hmac-sha2-256-etm@openssh.com,umac-128-etm@openssh.com'"'"' '"'"'hostkeyalgorithms sk-ssh-ed25519-cert-v01@openssh.com,ssh-ed25519-cert-v01@openssh.com,rsa-sha2-512-cert-v01@openssh.com,rsa-sha2-256-cert-v01@openssh.com,sk-ssh-ed25519@openssh.com,ssh-ed25519,rsa-sha2-512,rsa-sha2-256'"'"''
-step 89 - packages postgresql
-step 90 - unit postgresql.service yes yes
-step 91 - run 'sh -c '"'"'root=$1; shift; "$@" && { [ ! -e "$root/current" ] || sh "$root/procedures/restart.sh" "$root"; }'"'"' create /srv/shop python3 -I /srv/shop/procedures/database.py /srv/shop create' 'python3 -I /srv/shop/procedures/database.py /srv/shop created'
-step 92 - packages nginx
+step 92 - packages postgresql
+step 93 - unit postgresql.service yes yes
+step 94 - run 'sh -c '"'"'root=$1; shift; "$@" && { [ ! -e "$root/current" ] || sh "$root/procedures/restart.sh" "$root"; }'"'"' create /srv/shop python3 -I /srv/shop/procedures/database.py /srv/shop create' 'python3 -I /srv/shop/procedures/database.py /srv/shop created'
+step 95 - packages nginx
 begin_transaction dbbf133c09f0 'nginx -t' true
-step 93 nginx.service.reload file /etc/nginx/modules-enabled/90-decant.conf 93 root:root 0644 plain
-step 94 nginx.service.reload edit /etc/nginx/nginx.conf '
+step 96 nginx.service.reload file /etc/nginx/modules-enabled/90-decant.conf 96 root:root 0644 plain
+step 97 nginx.service.reload edit /etc/nginx/nginx.conf '
 s/((^|\n)[^#\n]*\bworker_connections\s+)[0-9]+/\18192/g
 t
 s/((^|\n)[^#\n]*\bevents\s*\{)/\1 worker_connections 8192;/
 '
-commit 95
+commit 98
 begin_transaction 72104b75168d 'sh /srv/shop/procedures/restart.sh /srv/shop changed' 'sh /srv/shop/procedures/restart.sh /srv/shop'
-step 96 - run 'supervisorctl stop '"'"'shop:*'"'"'' 'test '"'"'!'"'"' -e /etc/supervisor/conf.d/shop.conf'
-step 97 - absent /etc/supervisor/conf.d/shop.conf
-step 98 - file /srv/shop/procedures/listen 98 root:root 0644 plain
-step 99 - file /etc/systemd/system/shop.socket 99 root:root 0644 plain
-step 100 - file /etc/systemd/system/shop.service 100 root:root 0644 plain
-commit 101
-step 102 - unit shop.socket yes yes
-step 103 - unit shop.service yes -
+step 99 - run 'supervisorctl stop '"'"'shop:*'"'"'' 'test '"'"'!'"'"' -e /etc/supervisor/conf.d/shop.conf'
+step 100 - absent /etc/supervisor/conf.d/shop.conf
+step 101 - file /srv/shop/procedures/listen 101 root:root 0644 plain
+step 102 - file /etc/systemd/system/shop.socket 102 root:root 0644 plain
+step 103 - file /etc/systemd/system/shop.service 103 root:root 0644 plain
+commit 104
+step 105 - unit shop.socket yes yes
+step 106 - unit shop.service yes -
 begin_transaction dc3165e8217b 'sh /srv/shop/procedures/front.sh /srv/shop' 'sh /srv/shop/procedures/front.sh /srv/shop'
-step 104 - file /srv/shop/procedures/names 104 root:root 0644 plain
-step 105 nginx.service.reload file /etc/nginx/sites-available/shop 105 root:root 0644 plain
-step 106 nginx.service.reload link /etc/nginx/sites-enabled/shop /etc/nginx/sites-available/shop
-step 107 apache2.service.reload absent /etc/apache2/sites-enabled/shop.conf
-step 108 apache2.service.reload absent /etc/apache2/sites-enabled/000-shop.conf
-step 109 apache2.service.reload absent /etc/apache2/sites-available/shop.conf
-commit 110
-step 111 - unit nginx.service yes yes
-step 112 - handler nginx.service.reload
-step 113 - handler apache2.service.reload
-step 114 daemon-reload absent /etc/systemd/system/apache2.service.d/decant-shop.conf
-step 115 - handler daemon-reload
-step 116 - run 'rm -rf /etc/decant/tls/shop/self-signed' 'test '"'"'!'"'"' -e /etc/decant/tls/shop/self-signed'
-step 117 - run 'rm -rf /etc/decant/tls/shop/files' 'test '"'"'!'"'"' -e /etc/decant/tls/shop/files'
-step 118 - packages ufw
+step 107 - file /srv/shop/procedures/names 107 root:root 0644 plain
+step 108 nginx.service.reload file /etc/nginx/sites-available/shop 108 root:root 0644 plain
+step 109 nginx.service.reload link /etc/nginx/sites-enabled/shop /etc/nginx/sites-available/shop
+step 110 apache2.service.reload absent /etc/apache2/sites-enabled/shop.conf
+step 111 apache2.service.reload absent /etc/apache2/sites-enabled/000-shop.conf
+step 112 apache2.service.reload absent /etc/apache2/sites-available/shop.conf
+commit 113
+step 114 - unit nginx.service yes yes
+step 115 - handler nginx.service.reload
+step 116 - handler apache2.service.reload
+step 117 daemon-reload absent /etc/systemd/system/apache2.service.d/decant-shop.conf
+step 118 - handler daemon-reload
+step 119 - run 'rm -rf /etc/decant/tls/shop/self-signed' 'test '"'"'!'"'"' -e /etc/decant/tls/shop/self-signed'
+step 120 - run 'rm -rf /etc/decant/tls/shop/files' 'test '"'"'!'"'"' -e /etc/decant/tls/shop/files'
+step 121 - packages ufw
 begin_transaction b5bea41b6c62 true 'sh -c '"'"'if grep -qx ENABLED=yes /etc/ufw/ufw.conf; then ufw reload; else ufw --force disable; fi'"'"'' guarded
-step 119 - peer_rules
-step 120 - firewall 22/tcp 80/tcp
-commit 121
-step 122 - procedure /srv/shop/procedures/prepare.sh 122
+step 122 - peer_rules
+step 123 - firewall 22/tcp 80/tcp
+commit 124
+step 125 - procedure /srv/shop/procedures/prepare.sh 125
 wait
 exit 0

@@ -685,7 +685,7 @@ def test_a_requirement_is_a_path_or_pinned_or_neither(line: str, local: bool, pi
 def test_the_package_that_must_be_built_is_found_in_what_the_installers_print(
     output: str, package: str
 ) -> None:
-    assert module_of("environment").unbuilt(output) == package
+    assert module_of("compilers").unbuilt(output) == package
 
 
 @pytest.mark.parametrize(
@@ -699,7 +699,7 @@ def test_the_package_that_must_be_built_is_found_in_what_the_installers_print(
     ],
 )
 def test_missing_compilers_and_headers_are_told_from_other_causes(text: str, missing: bool) -> None:
-    assert bool(module_of("environment").UNCOMPILED.search(text)) is missing
+    assert bool(module_of("compilers").UNCOMPILED.search(text)) is missing
 
 
 def test_a_member_of_a_uv_workspace_is_refused_instead_of_resolved_anew(tmp_path: Path) -> None:
@@ -852,3 +852,17 @@ def test_a_script_reads_what_its_request_tells_and_needs_nothing_else(
     assert needed <= told
     unread = {name for name in told if not re.search(rf"\$\{{?{name}\b", text)}
     assert unread - {"id", "root"} == set()
+
+
+@pytest.mark.parametrize(
+    "name", ["builder.py", "client.py", "database.py", "environment.py", "recipe.py", "tree.py"]
+)
+def test_a_script_finds_what_it_imports_in_the_one_folder(root: Path, name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", root / "procedures" / name],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+    assert "ImportError" not in done.stderr and "ModuleNotFoundError" not in done.stderr

@@ -1,9 +1,9 @@
-"""Install what a repository asks for into an environment.
+"""Install what a repository asks for into an environment, and compile it.
 
 Runs as the account of builds, in its sandbox. What root adds to it is in environment.py, which
 starts this.
 
-Argument: a JSON document: `recipe` (recipe.py's), `folder` (the repository's, a copy to write in),
+Arguments: `compile` and the environment's folder; or `install` and a JSON document: `recipe` (recipe.py's), `folder` (the repository's, a copy to write in),
 `target`, `packages`, `server` (a requirement or nothing) and `command` (the program that tells
 whether
 it is there), `driver` (module and requirement, or nothing), `python`, `tools` (the paths of our uv,
@@ -121,7 +121,7 @@ def venv(asked: dict[str, Any], target: Path) -> list[str]:
 
 
 def build(asked: dict[str, Any]) -> None:
-    """Install dependencies, packages, the server and the driver, and compile all of it."""
+    """Install dependencies, packages, the server and the driver."""
     target, folder = Path(asked["target"]), Path(asked["folder"])
     install = empty(asked, target)
     dependencies(asked, install, folder, target)
@@ -133,10 +133,9 @@ def build(asked: dict[str, Any]) -> None:
     if module and not has_module(target, module):
         print(f"say: the application brings no {module}; adding {requirement}")
         print(run(*install, requirement, folder=folder))
-    compiled(target)
 
 
-def compiled(target: Path) -> None:
+def compile_all(target: Path) -> None:
     """Compile what was installed, on all cores; like pip, pass over what does not compile.
 
     What only installs others can wait.
@@ -288,11 +287,15 @@ def locked(exported: str, folder: Path, install: list[str]) -> None:
 
 
 def main() -> None:
-    """Build; what an installer printed is printed where it failed."""
+    """Do one of the two; what an installer printed is printed where it failed."""
+    action, argument = sys.argv[1:]
+    if action == "compile":
+        compile_all(Path(argument))
+        return
     given = Path(os.environ["XDG_CONFIG_HOME"]) / "environment.json"
     os.environ.update(json.loads(given.read_text(encoding="utf-8")))
     try:
-        build(json.loads(sys.argv[1]))
+        build(json.loads(argument))
     except InstallError as error:
         print(error, flush=True)
         sys.exit(1)

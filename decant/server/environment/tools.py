@@ -1,0 +1,177 @@
+"""What all applications of a server share: our uv, pipenv and poetry, Pythons of uv, apt."""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+TOOLS = {"uv": "0.13.8", "pipenv": "2026.10.3", "poetry": "2.5.1"}
+HOME = Path("/opt/decant")
+LOCKS = Path("/run/decant")
+MARK = ".decant-complete"
+CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
+# The tools bring certificates of their own; what the server trusts is what counts.
+TRUST = (
+    {"REQUESTS_CA_BUNDLE": CERTIFICATES, "UV_SYSTEM_CERTS": "1"}
+    if Path(CERTIFICATES).exists()
+    else {}
+)
+
+
+class InstallError(Exception):
+    """An installer's command failed; its text is everything it printed."""
+
+
+def fail(message: str) -> NoReturn:
+    """Stop with a cause."""
+    print(message, file=sys.stderr)
+    sys.exit(1)
+
+
+def say(text: str) -> None:
+    """Tell the person at the other end; the report is descriptor 3 where a procedure runs this."""
+    try:
+        os.write(3, f"say\t{os.environ['DECANT_STEP']}\t{text}\n".encode())
+    except (OSError, KeyError):
+        print(text, file=sys.stderr)
+
+
+@contextlib.contextmanager
+def alone(name: str) -> Iterator[None]:
+    """Keep others out of what only one at a time may make.
+
+    What all applications share, or an application's environments. The lock is root's alone.
+    """
+    LOCKS.mkdir(mode=0o700, exist_ok=True)
+    with os.fdopen(os.open(LOCKS / name, os.O_WRONLY | os.O_CREAT, 0o600), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def run(*command: str, **variables: str) -> str:
+    """Run a command of ours as root and return what it prints.
+
+    Raises InstallError with everything it printed when it fails.
+    """
+    done = subprocess.run(
+        command,
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, **TRUST, **variables},
+    )
+    if done.returncode:
+        print(done.stdout, file=sys.stderr)
+        raise InstallError(f"{Path(command[0]).name}: exit code {done.returncode}\n{done.stdout}")
+    return done.stdout
+
+
+def last_line(error: InstallError) -> str:
+    """Return the line of an installer's output that names the cause, as far as one does.
+
+    The first of the most telling kind.
+    """
+    lines = [
+        line.strip(" |\t")
+        for line in str(error).splitlines()
+        if line.strip(" |\t") and "run your poetry command" not in line
+    ]
+    for kind in (
+        (
+            r"Current Python version|\S+ changed significantly|All attempts|THESE PACKAGES|No"
+            r" matching distribution"
+        ),
+        r"error|ERROR|Error|\u00d7|E:",
+    ):
+        for line in lines:
+            if re.match(kind, line):
+                return line
+    return lines[-1] if lines else "it was ended without a word (killed, or out of memory)"
+
+
+def provide(version: str) -> None:
+    """Let uv fetch a Python that the distribution has not."""
+    store = HOME / "python"
+    found = {"UV_PYTHON_INSTALL_DIR": str(store / "store"), "UV_PYTHON_PREFERENCE": "only-managed"}
+    try:
+        run(tool("uv"), "python", "install", "--no-bin", version, **found)
+        path = run(tool("uv"), "python", "find", version, **found).strip().splitlines()[-1]
+    except InstallError as error:
+        fail(f"python.version: uv could not fetch Python {version}: {last_line(error)}")
+    link = store / version
+    link.with_suffix(".new").unlink(missing_ok=True)
+    link.with_suffix(".new").symlink_to(Path(path).parents[1])
+    link.with_suffix(".new").replace(link)
+
+
+def tool(name: str) -> str:
+    """Return our own uv, pipenv or poetry, installed beside everything else once.
+
+    It and what it needs are pinned and hashed (tools-NAME.txt), and nothing is built.
+    """
+    pinned = Path(__file__).resolve().parent / f"tools-{name}.txt"
+    # By what is pinned: one of before, without hashes, is another one.
+    home = (
+        HOME
+        / f"{name}-{TOOLS[name]}-py{sys.version_info[0]}.{sys.version_info[1]}-{hashlib.sha256(pinned.read_bytes()).hexdigest()[:8]}"
+    )
+    if not (home / MARK).exists():
+        shutil.rmtree(home, ignore_errors=True)
+        run(sys.executable, "-I", "-m", "venv", str(home))
+        run(
+            f"{home}/bin/python",
+            "-I",
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            "--disable-pip-version-check",
+            "--require-hashes",
+            "--only-binary=:all:",
+            "--no-deps",
+            "-r",
+            str(pinned),
+        )
+        (home / MARK).touch()
+    return f"{home}/bin/{name}"
+
+
+def debian(*packages: str) -> None:
+    """Install Debian packages; where that fails, once more with fresh package lists."""
+    apt = (
+        "apt-get",
+        "-q",
+        "-y",
+        "-o",
+        "DPkg::Lock::Timeout=300",
+        "-o",
+        "Dpkg::Options::=--force-confold",
+    )
+    install = (*apt, "install", "--no-install-recommends", "--no-remove", *packages)
+    try:
+        run(*install, DEBIAN_FRONTEND="noninteractive")
+    except InstallError:
+        run(*apt, "update")
+        run(*install, DEBIAN_FRONTEND="noninteractive")
+
+
+def pip_wheel() -> Path | None:
+    """Return the wheel from which Debian's venv installs pip.
+
+    None for a Python that is not Debian's.
+    """
+    wheels = (
+        sorted(Path("/usr/share/python-wheels").glob("pip-*.whl"))
+        if Path(sys.executable).resolve().parent == Path("/usr/bin")
+        else []
+    )
+    return wheels[-1] if wheels else None
