@@ -48,55 +48,59 @@ step 38 - file /srv/shop/procedures/gate.sh 38 root:root 0644 plain
 step 39 - file /srv/shop/procedures/heads.sh 39 root:root 0644 plain
 step 40 - file /srv/shop/procedures/health.py 40 root:root 0644 plain
 step 41 - file /srv/shop/procedures/application.wsgi 41 root:root 0644 plain
-step 42 - file /srv/shop/procedures/builder.py 42 root:root 0644 plain
-step 43 - file /srv/shop/procedures/client.py 43 root:root 0644 plain
-step 44 - file /srv/shop/procedures/decant_load.py 44 root:root 0644 plain
-step 45 - file /srv/shop/procedures/look.py 45 root:root 0644 plain
-step 46 - file /srv/shop/procedures/recipe.py 46 root:root 0644 plain
-step 47 - file /srv/shop/procedures/serve.py 47 root:root 0644 plain
-step 48 - file /srv/shop/procedures/with-env 48 root:root 0755 plain
-step 49 - file /srv/shop/procedures/lib.sh 49 root:root 0644 plain
-step 50 - file /srv/shop/procedures/mariadb.py 50 root:root 0644 plain
-step 51 - file /srv/shop/procedures/obtain.sh 51 root:root 0644 plain
-step 52 - file /srv/shop/procedures/postgresql.py 52 root:root 0644 plain
-step 53 - file /srv/shop/procedures/prepare.sh 53 root:root 0644 plain
-step 54 - file /srv/shop/procedures/probe.py 54 root:root 0644 plain
-step 55 - file /srv/shop/procedures/quiet.sh 55 root:root 0644 plain
-step 56 - file /srv/shop/procedures/recover.sh 56 root:root 0644 plain
-step 57 - file /srv/shop/procedures/renew.sh 57 root:root 0644 plain
-step 58 - file /srv/shop/procedures/renewed.sh 58 root:root 0644 plain
-step 59 - file /srv/shop/procedures/restart.sh 59 root:root 0644 plain
-step 60 - file /srv/shop/procedures/serve.sh 60 root:root 0644 plain
-step 61 - file /srv/shop/procedures/sqlite.py 61 root:root 0644 plain
-step 62 - file /srv/shop/procedures/stop.sh 62 root:root 0644 plain
-step 63 - file /srv/shop/procedures/tools-pipenv.txt 63 root:root 0644 plain
-step 64 - file /srv/shop/procedures/tools-poetry.txt 64 root:root 0644 plain
-step 65 - file /srv/shop/procedures/tools-uv.txt 65 root:root 0644 plain
-step 66 - file /srv/shop/procedures/tools.py 66 root:root 0644 plain
-step 67 - file /srv/shop/procedures/tree.py 67 root:root 0644 plain
-step 68 - file /srv/shop/procedures/window.sh 68 root:root 0644 plain
-step 69 - file /srv/shop/procedures/app.conf 69 root:root 0644 plain
-step 70 - file /srv/shop/procedures/sandbox.application 70 root:root 0644 plain
-step 71 - file /srv/shop/procedures/sandbox.build 71 root:root 0644 plain
-step 72 - run 'sh -c '"'"'root=$1; python3 -I -S "$1/procedures/tree.py" seclude "$1" "$2" && . "$1/procedures/lib.sh" && list_releases'"'"' seclude /srv/shop shop' 'sh -c '"'"'
+step 42 - file /srv/shop/procedures/application_database.py 42 root:root 0644 plain
+step 43 - file /srv/shop/procedures/builder.py 43 root:root 0644 plain
+step 44 - file /srv/shop/procedures/client.py 44 root:root 0644 plain
+step 45 - file /srv/shop/procedures/decant_load.py 45 root:root 0644 plain
+step 46 - file /srv/shop/procedures/look.py 46 root:root 0644 plain
+step 47 - file /srv/shop/procedures/mariadb_client.py 47 root:root 0644 plain
+step 48 - file /srv/shop/procedures/postgresql_client.py 48 root:root 0644 plain
+step 49 - file /srv/shop/procedures/recipe.py 49 root:root 0644 plain
+step 50 - file /srv/shop/procedures/serve.py 50 root:root 0644 plain
+step 51 - file /srv/shop/procedures/sqlite_client.py 51 root:root 0644 plain
+step 52 - file /srv/shop/procedures/with-env 52 root:root 0755 plain
+step 53 - file /srv/shop/procedures/lib.sh 53 root:root 0644 plain
+step 54 - file /srv/shop/procedures/mariadb.py 54 root:root 0644 plain
+step 55 - file /srv/shop/procedures/obtain.sh 55 root:root 0644 plain
+step 56 - file /srv/shop/procedures/postgresql.py 56 root:root 0644 plain
+step 57 - file /srv/shop/procedures/prepare.sh 57 root:root 0644 plain
+step 58 - file /srv/shop/procedures/probe.py 58 root:root 0644 plain
+step 59 - file /srv/shop/procedures/quiet.sh 59 root:root 0644 plain
+step 60 - file /srv/shop/procedures/recover.sh 60 root:root 0644 plain
+step 61 - file /srv/shop/procedures/renew.sh 61 root:root 0644 plain
+step 62 - file /srv/shop/procedures/renewed.sh 62 root:root 0644 plain
+step 63 - file /srv/shop/procedures/restart.sh 63 root:root 0644 plain
+step 64 - file /srv/shop/procedures/serve.sh 64 root:root 0644 plain
+step 65 - file /srv/shop/procedures/sqlite.py 65 root:root 0644 plain
+step 66 - file /srv/shop/procedures/stop.sh 66 root:root 0644 plain
+step 67 - file /srv/shop/procedures/tools-pipenv.txt 67 root:root 0644 plain
+step 68 - file /srv/shop/procedures/tools-poetry.txt 68 root:root 0644 plain
+step 69 - file /srv/shop/procedures/tools-uv.txt 69 root:root 0644 plain
+step 70 - file /srv/shop/procedures/tools.py 70 root:root 0644 plain
+step 71 - file /srv/shop/procedures/tree.py 71 root:root 0644 plain
+step 72 - file /srv/shop/procedures/window.sh 72 root:root 0644 plain
+step 73 - file /srv/shop/procedures/app.conf 73 root:root 0644 plain
+step 74 - file /srv/shop/procedures/sandbox.application 74 root:root 0644 plain
+step 75 - file /srv/shop/procedures/sandbox.build 75 root:root 0644 plain
+step 76 - run 'sh -c '"'"'root=$1; python3 -I -S "$1/procedures/tree.py" seclude "$1" "$2" && . "$1/procedures/lib.sh" && list_releases'"'"' seclude /srv/shop shop' 'sh -c '"'"'
 test -z "$(find "$1/releases" "$1/venvs" -mindepth 1 -maxdepth 1 -type d -name '"'"'"'"'"'"'"'"'[0-9a-f]*'"'"'"'"'"'"'"'"' -perm -o=r -print -quit)" &&
 { test -e "$1/releases.list" || test -z "$(find "$1/releases" -mindepth 1 -maxdepth 1 -name '"'"'"'"'"'"'"'"'2*'"'"'"'"'"'"'"'"' -print -quit)"; }
 '"'"' secluded /srv/shop shop'
-step 73 daemon-reload file /etc/systemd/system/shop-smoke@.service 73 root:root 0644 plain
-step 74 daemon-reload file /etc/systemd/system/shop-window@.service 74 root:root 0644 plain
-step 75 - handler daemon-reload
-step 76 - background /srv/shop/procedures/prepare.sh 76
-step 77 - packages python3 python3-venv nginx postgresql ca-certificates git nftables ufw
-step 78 systemd-sysctl.service.restart file /etc/sysctl.d/70-decant-harden.conf 78 root:root 0644 plain
-step 79 - handler systemd-sysctl.service.restart
-step 80 - packages unattended-upgrades needrestart
-step 81 - file /etc/apt/apt.conf.d/20auto-upgrades 81 root:root 0644 plain
-step 82 - file /etc/needrestart/conf.d/decant.conf 82 root:root 0644 plain
-step 83 - packages fail2ban python3-systemd nftables
-step 84 - directory /etc/fail2ban/jail.d root:root 0755
-step 85 fail2ban.service.restart file /etc/fail2ban/jail.d/decant.conf 85 root:root 0644 plain
-step 86 - unit fail2ban.service yes yes
-step 87 - handler fail2ban.service.restart
+step 77 daemon-reload file /etc/systemd/system/shop-smoke@.service 77 root:root 0644 plain
+step 78 daemon-reload file /etc/systemd/system/shop-window@.service 78 root:root 0644 plain
+step 79 - handler daemon-reload
+step 80 - background /srv/shop/procedures/prepare.sh 80
+step 81 - packages python3 python3-venv nginx postgresql ca-certificates git nftables ufw
+step 82 systemd-sysctl.service.restart file /etc/sysctl.d/70-decant-harden.conf 82 root:root 0644 plain
+step 83 - handler systemd-sysctl.service.restart
+step 84 - packages unattended-upgrades needrestart
+step 85 - file /etc/apt/apt.conf.d/20auto-upgrades 85 root:root 0644 plain
+step 86 - file /etc/needrestart/conf.d/decant.conf 86 root:root 0644 plain
+step 87 - packages fail2ban python3-systemd nftables
+step 88 - directory /etc/fail2ban/jail.d root:root 0755
+step 89 fail2ban.service.restart file /etc/fail2ban/jail.d/decant.conf 89 root:root 0644 plain
+step 90 - unit fail2ban.service yes yes
+step 91 - handler fail2ban.service.restart
 begin_transaction 0d23f206a051 'sh -c '"'"'sshd -t && systemctl try-reload-or-restart ssh.service && sleep 0.3 && 
 shown=$(sshd -T) || exit 1
 printf '"'"'"'"'"'"'"'"'%s\n'"'"'"'"'"'"'"'"' "$@" | { wrong=0; while IFS= read -r line; do
@@ -106,10 +110,10 @@ printf '"'"'"'"'"'"'"'"'%s\n'"'"'"'"'"'"'"'"' "$@" | { wrong=0; while IFS= read 
     }
 done; exit $wrong; }
 '"'"' check '"'"'passwordauthentication no'"'"' '"'"'kbdinteractiveauthentication no'"'"' '"'"'permitemptypasswords no'"'"' '"'"'permitrootlogin without-password'"'"' '"'"'permituserenvironment no'"'"' '"'"'hostbasedauthentication no'"'"' '"'"'ignorerhosts yes'"'"' '"'"'maxauthtries 4'"'"' '"'"'maxsessions 10'"'"' '"'"'maxstartups 10:30:60'"'"' '"'"'logingracetime 60'"'"' '"'"'clientaliveinterval 15'"'"' '"'"'clientalivecountmax 3'"'"' '"'"'x11forwarding no'"'"' '"'"'allowagentforwarding no'"'"' '"'"'loglevel VERBOSE'"'"' '"'"'kexalgorithms sntrup761x25519-sha512@openssh.com,curve25519-sha256,curve25519-sha256@libssh.org,diffie-hellman-group16-sha512,diffie-hellman-group18-sha512'"'"' '"'"'macs hmac-sha2-512-etm@openssh.com,hmac-sha2-256-etm@openssh.com,umac-128-etm@openssh.com'"'"' '"'"'hostkeyalgorithms sk-ssh-ed25519-cert-v01@openssh.com,ssh-ed25519-cert-v01@openssh.com,rsa-sha2-512-cert-v01@openssh.com,rsa-sha2-256-cert-v01@openssh.com,sk-ssh-ed25519@openssh.com,ssh-ed25519,rsa-sha2-512,rsa-sha2-256'"'"'' 'sh -c '"'"'systemctl try-reload-or-restart ssh.service'"'"'' guarded
-step 88 - file /etc/ssh/sshd_config.d/00-decant.conf 88 root:root 0644 plain
-step 89 - absent /etc/ssh/sshd_config.d/10-decant.conf
-commit 90
-step 91 - run 'sh -c '"'"'
+step 92 - file /etc/ssh/sshd_config.d/00-decant.conf 92 root:root 0644 plain
+step 93 - absent /etc/ssh/sshd_config.d/10-decant.conf
+commit 94
+step 95 - run 'sh -c '"'"'
 shown=$(sshd -T) || exit 1
 printf '"'"'"'"'"'"'"'"'%s\n'"'"'"'"'"'"'"'"' "$@" | { wrong=0; while IFS= read -r line; do
     printf '"'"'"'"'"'"'"'"'%s\n'"'"'"'"'"'"'"'"' "$shown" | grep -qxF -e "$line" || {
@@ -126,47 +130,47 @@ printf '"'"'"'"'"'"'"'"'%s\n'"'"'"'"'"'"'"'"' "$@" | { wrong=0; while IFS= read 
     }
 done; exit $wrong; }
 '"'"' compare '"'"'passwordauthentication no'"'"' '"'"'kbdinteractiveauthentication no'"'"' '"'"'permitemptypasswords no'"'"' '"'"'permitrootlogin without-password'"'"' '"'"'permituserenvironment no'"'"' '"'"'hostbasedauthentication no'"'"' '"'"'ignorerhosts yes'"'"' '"'"'maxauthtries 4'"'"' '"'"'maxsessions 10'"'"' '"'"'maxstartups 10:30:60'"'"' '"'"'logingracetime 60'"'"' '"'"'clientaliveinterval 15'"'"' '"'"'clientalivecountmax 3'"'"' '"'"'x11forwarding no'"'"' '"'"'allowagentforwarding no'"'"' '"'"'loglevel VERBOSE'"'"' '"'"'kexalgorithms sntrup761x25519-sha512@openssh.com,curve25519-sha256,curve25519-sha256@libssh.org,diffie-hellman-group16-sha512,diffie-hellman-group18-sha512'"'"' '"'"'macs hmac-sha2-512-etm@openssh.com,hmac-sha2-256-etm@openssh.com,umac-128-etm@openssh.com'"'"' '"'"'hostkeyalgorithms sk-ssh-ed25519-cert-v01@openssh.com,ssh-ed25519-cert-v01@openssh.com,rsa-sha2-512-cert-v01@openssh.com,rsa-sha2-256-cert-v01@openssh.com,sk-ssh-ed25519@openssh.com,ssh-ed25519,rsa-sha2-512,rsa-sha2-256'"'"''
-step 92 - packages postgresql
-step 93 - unit postgresql.service yes yes
-step 94 - run 'sh -c '"'"'root=$1; shift; "$@" && { [ ! -e "$root/current" ] || sh "$root/procedures/restart.sh" "$root"; }'"'"' create /srv/shop python3 -I /srv/shop/procedures/database.py /srv/shop create' 'python3 -I /srv/shop/procedures/database.py /srv/shop created'
-step 95 - packages nginx
+step 96 - packages postgresql
+step 97 - unit postgresql.service yes yes
+step 98 - run 'sh -c '"'"'root=$1; shift; "$@" && { [ ! -e "$root/current" ] || sh "$root/procedures/restart.sh" "$root"; }'"'"' create /srv/shop python3 -I /srv/shop/procedures/database.py /srv/shop create' 'python3 -I /srv/shop/procedures/database.py /srv/shop created'
+step 99 - packages nginx
 begin_transaction dbbf133c09f0 'nginx -t' true
-step 96 nginx.service.reload file /etc/nginx/modules-enabled/90-decant.conf 96 root:root 0644 plain
-step 97 nginx.service.reload edit /etc/nginx/nginx.conf '
+step 100 nginx.service.reload file /etc/nginx/modules-enabled/90-decant.conf 100 root:root 0644 plain
+step 101 nginx.service.reload edit /etc/nginx/nginx.conf '
 s/((^|\n)[^#\n]*\bworker_connections\s+)[0-9]+/\18192/g
 t
 s/((^|\n)[^#\n]*\bevents\s*\{)/\1 worker_connections 8192;/
 '
-commit 98
+commit 102
 begin_transaction 72104b75168d 'sh /srv/shop/procedures/restart.sh /srv/shop changed' 'sh /srv/shop/procedures/restart.sh /srv/shop'
-step 99 - run 'supervisorctl stop '"'"'shop:*'"'"'' 'test '"'"'!'"'"' -e /etc/supervisor/conf.d/shop.conf'
-step 100 - absent /etc/supervisor/conf.d/shop.conf
-step 101 - file /srv/shop/procedures/listen 101 root:root 0644 plain
-step 102 - file /etc/systemd/system/shop.socket 102 root:root 0644 plain
-step 103 - file /etc/systemd/system/shop.service 103 root:root 0644 plain
-commit 104
-step 105 - unit shop.socket yes yes
-step 106 - unit shop.service yes -
+step 103 - run 'supervisorctl stop '"'"'shop:*'"'"'' 'test '"'"'!'"'"' -e /etc/supervisor/conf.d/shop.conf'
+step 104 - absent /etc/supervisor/conf.d/shop.conf
+step 105 - file /srv/shop/procedures/listen 105 root:root 0644 plain
+step 106 - file /etc/systemd/system/shop.socket 106 root:root 0644 plain
+step 107 - file /etc/systemd/system/shop.service 107 root:root 0644 plain
+commit 108
+step 109 - unit shop.socket yes yes
+step 110 - unit shop.service yes -
 begin_transaction dc3165e8217b 'sh /srv/shop/procedures/front.sh /srv/shop' 'sh /srv/shop/procedures/front.sh /srv/shop'
-step 107 - file /srv/shop/procedures/names 107 root:root 0644 plain
-step 108 nginx.service.reload file /etc/nginx/sites-available/shop 108 root:root 0644 plain
-step 109 nginx.service.reload link /etc/nginx/sites-enabled/shop /etc/nginx/sites-available/shop
-step 110 apache2.service.reload absent /etc/apache2/sites-enabled/shop.conf
-step 111 apache2.service.reload absent /etc/apache2/sites-enabled/000-shop.conf
-step 112 apache2.service.reload absent /etc/apache2/sites-available/shop.conf
-commit 113
-step 114 - unit nginx.service yes yes
-step 115 - handler nginx.service.reload
-step 116 - handler apache2.service.reload
-step 117 daemon-reload absent /etc/systemd/system/apache2.service.d/decant-shop.conf
-step 118 - handler daemon-reload
-step 119 - run 'rm -rf /etc/decant/tls/shop/self-signed' 'test '"'"'!'"'"' -e /etc/decant/tls/shop/self-signed'
-step 120 - run 'rm -rf /etc/decant/tls/shop/files' 'test '"'"'!'"'"' -e /etc/decant/tls/shop/files'
-step 121 - packages ufw
+step 111 - file /srv/shop/procedures/names 111 root:root 0644 plain
+step 112 nginx.service.reload file /etc/nginx/sites-available/shop 112 root:root 0644 plain
+step 113 nginx.service.reload link /etc/nginx/sites-enabled/shop /etc/nginx/sites-available/shop
+step 114 apache2.service.reload absent /etc/apache2/sites-enabled/shop.conf
+step 115 apache2.service.reload absent /etc/apache2/sites-enabled/000-shop.conf
+step 116 apache2.service.reload absent /etc/apache2/sites-available/shop.conf
+commit 117
+step 118 - unit nginx.service yes yes
+step 119 - handler nginx.service.reload
+step 120 - handler apache2.service.reload
+step 121 daemon-reload absent /etc/systemd/system/apache2.service.d/decant-shop.conf
+step 122 - handler daemon-reload
+step 123 - run 'rm -rf /etc/decant/tls/shop/self-signed' 'test '"'"'!'"'"' -e /etc/decant/tls/shop/self-signed'
+step 124 - run 'rm -rf /etc/decant/tls/shop/files' 'test '"'"'!'"'"' -e /etc/decant/tls/shop/files'
+step 125 - packages ufw
 begin_transaction b5bea41b6c62 true 'sh -c '"'"'if grep -qx ENABLED=yes /etc/ufw/ufw.conf; then ufw reload; else ufw --force disable; fi'"'"'' guarded
-step 122 - peer_rules
-step 123 - firewall 22/tcp 80/tcp
-commit 124
-step 125 - procedure /srv/shop/procedures/prepare.sh 125
+step 126 - peer_rules
+step 127 - firewall 22/tcp 80/tcp
+commit 128
+step 129 - procedure /srv/shop/procedures/prepare.sh 129
 wait
 exit 0

@@ -102,6 +102,7 @@ def test_what_touches_the_application_stands_on_its_own_side() -> None:
         "on a server they lie in one folder"
     )
     assert inside >= {
+        "application_database.py",
         "builder.py",
         "client.py",
         "look.py",
