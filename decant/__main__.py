@@ -4,16 +4,20 @@ It needs a hosts.toml, and no fabfile.
 """
 
 import difflib
+import gc
 import re
 import sys
 from typing import Any
 
-import fabric.main
-from invoke.exceptions import ParseError
+# What is imported stays: Python need not look for garbage in it again and again.
+gc.set_threshold(50_000)
 
-from decant import __version__
-from decant.commands.executor import Executor
-from decant.tasks import ns
+import fabric.main  # noqa: E402
+from invoke.exceptions import ParseError  # noqa: E402
+
+from decant import __version__  # noqa: E402
+from decant.commands.executor import Executor  # noqa: E402
+from decant.tasks import ns  # noqa: E402
 
 
 class Program(fabric.main.Fab):  # type: ignore[misc]  # fabric has no types

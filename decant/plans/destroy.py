@@ -33,30 +33,12 @@ def everything(settings: "Settings", facts: "Facts", manifest: dict[str, Any], d
     name, root = settings.app.name, str(manifest["root"])
     files = [str(path) for path in manifest.get("files", app.own_files(settings))]
     sites = [path for path in files if path.startswith(("/etc/nginx/", "/etc/apache2/"))]
-    stopped: list[Step] = [
-        Absent(path, notify=(nginx.RELOAD if path.startswith("/etc/nginx/") else apache.RELOAD,))
-        for path in sites
-    ]
-    stop = f"{root}/procedures/stop.sh"
-    stopped += [
-        Run(("sh", stop, root), unless=_missing(stop), label=f"stop of {name}"),
-        Run(
-            ("supervisorctl", "stop", f"{name}:*"),
-            unless=_missing(settings.paths.program),
-            label=f"stop of program {name}",
-        ),
-    ]
-    stopped += [Unit(str(unit), enabled=False, running=False) for unit in manifest["units"]]
     database = ("python3", "-I", f"{root}/procedures/database.py", root)
-    # Where the procedures are gone, a destroy that was cut off has got that far already.
-    gone = ("sh", "-c", 'test -e "$3" || exit 0; "$@"; test $? = 1', "sh", *database, "exists")
-    if dump:
-        stopped.append(Run((*database, "dump", dump), unless=gone, label=f"final dump {dump}"))
     others = [other for other in facts.manifests if other.get("name") != name]
     return (
         Directory(BACKUPS, mode=0o700),
         Transaction(
-            tuple(stopped),
+            (*_stopped(settings, manifest, sites), *_dumped(database, dump)),
             validate=("true",),
             undo=("sh", "-c", RESTART, "sh", root, name),
             label="everything stopped",
@@ -70,11 +52,44 @@ def everything(settings: "Settings", facts: "Facts", manifest: dict[str, Any], d
         PeerRules(()),
         *_database(database, manifest),
         *certbot.remove(name),
+        *_removed(settings, root),
+        Absent(f"{MANIFESTS}/{name}.json"),
         Run(
-            ("rm", "-rf", f"{TLS}/{name}"),
-            unless=_missing(f"{TLS}/{name}"),
-            label=f"remove {TLS}/{name}",
+            ("rm", "-rf", f"{MANIFESTS}/{name}.files", f"{PENDING}/{name}"),
+            label="remove the record",
         ),
+    )
+
+
+def _stopped(settings: "Settings", manifest: dict[str, Any], sites: list[str]) -> Plan:
+    """Nobody reaches the application any more, and nothing of it runs."""
+    name, stop = settings.app.name, f"{manifest['root']}/procedures/stop.sh"
+    return (
+        *(Absent(path, notify=_notify(path)) for path in sites),
+        Run(("sh", stop, str(manifest["root"])), unless=_missing(stop), label=f"stop of {name}"),
+        Run(
+            ("supervisorctl", "stop", f"{name}:*"),
+            unless=_missing(settings.paths.program),
+            label=f"stop of program {name}",
+        ),
+        *(Unit(str(unit), enabled=False, running=False) for unit in manifest["units"]),
+    )
+
+
+def _dumped(database: tuple[str, ...], dump: str) -> Plan:
+    """A last dump, where there is a database."""
+    if not dump:
+        return ()
+    # Where the procedures are gone, a destroy that was cut off has got that far already.
+    gone = ("sh", "-c", 'test -e "$3" || exit 0; "$@"; test $? = 1', "sh", *database, "exists")
+    return (Run((*database, "dump", dump), unless=gone, label=f"final dump {dump}"),)
+
+
+def _removed(settings: "Settings", root: str) -> Plan:
+    """Keys, accounts, folders and logs."""
+    name = settings.app.name
+    return (
+        _removal(f"{TLS}/{name}"),
         *(
             Run(
                 ("sh", "-c", USERDEL, "sh", account),
@@ -83,10 +98,8 @@ def everything(settings: "Settings", facts: "Facts", manifest: dict[str, Any], d
             )
             for account in (name, settings.paths.builder)
         ),
-        *(
-            Run(("rm", "-rf", path), unless=_missing(path), label=f"remove {path}")
-            for path in (root, f"/run/{name}")
-        ),
+        _removal(root),
+        _removal(f"/run/{name}"),
         *(
             Run(
                 ("sh", "-c", 'rm -f "$1" "$1".*', "sh", log),
@@ -94,11 +107,6 @@ def everything(settings: "Settings", facts: "Facts", manifest: dict[str, Any], d
                 label=f"remove {log}",
             )
             for log in (settings.paths.program_log, *apache.logs(settings))
-        ),
-        Absent(f"{MANIFESTS}/{name}.json"),
-        Run(
-            ("rm", "-rf", f"{MANIFESTS}/{name}.files", f"{PENDING}/{name}"),
-            label="remove the record",
         ),
     )
 
@@ -147,6 +155,15 @@ def _missing(path: str) -> tuple[str, ...]:
 
 
 def _notify(path: str) -> tuple[str, ...]:
-    if path.startswith("/etc/systemd/"):
-        return ("daemon-reload",)
-    return ("supervisor-update",) if path.startswith("/etc/supervisor/") else ()
+    """Return what has to read its configuration anew when a file is gone."""
+    readers = {
+        "/etc/nginx/": nginx.RELOAD,
+        "/etc/apache2/": apache.RELOAD,
+        "/etc/systemd/": "daemon-reload",
+        "/etc/supervisor/": "supervisor-update",
+    }
+    return tuple(action for folder, action in readers.items() if path.startswith(folder))
+
+
+def _removal(path: str) -> Step:
+    return Run(("rm", "-rf", path), unless=_missing(path), label=f"remove {path}")

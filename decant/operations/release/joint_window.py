@@ -10,7 +10,7 @@ next command reads it there, and tells the hosts that have not heard (`finish_in
 """
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from decant.errors import DeployError
@@ -111,31 +111,19 @@ def switch(
         name: Participant(host, id, Role.LEADER if name == first else Role.FOLLOWER)
         for name, host in hosts.items()
     }
-    order = {first: parts[first], **parts}
     old = ready[first].old or next((ready[name].old for name in hosts if ready[name].old), "")
     if not server:
         say_no_dump(hosts[first])
-    try:
-        fleet.map(
-            lambda part: part.open(
-                what,
-                ready[part.host.name],
-                change if part.leads else Change(),
-                rolled_back,
-            ),
-            order,
-        )
+
+    def open_window(part: Participant) -> None:
+        own = change if part.leads else Change()
+        part.open(what, ready[part.host.name], own, rolled_back)
+
+    with _telling_what_stays_open(parts):
+        fleet.map(open_window, {first: parts[first], **parts})
         problem = _all(fleet, parts, Answer.CLOSED)
         if not problem:
             problem = _migrated(fleet, server, parts, first, old)
-    except KeyboardInterrupt:
-        for part in parts.values():
-            if part.number:  # it was told to stay
-                part.host.output.line(
-                    f"interrupted: the window {id} over several hosts is open, and nothing serves"
-                    " here until the same command is run again"
-                )
-        raise
     decision = Word.BACK if problem else Word.SERVE
     if problem and not server and parts[first].answer in MIGRATED:
         hosts[first].output.line(
@@ -143,21 +131,29 @@ def switch(
             " dump to undo it"
         )
         decision = Word.SERVE
-    _end(
-        fleet,
-        server,
-        parts,
-        decision,
-        problem,
-        _dump_of(server, id) if server and parts[first].number > 1 else "",
-    )
+    made = _dump_of(server, id) if server and parts[first].number > 1 else ""
+    _end(fleet, server, parts, decision, problem, made)
     for name, part in parts.items():
         if name not in fleet.failed:
             outcome = replace(outcomes[name], changed=outcomes[name].changed + 1)
-            outcomes[name] = judge(
-                part.host, part.verdict or Verdict(), outcome, None, ready[name].old
-            )
+            verdict = part.verdict or Verdict()
+            outcomes[name] = judge(part.host, verdict, outcome, None, ready[name].old)
     _close(fleet, server, parts)
+
+
+@contextlib.contextmanager
+def _telling_what_stays_open(parts: Mapping[str, Participant]) -> Iterator[None]:
+    """After Ctrl-C, say on each host that was told to stay that it serves nothing."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        for part in parts.values():
+            if part.number:
+                part.host.output.line(
+                    f"interrupted: the window {part.id} over several hosts is open, and nothing"
+                    " serves here until the same command is run again"
+                )
+        raise
 
 
 def finish_interrupted(fleet: Fleet, hosts: Mapping[str, Host]) -> None:

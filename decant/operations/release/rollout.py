@@ -164,13 +164,6 @@ def _switch(
     ):
         for batch in batches:
             left = [name for name in left if name not in batch]
-            serving = [
-                name
-                for name in ready
-                if name not in batch
-                and name not in fleet.failed
-                and (ready[name].current or outcomes[name].result is Result.GOOD or ready[name].old)
-            ]
             if as_one and hosts[batch[0]].settings.is_app:
                 group = {name: hosts[name] for name in batch}
                 joint_window.switch(
@@ -183,26 +176,52 @@ def _switch(
                     Change(migrate=release.migrate_command(hosts[shared[0]].settings)),
                 )
             else:
-                work = partial(_switched, what, [hosts[name] for name in serving])
-                outcomes.update(
-                    fleet.map(
-                        work, {name: (hosts[name], ready[name], outcomes[name]) for name in batch}
-                    )
-                )
+                _switch_batch(fleet, hosts, ready, outcomes, what, batch)
             bad = [name for name in batch if name in fleet.failed or outcomes[name].failed]
             if bad and not rollout.keep_going:
                 why = f"{', '.join(bad)} failed"
                 outcomes.update({name: untouched(hosts[name], ready[name], why) for name in left})
-                done = {
-                    name: (hosts[name], ready[name], outcomes[name])
-                    for name in ready
-                    if outcomes[name].result is Result.GOOD
-                }
-                # These stay, and the static files of their release with them
-                if any(found.pending for _, found, _ in done.values()):
-                    done = {name: item for name, item in done.items() if item[0].settings.is_app}
-                outcomes.update(fleet.map(partial(_back, why), done))
+                _undo_switches(fleet, hosts, ready, outcomes, why)
                 return
+
+
+def _switch_batch(
+    fleet: Fleet,
+    hosts: Mapping[str, Host],
+    ready: Mapping[str, Prepared],
+    outcomes: dict[str, Outcome],
+    what: str,
+    batch: list[str],
+) -> None:
+    """Switch some hosts at the same time, each in a window of its own."""
+    serving = [
+        hosts[name]
+        for name in ready
+        if name not in batch
+        and name not in fleet.failed
+        and (outcomes[name].serves or ready[name].old)
+    ]
+    items = {name: (hosts[name], ready[name], outcomes[name]) for name in batch}
+    outcomes.update(fleet.map(partial(_switched, what, serving), items))
+
+
+def _undo_switches(
+    fleet: Fleet,
+    hosts: Mapping[str, Host],
+    ready: Mapping[str, Prepared],
+    outcomes: dict[str, Outcome],
+    why: str,
+) -> None:
+    """Put the hosts that have switched back, because of what happened to others (`why`)."""
+    done = {
+        name: (hosts[name], ready[name], outcomes[name])
+        for name in ready
+        if outcomes[name].result is Result.GOOD
+    }
+    # These stay, and the static files of their release with them
+    if any(found.pending for _, found, _ in done.values()):
+        done = {name: item for name, item in done.items() if item[0].settings.is_app}
+    outcomes.update(fleet.map(partial(_back, why), done))
 
 
 def in_batches(
