@@ -118,8 +118,8 @@ def dump(c: Any, to: str = "") -> None:
 def restore(c: Any, file: str, yes: bool = False, as_administrator: bool = False) -> None:
     """Put a dump in the place of the database.
 
-    It is tried out first, what is there is dumped, and comes back if the release is not well with
-    it.
+    It is tried out first. What is there is dumped, and comes back if the release fails its health
+    check with it.
     """
     host = Host(c)
     _need_own(host)

@@ -165,7 +165,7 @@ def rollback(
 
 @task(help=JSON)
 def status(c: Any, json: bool = False) -> None:
-    """Show what serves, whether it is well, and what was deployed last."""
+    """Show what serves, whether it is healthy, and what was deployed last."""
     host = Host(c, json)
     report = describe(host)
     if host.settings.is_web and host.settings.tls.kind != "none":

@@ -13,7 +13,7 @@ from decant.steps import Run
 def install(c: Any) -> None:
     """Write the units or the program.
 
-    A running application keeps them only if it is well under them.
+    A running application keeps them only if it is healthy with them.
     """
     processes.install(_host(c), "gunicorn.install")
 

@@ -32,6 +32,6 @@ def install(c: Any) -> None:
 def reload(c: Any) -> None:
     """Let Apache start fresh daemon processes of the same release.
 
-    The old ones answer what they have begun, and the site is asked for health.
+    The old ones answer what they have begun, and the site's health is checked.
     """
     processes.restart(processes.need_server(Host(c), "mod_wsgi"), "mod-wsgi.reload")

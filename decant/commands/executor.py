@@ -76,7 +76,7 @@ class Executor(fabric.Executor):  # type: ignore[misc]  # fabric has no types
                 fleet.interrupt()
             self._tell()
             raise DeployError(
-                "interrupted; what had begun on a server ends in order there: run the same command"
+                "interrupted; what had begun on a server is finished there: run the same command"
                 " again to see",
                 code=130,
             ) from None

@@ -162,7 +162,7 @@ def _either(shorthand: dict[str, Any], model: type[BaseModel]) -> WithJsonSchema
 
 
 class Health(Model):
-    """How to ask a release whether it is well."""
+    """How to ask a release whether it is healthy."""
 
     path: UrlPath = "/"
     status: Annotated[

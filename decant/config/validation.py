@@ -179,7 +179,7 @@ def _server(settings: "Settings") -> Iterator[str]:
         )
     if wsgi.bind and alone and not wsgi.bind.startswith("127."):
         yield (
-            "wsgi.bind: only the proxy may speak to the application, whose headers are believed;"
+            "wsgi.bind: only the proxy may speak to the application, which trusts its headers;"
             " bind to an address of this machine alone, such as 127.0.0.1:5000"
         )
     _, parenthesis, arguments = wsgi.app.partition("(")

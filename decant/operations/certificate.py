@@ -103,7 +103,7 @@ def obtain(host: Host, test: bool = True) -> str:
     served = f"{', '.join(lacking)} by HTTP only" if lacking else "with the certificate of before"
     return (
         f"{served}, because there is no other certificate yet:"
-        f" {report.values.get('cause', 'the server did not say why')}; mend that and run: fab -H"
+        f" {report.values.get('cause', 'the server did not say why')}; fix that and run: fab -H"
         f" {host.name} certbot.obtain (--skip-test asks the CA all the same)"
     )
 

@@ -12,7 +12,7 @@ from decant.steps import Run
 def install(host: Host, task: str) -> None:
     """Write the manager's configuration.
 
-    A running application keeps it only if it is well under it.
+    A running application keeps it only if it is healthy with it.
     """
     settings = host.settings
     preflight.refuse_conflicts(settings, host.facts)

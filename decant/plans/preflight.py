@@ -30,7 +30,7 @@ def _notices(settings: "Settings", facts: "Facts") -> Iterator[str]:
     gives_way = stack.proxy_to_replace(settings, facts)
     if gives_way:
         yield (
-            f"{gives_way} serves nothing but {settings.app.name} here and gives way to"
+            f"{gives_way} serves nothing but {settings.app.name} here and is replaced by"
             f" {settings.proxy.kind}: it is stopped and disabled"
         )
     if facts.hsts and settings.tls.kind not in ("letsencrypt", "files"):

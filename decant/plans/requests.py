@@ -91,7 +91,7 @@ class Change:
 class WindowRequest:
     """A window from `old` (empty: nothing serves) to `new`.
 
-    `smoked`: the new release was asked for health, and nothing comes between; `rolled_back`: the
+    `smoked`: the new release had its health checked, and nothing comes between; `rolled_back`: the
     old one is marked so; `drain`: visitors go to other hosts meanwhile; `party`: this host's role
     in a window of several.
     """

@@ -1,6 +1,7 @@
 """How a site is put in place, whichever proxy serves it.
 
-Written, checked, reloaded, asked for health; and put back as it was when that fails.
+It is written, checked and reloaded, its health is checked, and what stood there before comes back
+when that fails.
 """
 
 from typing import TYPE_CHECKING

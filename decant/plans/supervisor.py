@@ -79,7 +79,7 @@ def _after_network(settings: "Settings") -> Plan:
 
 
 def install(settings: "Settings", facts: "Facts") -> Plan:
-    """The program; where the application already runs, it holds only if it is well under it."""
+    """The program; where the application already runs, it holds only if it is healthy with it."""
     name, paths = settings.app.name, settings.paths
     restart = ("sh", f"{paths.procedures}/restart.sh", paths.root)
     files = (

@@ -33,7 +33,7 @@ def release_units(settings: "Settings") -> Plan:
 def install(settings: "Settings", facts: "Facts") -> Plan:
     """The socket and the service.
 
-    Where the application already runs, they hold only if it is well under them.
+    Where the application already runs, they hold only if it is healthy with them.
     """
     name, paths = settings.app.name, settings.paths
     poll_limit = facts.systemd.isdigit() and int(facts.systemd) >= POLL_LIMIT_SINCE

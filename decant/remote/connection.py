@@ -222,8 +222,8 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
     def lost(self) -> ConnectError:
         """Return the error for a connection that ended under a command."""
         return ConnectError(
-            f"{self.server_name}: the connection was lost; what had begun on the server ends in"
-            " order there: run the same command again"
+            f"{self.server_name}: the connection was lost; what had begun on the server is"
+            " finished there: run the same command again"
         )
 
     def _socket(self, where: str) -> socket.socket:

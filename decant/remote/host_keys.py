@@ -1,4 +1,4 @@
-"""Which server keys are believed: known_hosts, a pinned fingerprint, or a person at a terminal.
+"""Which host keys are trusted: known_hosts, a pinned fingerprint, or a person at a terminal.
 
 Nothing else.
 """
@@ -26,7 +26,7 @@ def fingerprint(key: PKey) -> str:
 def apply_policy(
     client: SSHClient, name: str, pinned: str = "", files: tuple[str, ...] = ()
 ) -> None:
-    """Make the client believe the pinned fingerprint alone or, without one, the known_hosts files.
+    """Make the client trust the pinned fingerprint alone or, without one, the known_hosts files.
 
     A key that differs from a known one is refused by paramiko (BadHostKeyException), whatever is
     set here.

@@ -241,7 +241,7 @@ def test_certificates_of_our_own_making_and_files_are_served_and_exchanged(
     assert changed(server.fab("deploy").stdout) == [0]
     assert re.search(r"own\.test +self-signed +82[45] days", server.fab("certbot.status").stdout)
     shown = server.fab("status").stdout
-    assert "well" in shown and "own.test: 82" in shown
+    assert "healthy" in shown and "own.test: 82" in shown
     seen = json.loads(get(server.address, "own.test", "/seen", made)[1])
     assert (seen["scheme"], seen["host"], seen["address"]) == ("https", "own.test", server.gateway)
 

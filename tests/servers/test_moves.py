@@ -160,7 +160,7 @@ def test_a_proxy_that_does_not_take_the_site_leaves_the_old_one_serving(
     )
     server.configure(more=APACHE)
     said = server.fab("deploy", code=1).stderr
-    assert "not well through apache2" in said
+    assert "the health check through apache2 failed" in said
     assert server.get("/version") == (200, "v1")
     assert server.ssh("systemctl is-enabled nginx") == "enabled"
     assert server.ssh("systemctl is-active apache2; true") == "inactive"

@@ -150,7 +150,7 @@ def _one_that_is_not_well_stops_the_rollout(site: Site) -> None:
     found = results(done.stdout)
     assert found["web"].startswith("put back: to ")
     assert found["one"].startswith("put back: to ")
-    assert found["two"].startswith("failed: not well")
+    assert found["two"].startswith("failed: the health check")
     assert found["three"].startswith("not switched")
     assert site.versions() == ["better"] * 3
     assert set(load.versions) <= {"better", "sick-where-told"}

@@ -60,7 +60,7 @@ def test_reports_are_one_json_document_on_standard_output(deployed: Server) -> N
     status = json.loads(deployed.fab("status", "--json").stdout)
     assert (status["application"], status["health"], status["service"]) == (
         "guestbook",
-        "well",
+        "healthy",
         "active",
     )
     releases = json.loads(deployed.fab("app.releases", "--json").stdout)

@@ -345,7 +345,7 @@ def test_health_needs_proof(evil: Hostile) -> None:
         evil.server.ssh("rm -f /etc/nginx/sites-enabled/00-other && systemctl reload nginx")
         (evil.folder / "NEWS").unlink(missing_ok=True)
         time.sleep(1)
-    assert "well" in evil.server.fab("status").stdout
+    assert "healthy" in evil.server.fab("status").stdout
     # What an application says of itself is no proof, and the header is in no visitor's answer.
     _, text, headers = evil.get("/seen", {"X-Decant-Probe": "0" * 32})
     assert headers["X-Decant-Answer"] is None

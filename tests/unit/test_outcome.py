@@ -20,29 +20,29 @@ HOST: Any = SimpleNamespace(name="a", output=Output("a"))
         (
             {"result": "failed", "cause": "ValueError: column preserves", "serving": "old"},
             "old",
-            "ValueError: column preserves; old serves as before; mend",
+            "ValueError: column preserves; old serves as before; fix",
         ),
         (
             {"result": "failed", "cause": "it stays closed", "serving": "new"},
             "old",
-            "it stays closed; new serves; mend",
+            "it stays closed; new serves; fix",
         ),
         (
             {"result": "failed", "cause": "no room", "serving": ""},
             "",
-            "no room; nothing serves yet; mend",
+            "no room; nothing serves yet; fix",
         ),
         (
             {"result": "failed", "cause": "not well", "serving": "new"},
             "new",
-            "not well; new serves; mend",
+            "not well; new serves; fix",
         ),
         (
             {"result": "unknown", "cause": "cut off", "serving": "old"},
             "old",
-            "cut off; what serves is shown by: fab -H a status; mend",
+            "cut off; what serves is shown by: fab -H a status; fix",
         ),
-        ({}, "old", "; what serves is shown by: fab -H a status; mend"),
+        ({}, "old", "; what serves is shown by: fab -H a status; fix"),
     ],
 )
 def test_who_serves_is_the_servers_word(values: dict[str, str], old: str, said: str) -> None:

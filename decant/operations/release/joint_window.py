@@ -1,6 +1,6 @@
 """One window over several hosts whose application shares a database.
 
-All gates close, one dump, one migration, all are asked for health, all gates open.
+All gates close, one dump, one migration, all have their health checked, all gates open.
 
 Each host's own window (decant/server/release/window.sh) waits for what this client says. From the
 first word on (`stay`) a host never goes on or back by

@@ -143,7 +143,7 @@ def judge(
     return replace(
         outcome,
         result=Result.FAILED,
-        cause=f"{verdict.cause}{serving}; mend the cause and run the same command again",
+        cause=f"{verdict.cause}{serving}; fix the cause and run the same command again",
         prober=counts,
     )
 

@@ -32,7 +32,7 @@ from decant.remote.host import Host
 from decant.steps import Plan
 
 NOT_SWITCHED = (
-    "no host has switched, each serves what it served; mend it, or go on without those hosts:"
+    "no host has switched, each serves what it served; fix it, or go on without those hosts:"
     " --keep-going"
 )
 FEW = 4  # up to so many hosts switch one after the other
@@ -106,8 +106,8 @@ def run(
 
     `outcomes` says how far each came. `before` and `compare` are plans: see prepare.
 
-    A host that is not well ends it, unless --keep-going: those that had switched go back to what
-    they served, where no migration ran.
+    A host whose health check fails ends it, unless --keep-going: those that had switched go back
+    to what they served, where no migration ran.
     Raises DeployError when one could not be made ready: no host has switched then.
     """
     everyone, hosts = hosts, with_release(fleet, hosts)
@@ -234,8 +234,7 @@ def in_batches(
     """Return the hosts that have to switch, in the order in which they do.
 
     Web hosts without the application come first, as new pages want new static files; before the
-    application's first release they come last, as they are
-    asked for health.
+    application's first release they come last, as their health is checked.
     """
     waiting = [name for name, found in ready.items() if not found.current]
     apps = [name for name in waiting if hosts[name].settings.is_app]

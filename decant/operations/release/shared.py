@@ -15,7 +15,7 @@ from decant.remote.host import Host
 from decant.steps import Plan
 
 NOTHING = (
-    "nothing was changed anywhere; mend it, or leave those hosts out of -H, or go on without them:"
+    "nothing was changed anywhere; fix it, or leave those hosts out of -H, or go on without them:"
     " --keep-going"
 )
 

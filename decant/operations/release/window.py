@@ -97,7 +97,7 @@ def migrate_current(host: Host) -> Outcome:
 def restore_dump(host: Host, path: str, administrator: bool = False) -> Outcome:
     """Put a dump in the place of the database, in a window of its own.
 
-    What is there is dumped, and comes back if the release is not well with it.
+    What is there is dumped, and comes back if the release fails its health check with it.
     """
     current = host.facts.current
     change = Change(restore=path, administrator=administrator, dump_wanted=True)

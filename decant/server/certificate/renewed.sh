@@ -11,7 +11,7 @@ root=$1
 check_proxy || {
     # The next deploy reloads it.
     : >"/var/lib/decant/pending/$name/$(proxy).service.reload"
-    fail "$(proxy) does not take its own configuration, so the new certificate is not served: mend that, and run: fab deploy"
+    fail "$(proxy) does not take its own configuration, so the new certificate is not served: fix that, and run: fab deploy"
 }
 set -- systemctl reload "$(proxy).service"
 if [ "$(proxy)" = apache2 ]; then

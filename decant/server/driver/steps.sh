@@ -158,7 +158,10 @@ keep() { # keep PATH: before PATH is replaced, keep a copy of what others wrote 
     mkdir -p "${kept%/*}"
     chmod 0700 "$state/kept"
     cp -a "$1" "$kept"
-    tell say "$1 was not as this tool left it; the old one is kept in $kept"
+    case $(grep -cF "  $1" "$record" 2>/dev/null) in
+    '' | 0) tell say "$1 was there before; that version is kept in $kept" ;;
+    *) tell say "$1 was edited by hand; that version is kept in $kept" ;;
+    esac
 }
 
 copy_aside() { # copy_aside PATH: the copy for undo_transaction alone

@@ -16,7 +16,7 @@ UNBUILT = (
 )
 # Where none of them names it: the package that pip was at when one's own build ended it.
 AT_WORK = re.compile(r"(?:Collecting|Processing) (?:\S*/)?([A-Za-z0-9][\w.-]*)")
-# Signs that compilers or headers are what is missing; another cause is not mended by them.
+# Signs that compilers or headers are what is missing; another cause is not fixed by them.
 UNCOMPILED = re.compile(
     r"(?i)(?<!\w)(gcc|g\+\+|cc|clang|compiler|compilation|make|cmake|pkg-config|[\w-]+[-_]config|python\.h|fatal"
     r" error: \S+\.h)(?!\w)"

@@ -99,7 +99,7 @@ def last_line(error: InstallError) -> str:
 
 
 def provide(version: str) -> None:
-    """Let uv fetch a Python that the distribution has not."""
+    """Let uv fetch a Python that the distribution does not have."""
     store = HOME / "python"
     found = {"UV_PYTHON_INSTALL_DIR": str(store / "store"), "UV_PYTHON_PREFERENCE": "only-managed"}
     try:

@@ -9,7 +9,7 @@ root=$1
 
 if [ "${2:-}" = changed ]; then check_proxy || fail "$(proxy) does not take its own configuration: $(proxy) -t says why"; fi
 
-# An application that is not well already cannot show whether the change is good; it is let through, for a mend may need it.
+# An application that is not well already cannot show whether the change is good; it is let through, for a fix may need it.
 before=unwell
 if [ -n "$(server_of_current)" ] && ask_health proxy 5 >/dev/null 2>&1; then before=well; fi
 
@@ -38,4 +38,4 @@ systemd)
 esac
 [ "$(server_of_current)" != mod_wsgi ] || end_daemons
 [ $before = well ] || exit 0
-said=$(ask_service "$health_timeout") || fail "not well after the restart: $said"
+said=$(ask_service "$health_timeout") || fail "the health check after the restart failed: $said"

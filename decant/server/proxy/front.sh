@@ -30,4 +30,4 @@ else
 fi
 [ $before = well ] || exit 0
 proof=yes
-said=$(ask_health proxy "$health_timeout") || fail "not well through $wanted: $said"
+said=$(ask_health proxy "$health_timeout") || fail "the health check through $wanted failed: $said"

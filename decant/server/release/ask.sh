@@ -7,6 +7,6 @@ root=$1
 . "$root/procedures/lib.sh"
 
 case $2 in
-health) ask_health proxy "$3" && echo well ;;
+health) ask_health proxy "$3" && echo healthy ;;
 probe) exec python3 -I "$procedures/probe.py" "$health_path" "$health_host" "$(scheme)" "$3" ;;
 esac

@@ -208,7 +208,7 @@ if [ "$server" != none ]; then
     say "imported $wsgi_app of $label; migration pending: $pending"
 fi
 if [ $pending = no ] && [ "$server" != none ]; then
-    said=$(smoke "$release") || { printf '%s\n' "$said"; fail "the release is not well on a private socket: $(printf '%s\n' "$said" | head -n 1)"; }
+    said=$(smoke "$release") || { printf '%s\n' "$said"; fail "the release failed its health check on a private socket: $(printf '%s\n' "$said" | head -n 1)"; }
 fi
 part=''
 value result prepared

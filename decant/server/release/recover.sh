@@ -30,7 +30,7 @@ elif [ -e "$root/log/$id.back" ]; then
     stop_service
     switch_to "${old:?}" || exit 1
     reload=yes
-    finish "$id" failed "$cut while the old release came back, as the new one was not well through the proxy; the old one serves"
+    finish "$id" failed "$cut while the old release came back, as its health check through the proxy failed; the old one serves"
 elif [ "$(readlink "$root/current")" != "releases/${new:?}" ] || [ "$(state_of "$new")" != good ]; then
     finish "$id" failed "$cut before it changed anything"
 else

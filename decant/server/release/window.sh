@@ -26,7 +26,7 @@ give_up() { # give_up CAUSE: before the commit point, the old version comes back
     stage "failed: $1"
     stage "put back: code${dump:+ and database} as before"
     if [ -e "$transition" ]; then
-        put_back || { stage "putting back failed; the site waits. Mend the cause and run: sh $procedures/restart.sh $root"; exit 1; }
+        put_back || { stage "putting back failed; the site waits. Fix the cause and run: sh $procedures/restart.sh $root"; exit 1; }
     fi
     open_gate
     start_service yes
@@ -73,7 +73,7 @@ check() { # check: is the new release well, behind its closed gate? Or `problem`
         stage "health on a private socket"
         said=$(smoke "$new") || {
             printf '%s\n' "$said"
-            problem="the new release is not well: $(printf '%s\n' "$said" | head -n 1)"
+            problem="the new release failed its health check: $(printf '%s\n' "$said" | head -n 1)"
             return 1
         }
     fi
@@ -215,13 +215,13 @@ if said=$(ask_health proxy $((health_timeout + $(date +%s) - started))); then
     finish "$id" good ""
     exit 0
 fi
-stage "the new release is not well through the proxy: $said"
+stage "the health check through the proxy failed: $said"
 [ "$was" != prepared ] || set_state "$new" failed
 if [ -n "$migrate$restore${party:-}" ] || [ -z "$old" ]; then
     ways="go back with: rollback --downgrade (keeps rows), or rollback --restore (the dump before this window)"
     [ "$old" != "$new" ] || ways="go back with: db.restore ${dump##*/} (loses what was written since)"
     [ -n "$old" ] || ways="there is no older release"
-    finish "$id" failed "not well through the proxy after the commit point: $said; the new release stays, because the database is its own now. Mend it with an update; $ways"
+    finish "$id" failed "the health check through the proxy failed after the commit point: $said; the new release stays, because the database is its own now. Fix it with an update; $ways"
     exit 1
 fi
 write_durably "$root/log/$id.back" "" # recover.sh goes on from here
@@ -233,7 +233,7 @@ switch_to "$old" || {
     open_gate
     start_service yes
     open_door
-    finish "$id" failed "not well through the proxy: $said; and current could not be switched back to $old"
+    finish "$id" failed "the health check through the proxy failed: $said; and current could not be switched back to $old"
     exit 1
 }
 open_gate
@@ -241,5 +241,5 @@ start_service yes
 [ "$site_changed" = no ] || reload_proxy
 [ $shut = no ] || sleep 1
 open_door
-finish "$id" failed "not well through the proxy: $said"
+finish "$id" failed "the health check through the proxy failed: $said"
 exit 1

@@ -168,7 +168,7 @@ def test_what_was_obtained_is_served() -> None:
             {"result": "failed", "cause": "rate limit"},
             (
                 "shop.test by HTTP only, because there is no other certificate yet: rate limit;"
-                " mend that and run"
+                " fix that and run"
             ),
         ),
         (

@@ -264,7 +264,7 @@ def test_visitors_that_met_the_maintenance_page_are_counted_and_a_drain_is_asked
     ]
     assert (outcome.result, outcome.cause) == (
         "failed",
-        f"not well; {OLD} serves as before; mend the cause and run the same command again",
+        f"not well; {OLD} serves as before; fix the cause and run the same command again",
     )
 
 
@@ -493,7 +493,7 @@ def test_a_rollback_switches_to_the_older_release_with_the_way_back_of_its_datab
             FOUND,
             {**BAD, "serving": NEW},
             "failed",
-            f"not well; {NEW} serves as before; mend the cause and run the same command again",
+            f"not well; {NEW} serves as before; fix the cause and run the same command again",
         ),
         (
             MIGRATES,
