@@ -92,27 +92,28 @@ class Inventory:
         if problems:
             raise SettingsError(mistakes.report(self.path, problems))
         with contextlib.suppress(OSError):
-            mark = self._mark()
-            if not mark.exists():
-                mark.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                mark.touch()
+            if not self.was_checked():
+                self._mark.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._mark.write_text(self._digest())
 
     def was_checked(self) -> bool:
         """Tell whether this very file was found to be without a mistake before.
 
         Then a server may be asked while it is checked again.
         """
-        return self._mark().exists()
+        try:
+            return self._mark.read_text() == self._digest()
+        except OSError:
+            return False
 
+    @property
     def _mark(self) -> Path:
-        text = repr(
-            (
-                __version__,
-                str(self.path),
-                {name: sorted(each.items(), key=str) for name, each in self.documents.items()},
-            )
-        )
-        return cache() / "checked" / hashlib.sha256(text.encode()).hexdigest()[:32]
+        """Where the digest of a file without mistakes is kept, one for each hosts.toml."""
+        return cache() / "checked" / hashlib.sha256(str(self.path).encode()).hexdigest()[:32]
+
+    def _digest(self) -> str:
+        documents = {name: sorted(each.items(), key=str) for name, each in self.documents.items()}
+        return hashlib.sha256(repr((__version__, documents)).encode()).hexdigest()
 
     def problems(self) -> list[str]:
         """Return every mistake of the file, one a line, each once."""
