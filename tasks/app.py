@@ -1,7 +1,6 @@
 """The application: its releases, its variables, and commands in its environment."""
 
 import getpass
-from typing import Any
 
 from decant.commands.decorators import app_task, task
 from decant.config.variables import NAME, RESERVED_VARIABLES, dialect, parse, without
@@ -11,12 +10,13 @@ from decant.output import asking
 from decant.plans import app as plans
 from decant.plans import preflight
 from decant.quoting import Secret
+from decant.remote.connection import ServerConnection
 from decant.remote.host import Host
 from decant.steps import File, Transaction
 
 
 @task
-def pull(c: Any) -> None:
+def pull(c: ServerConnection) -> None:
     """Make the newest version ready on the server (code, environment, import), without switching to
     it.
     """
@@ -34,7 +34,7 @@ def pull(c: Any) -> None:
 
 
 @app_task(help={"reveal": "show the values, too"})
-def env(c: Any, reveal: bool = False) -> None:
+def env(c: ServerConnection, reveal: bool = False) -> None:
     """Show the variables of the current release, and where each comes from."""
     host = Host(c)
     _need_release(host)
@@ -58,7 +58,7 @@ def env(c: Any, reveal: bool = False) -> None:
         )
     },
 )
-def env_set(c: Any, assignment: str) -> None:
+def env_set(c: ServerConnection, assignment: str) -> None:
     """Set a variable in shared/secrets.env and restart the application behind its open socket."""
     host = Host(c)
     _need_release(host)
@@ -97,7 +97,7 @@ def env_set(c: Any, assignment: str) -> None:
 
 
 @task(help={"json": "print one JSON document on standard output"})
-def releases(c: Any, json: bool = False) -> None:
+def releases(c: ServerConnection, json: bool = False) -> None:
     """List the releases on the server."""
     host = Host(c, json)
     facts = host.facts
@@ -122,7 +122,7 @@ def releases(c: Any, json: bool = False) -> None:
 
 
 @app_task(positional=["command"], help={"command": "a shell command, such as 'flask routes'"})
-def run(c: Any, command: str) -> None:
+def run(c: ServerConnection, command: str) -> None:
     """Run a command in the current release, with its variables and environment, as the
     application's user.
     """
@@ -134,7 +134,7 @@ def run(c: Any, command: str) -> None:
 
 
 @app_task
-def shell(c: Any) -> None:
+def shell(c: ServerConnection) -> None:
     """Open flask's interactive shell in the current release."""
     host = Host(c)
     _need_release(host)

@@ -1,17 +1,16 @@
 """Certificates of Let's Encrypt, or of another ACME server."""
 
-from typing import Any
-
 from decant.commands.decorators import web_task
 from decant.errors import DeployError
 from decant.operations import certificate
 from decant.plans import app, preflight, stack, system
 from decant.plans import certbot as plans
+from decant.remote.connection import ServerConnection
 from decant.remote.host import Host
 
 
 @web_task
-def install(c: Any) -> None:
+def install(c: ServerConnection) -> None:
     """Install certbot with its timer, and the folder in which the proxy answers challenges."""
     host = _host(c)
     preflight.refuse_conflicts(host.settings, host.facts)
@@ -28,7 +27,7 @@ def install(c: Any) -> None:
         )
     }
 )
-def obtain(c: Any, skip_test: bool = False) -> None:
+def obtain(c: ServerConnection, skip_test: bool = False) -> None:
     """Obtain one certificate for all domains, and serve the site by HTTPS.
 
     Nothing is asked of the CA where it is there already.
@@ -64,7 +63,7 @@ def obtain(c: Any, skip_test: bool = False) -> None:
         "force": "also when it is not due yet",
     }
 )
-def renew(c: Any, dry_run: bool = False, force: bool = False) -> None:
+def renew(c: ServerConnection, dry_run: bool = False, force: bool = False) -> None:
     """Renew the certificate if it is due, as certbot's timer does twice a day.
 
     The proxy is reloaded.
@@ -87,7 +86,7 @@ def renew(c: Any, dry_run: bool = False, force: bool = False) -> None:
 
 
 @web_task(help={"json": "print one JSON document on standard output"})
-def status(c: Any, json: bool = False) -> None:
+def status(c: ServerConnection, json: bool = False) -> None:
     """Show which names the certificate has and how many days are left, of whichever kind it is."""
     host = Host(c, json)
     kind = host.settings.tls.kind
@@ -136,7 +135,7 @@ def status(c: Any, json: bool = False) -> None:
     )
 
 
-def _host(c: Any) -> Host:
+def _host(c: ServerConnection) -> Host:
     host = Host(c)
     if host.settings.tls.kind != "letsencrypt":
         raise DeployError(

@@ -14,13 +14,14 @@ from decant.paths import local
 from decant.plans import app, preflight, release, system
 from decant.plans import db as plans
 from decant.remote import transfer
+from decant.remote.connection import ServerConnection
 from decant.remote.host import Host
 from decant.remote.report import Report
 from decant.steps import Packages
 
 
 @task
-def install(c: Any) -> None:
+def install(c: ServerConnection) -> None:
     """Install and enable the distribution's database server (sqlite: its shell, which db.shell
     opens).
     """
@@ -32,7 +33,7 @@ def install(c: Any) -> None:
 
 
 @task
-def create(c: Any) -> None:
+def create(c: ServerConnection) -> None:
     """Make the database, its account and its password.
 
     A password that was changed in shared/secrets.env is taken over.
@@ -56,7 +57,7 @@ def create(c: Any) -> None:
 
 
 @task
-def migrate(c: Any) -> None:
+def migrate(c: ServerConnection) -> None:
     """Migrate the database of the release that serves.
 
     Dump, migrate, and put back if it fails, while requests wait.
@@ -77,7 +78,7 @@ def migrate(c: Any) -> None:
 
 
 @task(help={"to": "also fetch the dump into this local file"})
-def dump(c: Any, to: str = "") -> None:
+def dump(c: ServerConnection, to: str = "") -> None:
     """Dump the database into backups/ on the server, named by time and release.
 
     The application goes on serving.
@@ -115,7 +116,9 @@ def dump(c: Any, to: str = "") -> None:
         ),
     },
 )
-def restore(c: Any, file: str, yes: bool = False, as_administrator: bool = False) -> None:
+def restore(
+    c: ServerConnection, file: str, yes: bool = False, as_administrator: bool = False
+) -> None:
     """Put a dump in the place of the database.
 
     It is tried out first. What is there is dumped, and comes back if the release fails its health
@@ -165,7 +168,7 @@ def restore(c: Any, file: str, yes: bool = False, as_administrator: bool = False
 
 
 @task
-def shell(c: Any) -> None:
+def shell(c: ServerConnection) -> None:
     """Open the database's own shell, as the application's account."""
     host = Host(c)
     _need_own(host)
@@ -175,7 +178,7 @@ def shell(c: Any) -> None:
 
 
 @task(help={"json": "print one JSON document on standard output"})
-def status(c: Any, json: bool = False) -> None:
+def status(c: ServerConnection, json: bool = False) -> None:
     """Show the database's size, its tables, and which migration it is at."""
     host = Host(c, json)
     _need_here(host)

@@ -4,7 +4,7 @@ import contextlib
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from decant.commands.decorators import fleet_task, task
 from decant.errors import DeployError
@@ -17,6 +17,7 @@ from decant.operations.release.status import describe
 from decant.plans import app, certbot, db, preflight, release, stack
 from decant.plans import destroy as plans
 from decant.plans.provision import packages_first, provision
+from decant.remote.connection import ServerConnection
 from decant.remote.fleet import Fleet
 from decant.remote.host import Host
 
@@ -164,7 +165,7 @@ def rollback(
 
 
 @task(help=JSON)
-def status(c: Any, json: bool = False) -> None:
+def status(c: ServerConnection, json: bool = False) -> None:
     """Show what serves, whether it is healthy, and what was deployed last."""
     host = Host(c, json)
     report = describe(host)
@@ -182,7 +183,7 @@ def status(c: Any, json: bool = False) -> None:
         "backup": "keep a final dump of the database on the server (default); --no-backup: do not",
     }
 )
-def destroy(c: Any, yes: bool = False, backup: bool = True) -> None:
+def destroy(c: ServerConnection, yes: bool = False, backup: bool = True) -> None:
     """Remove the application from the server: site, processes, releases, shared folders, account.
 
     A final dump of its database stays.

@@ -4,13 +4,15 @@ import os
 from pathlib import Path
 from typing import Any
 
+from invoke.context import Context
+
 from decant.commands.decorators import local_task
 from decant.lab import servers as machine
 from decant.output import Output
 
 
 @local_task(positional=["name"], help={"name": "what -H calls it", "suite": "bookworm or trixie"})
-def up(c: Any, name: str, suite: str = "bookworm") -> None:
+def up(c: Context, name: str, suite: str = "bookworm") -> None:
     """Boot an empty Debian server here and add it to the hosts that -H knows."""
     if c.config.run.dry:
         return Output(name).line(f"would boot a {suite} server")
@@ -21,7 +23,7 @@ def up(c: Any, name: str, suite: str = "bookworm") -> None:
 
 
 @local_task(positional=["name"])
-def down(c: Any, name: str) -> None:
+def down(c: Context, name: str) -> None:
     """Take a lab server away, with everything on it."""
     if c.config.run.dry:
         return Output(name).line("would be taken away")
@@ -31,7 +33,7 @@ def down(c: Any, name: str) -> None:
 
 
 @local_task(name="list")
-def list_(c: Any) -> None:
+def list_(c: Context) -> None:
     """List the lab servers of this machine."""
     rows = [
         (s["name"], s["suite"], s["address"], "running" if s["running"] else "off")

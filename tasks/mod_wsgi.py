@@ -1,17 +1,16 @@
 """The application's processes inside Apache."""
 
-from typing import Any
-
 from decant.commands.decorators import app_task
 from decant.operations import processes
 from decant.plans import app as app_plan
 from decant.plans import mod_wsgi as plans
 from decant.plans import preflight, system
+from decant.remote.connection import ServerConnection
 from decant.remote.host import Host
 
 
 @app_task
-def install(c: Any) -> None:
+def install(c: ServerConnection) -> None:
     """Install mod_wsgi in Apache, and the gate that Apache passes when the server boots."""
     host = processes.need_server(Host(c), "mod_wsgi")
     settings = host.settings
@@ -29,7 +28,7 @@ def install(c: Any) -> None:
 
 
 @app_task
-def reload(c: Any) -> None:
+def reload(c: ServerConnection) -> None:
     """Let Apache start fresh daemon processes of the same release.
 
     The old ones answer what they have begun, and the site's health is checked.

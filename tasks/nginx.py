@@ -1,44 +1,43 @@
 """The proxy that faces the internet."""
 
-from typing import Any
-
 from decant.commands.decorators import web_task
 from decant.operations import proxy
+from decant.remote.connection import ServerConnection
 from decant.remote.host import Host
 
 
 @web_task
-def install(c: Any) -> None:
+def install(c: ServerConnection) -> None:
     """Install nginx, with room for the requests that wait while versions change."""
     proxy.install(_host(c), "nginx.install")
 
 
 @web_task
-def site(c: Any) -> None:
+def site(c: ServerConnection) -> None:
     """Write the application's site and reload nginx."""
     proxy.site(_host(c), "nginx.site")
 
 
 @web_task
-def check(c: Any) -> None:
+def check(c: ServerConnection) -> None:
     """Let nginx check its configuration."""
     proxy.check(_host(c))
 
 
 @web_task
-def start(c: Any) -> None:
+def start(c: ServerConnection) -> None:
     """Start nginx."""
     proxy.running(_host(c), True)
 
 
 @web_task
-def stop(c: Any) -> None:
+def stop(c: ServerConnection) -> None:
     """Stop nginx: every site on this server is down until nginx.start."""
     proxy.running(_host(c), False)
 
 
 @web_task
-def restart(c: Any) -> None:
+def restart(c: ServerConnection) -> None:
     """Check the configuration and restart nginx.
 
     Requests under way are cut off: prefer nginx.reload.
@@ -47,7 +46,7 @@ def restart(c: Any) -> None:
 
 
 @web_task
-def reload(c: Any) -> None:
+def reload(c: ServerConnection) -> None:
     """Check the configuration and reload nginx.
 
     Requests under way are finished, idle connections closed.
@@ -56,22 +55,22 @@ def reload(c: Any) -> None:
 
 
 @web_task
-def status(c: Any) -> None:
+def status(c: ServerConnection) -> None:
     """Show what systemd says of nginx."""
     proxy.status(_host(c))
 
 
 @web_task(help={"lines": "how many", "follow": "go on until Ctrl-C"})
-def logs(c: Any, lines: int = 100, follow: bool = False) -> None:
+def logs(c: ServerConnection, lines: int = 100, follow: bool = False) -> None:
     """Show nginx's access and error log."""
     proxy.logs(_host(c), lines, follow)
 
 
 @web_task
-def remove(c: Any) -> None:
+def remove(c: ServerConnection) -> None:
     """Take the application's site away; nginx and the sites of others stay."""
     proxy.remove(_host(c), "nginx.remove")
 
 
-def _host(c: Any) -> Host:
+def _host(c: ServerConnection) -> Host:
     return proxy.need(Host(c), "nginx")

@@ -1,18 +1,17 @@
 """The interpreter and the environments."""
 
-from typing import Any
-
 from decant.commands.decorators import app_task
 from decant.errors import DeployError
 from decant.plans import app as app_plan
 from decant.plans import preflight
 from decant.plans import python as plans
+from decant.remote.connection import ServerConnection
 from decant.remote.host import Host
 from decant.steps import Run
 
 
 @app_task
-def install(c: Any) -> None:
+def install(c: ServerConnection) -> None:
     """Install Python with venv: the distribution's, or what python.version asks for."""
     host = Host(c)
     preflight.refuse_unreachable(host.settings, host.facts)
@@ -27,7 +26,7 @@ def install(c: Any) -> None:
 
 
 @app_task
-def venv(c: Any) -> None:
+def venv(c: ServerConnection) -> None:
     """Make the current release's environment anew where it is missing or was not finished."""
     host = Host(c)
     current = host.facts.release(host.facts.current)

@@ -1,16 +1,15 @@
 """supervisor, and the application's program in it."""
 
-from typing import Any
-
 from decant.commands.decorators import app_task
 from decant.operations import processes
 from decant.plans import supervisor as plans
+from decant.remote.connection import ServerConnection
 from decant.remote.host import Host
 from decant.steps import Run
 
 
 @app_task
-def install(c: Any) -> None:
+def install(c: ServerConnection) -> None:
     """Install supervisor with a group that runs supervisorctl without sudo, and the application's
     program.
     """
@@ -22,13 +21,13 @@ def install(c: Any) -> None:
 
 
 @app_task
-def start(c: Any) -> None:
+def start(c: ServerConnection) -> None:
     """Open the socket and start the application."""
     processes.start(_host(c), "supervisor.start")
 
 
 @app_task
-def stop(c: Any) -> None:
+def stop(c: ServerConnection) -> None:
     """Stop the application and close its socket: visitors get an error until supervisor.start.
 
     Other programs run on.
@@ -37,13 +36,13 @@ def stop(c: Any) -> None:
 
 
 @app_task
-def restart(c: Any) -> None:
+def restart(c: ServerConnection) -> None:
     """Restart the application behind its open socket, and ask it for health."""
     processes.restart(_host(c), "supervisor.restart")
 
 
 @app_task
-def reload(c: Any) -> None:
+def reload(c: ServerConnection) -> None:
     """Let supervisor read the application's program anew.
 
     A program that has not changed runs on.
@@ -67,10 +66,10 @@ def reload(c: Any) -> None:
 
 
 @app_task
-def status(c: Any) -> None:
+def status(c: ServerConnection) -> None:
     """Show what supervisor says of the application."""
     processes.status(_host(c))
 
 
-def _host(c: Any) -> Host:
+def _host(c: ServerConnection) -> Host:
     return processes.need_supervisor(Host(c))

@@ -1,7 +1,6 @@
 """The operating system below the application."""
 
 import time
-from typing import Any
 
 from decant.commands.decorators import task
 from decant.errors import ConnectError, DeployError
@@ -9,6 +8,7 @@ from decant.plans import app as app_plan
 from decant.plans import harden as harden_plans
 from decant.plans import preflight
 from decant.plans import system as plans
+from decant.remote.connection import ServerConnection
 from decant.remote.host import Host
 from decant.steps import Run
 
@@ -21,7 +21,7 @@ OLD_CODE = (
 
 
 @task
-def setup(c: Any) -> None:
+def setup(c: ServerConnection) -> None:
     """Install packages, make the account, close the firewall, harden what hosts.toml asks for."""
     host = Host(c)
     for notice in preflight.check(host.settings, host.facts, host.logs_in_by_password):
@@ -34,7 +34,7 @@ def setup(c: Any) -> None:
 
 
 @task
-def packages(c: Any) -> None:
+def packages(c: ServerConnection) -> None:
     """Install the Debian packages of the chosen stack."""
     host = Host(c)
     host.require_disk_space()
@@ -43,7 +43,7 @@ def packages(c: Any) -> None:
 
 
 @task
-def user(c: Any) -> None:
+def user(c: ServerConnection) -> None:
     """Make the application's own account."""
     host = Host(c)
     preflight.refuse_conflicts(host.settings, host.facts)
@@ -58,7 +58,7 @@ def user(c: Any) -> None:
 
 
 @task
-def firewall(c: Any) -> None:
+def firewall(c: ServerConnection) -> None:
     """Let in ssh, the proxy and system.allow, and nothing else."""
     host = Host(c)
     with host.lock("system.firewall"):
@@ -72,7 +72,7 @@ def firewall(c: Any) -> None:
 
 
 @task
-def harden(c: Any) -> None:
+def harden(c: ServerConnection) -> None:
     """Harden sshd and the kernel, ban who guesses, and switch on automatic security upgrades, as
     system.harden says.
     """
@@ -88,7 +88,7 @@ def harden(c: Any) -> None:
 
 
 @task
-def upgrade(c: Any) -> None:
+def upgrade(c: ServerConnection) -> None:
     """Install the distribution's newest versions of all packages.
 
     Configuration files stay as they are.
@@ -115,7 +115,7 @@ def upgrade(c: Any) -> None:
 
 
 @task(help={"wait": "seconds to wait for the server to come back"})
-def reboot(c: Any, wait: int = 300) -> None:
+def reboot(c: ServerConnection, wait: int = 300) -> None:
     """Reboot the server and wait until it is back."""
     host = Host(c)
     before = host.facts.boot_id
@@ -139,7 +139,7 @@ def reboot(c: Any, wait: int = 300) -> None:
 
 
 @task
-def info(c: Any) -> None:
+def info(c: ServerConnection) -> None:
     """Show what this tool knows about the server."""
     host = Host(c)
     f = host.facts

@@ -1,15 +1,14 @@
 """The application's processes: uWSGI, in the socket that the manager keeps open."""
 
-from typing import Any
-
 from decant.commands.decorators import app_task
 from decant.operations import processes
+from decant.remote.connection import ServerConnection
 from decant.remote.host import Host
 from decant.steps import Run
 
 
 @app_task
-def install(c: Any) -> None:
+def install(c: ServerConnection) -> None:
     """Write the units or the program.
 
     A running application keeps them only if it is healthy with them.
@@ -18,25 +17,25 @@ def install(c: Any) -> None:
 
 
 @app_task
-def start(c: Any) -> None:
+def start(c: ServerConnection) -> None:
     """Open the socket and start the application."""
     processes.start(_host(c), "uwsgi.start")
 
 
 @app_task
-def stop(c: Any) -> None:
+def stop(c: ServerConnection) -> None:
     """Stop the application and close its socket: visitors get an error until uwsgi.start."""
     processes.stop(_host(c), "uwsgi.stop")
 
 
 @app_task
-def restart(c: Any) -> None:
+def restart(c: ServerConnection) -> None:
     """Restart the application behind its open socket, and ask it for health."""
     processes.restart(_host(c), "uwsgi.restart")
 
 
 @app_task
-def reload(c: Any) -> None:
+def reload(c: ServerConnection) -> None:
     """Let uWSGI start fresh workers of the same release, one after the other."""
     host = _host(c)
     with host.lock("uwsgi.reload"):
@@ -51,16 +50,16 @@ def reload(c: Any) -> None:
 
 
 @app_task
-def status(c: Any) -> None:
+def status(c: ServerConnection) -> None:
     """Show what the manager says of the application."""
     processes.status(_host(c))
 
 
 @app_task(help={"lines": "how many", "follow": "go on until Ctrl-C"})
-def logs(c: Any, lines: int = 100, follow: bool = False) -> None:
+def logs(c: ServerConnection, lines: int = 100, follow: bool = False) -> None:
     """Show what the application logged."""
     processes.logs(_host(c), lines, follow)
 
 
-def _host(c: Any) -> Host:
+def _host(c: ServerConnection) -> Host:
     return processes.need_server(Host(c), "uwsgi")
