@@ -44,6 +44,7 @@ def test_a_client_killed_in_the_migration_does_not_stop_the_window(booth: Server
     assert "which nobody waited for" not in server.fab("update").stdout
 
 
+@pytest.mark.full
 def test_a_network_that_falls_silent_in_the_migration_does_not_stop_the_window(
     booth: ServerFactory,
 ) -> None:
@@ -69,7 +70,7 @@ def test_a_network_that_falls_silent_in_the_migration_does_not_stop_the_window(
     assert "which nobody waited for, ended: good" in server.fab("update").stdout
 
 
-@pytest.mark.parametrize("client_lives", [True, False])
+@pytest.mark.parametrize("client_lives", [True, pytest.param(False, marks=pytest.mark.full)])
 def test_the_same_command_follows_a_window_that_still_runs(
     booth: ServerFactory, client_lives: bool
 ) -> None:

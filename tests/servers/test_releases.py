@@ -115,7 +115,10 @@ def test_old_releases_dumps_and_environments_are_pruned(booth: ServerFactory) ->
 
 @pytest.mark.parametrize(
     "known",
-    ["echo 400 > /srv/guestbook/log/last-migration", "echo 10 1 > /srv/guestbook/log/last-dump"],
+    [
+        "echo 400 > /srv/guestbook/log/last-migration",
+        pytest.param("echo 10 1 > /srv/guestbook/log/last-dump", marks=pytest.mark.full),
+    ],
 )
 def test_a_window_that_outlasts_the_patience_puts_up_the_maintenance_page(
     booth: ServerFactory, known: str
@@ -158,6 +161,7 @@ def test_a_vhost_that_nginx_refuses_never_stays(booth: ServerFactory) -> None:
     server.wait_until(lambda: server.get("/version") == (200, "v1"))
 
 
+@pytest.mark.full
 def test_uv_installs_from_a_lock_and_each_release_imports_its_own_code(
     booth: ServerFactory,
 ) -> None:

@@ -65,6 +65,7 @@ def test_a_first_deploy_makes_the_environment_beside_apt_unless_something_must_b
     assert changed(server.fab("deploy").stdout) == [0]
 
 
+@pytest.mark.full
 def test_a_git_url_with_a_branch_a_tag_a_commit_and_a_pattern(booth: ServerFactory) -> None:
     server = booth.deployed()
     server.configure(f'source = "{URL}"\nref = ""')
