@@ -28,7 +28,7 @@ class Program:
         """Return the program, its driver (steps.sh) and its files as one compressed tar."""
         buffer = io.BytesIO()
         with tarfile.open(
-            fileobj=buffer, mode="w:gz", compresslevel=3, format=tarfile.PAX_FORMAT
+            fileobj=buffer, mode="w:gz", compresslevel=1, format=tarfile.PAX_FORMAT
         ) as tar:
             for name, data in {
                 "program": self.text.encode(),
