@@ -51,6 +51,7 @@ class Facts:
     `installed` are the packages that this tool brought, `present` those of them that are there.
     `distro_python` is asked where there is no python3 yet, `pythons` (those that the distribution
     has beside it) where hosts.toml names a version.
+    `listed`: the releases are told by a list, as others may not look into them.
     `certificate` is what certbot obtained for the application: its names, and the ACME server.
     `secure` are the proxies that are set up for HTTPS.
     """
@@ -76,6 +77,7 @@ class Facts:
     builder: str = ""
     unit: str = ""
     current: str = ""
+    listed: str = ""
     distro_python: str = ""
     managed_python: str = ""
     pythons: tuple[str, ...] = ()
@@ -128,6 +130,7 @@ TEXTS = (
     "builder",
     "unit",
     "current",
+    "listed",
     "distro_python",
     "managed_python",
     "server",

@@ -8,7 +8,18 @@ from dataclasses import dataclass
 from typing import Literal
 
 from decant import quoting
-from decant.steps import Directory, File, Firewall, Packages, Plan, Run, Step, Transaction, Unit
+from decant.steps import (
+    Directory,
+    File,
+    Firewall,
+    Packages,
+    Plan,
+    Run,
+    Step,
+    Transaction,
+    Unit,
+    User,
+)
 
 Mode = Literal["apply", "check", "compare"]
 
@@ -79,10 +90,12 @@ def compile_plan(
     sent["packages"] = _lines(
         name for step in numbered if isinstance(step, Packages) for name in step.names
     )
+    sent["users"] = _lines(step.name for step in numbered if isinstance(step, User))
+    # A test needs no process: it is asked when its turn comes.
     sent |= {
         f"unless/{number}": f"{quoting.join(step.unless)}\n".encode()
         for number, step in enumerate(numbered, 1)
-        if isinstance(step, Run) and step.unless
+        if isinstance(step, Run) and step.unless and step.unless[0] != "test"
     }
     return Program("\n".join([*lines, "wait", "exit 0", ""]), sent, tuple(numbered))
 

@@ -15,6 +15,7 @@ from decant.steps import Directory, File, GeneratedSecret, Handler, Plan, Run
 
 if TYPE_CHECKING:
     from decant.config.models import Settings
+    from decant.facts import Facts
     from decant.quoting import Secret
 
 # Sent with each program and not left on the server.
@@ -24,10 +25,6 @@ SECLUDE = (
     'root=$1; python3 -I -S "$1/procedures/tree.py" seclude "$1" "$2" && . "$1/procedures/lib.sh"'
     " && list_releases"
 )
-SECLUDED = """
-test -z "$(find "$1/releases" "$1/venvs" -mindepth 1 -maxdepth 1 -type d -name '[0-9a-f]*' -perm -o=r -print -quit)" &&
-{ test -e "$1/releases.list" || test -z "$(find "$1/releases" -mindepth 1 -maxdepth 1 -name '2*' -print -quit)"; }
-"""
 
 
 def folders_and_secrets(settings: "Settings", key: "Secret | None" = None) -> Plan:
@@ -57,7 +54,6 @@ def folders_and_secrets(settings: "Settings", key: "Secret | None" = None) -> Pl
         ),
         Handler("tmpfiles"),
         *server_scripts(settings),
-        *_secluded(settings),
         *(systemd.release_units(settings) if settings.is_app or settings.is_web else ()),
     )
 
@@ -70,20 +66,15 @@ def _for_builds(paths: Paths) -> Plan:
     )
 
 
-def _secluded(settings: "Settings") -> Plan:
-    """Releases and environments that an older version left readable for everybody are not any more."""
-    if not settings.is_app:
+def secluded(settings: "Settings", facts: "Facts") -> Plan:
+    """Releases and environments that an older version left readable for everybody are not any more.
+
+    Their list is what others may read of them: where it is, this was done.
+    """
+    if not settings.is_app or facts.listed or not facts.releases:
         return ()
-    paths = settings.paths
-    words = (paths.root, settings.app.name)
-    command = ("sh", "-c", SECLUDE, "seclude", *words)
-    return (
-        Run(
-            command,
-            unless=("sh", "-c", SECLUDED, "secluded", *words),
-            label="releases and environments that others could read",
-        ),
-    )
+    command = ("sh", "-c", SECLUDE, "seclude", settings.paths.root, settings.app.name)
+    return (Run(command, label="releases and environments that others could read"),)
 
 
 def write_manifest(settings: "Settings") -> Plan:

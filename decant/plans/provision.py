@@ -30,6 +30,7 @@ def provision(
         *metadata.closed(settings),  # before anything is built
         *(() if environment else firewall),
         *app.folders_and_secrets(settings, key),
+        *app.secluded(settings, facts),
         *environment,
         *(system.packages(settings, facts) if environment else ()),
         *system.timezone(settings),

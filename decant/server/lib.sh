@@ -15,16 +15,19 @@ releases=$root/releases
 gate=$run/gate
 transition=$root/transition
 
-one_line() { # one_line TEXT: what a repository or an application may have written, in one line of the report, and nothing that a terminal obeys
-    printf '%s' "$1" | tr '\000-\037\177' ' '
+one_line() { # one_line TEXT: what a repository or an application may have written is in `clean`: one line of the report, and nothing that a terminal obeys
+    clean=$1
+    case $1 in *[[:cntrl:]]*) clean=$(printf '%s' "$1" | tr '\000-\037\177' ' ') ;; esac
 }
 
 say() { # say TEXT: a line for the person at the other end
-    { printf 'say\t%s\t%s\n' "${DECANT_STEP:-0}" "$(one_line "$1")" >&3; } 2>/dev/null || printf '%s\n' "$1"
+    one_line "$1"
+    { printf 'say\t%s\t%s\n' "${DECANT_STEP:-0}" "$clean" >&3; } 2>/dev/null || printf '%s\n' "$1"
 }
 
 value() { # value KEY TEXT: a result for the task
-    printf 'value\t%s\t%s\t%s\n' "${DECANT_STEP:-0}" "$1" "$(one_line "$2")" >&3
+    one_line "$2"
+    printf 'value\t%s\t%s\t%s\n' "${DECANT_STEP:-0}" "$1" "$clean" >&3
 }
 
 fail() { # fail CAUSE: the last line of a step's log is the cause that the person reads

@@ -96,6 +96,7 @@ done
 grep -lx "\[\(fcgi-\)\{0,1\}\(program\|group\):$name\]" /etc/supervisor/conf.d/* 2>/dev/null | sed 's/^/unit\t/'
 [ ! -e "/run/$name" ] || fact unit "/run/$name"
 fact current "${current##*/}"
+[ ! -e "$root/releases.list" ] || fact listed yes
 while read -r release state commit _; do
     [ -z "$release" ] || [ ! -d "$root/releases/$release" ] || fact release "$release $state $commit"
 done <<END

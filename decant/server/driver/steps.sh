@@ -49,8 +49,9 @@ begin() { # begin: what every program does before its first step
     seen_units >"$here/seen.units" 2>/dev/null &
     seen_packages >"$here/seen.packages" 2>/dev/null &
     seen_runs >"$here/seen.runs" 2>/dev/null &
+    seen_users >"$here/seen.users" 2>/dev/null &
     wait
-    seen=" $(cat "$here/seen.files" "$here/seen.units" "$here/seen.packages" "$here/seen.runs")"
+    seen=" $(cat "$here/seen.files" "$here/seen.units" "$here/seen.packages" "$here/seen.runs" "$here/seen.users")"
     if [ "$lock" != - ]; then
         # The party of the command that holds the lock shares it, so that what outlives a dead client keeps others out.
         exec 8>>"$lock"
@@ -84,6 +85,10 @@ seen_units() { # the units that are enabled and run
 seen_packages() { # package/NAME of those that are installed
     # shellcheck disable=SC2016  # dpkg-query's variables
     [ ! -s "$here/packages" ] || xargs dpkg-query -W -f='${db:Status-Abbrev}package/${Package}\n' -- <"$here/packages" | sed -n 's/^.i //p' | tr '\n' ' '
+}
+
+seen_users() { # user/NAME of the accounts that there are
+    [ ! -s "$here/users" ] || xargs getent passwd -- <"$here/users" | while IFS=: read -r account _; do printf 'user/%s ' "$account"; done
 }
 
 seen_runs() { # run/NUMBER of the commands that have run, as their `unless` says
@@ -393,7 +398,7 @@ apply_secret_value() {
 # --- accounts, units, firewall --------------------------------------------------------------------------------------------------------
 
 check_user() { # NAME HOME
-    getent passwd "$1" >/dev/null
+    was_seen "user/$1" || getent passwd "$1" >/dev/null
 }
 show_user() { tell diff "user $1, no login"; }
 apply_user() {
@@ -467,7 +472,11 @@ apply_peer_rules() {
 # --- commands, notifications, procedures ----------------------------------------------------------------------------------------------
 
 check_run() { # COMMAND UNLESS: shell texts; without UNLESS the command runs each time
-    [ -n "$2" ] && { was_seen "run/$number" || (eval "$2") 3>&- >/dev/null 2>&1; }
+    case $2 in
+    '') return 1 ;;
+    'test '*) eval "$2" ;;
+    *) was_seen "run/$number" || (eval "$2") 3>&- >/dev/null 2>&1 ;;
+    esac
 }
 show_run() { tell diff "run $1"; }
 apply_run() { sh -c "$1" 3>&-; }

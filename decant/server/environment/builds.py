@@ -15,13 +15,17 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from compilers import COMPILERS, HEADERS, UNCOMPILED, development, unbuilt
 from tools import (
+    INSTALLERS,
     MARK,
+    PIP_SETTINGS,
+    SERVERS,
     TRUST,
+    UV_SETTINGS,
     InstallError,
+    Wanted,
     alone,
     debian,
     fail,
@@ -32,18 +36,8 @@ from tools import (
     tool,
 )
 
-SERVERS = {"gunicorn": "gunicorn>=23,<28", "uwsgi": "pyuwsgi>=2.0.28,<2.1", "mod_wsgi": ""}
 HOUR = 3600
 LONGEST = 1 << 20  # bytes of what a build prints that are looked at
-OWN = Path(os.environ.get("HOME", "/root"))
-PIP_SETTINGS = (
-    Path("/etc/xdg/pip/pip.conf"),
-    Path("/etc/pip.conf"),
-    OWN / ".config/pip/pip.conf",
-    OWN / ".pip/pip.conf",
-)
-UV_SETTINGS = (Path("/etc/uv/uv.toml"), OWN / ".config/uv/uv.toml")
-INSTALLERS = ("PIP_", "UV_", "PIPENV_", "POETRY_")
 PROXIES = (
     "http_proxy",
     "https_proxy",
@@ -57,27 +51,6 @@ PROXIES = (
 # A file that is made when all is fetched, where this runs beside other steps. These use apt and may
 # bring what a build would find: nothing is built then.
 BESIDE = os.environ.get("DECANT_BESIDE", "")
-
-
-class Wanted(NamedTuple):
-    """An environment that is wanted.
-
-    From which tree and recipe, where, and what comes into it besides.
-    """
-
-    tree: Path
-    subdir: str
-    recipe: dict[str, Any]
-    target: Path
-    packages: tuple[str, ...]
-    server: str
-    python: str
-    driver: str
-
-    @property
-    def root(self) -> Path:
-        """The application's folder."""
-        return self.target.parents[1]
 
 
 def build(asked: Wanted) -> None:

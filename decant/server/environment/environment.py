@@ -23,18 +23,22 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from builds import (
+from tools import (
+    HOME,
     INSTALLERS,
+    MARK,
     PIP_SETTINGS,
     SERVERS,
+    TOOLS,
     UV_SETTINGS,
+    InstallError,
     Wanted,
-    build,
-    confined,
-    copied,
-    remove,
+    alone,
+    fail,
+    last_line,
+    pip_wheel,
+    provide,
 )
-from tools import HOME, MARK, TOOLS, InstallError, alone, fail, last_line, pip_wheel, provide
 
 # What an environment is made by; a change of how it is made makes each anew.
 MAKER = "by an account of its own"
@@ -147,6 +151,8 @@ def recipe_of(tree: Path, subdir: str, installer: str, root: Path) -> dict[str, 
         found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
         if asked.items() <= found.items():
             return found
+    from builds import confined, copied
+
     with copied(tree, root) as copy:
         done = confined(
             root,
@@ -257,6 +263,8 @@ def main() -> None:
     with alone(f"{asked_for}.build.lock"):
         asked = wanted(words)
         if action == "build" and not (asked.target / MARK).exists():
+            from builds import build, remove
+
             try:
                 build(asked)
             except InstallError as error:

@@ -1,21 +1,33 @@
-"""What all applications of a server share: our uv, pipenv and poetry, Pythons of uv, apt."""
+"""What environments are made with.
+
+Our uv, pipenv and poetry, Pythons of uv, apt; and what one is asked for. Each deploy asks for the
+name of an environment, so what only a build needs is imported there.
+"""
 
 import contextlib
 import fcntl
 import hashlib
 import os
 import re
-import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 TOOLS = {"uv": "0.13.8", "pipenv": "2026.10.3", "poetry": "2.5.1"}
 HOME = Path("/opt/decant")
 LOCKS = Path("/run/decant")
 MARK = ".decant-complete"
+SERVERS = {"gunicorn": "gunicorn>=23,<28", "uwsgi": "pyuwsgi>=2.0.28,<2.1", "mod_wsgi": ""}
+OWN = Path(os.environ.get("HOME", "/root"))
+PIP_SETTINGS = (
+    Path("/etc/xdg/pip/pip.conf"),
+    Path("/etc/pip.conf"),
+    OWN / ".config/pip/pip.conf",
+    OWN / ".pip/pip.conf",
+)
+UV_SETTINGS = (Path("/etc/uv/uv.toml"), OWN / ".config/uv/uv.toml")
+INSTALLERS = ("PIP_", "UV_", "PIPENV_", "POETRY_")
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 # The tools bring certificates of their own; what the server trusts is what counts.
 TRUST = (
@@ -27,6 +39,27 @@ TRUST = (
 
 class InstallError(Exception):
     """An installer's command failed; its text is everything it printed."""
+
+
+class Wanted(NamedTuple):
+    """An environment that is wanted.
+
+    From which tree and recipe, where, and what comes into it besides.
+    """
+
+    tree: Path
+    subdir: str
+    recipe: dict[str, Any]
+    target: Path
+    packages: tuple[str, ...]
+    server: str
+    python: str
+    driver: str
+
+    @property
+    def root(self) -> Path:
+        """The application's folder."""
+        return self.target.parents[1]
 
 
 def fail(message: str) -> NoReturn:
@@ -60,6 +93,8 @@ def run(*command: str, **variables: str) -> str:
 
     Raises InstallError with everything it printed when it fails.
     """
+    import subprocess
+
     done = subprocess.run(
         command,
         cwd="/",
@@ -125,6 +160,8 @@ def tool(name: str) -> str:
         / f"{name}-{TOOLS[name]}-py{sys.version_info[0]}.{sys.version_info[1]}-{hashlib.sha256(pinned.read_bytes()).hexdigest()[:8]}"
     )
     if not (home / MARK).exists():
+        import shutil
+
         shutil.rmtree(home, ignore_errors=True)
         run(sys.executable, "-I", "-m", "venv", str(home))
         run(

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from decant.errors import DeployError
+from decant.facts import Release
 from decant.plans import app, preflight, release
 from decant.steps import Directory, File, GeneratedSecret
 from tests.unit.values import FACTS, settings
@@ -69,4 +70,15 @@ def test_the_same_settings_render_the_same_release() -> None:
     assert release.files(settings(), FACTS) == release.files(settings(), FACTS)
     assert release.files(settings(), FACTS) != release.files(
         settings(wsgi={"app": "wsgi:app", "threads": 2}), FACTS
+    )
+
+
+def test_what_an_older_version_left_readable_is_closed_once() -> None:
+    older = replace(FACTS, releases=(Release("20260101T000000", "good"),))
+    (step,) = app.secluded(settings(), older)
+    assert "seclude" in step.words()[0] and step.words()[1] == ""
+    assert (
+        app.secluded(settings(), FACTS)
+        == app.secluded(settings(), replace(older, listed="yes"))
+        == ()
     )
