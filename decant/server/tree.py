@@ -291,38 +291,39 @@ def adopt(made: str, target: str, group: str) -> None:
     """
     gid = grp.getgrnam(group).gr_gid
     source, goal = open_folder(made), open_folder(target)
-    _copy(source, goal, gid, TOP)
     os.fchown(goal, 0, gid)
     os.fchmod(goal, 0o750)
+    # What is made has its owner, its group and its mode from the beginning: an environment has
+    # thousands of files.
+    os.setegid(gid)
+    os.umask(0)
+    _copy(source, goal, TOP)
 
 
-def _copy(source: int, target: int, gid: int, path: PurePosixPath) -> None:
-    for name in os.listdir(source):
-        status = os.stat(name, dir_fd=source, follow_symlinks=False)
-        kind = stat.S_IFMT(status.st_mode)
-        if kind == stat.S_IFLNK:
-            os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
-            os.chown(name, 0, gid, dir_fd=target, follow_symlinks=False)
-        elif kind == stat.S_IFDIR:
-            os.mkdir(name, 0o700, dir_fd=target)
-            inner, new = open_folder(name, source), open_folder(name, target)
-            _copy(inner, new, gid, path / name)
-            os.fchown(new, 0, gid)
-            os.fchmod(new, 0o750)
-            os.close(inner)
-            os.close(new)
-        elif kind == stat.S_IFREG:
-            _copy_file(source, target, name, gid, path)
-        else:
-            fail(
-                f"{path / name} in the environment is neither a file nor a folder nor a link, and"
-                " is refused"
-            )
+def _copy(source: int, target: int, path: PurePosixPath) -> None:
+    with os.scandir(source) as entries:
+        for entry in entries:
+            name = entry.name
+            if entry.is_symlink():
+                os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
+            elif entry.is_dir(follow_symlinks=False):
+                os.mkdir(name, 0o750, dir_fd=target)
+                inner, new = open_folder(name, source), open_folder(name, target)
+                _copy(inner, new, path / name)
+                os.close(inner)
+                os.close(new)
+            elif entry.is_file(follow_symlinks=False):
+                _copy_file(source, target, name, path)
+            else:
+                fail(
+                    f"{path / name} in the environment is neither a file nor a folder nor a link,"
+                    " and is refused"
+                )
 
 
-def _copy_file(source: int, target: int, name: str, gid: int, path: PurePosixPath) -> None:
+def _copy_file(source: int, target: int, name: str, path: PurePosixPath) -> None:
     given = os.open(name, FLAGS | os.O_NONBLOCK, dir_fd=source)
-    new = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=target)
+    new = -1
     try:
         status = os.fstat(given)
         if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
@@ -332,15 +333,19 @@ def _copy_file(source: int, target: int, name: str, gid: int, path: PurePosixPat
             )
         if status.st_mode & (stat.S_ISUID | stat.S_ISGID):
             fail(f"{path / name} in the environment is a setuid or setgid program, and is refused")
-        while os.sendfile(new, given, None, 1 << 30):
-            pass
-        os.fchown(new, 0, gid)
-        os.fchmod(new, 0o750 if status.st_mode & 0o100 else 0o640)
+        mode = 0o750 if status.st_mode & 0o100 else 0o640
+        made = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        new = os.open(name, made, mode, dir_fd=target)
+        left = status.st_size
+        while left > 0 and (sent := os.sendfile(new, given, None, left)):
+            left -= sent
         # Python compares the age of a module with what its compiled form says.
-        os.utime(new, ns=(status.st_atime_ns, status.st_mtime_ns))
+        if name.endswith(".py"):
+            os.utime(new, ns=(status.st_atime_ns, status.st_mtime_ns))
     finally:
         os.close(given)
-        os.close(new)
+        if new >= 0:
+            os.close(new)
 
 
 # --- a shared folder that the proxy serves

@@ -131,21 +131,21 @@ def test_what_a_build_made_is_copied_so_that_no_descriptor_outlives_it(tmp_path:
     made, target = tmp_path / "made", tmp_path / "target"
     (made / "bin").mkdir(parents=True)
     (made / "bin/python").symlink_to("/usr/bin/python3")
-    (made / "bin/tool").write_text("x")
-    (made / "bin/tool").chmod(0o755)
-    os.utime(made / "bin/tool", ns=(1, 1_700_000_000_123_456_789))
+    (made / "bin/tool.py").write_text("x")
+    (made / "bin/tool.py").chmod(0o755)
+    os.utime(made / "bin/tool.py", ns=(1, 1_700_000_000_123_456_789))
     target.mkdir()
-    held = (made / "bin/tool").open("a")
+    held = (made / "bin/tool.py").open("a")
     assert run("adopt", str(made), str(target), ME) == (0, "")
     held.write("later")
     held.close()
-    assert (target / "bin/tool").read_text() == "x", (
+    assert (target / "bin/tool.py").read_text() == "x", (
         "a descriptor that outlives the build leads elsewhere"
     )
-    assert (target / "bin/tool").stat().st_mtime_ns == 1_700_000_000_123_456_789
-    assert mode(target / "bin/tool") == ("750", ME) and (target / "bin/python").readlink() == Path(
-        "/usr/bin/python3"
-    )
+    assert (target / "bin/tool.py").stat().st_mtime_ns == 1_700_000_000_123_456_789
+    assert mode(target / "bin/tool.py") == ("750", ME) and (
+        target / "bin/python"
+    ).readlink() == Path("/usr/bin/python3")
 
 
 @pytest.mark.parametrize(

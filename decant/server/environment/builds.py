@@ -59,7 +59,7 @@ def build(asked: Wanted) -> None:
     if BESIDE and asked.recipe["tool"] != "pip":
         fail("this environment is not made beside other steps")
     nobody_left(root)
-    remove(asked.target, made)
+    remove(asked.target, made, *made.parent.glob("removed-*"))
     settings_for_builds(root)
     tool_of_ours = asked.recipe["tool"].removesuffix("-lock")
     with alone("tools.lock"):  # what is shared is made before it is used
@@ -89,7 +89,7 @@ def build(asked: Wanted) -> None:
             application(root),
         )
     finally:
-        remove(made)
+        remove_later(made)
     os.sync()
     mark = asked.target / MARK
     mark.touch(mode=0o640)
@@ -193,6 +193,23 @@ def confined(
         printed.seek(max(0, printed.tell() - LONGEST))
         text = printed.read(LONGEST).decode("utf-8", "replace")
     return subprocess.CompletedProcess(whole, done.returncode, text)
+
+
+def remove_later(folder: Path) -> None:
+    """Remove a folder of a build for which nobody waits.
+
+    Under another name, so that the next build does not meet it; what a power cut leaves goes then.
+    """
+    aside = folder.with_name(f"removed-{os.getpid()}")
+    folder.rename(aside)
+    subprocess.Popen(
+        ("rm", "-rf", "--", str(aside)),
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
 
 
 @contextlib.contextmanager
