@@ -152,10 +152,10 @@ class FakeHost(Host):
         return 0
 
     @contextlib.contextmanager
-    def lock(self, what: str, patience: float = BUSY, path: str = "") -> Iterator[None]:
+    def lock(self, what: str, wait: float = BUSY, path: str = "") -> Iterator[None]:
         """Note when a lock is taken and let go."""
         at = f" at {path.rpartition('/')[2]}" if path else ""
-        self.note(f"lock {what}{at}" + (f" for {patience:g} s" if patience != BUSY else ""))
+        self.note(f"lock {what}{at}" + (f" for {wait:g} s" if wait != BUSY else ""))
         problem = next(iter(self.answers.pop("lock", [])), None)
         if isinstance(problem, Exception):
             raise problem

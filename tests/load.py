@@ -21,7 +21,7 @@ class Load:
     address: str
     rate: float = 20
     slow_seconds: float = 2.0
-    patience: float = 120
+    timeout: float = 120
     host: str = ""
     # Where a proxy reloads meanwhile: it closes idle connections, and a client opens another one
     # for a GET (RFC 9112, 9.3.1).
@@ -84,7 +84,7 @@ class Load:
         return (
             self.connect()
             if self.connect
-            else http.client.HTTPConnection(self.address, timeout=self.patience)
+            else http.client.HTTPConnection(self.address, timeout=self.timeout)
         )
 
     def _get(self, path: str) -> None:

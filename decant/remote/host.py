@@ -196,18 +196,18 @@ class Host:
         return int(self.connection.sudo(command, password=self._secret(), **options).exited)
 
     @contextlib.contextmanager
-    def lock(self, what: str, patience: float = BUSY, path: str = "") -> Iterator[None]:
+    def lock(self, what: str, wait: float = BUSY, path: str = "") -> Iterator[None]:
         """Keep every other command for this application out until the block ends or this client is
         no longer heard from.
 
         `path` is another lock than the application's. A lock that is held is asked for again for
-        `patience` seconds. Raises DeployError that
+        `wait` seconds. Raises DeployError that
         names the holder. Does nothing with --dry.
         """
         if self.dry:
             yield
             return
-        held = lock.acquire(self, path or self.paths.lock, what, patience)
+        held = lock.acquire(self, path or self.paths.lock, what, wait)
         held.keep()
         self._lock = (held.path, held.token)
         try:

@@ -130,7 +130,7 @@ def test_a_power_cut_in_the_migration_ends_with_the_old_code_and_the_old_rows(
     server = booth.deployed()
     before = server.rows()
     server.configure('ref = "migrates-slowly"')
-    with Load(server.address, patience=15) as load:
+    with Load(server.address, timeout=15) as load:
         client = server.start_fab("update")
         server.wait_for_migration()
         assert "damaged" in server.rows()

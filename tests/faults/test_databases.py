@@ -128,7 +128,7 @@ def test_a_killed_window_and_a_power_cut_end_with_the_old_code_and_the_old_rows(
     before = server.rows()
 
     server.ssh("rm -f /srv/guestbook/log/*.log")
-    with Load(server.address, patience=15) as load:
+    with Load(server.address, timeout=15) as load:
         client = server.start_fab("update")
         server.wait_for_migration()
         server.power_cut()

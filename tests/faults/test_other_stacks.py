@@ -53,7 +53,7 @@ def test_a_bad_release_a_killed_window_and_a_power_cut_leave_the_old_pair(
     before = server.rows()
 
     server.ssh("rm -f /srv/guestbook/log/*.log")
-    with Load(server.address, patience=15) as load:
+    with Load(server.address, timeout=15) as load:
         client = server.start_fab("update")
         server.wait_for_migration()
         server.power_cut()
