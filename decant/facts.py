@@ -45,8 +45,8 @@ class Participation:
 class Facts:
     """What facts.sh found.
 
-    Sizes are in MB, `listeners` are ADDRESS:PORT/PROTOCOL, `proxies` the units that run, `sites`
-    paths of what is enabled in them.
+    Sizes are in MB, `now` is the server's clock (seconds since the epoch), `listeners` are
+    ADDRESS:PORT/PROTOCOL, `proxies` the units that run, `sites` paths of what is enabled in them.
 
     `installed` are the packages that this tool brought, `present` those of them that are there.
     `distro_python` is asked where there is no python3 yet, `pythons` (those that the distribution
@@ -67,6 +67,7 @@ class Facts:
     cores: int = 1
     memory_mb: int = 0
     boot_id: str = ""
+    now: int = 0
     python: str = ""
     free_mb: int = 0
     tmp_free_mb: int = 0
@@ -112,7 +113,7 @@ class Facts:
         return next((release for release in self.releases if release.name == name), None)
 
 
-NUMBERS = ("cores", "memory_mb", "free_mb", "tmp_free_mb")
+NUMBERS = ("now", "cores", "memory_mb", "free_mb", "tmp_free_mb")
 TEXTS = (
     "user",
     "sudo",

@@ -12,6 +12,7 @@ It shows logic, never that a server would do it: that takes a booted one (`fab l
 import contextlib
 import io
 import json
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -74,6 +75,7 @@ class FakeHost(Host):
         self.applied: list[tuple[Plan, Plan, Mapping[str, bytes]]] = []
         self.answers = {key: list(each) for key, each in (answers or {}).items()}
         self.texts, self.says = dict(texts or {}), dict(says or {})
+        self.finished: dict[str, str] = {}
         self.lines: list[str] = []  # what a command in the background prints
         self._asked: Facts | None = facts
 
@@ -81,6 +83,10 @@ class FakeHost(Host):
     def facts(self) -> Facts:
         """The facts that the test gave."""
         return self._asked or FACTS
+
+    def time(self) -> float:
+        """The server's time: this machine's."""
+        return time.time()
 
     def found(self, facts: Facts) -> None:
         """Let the server be found so from here on."""

@@ -25,7 +25,7 @@ def pull(c: ServerConnection) -> None:
     with release_lock(host, "app.pull"):
         if host.dry:
             return host.output.line("would fetch, export and build the environment")
-        prepared, _ = prepare(host, new_id())
+        prepared, _ = prepare(host, new_id(host))
     host.output.line(
         f"release {prepared.release} is"
         f" {'already current' if prepared.current else 'ready: fab update switches to it'}:"

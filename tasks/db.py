@@ -72,6 +72,8 @@ def migrate(c: ServerConnection) -> None:
             return host.output.line(
                 "would migrate what is pending, with a dump before it; nothing was changed (--dry)"
             )
+        if "migrate" in host.finished:
+            return host.output.line("the database was migrated by the command before")
         outcome = migrate_current(host)
     if outcome.failed:
         raise DeployError(f"{host.name}: {outcome.cause}")
@@ -150,6 +152,11 @@ def restore(
     with release_lock(host, "db.restore"):
         if host.dry:
             return host.output.line("nothing was changed (--dry)")
+        if "restore" in host.finished:
+            return host.output.line(
+                "a dump was put in by the command before, whose end nobody saw; nothing was done"
+                " now: run it again to put one in once more"
+            )
         try:
             if own.is_file():
                 transfer.send(host, own, sent)

@@ -154,6 +154,8 @@ def rollback(
         joint_window.finish_interrupted(fleet, hosts)
         with rollout.locked(fleet, hosts, "rollback"):
             targets = rollout.targets(fleet, hosts, to)
+            if not targets:
+                return
             if fleet.dry:
                 for name, target in targets.items():
                     hosts[name].output.line(

@@ -39,6 +39,7 @@ def provision(
         *db.install(settings),
         *db.create(settings, url),
         *python.managed(settings, facts),
+        *python.of_current(settings, facts),
         *stack.before_release(settings, facts),
         # It waits for what is downloaded beside, which it would cut off
         *(firewall if environment else ()),

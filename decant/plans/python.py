@@ -82,6 +82,23 @@ def is_distributions(settings: "Settings", facts: "Facts") -> bool:
     return settings.python.version in ("", found)
 
 
+def of_current(settings: "Settings", facts: "Facts") -> Plan:
+    """The release that serves has its environment, before anything starts it.
+
+    Somebody may have removed it by hand.
+    """
+    current = facts.release(facts.current)
+    if not current or not settings.is_app:
+        return ()
+    there = ("test", "-e", f"{settings.paths.current}/.deploy/venv/.decant-complete")
+    # Without it the service fails and is started again and again: what starts it next is to meet no
+    # attempt that began before.
+    stopped = 'service=$1; shift; "$@" && { systemctl stop "$service" 2>/dev/null; true; }'
+    make = environment(settings, current.commit)
+    command = ("sh", "-c", stopped, "environment", f"{settings.app.name}.service", *make)
+    return (Run(command, unless=there, label="environment of the current release"),)
+
+
 def environment(settings: "Settings", commit: str) -> tuple[str, ...]:
     """Return the command that makes the environment anew that the current release is linked to."""
     paths, python = settings.paths, settings.python

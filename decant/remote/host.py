@@ -3,6 +3,7 @@
 import contextlib
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -51,8 +52,15 @@ class Host:
         self.output = c.output
         # Each task anew, as several share the connection
         self.output.stream = sys.stderr if json else sys.stdout
+        # What windows did whose good end no client saw: the command, and the release it went to.
+        self.finished: dict[str, str] = {}
         self._facts: Facts | None = None
         self._lock = ("", "")
+        self._ahead = 0.0
+
+    def time(self) -> float:
+        """Return the server's time, in seconds since the epoch."""
+        return time.time() + self._ahead
 
     @property
     def facts(self) -> Facts:
@@ -255,6 +263,7 @@ class Host:
                 f"{self.name}: the server ran no shell for us:"
                 f" {errors.strip() or f'exit code {status}'}"
             )
+        self._ahead = found.now - time.time() if found.now else 0.0
         problem = _unusable(found, self.connection.user)
         if problem:
             raise DeployError(f"{self.name}: {problem}")

@@ -866,3 +866,4 @@ def test_a_script_finds_what_it_imports_in_the_one_folder(root: Path, name: str)
         timeout=20,
     )
     assert "ImportError" not in done.stderr and "ModuleNotFoundError" not in done.stderr
+    assert done.returncode, "it does its work, which needs arguments"

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from decant.errors import DeployError
 from decant.operations.release.outcome import Outcome, Prepared, Verdict, judge
-from decant.operations.release.prepare import new_id
+from decant.operations.release.prepare import new_id, note_finished
 from decant.operations.release.window import say_no_dump, window
 from decant.plans import app, db, release
 from decant.plans.requests import Answer, Change, Role, WindowRequest, Word, WordRequest
@@ -105,7 +105,7 @@ def switch(
 
     Raises DeployError where the database could not be put back: every host waits closed then.
     """
-    id = new_id()
+    id = new_id(*hosts.values())
     first = next(name for name, found in ready.items() if found.pending and name in hosts)
     parts = {
         name: Participant(host, id, Role.LEADER if name == first else Role.FOLLOWER)
@@ -205,6 +205,7 @@ def _finish_interrupted(fleet: Fleet, known: Mapping[str, Host]) -> None:
             ended = part.verdict or Verdict()
             part.host.output.line(f"the window {id} ended: {ended.result}: {ended.cause}")
             part.host.forget_facts()
+            note_finished(part.host, id)
         _close(fleet, server, parts)
 
 

@@ -3,20 +3,25 @@
 The lock, what a dead client left open, and a release that is made ready while the old one serves.
 """
 
+import calendar
 import contextlib
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
 
 from decant.config import source
 from decant.errors import DeployError
-from decant.operations.release.outcome import Prepared
+from decant.operations.release.outcome import Prepared, Result
 from decant.plans import app, preflight, release
 from decant.plans.requests import SourceKind
 from decant.remote import transfer
 from decant.remote.host import BUSY, Host
 from decant.remote.report import Report
 from decant.steps import Plan
+
+FORMAT = "%Y%m%dT%H%M%S"
+TIME = re.compile(r"\d{8}T\d{6}")
 
 
 @contextlib.contextmanager
@@ -25,7 +30,7 @@ def release_lock(host: Host, what: str) -> Iterator[None]:
 
     Wait for an open window first, and report windows that ended unobserved.
     """
-    followed = False
+    followed: list[str] = []
     for party in host.facts.parties if not host.dry else ():
         raise DeployError(
             f"{host.name}: the window {party.name} over several hosts is open; end it by the"
@@ -36,11 +41,13 @@ def release_lock(host: Host, what: str) -> Iterator[None]:
             host.output.line(f"the release window {window.name} is open; following it")
             host.apply(release.follow(host.settings, window.name))
             host.forget_facts()
-            followed = True
+            followed.append(window.name)
     # Its own client, if there is one, has to finish
     with host.lock(what, 10.0 if followed else BUSY):
         if followed:
             host.forget_facts()  # they may be from before its client had finished
+        for id in followed:
+            note_finished(host, id)
         _settle(host)
         yield
 
@@ -102,9 +109,29 @@ def preview(host: Host, compare: Plan = ()) -> None:
     )
 
 
-def new_id() -> str:
-    """Return a name that sorts by time."""
-    return time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+def new_id(*hosts: Host) -> str:
+    """Return a name that sorts after everything that these hosts have named so.
+
+    By the servers' clocks: those of two clients may differ, and what was named later would be taken
+    for older.
+    """
+    named = [release.name for host in hosts for release in host.facts.releases]
+    named += [str(record.get("when", "")) for host in hosts for record in host.facts.deploys]
+    newest = max((text[:15] for text in named if TIME.match(text)), default="")
+    now = time.strftime(FORMAT, time.gmtime(max(host.time() for host in hosts)))
+    if now > newest:
+        return now
+    return time.strftime(FORMAT, time.gmtime(calendar.timegm(time.strptime(newest, FORMAT)) + 1))
+
+
+def note_finished(host: Host, id: str) -> None:
+    """Note what a window did that came to a good end and whose client did not see it.
+
+    Somebody who is told to run the same command again does not mean to have it done twice.
+    """
+    for record in host.facts.deploys:
+        if record.get("when") == id and record.get("result") == Result.GOOD:
+            host.finished[str(record.get("what"))] = str(record.get("release"))
 
 
 def _settle(host: Host) -> None:
@@ -114,6 +141,8 @@ def _settle(host: Host) -> None:
             f"the release window {window.name}, which nobody waited for, ended:"
             f" {result or 'unknown'}" + (f": {cause}" if cause else "")
         )
+        if result == Result.GOOD:
+            note_finished(host, window.name)
     if host.facts.windows and not host.dry:
         host.apply(
             release.finish(host.settings, tuple(window.name for window in host.facts.windows))

@@ -12,6 +12,18 @@ from decant.plans.requests import Change, WindowRequest
 from decant.remote.host import Host
 
 
+def gone_back(host: Host, to: str) -> bool:
+    """Tell whether a rollback that nobody waited for has brought the host where it is to go."""
+    reached = host.finished.get("rollback", "")
+    if not reached or reached != host.facts.current or to not in ("", reached):
+        return False
+    host.output.line(
+        f"{reached} serves since the rollback that nobody waited for; to go back further:"
+        f" fab -H {host.name} rollback --to RELEASE"
+    )
+    return True
+
+
 def rollback_target(host: Host, to: str) -> str:
     """Return the release to go back to: `to`, or the newest good one before the current.
 
@@ -56,7 +68,7 @@ def way_back(host: Host, target: str, downgrade: bool, restore: bool) -> Change:
 def roll_back(host: Host, target: str, change: Change) -> Outcome:
     """Go back to an older good release; `change` is the way back of its database."""
     current, found = host.facts.current, host.facts.release(target)
-    request = WindowRequest(new_id(), current, target, change, rolled_back=True)
+    request = WindowRequest(new_id(host), current, target, change, rolled_back=True)
     verdict, counts = switch(host, "rollback", request)
     outcome = Outcome(host.name, Result.READY, target, found.commit if found else "")
     return judge(host, verdict, outcome, counts, current)
@@ -75,7 +87,7 @@ def undo_switch(host: Host, prepared: Prepared, outcome: Outcome, why: str) -> O
         host.output.line(stays)
         return replace(outcome, cause=stays)
     host.output.line(f"{why}: going back to {prepared.old}")
-    request = WindowRequest(new_id(), prepared.release, prepared.old, rolled_back=True)
+    request = WindowRequest(new_id(host), prepared.release, prepared.old, rolled_back=True)
     verdict, counts = switch(host, "rollback", request)
     back = Outcome(host.name, Result.READY, prepared.old)
     ended = judge(host, verdict, back, counts, prepared.release)

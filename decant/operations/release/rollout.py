@@ -22,8 +22,15 @@ from decant.operations.release.outcome import (
     untouched,
 )
 from decant.operations.release.prepare import new_id, prepare, release_lock
-from decant.operations.release.rollback import roll_back, rollback_target, undo_switch, way_back
+from decant.operations.release.rollback import (
+    gone_back,
+    roll_back,
+    rollback_target,
+    undo_switch,
+    way_back,
+)
 from decant.operations.release.shared import NOTHING, database_server, with_release
+from decant.operations.release.status import health
 from decant.operations.release.window import probed, switched
 from decant.plans import release
 from decant.plans.requests import Change
@@ -114,10 +121,12 @@ def run(
     began = {name: fleet.results[name].seconds for name in hosts}
     for name, host in hosts.items():
         _refuse_other_protocol(name, host)
-    id = new_id()
+    id = new_id(*hosts.values())
     prepared = fleet.map(lambda host: prepare(host, id, before(host), compare(host)), hosts)
     fleet.raise_if_failed(NOT_SWITCHED, rollout.keep_going)
     ready = {name: found for name, (found, _) in prepared.items()}
+    fleet.map(_refuse_down, {name: hosts[name] for name, found in ready.items() if found.current})
+    fleet.raise_if_failed(NOT_SWITCHED, rollout.keep_going)
     _refuse_different(hosts, {name: found.commit for name, found in ready.items()})
     outcomes.update(
         {name: prepared_outcome(hosts[name], *found) for name, found in prepared.items()}
@@ -129,6 +138,20 @@ def run(
             everyone[name].output.line(
                 f"hosts.toml has changes that only deploy applies: {', '.join(outcome.differs)}"
             )
+
+
+def _refuse_down(host: Host) -> None:
+    """Refuse to call a release current that does not serve."""
+    if not host.settings.is_app or host.facts.service in ("active", "running"):
+        return
+    answer = health(host)
+    if answer != "healthy":
+        server = host.settings.wsgi.server
+        logs = "apache.logs" if server == "mod_wsgi" else f"{server}.logs"
+        raise DeployError(
+            f"{host.name}: {host.facts.current} is current, and does not serve: {answer};"
+            f" see: fab -H {host.name} {logs}"
+        )
 
 
 def _switch(
@@ -151,7 +174,7 @@ def _switch(
     batches = in_batches(hosts, ready, rollout, as_one, bool(shared))
     server = database_server(hosts, shared)
     if shared and server and not as_one and any(ready[name].old for name in shared):
-        problem = joint_window.dump(server, new_id(), ready[shared[0]].old)
+        problem = joint_window.dump(server, new_id(server), ready[shared[0]].old)
         if problem:
             raise DeployError(f"{problem}; no host has switched")
     left = [name for batch in batches for name in batch]
@@ -300,9 +323,14 @@ def _watched(
 def targets(fleet: Fleet, hosts: Mapping[str, Host], to: str) -> dict[str, str]:
     """Return the release to which each host goes back.
 
+    None for a host that has gone back already, by the same command, whose end no client has seen.
+
     Raises DeployError where one has none, or where several would go back to different commits.
     """
-    found = fleet.map(lambda host: rollback_target(host, to), with_release(fleet, hosts))
+    left = {
+        name: host for name, host in with_release(fleet, hosts).items() if not gone_back(host, to)
+    }
+    found = fleet.map(lambda host: rollback_target(host, to), left)
     fleet.raise_if_failed("no host has switched")
     commits = {
         name: known.commit

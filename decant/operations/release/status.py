@@ -5,20 +5,16 @@ from typing import Any
 from decant.remote.host import Host
 
 
+def health(host: Host) -> str:
+    """Ask the site for health through its proxy; return `healthy`, or what is wrong."""
+    script = 'sh "$1/ask.sh" "$2" health 5 || true'
+    return host.read("sh", "-c", script, "health", host.paths.procedures, host.paths.root)
+
+
 def describe(host: Host) -> dict[str, Any]:
     """Return what a person wants to know about the application on a host, by name."""
     facts, settings = host.facts, host.settings
     current = facts.release(facts.current)
-    health = "nothing is deployed"
-    if current:
-        health = host.read(
-            "sh",
-            "-c",
-            'sh "$1/ask.sh" "$2" health 5 || true',
-            "health",
-            settings.paths.procedures,
-            settings.paths.root,
-        )
     return {
         "host": host.name,
         "application": settings.app.name,
@@ -27,7 +23,7 @@ def describe(host: Host) -> dict[str, Any]:
         "state": current.state if current else "",
         "service": facts.service,
         "socket": facts.socket,
-        "health": health,
+        "health": health(host) if current else "nothing is deployed",
         "open windows": (
             [window.name for window in facts.windows if not window.result]
             + [f"{party.name} over several hosts" for party in facts.parties]

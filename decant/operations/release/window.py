@@ -66,7 +66,7 @@ def switched(
     """
     migrate = release.migrate_command(host.settings) if prepared.pending else ""
     request = WindowRequest(
-        new_id(),
+        new_id(host),
         prepared.old,
         prepared.release,
         Change(migrate=migrate, dump_wanted=dump_wanted(host, prepared.pending)),
@@ -90,7 +90,7 @@ def migrate_current(host: Host) -> Outcome:
         host.output.line("no migration is pending")
         return Outcome(host.name, Result.CURRENT, current)
     change = Change(migrate=release.migrate_command(settings), dump_wanted=dump_wanted(host, True))
-    verdict, counts = switch(host, "migrate", WindowRequest(new_id(), current, current, change))
+    verdict, counts = switch(host, "migrate", WindowRequest(new_id(host), current, current, change))
     return judge(host, verdict, Outcome(host.name, Result.READY, current), counts, current)
 
 
@@ -101,7 +101,7 @@ def restore_dump(host: Host, path: str, administrator: bool = False) -> Outcome:
     """
     current = host.facts.current
     change = Change(restore=path, administrator=administrator, dump_wanted=True)
-    verdict, counts = switch(host, "restore", WindowRequest(new_id(), current, current, change))
+    verdict, counts = switch(host, "restore", WindowRequest(new_id(host), current, current, change))
     outcome = judge(host, verdict, Outcome(host.name, Result.READY, current), counts, current)
     if outcome.result is Result.GOOD:
         at = host.apply(release.heads(host.settings, host.facts, current)).values

@@ -43,6 +43,7 @@ if [ -d /run/systemd/system ]; then
         case $apache in active | reloading | refreshing) fact proxy apache2 ;; esac
     } &
 fi
+fact now "$(date +%s)" &
 fact openssh "$(ssh -V 2>&1 | sed -n 's/^OpenSSH_\([0-9.]*\).*/\1/p')" &
 fact nginx "$(nginx -v 2>&1 | sed -n 's|.*nginx/\([0-9.]*\).*|\1|p')" &
 

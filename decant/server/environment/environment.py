@@ -273,3 +273,7 @@ def main() -> None:
                 if not (asked.target / MARK).exists():
                     remove(asked.target)
     print(asked.target.name)
+
+
+if __name__ == "__main__":
+    main()

@@ -9,13 +9,21 @@ set -u
 # shellcheck source=lib.sh
 . "$root/procedures/lib.sh"
 
-log=$root/log/$id
+# A client that goes away ends nothing: what is told goes nowhere, and the window is followed to its end.
+trap '' PIPE
+
+log=$root/log/$id unit=$name-window@$id.service
 party=${party:-} number=${number:-0} word=${word:-}
 if [ "${open:-no}" = yes ]; then
-    install -m 0600 "$1" "$log.params"
-    install -m 0600 /dev/null "$log.log"
-    sync -f "$root/log"
-    systemctl start "$name-window@$id.service" || fail "the window could not be opened: systemctl status $name-window@$id"
+    if ! { install -m 0600 "$1" "$log.params" && install -m 0600 /dev/null "$log.log" && sync -f "$root/log"; }; then
+        rm -f "$log.params" "$log.log"
+        fail "the window could not be opened, as nothing can be written to $root/log (free disk: $(df -Ph "$root" | awk 'NR == 2 { print $4 }'))"
+    fi
+    if ! systemctl start "$unit"; then
+        # Nothing was done: no later command is to wait for it.
+        systemctl is-active -q "$unit" || { systemctl reset-failed "$unit" 2>/dev/null; rm -f "$log.params"; }
+        fail "the window could not be opened: journalctl -u $unit"
+    fi
 fi
 # Where the window has decided by itself meanwhile, its verdict is the answer.
 [ -z "$word" ] || say_word "$id" "$number" "$word" "${because:-}" || [ "$(cut -d' ' -f1 "$log.word.$number" 2>/dev/null)" = back ] || fail "this window was told something else meanwhile"
@@ -28,16 +36,20 @@ ended() { # the verdict is there, or the answer, or nobody is left to give one
     idle=0
     while [ ! -e "$log.result" ] && ! answered && [ $idle -lt 20 ]; do
         sleep 0.1
-        if systemctl -q is-active "$name-window@$id.service" || [ "$(systemctl is-active "$name-window@$id.service")" != inactive ]; then idle=0; else idle=$((idle + 1)); fi
+        # One that failed is over, too, also where systemd keeps it.
+        case $(systemctl is-active "$unit") in active | activating | deactivating | reloading) idle=0 ;; *) idle=$((idle + 1)) ;; esac
     done
 }
 ended 3>&- 8>&- &
-tail -n "+${from:-1}" -s 0.1 --pid=$! -f "$log.log" 2>/dev/null | while IFS= read -r line; do
+followed=$!
+tail -n "+${from:-1}" -s 0.1 --pid=$followed -f "$log.log" 2>/dev/null | while IFS= read -r line; do
     case $line in
     '::'*) say "${line#:: }" ;;
     *) say "  | $line" ;;
     esac
 done
+# However the reading ended: what follows is for a window that is over.
+wait $followed
 if [ ! -e "$log.result" ] && answered; then
     value answer "$(sed -n "$((number + 1))p" "$log.at")"
     value lines "$(wc -l <"$log.log")"

@@ -56,9 +56,13 @@ environment() { # environment name|build TREE COMMIT: the name of the tree's env
         "$procedures" "$1" "$2" "$subdir" "$root/venvs" "$installer" "$packages" "$refresh" "$3" "$server" "$python" "$driver"
 }
 
+whole() { # whole RELEASE: are its environment and the interpreter in it there? Somebody may have removed them by hand, or an upgrade of the distribution
+    [ "$server" = none ] || { [ -e "$releases/$1/.deploy/venv/.decant-complete" ] && [ -x "$releases/$1/.deploy/venv/bin/python" ]; }
+}
+
 already_current() { # the serving release has the same code, files and environment
     wait
-    [ -n "$old" ] && [ "$(state_of "$old")" = good ] && [ "$(cat "$releases/$old/.deploy/identity" 2>/dev/null)" = "$identity" ] || return 1
+    [ -n "$old" ] && [ "$(state_of "$old")" = good ] && [ "$(cat "$releases/$old/.deploy/identity" 2>/dev/null)" = "$identity" ] && whole "$old" || return 1
     [ "$server" != none ] || return 0
     digest=$(cat "$here/digest") && [ -n "$digest" ] && [ "$(basename "$(readlink "$releases/$old/.deploy/venv")")" = "$digest" ]
 }
@@ -66,7 +70,7 @@ already_current() { # the serving release has the same code, files and environme
 prepared_before() { # a release that was made ready earlier and never switched to
     for candidate in "$releases"/2*; do
         [ "${candidate##*/}" != "$old" ] || continue # what serves is never taken for a draft
-        if [ "$(state_of "${candidate##*/}")" = prepared ] && [ "$(cat "$candidate/.deploy/identity" 2>/dev/null)" = "$identity" ]; then
+        if [ "$(state_of "${candidate##*/}")" = prepared ] && [ "$(cat "$candidate/.deploy/identity" 2>/dev/null)" = "$identity" ] && whole "${candidate##*/}"; then
             release=$(basename "$candidate")
             return 0
         fi

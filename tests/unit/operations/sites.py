@@ -20,6 +20,7 @@ LIVE = replace(
     releases=(Release(OLD, "good", "c0ffee"),),
     manifests=({"name": "shop", "root": "/srv/shop", "database": None},),
     server="gunicorn",
+    service="active",
     builder="/srv/shop/build/home",
 )
 READY = {

@@ -15,7 +15,7 @@ from decant.errors import DeployError, StepError
 from decant.facts import Participation, Release, Window
 from decant.operations.release import rollback, window
 from decant.operations.release.outcome import Outcome, Prepared, Result, prepared_outcome, untouched
-from decant.operations.release.prepare import prepare, preview, release_lock
+from decant.operations.release.prepare import new_id, prepare, preview, release_lock
 from decant.operations.release.status import describe
 from decant.plans import release
 from decant.plans.requests import Change, Role, WindowRequest, Word, WordRequest
@@ -75,6 +75,45 @@ def test_an_open_window_is_followed_and_what_nobody_waited_for_is_told() -> None
         "the release window w2, which nobody waited for, ended: failed: no room",
         "the release window w3, which nobody waited for, ended: good",
     ]
+
+
+def test_names_sort_after_what_the_servers_have_named_by_their_clocks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    host, other = one(replace(LIVE, releases=(), deploys=())), one(replace(LIVE, deploys=()))
+    monkeypatch.setattr(host, "time", lambda: 0.0)
+    monkeypatch.setattr(other, "time", lambda: 60.0)
+    assert new_id(host) == "19700101T000000"
+    ahead = replace(LIVE, releases=(Release("20991231T235959-abc", "good"),))
+    assert new_id(host, one(ahead)) == "21000101T000000"
+    behind = replace(LIVE, releases=(), deploys=({"when": "19700101T000030"}, {"when": "x"}))
+    other.found(behind)
+    assert new_id(host, other) == "19700101T000100"
+    monkeypatch.setattr(other, "time", lambda: 0.0)
+    assert new_id(host, other) == "19700101T000031"
+
+
+def test_what_came_to_a_good_end_without_a_client_is_noted() -> None:
+    records = (
+        {"when": "w1", "what": "rollback", "release": OLDER, "result": "good"},
+        {"when": "w2", "what": "restore", "release": OLD, "result": "failed"},
+        {"when": "w3", "what": "update", "release": NEW, "result": "good"},
+    )
+    windows = (Window("w1", ""), Window("w2", "failed no room"))
+    host = one(replace(LIVE, windows=windows, deploys=records))
+    with release_lock(host, "rollback"):
+        assert host.finished == {"rollback": OLDER}
+
+
+def test_a_rollback_whose_end_nobody_saw_is_not_done_again() -> None:
+    host = one(replace(WITH_OLDER, current=OLD))
+    assert not rollback.gone_back(host, "")
+    host.finished["rollback"] = OLD
+    assert rollback.gone_back(host, "") and rollback.gone_back(host, OLD)
+    assert "rollback --to RELEASE" in host.said()[0]
+    assert not rollback.gone_back(host, OLDER)
+    host.finished["rollback"] = OLDER
+    assert not rollback.gone_back(host, "")
 
 
 def test_a_joint_window_that_is_open_refuses_the_lock_but_not_a_dry_run() -> None:

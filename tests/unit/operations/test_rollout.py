@@ -149,6 +149,19 @@ def test_who_is_current_already_does_not_switch(tmp_path: Path) -> None:
     assert opened(hosts) == ["b: open update", "c: open update"]
 
 
+def test_a_current_release_that_does_not_serve_is_told(tmp_path: Path) -> None:
+    down = replace(LIVE, service="failed")
+    hosts = several(tmp_path, SQLITE, {"": UPDATES, "a": {"prepare": [CURRENT]}})
+    hosts["a"].found(down)
+    hosts["a"].says["sh"] = "/up: no answer"
+    assert ran(hosts)[1].startswith("failed on a; no host has switched")
+    assert "is current, and does not serve: /up: no answer; see: fab -H a gunicorn.logs" in str(
+        hosts["a"].said()
+    )
+    hosts["a"].says["sh"] = "healthy"
+    assert ran(hosts)[1] == ""
+
+
 def test_hosts_that_fetched_different_commits_do_not_switch(tmp_path: Path) -> None:
     hosts = several(
         tmp_path, SQLITE, {"": UPDATES, "c": {"prepare": [{**READY, "commit": "other"}]}}
@@ -436,6 +449,14 @@ def test_all_hosts_go_back_at_the_same_time(tmp_path: Path) -> None:
         {found.result for found in outcomes.values()},
         {found.release for found in outcomes.values()},
     ) == ("", {"good"}, {OLDER})
+
+
+def test_a_host_that_has_gone_back_already_stays(tmp_path: Path) -> None:
+    answers: dict[str, Any] = {"": {"heads": [{}], "open rollback": [{**GOOD, "serving": OLDER}]}}
+    hosts = several(tmp_path, SQLITE, answers, WITH_OLDER)
+    hosts["b"].finished["rollback"] = hosts["b"].facts.current
+    outcomes, why = went_back(hosts)
+    assert (why, "b" in outcomes, len(outcomes)) == ("", False, len(hosts) - 1)
 
 
 def test_where_the_database_of_one_does_not_fit_no_host_goes_back(tmp_path: Path) -> None:

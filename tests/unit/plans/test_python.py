@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 
 from decant.errors import DeployError
+from decant.facts import Release
 from decant.plans import preflight, python
+from decant.plans.provision import provision
 from decant.steps import Run
-from tests.unit.values import FACTS, settings
+from tests.unit.values import FACTS, flat, settings
 
 OWN = ("python3", "python3-venv")
 
@@ -55,3 +57,15 @@ def test_what_cannot_be_had_is_refused_before_anything_changes() -> None:
     )
     with pytest.raises(DeployError, match=r"builds mod_wsgi for its own Python \(3\.11\.2\) only"):
         preflight.refuse_unreachable(apache, replace(FACTS, python="3.11.2", managed_python="yes"))
+
+
+def test_the_current_release_gets_its_environment_back_before_anything_starts() -> None:
+    live = replace(FACTS, current="r1", releases=(Release("r1", "good", "c0ffee"),))
+    (step,) = python.of_current(settings(), live)
+    assert isinstance(step, Run)
+    assert step.unless == ("test", "-e", "/srv/shop/current/.deploy/venv/.decant-complete")
+    assert "c0ffee" in step.command
+    assert python.of_current(settings(), FACTS) == ()
+    kinds = [type(each).__name__ + str(each) for each in flat(provision(settings(), live))]
+    made = next(n for n, text in enumerate(kinds) if "environment of the current" in text)
+    assert made < next(n for n, text in enumerate(kinds) if text == "Unitunit shop.service")
