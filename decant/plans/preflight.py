@@ -134,16 +134,17 @@ def refuse_conflicts(settings: "Settings", facts: "Facts") -> None:
         )
     if settings.is_web:
         refuse_displacement(settings, facts)
+    others = [other for other in facts.manifests if other is not ours]
     for other in facts.manifests:
         _refuse_builder(settings.paths, str(other.get("name")))
-        if other is not ours:
-            _refuse_overlap(settings, other)
+    if found := [line for other in others for line in _overlaps(settings, other)]:
+        raise DeployError("\n".join(found))
 
 
-def _refuse_overlap(settings: "Settings", other: Mapping[str, Any]) -> None:
-    """Raise DeployError where another application on the server has what is ours."""
+def _overlaps(settings: "Settings", other: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what another application on the server has that would be ours."""
     if _nested(settings.paths, str(other.get("root", ""))):
-        raise DeployError(
+        yield (
             f"app.root: {settings.paths.root} and {other['root']} of {other['name']} overlap;"
             " choose another folder"
         )
@@ -151,7 +152,7 @@ def _refuse_overlap(settings: "Settings", other: Mapping[str, Any]) -> None:
         both := {*settings.proxy.domains, *settings.proxy.redirect}
         & set(map(str, other.get("domains", ())))
     ):
-        raise DeployError(
+        yield (
             f"proxy.domains: {', '.join(sorted(both))} is served by {other['name']} on this server;"
             " remove it on one side"
         )
@@ -161,12 +162,12 @@ def _refuse_overlap(settings: "Settings", other: Mapping[str, Any]) -> None:
         and other.get("proxy", "nginx")
         and not other.get("domains")
     ):
-        raise DeployError(
+        yield (
             f"proxy.domains: {other['name']} on this server already answers to any name; give this"
             " application a domain"
         )
     if settings.bind in map(str, other.get("binds", ())):
-        raise DeployError(
+        yield (
             f"wsgi.bind: {settings.bind} is where {other['name']} listens on this server; choose"
             " another port"
         )
@@ -178,7 +179,7 @@ def _refuse_overlap(settings: "Settings", other: Mapping[str, Any]) -> None:
         and not theirs.get("where")
     )
     if same and {settings.database_name, settings.database_user} & {theirs["name"], theirs["user"]}:
-        raise DeployError(
+        yield (
             f"db.name: {other['name']} on this server has the database {theirs['name']}; choose"
             " another db.name and db.user"
         )

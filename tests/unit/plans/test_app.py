@@ -82,3 +82,14 @@ def test_what_an_older_version_left_readable_is_closed_once() -> None:
         == app.secluded(settings(), replace(older, listed="yes"))
         == ()
     )
+
+
+def test_everything_that_another_application_has_is_told_at_once() -> None:
+    made = settings(db={"kind": "mariadb", "name": "book", "user": "book"})
+    theirs = {"kind": "mariadb", "name": "book", "user": "book", "where": ""}
+    other = {"name": "other", "root": "/srv/other", "domains": [], "database": theirs}
+    with pytest.raises(DeployError) as refused:
+        preflight.refuse_conflicts(made, replace(FACTS, manifests=(other,)))
+    said = str(refused.value).splitlines()
+    assert len(said) == 2
+    assert "already answers to any name" in said[0] and "has the database book" in said[1]
