@@ -7,7 +7,6 @@ from decant.plans import preflight
 from decant.plans import python as plans
 from decant.remote.connection import ServerConnection
 from decant.remote.host import Host
-from decant.steps import Run
 
 
 @app_task
@@ -29,17 +28,11 @@ def install(c: ServerConnection) -> None:
 def venv(c: ServerConnection) -> None:
     """Make the current release's environment anew where it is missing or was not finished."""
     host = Host(c)
-    current = host.facts.release(host.facts.current)
-    if current is None:
+    if host.facts.release(host.facts.current) is None:
         raise DeployError(
             f"{host.name}: nothing is deployed here yet; an environment is made with the release:"
             f" fab -H {host.name} deploy"
         )
     with host.lock("python.venv"):
-        complete = ("test", "-e", f"{host.paths.current}/.deploy/venv/.decant-complete")
-        make = Run(
-            plans.environment(host.settings, current.commit),
-            unless=complete,
-            label="environment of the current release",
-        )
-        host.changes((*app_plan.server_scripts(host.settings), make))
+        plan = plans.of_current(host.settings, host.facts)
+        host.changes((*app_plan.server_scripts(host.settings), *plan))

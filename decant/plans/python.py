@@ -91,11 +91,14 @@ def of_current(settings: "Settings", facts: "Facts") -> Plan:
     if not current or not settings.is_app:
         return ()
     there = ("test", "-e", f"{settings.paths.current}/.deploy/venv/.decant-complete")
-    # Without it the service fails and is started again and again: what starts it next is to meet no
-    # attempt that began before.
-    stopped = 'service=$1; shift; "$@" && { systemctl stop "$service" 2>/dev/null; true; }'
+    # Without it the service fails and is started again and again: the attempt that counts is one
+    # that began after it is there.
+    again = (
+        'service=$1; shift; "$@" && { [ "$(systemctl is-active "$service")" = inactive ] ||'
+        ' systemctl restart "$service"; true; }'
+    )
     make = environment(settings, current.commit)
-    command = ("sh", "-c", stopped, "environment", f"{settings.app.name}.service", *make)
+    command = ("sh", "-c", again, "environment", f"{settings.app.name}.service", *make)
     return (Run(command, unless=there, label="environment of the current release"),)
 
 

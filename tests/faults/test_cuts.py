@@ -3,8 +3,6 @@
 The site comes through by itself.
 """
 
-import signal
-
 import pytest
 
 from tests.booted import Server, ServerFactory, kill
@@ -91,17 +89,6 @@ def test_the_same_command_follows_a_window_that_still_runs(
     assert ("which nobody waited for, ended: good" in said) is not client_lives
     if client_lives:
         assert client.wait(timeout=30) == 0
-
-
-def test_ctrl_c_leaves_the_window_alone_and_ends_at_once(booth: ServerFactory) -> None:
-    server = booth.deployed()
-    server.configure('ref = "migrates-slowly"')
-    client = server.start_fab("update")
-    server.wait_for_migration()
-    client.send_signal(signal.SIGINT)
-    assert client.wait(timeout=5) == 130
-    assert "run the same command again" in (server.folder / "fab.out").read_text()
-    assert "ended: good" in server.fab("update").stdout
 
 
 def test_a_window_killed_in_the_migration_is_put_back_by_itself(booth: ServerFactory) -> None:

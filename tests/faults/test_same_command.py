@@ -13,7 +13,7 @@ def record(server: Server) -> dict[str, object]:
 
 
 def releases(server: Server) -> list[str]:
-    """Return the releases by their commits' versions, the one that serves last."""
+    """Return the names of the releases, the oldest first."""
     return server.ssh("ls /srv/guestbook/releases").split()
 
 
@@ -21,7 +21,7 @@ def current(server: Server) -> str:
     return server.ssh("basename $(readlink /srv/guestbook/current)")
 
 
-def test_the_verdict_on_record_is_the_windows_own_whoever_went_away(
+def test_ctrl_c_ends_at_once_and_the_verdict_on_record_is_the_windows_own(
     booth: ServerFactory,
 ) -> None:
     server = booth.deployed()
@@ -30,6 +30,7 @@ def test_the_verdict_on_record_is_the_windows_own_whoever_went_away(
     server.wait_for_migration()
     client.send_signal(signal.SIGINT)
     assert client.wait(timeout=5) == 130
+    assert "run the same command again" in (server.folder / "fab.out").read_text()
     server.wait_until(
         lambda: server.get("/version", timeout=120) == (200, "migrates-slowly"),
         what="the window finishes",
@@ -70,9 +71,10 @@ def test_environments_that_were_removed_by_hand_come_back(booth: ServerFactory) 
     server.ssh(remove)
     assert "serves" in server.fab("update").stdout
     assert server.get("/version") == (200, "v1")
-    server.ssh(remove)
-    assert "environment of the current release" in server.fab("deploy").stdout
-    assert server.get("/version") == (200, "v1")
+    for task in ("deploy", "python.venv"):
+        server.ssh(remove)
+        assert "environment of the current release" in server.fab(task).stdout
+        assert server.get("/version") == (200, "v1")
 
 
 def test_a_current_release_that_does_not_serve_is_no_success(booth: ServerFactory) -> None:
