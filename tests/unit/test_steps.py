@@ -385,3 +385,36 @@ def test_a_secret_that_was_indented_by_hand_stays(tmp_path: Path) -> None:
         run(tmp_path, (SecretValue(f"{tmp_path}/secrets", "KEY", ME, Secret("new")),))
     ) == ["changed"]
     assert (tmp_path / "secrets").read_text() == 'KEY="new"\n'
+
+
+def test_what_was_written_is_known_also_where_another_path_begins_alike(tmp_path: Path) -> None:
+    first, longer = tmp_path / "site", tmp_path / "site.conf"
+    run(tmp_path, (File(f"{longer}", "1\n", ME), File(f"{first}", "1\n", ME)))
+    assert words(run(tmp_path, (File(f"{longer}", "2\n", ME),))) == ["changed"]
+    assert not (tmp_path / "state/kept").exists()
+
+
+def test_a_file_that_was_put_back_by_hand_to_an_older_text_of_ours_is_kept(tmp_path: Path) -> None:
+    file = tmp_path / "site"
+    for text in ("1\n", "2\n"):
+        run(tmp_path, (File(f"{file}", text, ME),))
+    file.write_text("1\n")
+    lines = run(tmp_path, (File(f"{file}", "3\n", ME),))
+    assert words(lines) == ["say", "changed"]
+    assert "was edited by hand" in lines[1]
+
+
+def test_the_record_of_what_was_written_keeps_one_line_a_path_and_no_half_one(
+    tmp_path: Path,
+) -> None:
+    file, other = tmp_path / "site", tmp_path / "other"
+    run(tmp_path, (File(f"{other}", "1\n", ME),))
+    for text in ("1\n", "2\n"):
+        run(tmp_path, (File(f"{file}", text, ME),))
+    record = tmp_path / "state/apps/shop.files"
+    with record.open("a") as half:
+        half.write("0123456789abcdef")  # the server lost its power here
+    run(tmp_path, (Directory(f"{tmp_path}/d", ME),))
+    assert [line[66:] for line in record.read_text().splitlines()] == [f"{other}", f"{file}"]
+    assert words(run(tmp_path, (File(f"{file}", "3\n", ME),))) == ["changed"]
+    assert not (tmp_path / "state/kept").exists()

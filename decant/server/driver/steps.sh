@@ -50,6 +50,7 @@ begin() { # begin: what every program does before its first step
     seen_packages >"$here/seen.packages" 2>/dev/null &
     seen_runs >"$here/seen.runs" 2>/dev/null &
     seen_users >"$here/seen.users" 2>/dev/null &
+    [ "$mode" != apply ] || shorten_record &
     wait
     seen=" $(cat "$here/seen.files" "$here/seen.units" "$here/seen.packages" "$here/seen.runs" "$here/seen.users")"
     if [ "$lock" != - ]; then
@@ -151,8 +152,22 @@ show_nothing() { :; }
 
 # --- what a step overwrites -----------------------------------------------------------------------------------------------------------
 
+# The record has a line for each time that we wrote a file, its sum and its path; the last one of a path counts.
+
+recorded() { # recorded PATH: the sum of what we wrote there, or nothing
+    [ ! -f "$record" ] || path=$1 awk 'substr($0, 67) == ENVIRON["path"] { sum = $1 } END { print sum }' "$record"
+}
+
+shorten_record() { # shorten_record: leave the last line of each path, and no half line of a server that lost its power
+    # shellcheck disable=SC2016  # awk's variables
+    [ ! -f "$record" ] || awk '/^[0-9a-f]+  \// && length($1) == 64 { at[substr($0, 67)] = NR; line[NR] = $0; good++ }
+        END { for (path in at) paths++; if (good == NR && paths == NR) exit 1; for (n = 1; n <= NR; n++) if (n in line && at[substr(line[n], 67)] == n) print line[n] }
+        ' "$record" >"$record.new" && mv -f "$record.new" "$record"
+    rm -f "$record.new"
+}
+
 written_by_us() { # written_by_us PATH: is the file as we left it the last time?
-    [ -f "$record" ] && sum=$(sha256sum <"$1") && grep -qxF "${sum%% *}  $1" "$record"
+    sum=$(sha256sum <"$1") && [ "$(recorded "$1")" = "${sum%% *}" ]
 }
 
 keep() { # keep PATH: before PATH is replaced, keep a copy of what others wrote there, and one for undo_transaction
@@ -163,8 +178,8 @@ keep() { # keep PATH: before PATH is replaced, keep a copy of what others wrote 
     mkdir -p "${kept%/*}"
     chmod 0700 "$state/kept"
     cp -a "$1" "$kept"
-    case $(grep -cF "  $1" "$record" 2>/dev/null) in
-    '' | 0) tell say "$1 was there before; that version is kept in $kept" ;;
+    case $(recorded "$1") in
+    '') tell say "$1 was there before; that version is kept in $kept" ;;
     *) tell say "$1 was edited by hand; that version is kept in $kept" ;;
     esac
 }
@@ -178,9 +193,7 @@ copy_aside() { # copy_aside PATH: the copy for undo_transaction alone
 
 remember() { # remember PATH: note what we wrote, to tell a hand-made edit from our own text the next time
     sum=$(sha256sum <"$1")
-    { [ ! -f "$record" ] || grep -vF "  $1" "$record" || true; } >"$record.new"
-    printf '%s  %s\n' "${sum%% *}" "$1" >>"$record.new"
-    mv -f "$record.new" "$record"
+    printf '%s  %s\n' "${sum%% *}" "$1" >>"$record"
 }
 
 undo_transaction() { # undo_transaction: undo what the steps since `begin_transaction` replaced, and run what it names for that
