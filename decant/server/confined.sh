@@ -28,11 +28,9 @@ while [ "$1" = -p ]; do
     shift 2
     given=$((given - 2))
 done
-# systemd counts the end by SIGTERM as a success, and a migration that was stopped is none.
-# shellcheck disable=SC2016
 set -- "$@" --property=TimeoutStopSec=10 --property=KillMode=control-group -- \
     /usr/bin/env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME="$home" LANG=C.UTF-8 TERM="${TERM:-dumb}" DECANT_SMOKE="${DECANT_SMOKE:-}" \
-    /bin/sh -c 'trap "exit 143" TERM; trap : INT HUP; "$$@"; exit $$?' "$word"
+    /bin/sh "$root/procedures/ended.sh"
 while [ $given -gt 0 ]; do
     argument=$1
     shift

@@ -105,6 +105,7 @@ def test_what_touches_the_application_stands_on_its_own_side() -> None:
         "application_database.py",
         "builder.py",
         "client.py",
+        "ended.sh",
         "look.py",
         "recipe.py",
         "serve.py",
