@@ -31,15 +31,14 @@ def files(name: str) -> tuple[str, str]:
     return (f"{FOLDER}/{name}.nft", f"/etc/systemd/system/{unit(name)}")
 
 
-def closed(settings: "Settings") -> Plan:
-    """The rule holds, or, where hosts.toml allows the metadata, is gone."""
+def rule(settings: "Settings") -> Plan:
+    """The rule and its unit are written down, or, where hosts.toml allows the metadata, removed."""
     name = settings.app.name
     rule, file = files(name)
-    if settings.system.metadata or not settings.is_app:
+    if _is_open(settings):
         return (
             Unit(unit(name), enabled=False, running=False),
             *(Absent(path, notify=("daemon-reload",)) for path in (file, rule)),
-            Handler("daemon-reload"),
         )
     again = f"{unit(name)}.restart"
     return (
@@ -52,15 +51,28 @@ def closed(settings: "Settings") -> Plan:
             render("system/metadata.service.j2", settings, rule=rule),
             notify=("daemon-reload", again),
         ),
+    )
+
+
+def closed(settings: "Settings") -> Plan:
+    """The rule holds, or is gone."""
+    name = settings.app.name
+    if _is_open(settings):
+        return (Handler("daemon-reload"),)
+    return (
         Handler("daemon-reload"),
         Unit(unit(name), enabled=True),
-        Handler(again),
+        Handler(f"{unit(name)}.restart"),
         Run(
             ("systemctl", "restart", unit(name)),
             unless=("nft", "list", "table", "inet", table(name)),
             label="the cloud's metadata is closed",
         ),
     )
+
+
+def _is_open(settings: "Settings") -> bool:
+    return settings.system.metadata or not settings.is_app
 
 
 def table(name: str) -> str:

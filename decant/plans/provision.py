@@ -27,9 +27,10 @@ def provision(
             else system.packages(settings, facts)
         ),
         *system.user(settings),
-        *metadata.closed(settings),  # before anything is built
+        *metadata.rule(settings),
         *(() if environment else firewall),
         *app.folders_and_secrets(settings, key),
+        *metadata.closed(settings),  # before anything is built
         *app.secluded(settings, facts),
         *environment,
         *(system.packages(settings, facts) if environment else ()),

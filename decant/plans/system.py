@@ -41,6 +41,7 @@ def setup(settings: "Settings", facts: "Facts") -> Plan:
         *packages(settings, facts),
         *timezone(settings),
         *user(settings),
+        *metadata.rule(settings),
         *metadata.closed(settings),
         *admins(settings),
         *firewall(settings, facts),

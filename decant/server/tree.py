@@ -307,6 +307,9 @@ def _copy(source: int, target: int, path: PurePosixPath) -> None:
             if entry.is_symlink():
                 os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
             elif entry.is_dir(follow_symlinks=False):
+                # What only installs others can wait to be compiled: a seventh of the files.
+                if name == "__pycache__" and "pip" in path.parts:
+                    continue
                 os.mkdir(name, 0o750, dir_fd=target)
                 inner, new = open_folder(name, source), open_folder(name, target)
                 _copy(inner, new, path / name)

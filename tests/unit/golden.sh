@@ -17,86 +17,87 @@ step 7 - directory /etc/decant root:root 0755
 step 8 - directory /etc/decant/metadata root:root 0755
 step 9 decant-metadata@shop.service.restart file /etc/decant/metadata/shop.nft 9 root:root 0644 plain
 step 10 'daemon-reload decant-metadata@shop.service.restart' file /etc/systemd/system/decant-metadata@shop.service 10 root:root 0644 plain
-step 11 - handler daemon-reload
-step 12 - unit decant-metadata@shop.service yes -
-step 13 - handler decant-metadata@shop.service.restart
-step 14 - run 'systemctl restart decant-metadata@shop.service' 'nft list table inet decant_shop'
-step 15 - directory /srv/shop root:root 0755
-step 16 - directory /srv/shop/releases root:root 0751
-step 17 - directory /srv/shop/venvs root:shop 0751
-step 18 - directory /srv/shop/build root:shop-build 0710
-step 19 - directory /srv/shop/build/home shop-build:shop-build 0700
-step 20 - directory /srv/shop/log root:root 0755
-step 21 - directory /srv/shop/backups root:root 0700
-step 22 - directory /srv/shop/shared root:shop 0751
-step 23 - generated_secret /srv/shop/shared/secrets.env SECRET_KEY root:shop
-step 24 tmpfiles file /etc/tmpfiles.d/decant-shop.conf 24 root:root 0644 plain
-step 25 - handler tmpfiles
-step 26 - directory /srv/shop/procedures root:root 0755
-step 27 - file /srv/shop/procedures/ask.sh 27 root:root 0644 plain
-step 28 - file /srv/shop/procedures/builds.py 28 root:root 0644 plain
-step 29 - file /srv/shop/procedures/challenge.py 29 root:root 0644 plain
-step 30 - file /srv/shop/procedures/compilers.py 30 root:root 0644 plain
-step 31 - file /srv/shop/procedures/confined.sh 31 root:root 0644 plain
-step 32 - file /srv/shop/procedures/database.py 32 root:root 0644 plain
-step 33 - file /srv/shop/procedures/engine.py 33 root:root 0644 plain
-step 34 - file /srv/shop/procedures/environment.py 34 root:root 0644 plain
-step 35 - file /srv/shop/procedures/finish.sh 35 root:root 0644 plain
-step 36 - file /srv/shop/procedures/follow.sh 36 root:root 0644 plain
-step 37 - file /srv/shop/procedures/front.sh 37 root:root 0644 plain
-step 38 - file /srv/shop/procedures/gate.sh 38 root:root 0644 plain
-step 39 - file /srv/shop/procedures/heads.sh 39 root:root 0644 plain
-step 40 - file /srv/shop/procedures/health.py 40 root:root 0644 plain
-step 41 - file /srv/shop/procedures/application.wsgi 41 root:root 0644 plain
-step 42 - file /srv/shop/procedures/application_database.py 42 root:root 0644 plain
-step 43 - file /srv/shop/procedures/builder.py 43 root:root 0644 plain
-step 44 - file /srv/shop/procedures/client.py 44 root:root 0644 plain
-step 45 - file /srv/shop/procedures/decant_load.py 45 root:root 0644 plain
-step 46 - file /srv/shop/procedures/look.py 46 root:root 0644 plain
-step 47 - file /srv/shop/procedures/mariadb_client.py 47 root:root 0644 plain
-step 48 - file /srv/shop/procedures/postgresql_client.py 48 root:root 0644 plain
-step 49 - file /srv/shop/procedures/recipe.py 49 root:root 0644 plain
-step 50 - file /srv/shop/procedures/serve.py 50 root:root 0644 plain
-step 51 - file /srv/shop/procedures/sqlite_client.py 51 root:root 0644 plain
-step 52 - file /srv/shop/procedures/with-env 52 root:root 0755 plain
-step 53 - file /srv/shop/procedures/lib.sh 53 root:root 0644 plain
-step 54 - file /srv/shop/procedures/mariadb.py 54 root:root 0644 plain
-step 55 - file /srv/shop/procedures/obtain.sh 55 root:root 0644 plain
-step 56 - file /srv/shop/procedures/postgresql.py 56 root:root 0644 plain
-step 57 - file /srv/shop/procedures/prepare.sh 57 root:root 0644 plain
-step 58 - file /srv/shop/procedures/probe.py 58 root:root 0644 plain
-step 59 - file /srv/shop/procedures/quiet.sh 59 root:root 0644 plain
-step 60 - file /srv/shop/procedures/recover.sh 60 root:root 0644 plain
-step 61 - file /srv/shop/procedures/renew.sh 61 root:root 0644 plain
-step 62 - file /srv/shop/procedures/renewed.sh 62 root:root 0644 plain
-step 63 - file /srv/shop/procedures/restart.sh 63 root:root 0644 plain
-step 64 - file /srv/shop/procedures/serve.sh 64 root:root 0644 plain
-step 65 - file /srv/shop/procedures/sqlite.py 65 root:root 0644 plain
-step 66 - file /srv/shop/procedures/stop.sh 66 root:root 0644 plain
-step 67 - file /srv/shop/procedures/tools-pipenv.txt 67 root:root 0644 plain
-step 68 - file /srv/shop/procedures/tools-poetry.txt 68 root:root 0644 plain
-step 69 - file /srv/shop/procedures/tools-uv.txt 69 root:root 0644 plain
-step 70 - file /srv/shop/procedures/tools.py 70 root:root 0644 plain
-step 71 - file /srv/shop/procedures/tree.py 71 root:root 0644 plain
-step 72 - file /srv/shop/procedures/window.sh 72 root:root 0644 plain
-step 73 - file /srv/shop/procedures/app.conf 73 root:root 0644 plain
-step 74 - file /srv/shop/procedures/sandbox.application 74 root:root 0644 plain
-step 75 - file /srv/shop/procedures/sandbox.build 75 root:root 0644 plain
-step 76 daemon-reload file /etc/systemd/system/shop-smoke@.service 76 root:root 0644 plain
-step 77 daemon-reload file /etc/systemd/system/shop-window@.service 77 root:root 0644 plain
-step 78 - handler daemon-reload
-step 79 - background /srv/shop/procedures/prepare.sh 79
-step 80 - packages python3 python3-venv nginx postgresql ca-certificates git nftables ufw
-step 81 systemd-sysctl.service.restart file /etc/sysctl.d/70-decant-harden.conf 81 root:root 0644 plain
-step 82 - handler systemd-sysctl.service.restart
-step 83 - packages unattended-upgrades needrestart
-step 84 - file /etc/apt/apt.conf.d/20auto-upgrades 84 root:root 0644 plain
-step 85 - file /etc/needrestart/conf.d/decant.conf 85 root:root 0644 plain
-step 86 - packages fail2ban python3-systemd nftables
-step 87 - directory /etc/fail2ban/jail.d root:root 0755
-step 88 fail2ban.service.restart file /etc/fail2ban/jail.d/decant.conf 88 root:root 0644 plain
-step 89 - unit fail2ban.service yes yes
-step 90 - handler fail2ban.service.restart
+step 11 - directory /srv/shop root:root 0755
+step 12 - directory /srv/shop/releases root:root 0751
+step 13 - directory /srv/shop/venvs root:shop 0751
+step 14 - directory /srv/shop/build root:shop-build 0710
+step 15 - directory /srv/shop/build/home shop-build:shop-build 0700
+step 16 - directory /srv/shop/log root:root 0755
+step 17 - directory /srv/shop/backups root:root 0700
+step 18 - directory /srv/shop/shared root:shop 0751
+step 19 - generated_secret /srv/shop/shared/secrets.env SECRET_KEY root:shop
+step 20 tmpfiles file /etc/tmpfiles.d/decant-shop.conf 20 root:root 0644 plain
+step 21 - handler tmpfiles
+step 22 - directory /srv/shop/procedures root:root 0755
+step 23 - file /srv/shop/procedures/ask.sh 23 root:root 0644 plain
+step 24 - file /srv/shop/procedures/builds.py 24 root:root 0644 plain
+step 25 - file /srv/shop/procedures/challenge.py 25 root:root 0644 plain
+step 26 - file /srv/shop/procedures/compilers.py 26 root:root 0644 plain
+step 27 - file /srv/shop/procedures/confined.sh 27 root:root 0644 plain
+step 28 - file /srv/shop/procedures/database.py 28 root:root 0644 plain
+step 29 - file /srv/shop/procedures/engine.py 29 root:root 0644 plain
+step 30 - file /srv/shop/procedures/environment.py 30 root:root 0644 plain
+step 31 - file /srv/shop/procedures/finish.sh 31 root:root 0644 plain
+step 32 - file /srv/shop/procedures/follow.sh 32 root:root 0644 plain
+step 33 - file /srv/shop/procedures/front.sh 33 root:root 0644 plain
+step 34 - file /srv/shop/procedures/gate.sh 34 root:root 0644 plain
+step 35 - file /srv/shop/procedures/heads.sh 35 root:root 0644 plain
+step 36 - file /srv/shop/procedures/health.py 36 root:root 0644 plain
+step 37 - file /srv/shop/procedures/application.wsgi 37 root:root 0644 plain
+step 38 - file /srv/shop/procedures/application_database.py 38 root:root 0644 plain
+step 39 - file /srv/shop/procedures/builder.py 39 root:root 0644 plain
+step 40 - file /srv/shop/procedures/client.py 40 root:root 0644 plain
+step 41 - file /srv/shop/procedures/decant_load.py 41 root:root 0644 plain
+step 42 - file /srv/shop/procedures/ended.sh 42 root:root 0644 plain
+step 43 - file /srv/shop/procedures/look.py 43 root:root 0644 plain
+step 44 - file /srv/shop/procedures/mariadb_client.py 44 root:root 0644 plain
+step 45 - file /srv/shop/procedures/postgresql_client.py 45 root:root 0644 plain
+step 46 - file /srv/shop/procedures/recipe.py 46 root:root 0644 plain
+step 47 - file /srv/shop/procedures/serve.py 47 root:root 0644 plain
+step 48 - file /srv/shop/procedures/sqlite_client.py 48 root:root 0644 plain
+step 49 - file /srv/shop/procedures/with-env 49 root:root 0755 plain
+step 50 - file /srv/shop/procedures/lib.sh 50 root:root 0644 plain
+step 51 - file /srv/shop/procedures/mariadb.py 51 root:root 0644 plain
+step 52 - file /srv/shop/procedures/obtain.sh 52 root:root 0644 plain
+step 53 - file /srv/shop/procedures/postgresql.py 53 root:root 0644 plain
+step 54 - file /srv/shop/procedures/prepare.sh 54 root:root 0644 plain
+step 55 - file /srv/shop/procedures/probe.py 55 root:root 0644 plain
+step 56 - file /srv/shop/procedures/quiet.sh 56 root:root 0644 plain
+step 57 - file /srv/shop/procedures/recover.sh 57 root:root 0644 plain
+step 58 - file /srv/shop/procedures/renew.sh 58 root:root 0644 plain
+step 59 - file /srv/shop/procedures/renewed.sh 59 root:root 0644 plain
+step 60 - file /srv/shop/procedures/restart.sh 60 root:root 0644 plain
+step 61 - file /srv/shop/procedures/serve.sh 61 root:root 0644 plain
+step 62 - file /srv/shop/procedures/sqlite.py 62 root:root 0644 plain
+step 63 - file /srv/shop/procedures/stop.sh 63 root:root 0644 plain
+step 64 - file /srv/shop/procedures/tools-pipenv.txt 64 root:root 0644 plain
+step 65 - file /srv/shop/procedures/tools-poetry.txt 65 root:root 0644 plain
+step 66 - file /srv/shop/procedures/tools-uv.txt 66 root:root 0644 plain
+step 67 - file /srv/shop/procedures/tools.py 67 root:root 0644 plain
+step 68 - file /srv/shop/procedures/tree.py 68 root:root 0644 plain
+step 69 - file /srv/shop/procedures/window.sh 69 root:root 0644 plain
+step 70 - file /srv/shop/procedures/app.conf 70 root:root 0644 plain
+step 71 - file /srv/shop/procedures/sandbox.application 71 root:root 0644 plain
+step 72 - file /srv/shop/procedures/sandbox.build 72 root:root 0644 plain
+step 73 daemon-reload file /etc/systemd/system/shop-smoke@.service 73 root:root 0644 plain
+step 74 daemon-reload file /etc/systemd/system/shop-window@.service 74 root:root 0644 plain
+step 75 - handler daemon-reload
+step 76 - handler daemon-reload
+step 77 - unit decant-metadata@shop.service yes -
+step 78 - handler decant-metadata@shop.service.restart
+step 79 - run 'systemctl restart decant-metadata@shop.service' 'nft list table inet decant_shop'
+step 80 - background /srv/shop/procedures/prepare.sh 80
+step 81 - packages python3 python3-venv nginx postgresql ca-certificates git nftables ufw
+step 82 systemd-sysctl.service.restart file /etc/sysctl.d/70-decant-harden.conf 82 root:root 0644 plain
+step 83 - handler systemd-sysctl.service.restart
+step 84 - packages unattended-upgrades needrestart
+step 85 - file /etc/apt/apt.conf.d/20auto-upgrades 85 root:root 0644 plain
+step 86 - file /etc/needrestart/conf.d/decant.conf 86 root:root 0644 plain
+step 87 - packages fail2ban python3-systemd nftables
+step 88 - directory /etc/fail2ban/jail.d root:root 0755
+step 89 fail2ban.service.restart file /etc/fail2ban/jail.d/decant.conf 89 root:root 0644 plain
+step 90 - unit fail2ban.service yes yes
+step 91 - handler fail2ban.service.restart
 begin_transaction 0d23f206a051 'sh -c '"'"'sshd -t && systemctl try-reload-or-restart ssh.service && sleep 0.3 && 
 shown=$(sshd -T) || exit 1
 printf '"'"'"'"'"'"'"'"'%s\n'"'"'"'"'"'"'"'"' "$@" | { wrong=0; while IFS= read -r line; do
@@ -106,10 +107,10 @@ printf '"'"'"'"'"'"'"'"'%s\n'"'"'"'"'"'"'"'"' "$@" | { wrong=0; while IFS= read 
     }
 done; exit $wrong; }
 '"'"' check '"'"'passwordauthentication no'"'"' '"'"'kbdinteractiveauthentication no'"'"' '"'"'permitemptypasswords no'"'"' '"'"'permitrootlogin without-password'"'"' '"'"'permituserenvironment no'"'"' '"'"'hostbasedauthentication no'"'"' '"'"'ignorerhosts yes'"'"' '"'"'maxauthtries 4'"'"' '"'"'maxsessions 10'"'"' '"'"'maxstartups 10:30:60'"'"' '"'"'logingracetime 60'"'"' '"'"'clientaliveinterval 15'"'"' '"'"'clientalivecountmax 3'"'"' '"'"'x11forwarding no'"'"' '"'"'allowagentforwarding no'"'"' '"'"'loglevel VERBOSE'"'"' '"'"'kexalgorithms sntrup761x25519-sha512@openssh.com,curve25519-sha256,curve25519-sha256@libssh.org,diffie-hellman-group16-sha512,diffie-hellman-group18-sha512'"'"' '"'"'macs hmac-sha2-512-etm@openssh.com,hmac-sha2-256-etm@openssh.com,umac-128-etm@openssh.com'"'"' '"'"'hostkeyalgorithms sk-ssh-ed25519-cert-v01@openssh.com,ssh-ed25519-cert-v01@openssh.com,rsa-sha2-512-cert-v01@openssh.com,rsa-sha2-256-cert-v01@openssh.com,sk-ssh-ed25519@openssh.com,ssh-ed25519,rsa-sha2-512,rsa-sha2-256'"'"'' 'sh -c '"'"'systemctl try-reload-or-restart ssh.service'"'"'' guarded
-step 91 - file /etc/ssh/sshd_config.d/00-decant.conf 91 root:root 0644 plain
-step 92 - absent /etc/ssh/sshd_config.d/10-decant.conf
-commit 93
-step 94 - run 'sh -c '"'"'
+step 92 - file /etc/ssh/sshd_config.d/00-decant.conf 92 root:root 0644 plain
+step 93 - absent /etc/ssh/sshd_config.d/10-decant.conf
+commit 94
+step 95 - run 'sh -c '"'"'
 shown=$(sshd -T) || exit 1
 printf '"'"'"'"'"'"'"'"'%s\n'"'"'"'"'"'"'"'"' "$@" | { wrong=0; while IFS= read -r line; do
     printf '"'"'"'"'"'"'"'"'%s\n'"'"'"'"'"'"'"'"' "$shown" | grep -qxF -e "$line" || {
@@ -126,47 +127,47 @@ printf '"'"'"'"'"'"'"'"'%s\n'"'"'"'"'"'"'"'"' "$@" | { wrong=0; while IFS= read 
     }
 done; exit $wrong; }
 '"'"' compare '"'"'passwordauthentication no'"'"' '"'"'kbdinteractiveauthentication no'"'"' '"'"'permitemptypasswords no'"'"' '"'"'permitrootlogin without-password'"'"' '"'"'permituserenvironment no'"'"' '"'"'hostbasedauthentication no'"'"' '"'"'ignorerhosts yes'"'"' '"'"'maxauthtries 4'"'"' '"'"'maxsessions 10'"'"' '"'"'maxstartups 10:30:60'"'"' '"'"'logingracetime 60'"'"' '"'"'clientaliveinterval 15'"'"' '"'"'clientalivecountmax 3'"'"' '"'"'x11forwarding no'"'"' '"'"'allowagentforwarding no'"'"' '"'"'loglevel VERBOSE'"'"' '"'"'kexalgorithms sntrup761x25519-sha512@openssh.com,curve25519-sha256,curve25519-sha256@libssh.org,diffie-hellman-group16-sha512,diffie-hellman-group18-sha512'"'"' '"'"'macs hmac-sha2-512-etm@openssh.com,hmac-sha2-256-etm@openssh.com,umac-128-etm@openssh.com'"'"' '"'"'hostkeyalgorithms sk-ssh-ed25519-cert-v01@openssh.com,ssh-ed25519-cert-v01@openssh.com,rsa-sha2-512-cert-v01@openssh.com,rsa-sha2-256-cert-v01@openssh.com,sk-ssh-ed25519@openssh.com,ssh-ed25519,rsa-sha2-512,rsa-sha2-256'"'"''
-step 95 - packages postgresql
-step 96 - unit postgresql.service yes yes
-step 97 - run 'sh -c '"'"'root=$1; shift; "$@" && { [ ! -e "$root/current" ] || sh "$root/procedures/restart.sh" "$root"; }'"'"' create /srv/shop python3 -I /srv/shop/procedures/database.py /srv/shop create' 'python3 -I /srv/shop/procedures/database.py /srv/shop created'
-step 98 - packages nginx
+step 96 - packages postgresql
+step 97 - unit postgresql.service yes yes
+step 98 - run 'sh -c '"'"'root=$1; shift; "$@" && { [ ! -e "$root/current" ] || sh "$root/procedures/restart.sh" "$root"; }'"'"' create /srv/shop python3 -I /srv/shop/procedures/database.py /srv/shop create' 'python3 -I /srv/shop/procedures/database.py /srv/shop created'
+step 99 - packages nginx
 begin_transaction dbbf133c09f0 'nginx -t' true
-step 99 nginx.service.reload file /etc/nginx/modules-enabled/90-decant.conf 99 root:root 0644 plain
-step 100 nginx.service.reload edit /etc/nginx/nginx.conf '
+step 100 nginx.service.reload file /etc/nginx/modules-enabled/90-decant.conf 100 root:root 0644 plain
+step 101 nginx.service.reload edit /etc/nginx/nginx.conf '
 s/((^|\n)[^#\n]*\bworker_connections\s+)[0-9]+/\18192/g
 t
 s/((^|\n)[^#\n]*\bevents\s*\{)/\1 worker_connections 8192;/
 '
-commit 101
+commit 102
 begin_transaction 72104b75168d 'sh /srv/shop/procedures/restart.sh /srv/shop changed' 'sh /srv/shop/procedures/restart.sh /srv/shop'
-step 102 - run 'supervisorctl stop '"'"'shop:*'"'"'' 'test '"'"'!'"'"' -e /etc/supervisor/conf.d/shop.conf'
-step 103 - absent /etc/supervisor/conf.d/shop.conf
-step 104 - file /srv/shop/procedures/listen 104 root:root 0644 plain
-step 105 - file /etc/systemd/system/shop.socket 105 root:root 0644 plain
-step 106 - file /etc/systemd/system/shop.service 106 root:root 0644 plain
-commit 107
-step 108 - unit shop.socket yes yes
-step 109 - unit shop.service yes -
+step 103 - run 'supervisorctl stop '"'"'shop:*'"'"'' 'test '"'"'!'"'"' -e /etc/supervisor/conf.d/shop.conf'
+step 104 - absent /etc/supervisor/conf.d/shop.conf
+step 105 - file /srv/shop/procedures/listen 105 root:root 0644 plain
+step 106 - file /etc/systemd/system/shop.socket 106 root:root 0644 plain
+step 107 - file /etc/systemd/system/shop.service 107 root:root 0644 plain
+commit 108
+step 109 - unit shop.socket yes yes
+step 110 - unit shop.service yes -
 begin_transaction dc3165e8217b 'sh /srv/shop/procedures/front.sh /srv/shop' 'sh /srv/shop/procedures/front.sh /srv/shop'
-step 110 - file /srv/shop/procedures/names 110 root:root 0644 plain
-step 111 nginx.service.reload file /etc/nginx/sites-available/shop 111 root:root 0644 plain
-step 112 nginx.service.reload link /etc/nginx/sites-enabled/shop /etc/nginx/sites-available/shop
-step 113 apache2.service.reload absent /etc/apache2/sites-enabled/shop.conf
-step 114 apache2.service.reload absent /etc/apache2/sites-enabled/000-shop.conf
-step 115 apache2.service.reload absent /etc/apache2/sites-available/shop.conf
-commit 116
-step 117 - unit nginx.service yes yes
-step 118 - handler nginx.service.reload
-step 119 - handler apache2.service.reload
-step 120 daemon-reload absent /etc/systemd/system/apache2.service.d/decant-shop.conf
-step 121 - handler daemon-reload
-step 122 - run 'rm -rf /etc/decant/tls/shop/self-signed' 'test '"'"'!'"'"' -e /etc/decant/tls/shop/self-signed'
-step 123 - run 'rm -rf /etc/decant/tls/shop/files' 'test '"'"'!'"'"' -e /etc/decant/tls/shop/files'
-step 124 - packages ufw
+step 111 - file /srv/shop/procedures/names 111 root:root 0644 plain
+step 112 nginx.service.reload file /etc/nginx/sites-available/shop 112 root:root 0644 plain
+step 113 nginx.service.reload link /etc/nginx/sites-enabled/shop /etc/nginx/sites-available/shop
+step 114 apache2.service.reload absent /etc/apache2/sites-enabled/shop.conf
+step 115 apache2.service.reload absent /etc/apache2/sites-enabled/000-shop.conf
+step 116 apache2.service.reload absent /etc/apache2/sites-available/shop.conf
+commit 117
+step 118 - unit nginx.service yes yes
+step 119 - handler nginx.service.reload
+step 120 - handler apache2.service.reload
+step 121 daemon-reload absent /etc/systemd/system/apache2.service.d/decant-shop.conf
+step 122 - handler daemon-reload
+step 123 - run 'rm -rf /etc/decant/tls/shop/self-signed' 'test '"'"'!'"'"' -e /etc/decant/tls/shop/self-signed'
+step 124 - run 'rm -rf /etc/decant/tls/shop/files' 'test '"'"'!'"'"' -e /etc/decant/tls/shop/files'
+step 125 - packages ufw
 begin_transaction b5bea41b6c62 true 'sh -c '"'"'if grep -qx ENABLED=yes /etc/ufw/ufw.conf; then ufw reload; else ufw --force disable; fi'"'"'' guarded
-step 125 - peer_rules
-step 126 - firewall 22/tcp 80/tcp
-commit 127
-step 128 - procedure /srv/shop/procedures/prepare.sh 128
+step 126 - peer_rules
+step 127 - firewall 22/tcp 80/tcp
+commit 128
+step 129 - procedure /srv/shop/procedures/prepare.sh 129
 wait
 exit 0

@@ -142,6 +142,8 @@ def test_the_gate_puts_back_code_and_database_of_a_window_that_was_cut_off(root:
 def test_a_dump_of_sqlite_is_compressed_proved_and_restored_into_the_same_file(root: Path) -> None:
     file, dump = root / "shared/shop.db", root / "backups/d.sqlite3.gz"
     assert work(root, "exists")[0] == 1
+    file.touch()  # an application that only looked
+    assert work(root, "exists")[0] == 1
     database(file, *(["a row that compresses well"] * 5000))
     assert work(root, "exists") == (0, "")
     assert work(root, "size") == (0, str(file.stat().st_size))

@@ -134,6 +134,9 @@ def test_what_a_build_made_is_copied_so_that_no_descriptor_outlives_it(tmp_path:
     (made / "bin/tool.py").write_text("x")
     (made / "bin/tool.py").chmod(0o755)
     os.utime(made / "bin/tool.py", ns=(1, 1_700_000_000_123_456_789))
+    for name in ("pip/__pycache__/a.pyc", "flask/__pycache__/a.pyc"):
+        (made / "lib" / name).parent.mkdir(parents=True)
+        (made / "lib" / name).touch()
     target.mkdir()
     held = (made / "bin/tool.py").open("a")
     assert run("adopt", str(made), str(target), ME) == (0, "")
@@ -143,6 +146,9 @@ def test_what_a_build_made_is_copied_so_that_no_descriptor_outlives_it(tmp_path:
         "a descriptor that outlives the build leads elsewhere"
     )
     assert (target / "bin/tool.py").stat().st_mtime_ns == 1_700_000_000_123_456_789
+    assert [str(path.relative_to(target)) for path in target.rglob("*.pyc")] == [
+        "lib/flask/__pycache__/a.pyc"
+    ], "nobody waits for pip"
     assert mode(target / "bin/tool.py") == ("750", ME) and (
         target / "bin/python"
     ).readlink() == Path("/usr/bin/python3")

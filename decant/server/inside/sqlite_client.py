@@ -29,7 +29,7 @@ class Sqlite(Database):
         self.file = Path(conf["db_path"])
 
     def exists(self) -> bool:
-        """Tell whether the file is there.
+        """Tell whether there is a database: opening it to read has made an empty file.
 
         Raises Failure where it, or a journal of it, is a link or somebody else's.
         """
@@ -59,7 +59,10 @@ class Sqlite(Database):
                     f"{path} does not belong to the application; give it back: chown"
                     f" {self.conf['user']}: {path}"
                 )
-        return self.file.exists()
+        journals = (Path(f"{self.file}{ending}") for ending in JOURNALS)
+        return self.file.exists() and (
+            self.file.stat().st_size > 0 or any(journal.exists() for journal in journals)
+        )
 
     def measure(self) -> dict[str, Any]:
         """Return the size of the file and its WAL, and the rows of every table."""

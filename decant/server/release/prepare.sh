@@ -16,7 +16,7 @@ here_files=$(dirname "$1")
 . "$root/procedures/lib.sh"
 export DECANT_SMOKE=1 GIT_TERMINAL_PROMPT=0 HOME="${HOME:-/root}" GIT_CONFIG_NOSYSTEM=1 GIT_ATTR_NOSYSTEM=1
 export GIT_SSH_COMMAND="ssh -o BatchMode=yes -o ConnectTimeout=15 -o ServerAliveInterval=15"
-part=''
+part='' beside=$releases/.part-environment
 trap '[ -z "$part" ] || { rm -rf "$part"; list_releases; }' EXIT
 
 # Without the descriptors of the report and the lock, which a child that stays behind would keep open. The mirror is root's, and so is its configuration; what a repository
@@ -132,6 +132,8 @@ assemble() ( # assemble: the release in its unfinished folder, all of it or an e
     said=$(python3 -I -S "$procedures/tree.py" release "$part" "$user" "$static" "$private" "$named" 2>&1) || fail "$said"
     [ -z "$said" ] || say "$said"
     chown root:root "$part/.deploy/identity" && chmod 0600 "$part/.deploy/identity"
+    # What an environment beside the first steps was made from, which need not be read again
+    [ "$(cat "$beside/.deploy/commit" 2>/dev/null)" != "$commit" ] || mv -f "$beside/.deploy/recipe" "$part/.deploy/recipe"
     link_shared "$part"
 )
 
@@ -153,11 +155,12 @@ if [ "$only" = environment ]; then
     export DECANT_BESIDE="$here/fetched"
     fetch
     resolve
-    part=$releases/.part-environment
-    rm -rf "$part"
-    mkdir -m 0700 "$part"
-    export_tree "$part"
-    environment build "$part" "$commit"
+    rm -rf "$beside"
+    mkdir -m 0700 "$beside"
+    export_tree "$beside"
+    [ ! -e "$beside/.deploy" ] || fail "the repository has a file or folder .deploy, which is this tool's own name"
+    mkdir -m 0700 "$beside/.deploy"
+    environment build "$beside" "$commit" && printf '%s\n' "$commit" >"$beside/.deploy/commit"
     exit
 fi
 # What a window left that could not be put back then (a full disk) comes first.
