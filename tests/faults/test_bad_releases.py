@@ -51,6 +51,7 @@ def test_a_migration_that_hangs_is_ended_and_undone(booth: ServerFactory) -> Non
     assert server.get("/version") == (200, "v1")
 
 
+@pytest.mark.full
 def test_a_row_written_after_the_commit_point_stays_whatever_fails_later(
     booth: ServerFactory,
 ) -> None:

@@ -73,7 +73,8 @@ def make_awkward(server: Server) -> None:
     )
 
 
-@pytest.mark.parametrize("kind", ["mariadb", pytest.param("postgresql", marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("kind", ["mariadb", "postgresql"])
 def test_a_migration_that_fails_hangs_or_makes_the_release_sick_leaves_every_row_as_it_was(
     booth: ServerFactory, kind: str
 ) -> None:

@@ -19,10 +19,11 @@ from tests.watch import Watch
 
 SUDOERS = [
     ("trixie", "ALL=(ALL) ALL"),
-    pytest.param("bookworm", "ALL=(ALL) NOPASSWD: ALL", marks=pytest.mark.full),
+    ("bookworm", "ALL=(ALL) NOPASSWD: ALL"),
 ]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("suite", "sudo"), SUDOERS)
 def test_an_account_with_sudo_deploys_and_no_secret_is_seen(
     booth: ServerFactory, suite: str, sudo: str
@@ -169,6 +170,7 @@ def test_ssh_aliases_and_addresses_are_hosts_too(deployed: Server) -> None:
     deployed.environment = {}
 
 
+@pytest.mark.full
 def test_a_server_behind_a_jump_host_is_reached_through_it(booth: ServerFactory) -> None:
     server, hop = booth.deployed(), booth.boot()
     (server.folder / "hop-key").write_text((hop.folder / ".lab/key").read_text())
@@ -193,6 +195,7 @@ def test_a_server_behind_a_jump_host_is_reached_through_it(booth: ServerFactory)
     assert "hosts.hop.host_key is" in server.fab("status", host="inner", code=1).stderr
 
 
+@pytest.mark.full
 def test_a_lab_server_comes_is_listed_and_goes(booth: ServerFactory) -> None:
     server = booth.boot()
     name = f"{server.name}-more"

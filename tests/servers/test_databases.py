@@ -29,9 +29,10 @@ def password(server: Server) -> str:
     return found[1]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("kind", "suite"),
-    [pytest.param("mariadb", "bookworm", marks=pytest.mark.full), ("postgresql", "trixie")],
+    [("mariadb", "bookworm"), ("postgresql", "trixie")],
 )
 def test_an_empty_server_gets_a_database_whose_password_nobody_sees(
     booth: ServerFactory, kind: str, suite: str

@@ -71,6 +71,7 @@ def test_rollback_over_a_migration_needs_a_word_and_restore_puts_back_the_dump(
     assert "mood" not in server.columns()
 
 
+@pytest.mark.full
 def test_the_database_can_be_migrated_alone_and_a_failure_leaves_the_release_good(
     booth: ServerFactory,
 ) -> None:
@@ -139,6 +140,7 @@ def test_a_window_that_outlasts_the_patience_puts_up_the_maintenance_page(
     assert server.get("/version") == (200, "migrates-slowly")
 
 
+@pytest.mark.full
 def test_units_that_break_the_application_are_put_back(booth: ServerFactory) -> None:
     server = booth.deployed()
     (server.folder / "templates/systemd").mkdir(parents=True)

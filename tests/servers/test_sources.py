@@ -120,6 +120,7 @@ def test_the_working_tree_is_sent_as_it_is(booth: ServerFactory) -> None:
     assert server.get("/version") == (200, "by tar $(id) ü")
 
 
+@pytest.mark.full
 def test_a_deploy_that_was_pulled_before_only_switches(booth: ServerFactory) -> None:
     server = booth.deployed()
     server.configure('ref = "better"')
@@ -131,6 +132,7 @@ def test_a_deploy_that_was_pulled_before_only_switches(booth: ServerFactory) -> 
     assert "prepared" not in server.fab("app.releases").stdout
 
 
+@pytest.mark.full
 def test_an_application_in_a_subfolder_with_shared_static_and_dotenv(booth: ServerFactory) -> None:
     server = booth.deployed()
     local = server.folder / "guestbook"

@@ -145,6 +145,7 @@ def test_hardening_shuts_out_passwords_and_keeps_our_key(booth: ServerFactory) -
     server.fab("system.upgrade")
 
 
+@pytest.mark.full
 def test_the_firewall_lets_in_the_port_that_sshd_really_uses(booth: ServerFactory) -> None:
     server = booth.boot()
     server.ssh("echo 'Port 2222\nPort 22' >> /etc/ssh/sshd_config && systemctl restart ssh")
@@ -158,6 +159,7 @@ def test_the_firewall_lets_in_the_port_that_sshd_really_uses(booth: ServerFactor
     assert changed(server.fab("system.setup", host="other-port").stdout) == [0]
 
 
+@pytest.mark.full
 def test_with_a_stranger_listening_there_is_no_firewall_and_he_is_named(
     booth: ServerFactory,
 ) -> None:

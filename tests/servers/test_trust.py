@@ -65,6 +65,7 @@ def get(
     return server.get(path, headers={"Host": host, **(headers or {})})
 
 
+@pytest.mark.full
 def test_a_hostile_sqlite_file_moves_root_to_nothing(evil: Hostile, guestbook: Server) -> None:
     secrets, file = "/srv/guestbook/shared/secrets.env", "/srv/evil/shared/instance/evil.db"
     before = evil.server.ssh(f"sha256sum {secrets}")
@@ -501,6 +502,7 @@ def test_what_a_build_runs_is_the_account_of_builds(evil: Hostile) -> None:
         evil.server.fab("update")
 
 
+@pytest.mark.full
 def test_a_build_backend_of_the_repository_runs_as_the_account_of_builds(evil: Hostile) -> None:
     requirements = (evil.folder / "requirements.txt").read_text()
     try:
