@@ -116,18 +116,6 @@ write_durably() { # write_durably FILE TEXT: the whole text or the old one, what
     printf '%s\n' "$2" >"$1.new" && sync "$1.new" && mv -fT "$1.new" "$1" && sync -f "$(dirname "$1")"
 }
 
-switch_to() { # switch_to RELEASE: current becomes it, by rename; an empty name takes the link away
-    if [ -n "$1" ]; then
-        ln -sfn "releases/$1" "$root/current.new" && mv -fT "$root/current.new" "$root/current"
-    else
-        rm -f "$root/current"
-    fi && sync -f "$root"
-}
-
-set_state() { # set_state RELEASE STATE
-    [ ! -d "$releases/$1/.deploy" ] || { (umask 027 && write_durably "$releases/$1/.deploy/state" "$2") && list_releases; }
-}
-
 list_releases() { # list_releases: what facts.sh tells of releases, as the login that asks may not look into them: NAME STATE COMMIT SERVER
     for listed in "$releases"/2*; do
         [ -r "$listed/.deploy/state" ] || continue
@@ -332,75 +320,4 @@ smoke() { # smoke RELEASE: start it on a private socket with the unit's own user
         systemctl stop "$name-smoke@$1.service" 2>/dev/null
     fi
     return $answer
-}
-
-say_word() { # say_word ID NUMBER WORD BECAUSE: the next word of a window of several hosts, durable; it is false where there is one already
-    printf '%s %s\n' "$3" "$4" >"$root/log/$1.saying.$$" && sync "$root/log/$1.saying.$$" &&
-        ln "$root/log/$1.saying.$$" "$root/log/$1.word.$2" 2>/dev/null && sync -f "$root/log"
-    said=$?
-    rm -f "$root/log/$1.saying.$$"
-    return $said
-}
-
-told() { # told ID: what this host was told of a window of several hosts: serve, back, stay (and nothing after it), or nothing
-    last=
-    for file in "$root/log/$1".word.*; do
-        [ ! -e "$file" ] || read -r last _ <"$file"
-    done
-    case $last in serve | back | '') echo "$last" ;; *) echo stay ;; esac
-}
-
-put_back() ( # put_back: undo the window that the transition record tells of; may be repeated after a failure or a crash in it
-    # In a subshell: the record's names are not the caller's.
-    # shellcheck source=/dev/null
-    . "$transition"
-    : "${id:?}" "${old?}" "${new:?}" "${dump?}" "${fresh:?}" "${was:?}"
-    end_confined || return 1
-    if [ -n "$dump" ]; then
-        database restore "$dump" || return 1
-    elif [ "$fresh" = yes ]; then
-        database aside "$id" || return 1
-    fi
-    switch_to "$old" || return 1
-    # A release that served before (the target of a rollback) is as good as it was.
-    if [ "$was" = prepared ]; then set_state "$new" failed; else set_state "$new" "$was"; fi || return 1
-    rm -f "$transition" && sync -f "$root"
-)
-
-heal() { # heal: with the gate's lock held, put back what a window that was cut off left, and give its verdict; 3: the client has to say which
-    [ -e "$transition" ] || return 0
-    healed=$(sed -n "s/^id='\([^']*\)'.*/\1/p" "$transition")
-    verdict=back
-    ! grep -q " party='[a-z]" "$transition" || verdict=$(told "$healed")
-    case $verdict in
-    stay) return 3 ;;
-    serve)
-        forward || return 1
-        return 0 ;;
-    esac
-    put="the old release was put back"
-    grep -q " dump='' " "$transition" || put="the old release and its database were put back"
-    put_back || return 1
-    (
-        # shellcheck source=/dev/null
-        [ ! -e "$root/log/$healed.params" ] || . "$root/log/$healed.params"
-        finish "$healed" failed "the window was cut off (killed, or a power cut); $put"
-    )
-}
-
-forward() ( # forward: what was cut off after it was told to serve, serves
-    # shellcheck source=/dev/null
-    . "$transition"
-    set_state "$new" good && rm -f "$transition" && sync -f "$root" || return 1
-    # shellcheck source=/dev/null
-    [ ! -e "$root/log/$id.params" ] || . "$root/log/$id.params"
-    finish "$id" good "the window was cut off (killed, or a power cut) after it was told to serve"
-)
-
-finish() { # finish ID RESULT CAUSE: a window's verdict: its result file, a line of deploys.jsonl; the first verdict counts
-    [ ! -e "$root/log/$1.result" ] || return 0
-    cause=$(printf '%s' "$3" | tr -c '[:print:]' ' ')
-    write_durably "$root/log/$1.result" "$2 $cause"
-    escaped=$(printf '%s' "$cause" | sed 's/[\\"]/\\&/g')
-    printf '{%s, "result": "%s", "cause": "%s", "seconds": %s}\n' "${about:-\"when\": \"$1\"}" "$2" "$escaped" "$(($(date +%s) - ${started:-$(date +%s)}))" >>"$root/deploys.jsonl"
 }

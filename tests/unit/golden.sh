@@ -63,41 +63,44 @@ step 53 - file /srv/shop/procedures/postgresql.py 53 root:root 0644 plain
 step 54 - file /srv/shop/procedures/prepare.sh 54 root:root 0644 plain
 step 55 - file /srv/shop/procedures/probe.py 55 root:root 0644 plain
 step 56 - file /srv/shop/procedures/quiet.sh 56 root:root 0644 plain
-step 57 - file /srv/shop/procedures/recover.sh 57 root:root 0644 plain
-step 58 - file /srv/shop/procedures/renew.sh 58 root:root 0644 plain
-step 59 - file /srv/shop/procedures/renewed.sh 59 root:root 0644 plain
-step 60 - file /srv/shop/procedures/restart.sh 60 root:root 0644 plain
-step 61 - file /srv/shop/procedures/serve.sh 61 root:root 0644 plain
-step 62 - file /srv/shop/procedures/sqlite.py 62 root:root 0644 plain
-step 63 - file /srv/shop/procedures/stop.sh 63 root:root 0644 plain
-step 64 - file /srv/shop/procedures/tools-pipenv.txt 64 root:root 0644 plain
-step 65 - file /srv/shop/procedures/tools-poetry.txt 65 root:root 0644 plain
-step 66 - file /srv/shop/procedures/tools-uv.txt 66 root:root 0644 plain
-step 67 - file /srv/shop/procedures/tools.py 67 root:root 0644 plain
-step 68 - file /srv/shop/procedures/tree.py 68 root:root 0644 plain
-step 69 - file /srv/shop/procedures/window.sh 69 root:root 0644 plain
-step 70 - file /srv/shop/procedures/app.conf 70 root:root 0644 plain
-step 71 - file /srv/shop/procedures/sandbox.application 71 root:root 0644 plain
-step 72 - file /srv/shop/procedures/sandbox.build 72 root:root 0644 plain
-step 73 daemon-reload file /etc/systemd/system/shop-smoke@.service 73 root:root 0644 plain
-step 74 daemon-reload file /etc/systemd/system/shop-window@.service 74 root:root 0644 plain
-step 75 - handler daemon-reload
-step 76 - handler daemon-reload
-step 77 - unit decant-metadata@shop.service yes -
-step 78 - handler decant-metadata@shop.service.restart
-step 79 - run 'systemctl restart decant-metadata@shop.service' 'nft list table inet decant_shop'
-step 80 - background /srv/shop/procedures/prepare.sh 80
-step 81 - packages python3 python3-venv nginx postgresql ca-certificates git nftables ufw
-step 82 systemd-sysctl.service.restart file /etc/sysctl.d/70-decant-harden.conf 82 root:root 0644 plain
-step 83 - handler systemd-sysctl.service.restart
-step 84 - packages unattended-upgrades needrestart
-step 85 - file /etc/apt/apt.conf.d/20auto-upgrades 85 root:root 0644 plain
-step 86 - file /etc/needrestart/conf.d/decant.conf 86 root:root 0644 plain
-step 87 - packages fail2ban python3-systemd nftables
-step 88 - directory /etc/fail2ban/jail.d root:root 0755
-step 89 fail2ban.service.restart file /etc/fail2ban/jail.d/decant.conf 89 root:root 0644 plain
-step 90 - unit fail2ban.service yes yes
-step 91 - handler fail2ban.service.restart
+step 57 - file /srv/shop/procedures/records.py 57 root:root 0644 plain
+step 58 - file /srv/shop/procedures/recover.sh 58 root:root 0644 plain
+step 59 - file /srv/shop/procedures/renew.sh 59 root:root 0644 plain
+step 60 - file /srv/shop/procedures/renewed.sh 60 root:root 0644 plain
+step 61 - file /srv/shop/procedures/restart.sh 61 root:root 0644 plain
+step 62 - file /srv/shop/procedures/serve.sh 62 root:root 0644 plain
+step 63 - file /srv/shop/procedures/services.py 63 root:root 0644 plain
+step 64 - file /srv/shop/procedures/sqlite.py 64 root:root 0644 plain
+step 65 - file /srv/shop/procedures/stop.sh 65 root:root 0644 plain
+step 66 - file /srv/shop/procedures/tools-pipenv.txt 66 root:root 0644 plain
+step 67 - file /srv/shop/procedures/tools-poetry.txt 67 root:root 0644 plain
+step 68 - file /srv/shop/procedures/tools-uv.txt 68 root:root 0644 plain
+step 69 - file /srv/shop/procedures/tools.py 69 root:root 0644 plain
+step 70 - file /srv/shop/procedures/tree.py 70 root:root 0644 plain
+step 71 - file /srv/shop/procedures/window.py 71 root:root 0644 plain
+step 72 - file /srv/shop/procedures/window.sh 72 root:root 0644 plain
+step 73 - file /srv/shop/procedures/app.conf 73 root:root 0644 plain
+step 74 - file /srv/shop/procedures/sandbox.application 74 root:root 0644 plain
+step 75 - file /srv/shop/procedures/sandbox.build 75 root:root 0644 plain
+step 76 daemon-reload file /etc/systemd/system/shop-smoke@.service 76 root:root 0644 plain
+step 77 daemon-reload file /etc/systemd/system/shop-window@.service 77 root:root 0644 plain
+step 78 - handler daemon-reload
+step 79 - handler daemon-reload
+step 80 - unit decant-metadata@shop.service yes -
+step 81 - handler decant-metadata@shop.service.restart
+step 82 - run 'systemctl restart decant-metadata@shop.service' 'nft list table inet decant_shop'
+step 83 - background /srv/shop/procedures/prepare.sh 83
+step 84 - packages python3 python3-venv nginx postgresql ca-certificates git nftables ufw
+step 85 systemd-sysctl.service.restart file /etc/sysctl.d/70-decant-harden.conf 85 root:root 0644 plain
+step 86 - handler systemd-sysctl.service.restart
+step 87 - packages unattended-upgrades needrestart
+step 88 - file /etc/apt/apt.conf.d/20auto-upgrades 88 root:root 0644 plain
+step 89 - file /etc/needrestart/conf.d/decant.conf 89 root:root 0644 plain
+step 90 - packages fail2ban python3-systemd nftables
+step 91 - directory /etc/fail2ban/jail.d root:root 0755
+step 92 fail2ban.service.restart file /etc/fail2ban/jail.d/decant.conf 92 root:root 0644 plain
+step 93 - unit fail2ban.service yes yes
+step 94 - handler fail2ban.service.restart
 begin_transaction 0d23f206a051 'sh -c '"'"'sshd -t && systemctl try-reload-or-restart ssh.service && sleep 0.3 && 
 shown=$(sshd -T) || exit 1
 printf '"'"'"'"'"'"'"'"'%s\n'"'"'"'"'"'"'"'"' "$@" | { wrong=0; while IFS= read -r line; do
@@ -107,10 +110,10 @@ printf '"'"'"'"'"'"'"'"'%s\n'"'"'"'"'"'"'"'"' "$@" | { wrong=0; while IFS= read 
     }
 done; exit $wrong; }
 '"'"' check '"'"'passwordauthentication no'"'"' '"'"'kbdinteractiveauthentication no'"'"' '"'"'permitemptypasswords no'"'"' '"'"'permitrootlogin without-password'"'"' '"'"'permituserenvironment no'"'"' '"'"'hostbasedauthentication no'"'"' '"'"'ignorerhosts yes'"'"' '"'"'maxauthtries 4'"'"' '"'"'maxsessions 10'"'"' '"'"'maxstartups 10:30:60'"'"' '"'"'logingracetime 60'"'"' '"'"'clientaliveinterval 15'"'"' '"'"'clientalivecountmax 3'"'"' '"'"'x11forwarding no'"'"' '"'"'allowagentforwarding no'"'"' '"'"'loglevel VERBOSE'"'"' '"'"'kexalgorithms sntrup761x25519-sha512@openssh.com,curve25519-sha256,curve25519-sha256@libssh.org,diffie-hellman-group16-sha512,diffie-hellman-group18-sha512'"'"' '"'"'macs hmac-sha2-512-etm@openssh.com,hmac-sha2-256-etm@openssh.com,umac-128-etm@openssh.com'"'"' '"'"'hostkeyalgorithms sk-ssh-ed25519-cert-v01@openssh.com,ssh-ed25519-cert-v01@openssh.com,rsa-sha2-512-cert-v01@openssh.com,rsa-sha2-256-cert-v01@openssh.com,sk-ssh-ed25519@openssh.com,ssh-ed25519,rsa-sha2-512,rsa-sha2-256'"'"'' 'sh -c '"'"'systemctl try-reload-or-restart ssh.service'"'"'' guarded
-step 92 - file /etc/ssh/sshd_config.d/00-decant.conf 92 root:root 0644 plain
-step 93 - absent /etc/ssh/sshd_config.d/10-decant.conf
-commit 94
-step 95 - run 'sh -c '"'"'
+step 95 - file /etc/ssh/sshd_config.d/00-decant.conf 95 root:root 0644 plain
+step 96 - absent /etc/ssh/sshd_config.d/10-decant.conf
+commit 97
+step 98 - run 'sh -c '"'"'
 shown=$(sshd -T) || exit 1
 printf '"'"'"'"'"'"'"'"'%s\n'"'"'"'"'"'"'"'"' "$@" | { wrong=0; while IFS= read -r line; do
     printf '"'"'"'"'"'"'"'"'%s\n'"'"'"'"'"'"'"'"' "$shown" | grep -qxF -e "$line" || {
@@ -127,47 +130,47 @@ printf '"'"'"'"'"'"'"'"'%s\n'"'"'"'"'"'"'"'"' "$@" | { wrong=0; while IFS= read 
     }
 done; exit $wrong; }
 '"'"' compare '"'"'passwordauthentication no'"'"' '"'"'kbdinteractiveauthentication no'"'"' '"'"'permitemptypasswords no'"'"' '"'"'permitrootlogin without-password'"'"' '"'"'permituserenvironment no'"'"' '"'"'hostbasedauthentication no'"'"' '"'"'ignorerhosts yes'"'"' '"'"'maxauthtries 4'"'"' '"'"'maxsessions 10'"'"' '"'"'maxstartups 10:30:60'"'"' '"'"'logingracetime 60'"'"' '"'"'clientaliveinterval 15'"'"' '"'"'clientalivecountmax 3'"'"' '"'"'x11forwarding no'"'"' '"'"'allowagentforwarding no'"'"' '"'"'loglevel VERBOSE'"'"' '"'"'kexalgorithms sntrup761x25519-sha512@openssh.com,curve25519-sha256,curve25519-sha256@libssh.org,diffie-hellman-group16-sha512,diffie-hellman-group18-sha512'"'"' '"'"'macs hmac-sha2-512-etm@openssh.com,hmac-sha2-256-etm@openssh.com,umac-128-etm@openssh.com'"'"' '"'"'hostkeyalgorithms sk-ssh-ed25519-cert-v01@openssh.com,ssh-ed25519-cert-v01@openssh.com,rsa-sha2-512-cert-v01@openssh.com,rsa-sha2-256-cert-v01@openssh.com,sk-ssh-ed25519@openssh.com,ssh-ed25519,rsa-sha2-512,rsa-sha2-256'"'"''
-step 96 - packages postgresql
-step 97 - unit postgresql.service yes yes
-step 98 - run 'sh -c '"'"'root=$1; shift; "$@" && { [ ! -e "$root/current" ] || sh "$root/procedures/restart.sh" "$root"; }'"'"' create /srv/shop python3 -I /srv/shop/procedures/database.py /srv/shop create' 'python3 -I /srv/shop/procedures/database.py /srv/shop created'
-step 99 - packages nginx
+step 99 - packages postgresql
+step 100 - unit postgresql.service yes yes
+step 101 - run 'sh -c '"'"'root=$1; shift; "$@" && { [ ! -e "$root/current" ] || sh "$root/procedures/restart.sh" "$root"; }'"'"' create /srv/shop python3 -I /srv/shop/procedures/database.py /srv/shop create' 'python3 -I /srv/shop/procedures/database.py /srv/shop created'
+step 102 - packages nginx
 begin_transaction dbbf133c09f0 'nginx -t' true
-step 100 nginx.service.reload file /etc/nginx/modules-enabled/90-decant.conf 100 root:root 0644 plain
-step 101 nginx.service.reload edit /etc/nginx/nginx.conf '
+step 103 nginx.service.reload file /etc/nginx/modules-enabled/90-decant.conf 103 root:root 0644 plain
+step 104 nginx.service.reload edit /etc/nginx/nginx.conf '
 s/((^|\n)[^#\n]*\bworker_connections\s+)[0-9]+/\18192/g
 t
 s/((^|\n)[^#\n]*\bevents\s*\{)/\1 worker_connections 8192;/
 '
-commit 102
+commit 105
 begin_transaction 72104b75168d 'sh /srv/shop/procedures/restart.sh /srv/shop changed' 'sh /srv/shop/procedures/restart.sh /srv/shop'
-step 103 - run 'supervisorctl stop '"'"'shop:*'"'"'' 'test '"'"'!'"'"' -e /etc/supervisor/conf.d/shop.conf'
-step 104 - absent /etc/supervisor/conf.d/shop.conf
-step 105 - file /srv/shop/procedures/listen 105 root:root 0644 plain
-step 106 - file /etc/systemd/system/shop.socket 106 root:root 0644 plain
-step 107 - file /etc/systemd/system/shop.service 107 root:root 0644 plain
-commit 108
-step 109 - unit shop.socket yes yes
-step 110 - unit shop.service yes -
+step 106 - run 'supervisorctl stop '"'"'shop:*'"'"'' 'test '"'"'!'"'"' -e /etc/supervisor/conf.d/shop.conf'
+step 107 - absent /etc/supervisor/conf.d/shop.conf
+step 108 - file /srv/shop/procedures/listen 108 root:root 0644 plain
+step 109 - file /etc/systemd/system/shop.socket 109 root:root 0644 plain
+step 110 - file /etc/systemd/system/shop.service 110 root:root 0644 plain
+commit 111
+step 112 - unit shop.socket yes yes
+step 113 - unit shop.service yes -
 begin_transaction dc3165e8217b 'sh /srv/shop/procedures/front.sh /srv/shop' 'sh /srv/shop/procedures/front.sh /srv/shop'
-step 111 - file /srv/shop/procedures/names 111 root:root 0644 plain
-step 112 nginx.service.reload file /etc/nginx/sites-available/shop 112 root:root 0644 plain
-step 113 nginx.service.reload link /etc/nginx/sites-enabled/shop /etc/nginx/sites-available/shop
-step 114 apache2.service.reload absent /etc/apache2/sites-enabled/shop.conf
-step 115 apache2.service.reload absent /etc/apache2/sites-enabled/000-shop.conf
-step 116 apache2.service.reload absent /etc/apache2/sites-available/shop.conf
-commit 117
-step 118 - unit nginx.service yes yes
-step 119 - handler nginx.service.reload
-step 120 - handler apache2.service.reload
-step 121 daemon-reload absent /etc/systemd/system/apache2.service.d/decant-shop.conf
-step 122 - handler daemon-reload
-step 123 - run 'rm -rf /etc/decant/tls/shop/self-signed' 'test '"'"'!'"'"' -e /etc/decant/tls/shop/self-signed'
-step 124 - run 'rm -rf /etc/decant/tls/shop/files' 'test '"'"'!'"'"' -e /etc/decant/tls/shop/files'
-step 125 - packages ufw
+step 114 - file /srv/shop/procedures/names 114 root:root 0644 plain
+step 115 nginx.service.reload file /etc/nginx/sites-available/shop 115 root:root 0644 plain
+step 116 nginx.service.reload link /etc/nginx/sites-enabled/shop /etc/nginx/sites-available/shop
+step 117 apache2.service.reload absent /etc/apache2/sites-enabled/shop.conf
+step 118 apache2.service.reload absent /etc/apache2/sites-enabled/000-shop.conf
+step 119 apache2.service.reload absent /etc/apache2/sites-available/shop.conf
+commit 120
+step 121 - unit nginx.service yes yes
+step 122 - handler nginx.service.reload
+step 123 - handler apache2.service.reload
+step 124 daemon-reload absent /etc/systemd/system/apache2.service.d/decant-shop.conf
+step 125 - handler daemon-reload
+step 126 - run 'rm -rf /etc/decant/tls/shop/self-signed' 'test '"'"'!'"'"' -e /etc/decant/tls/shop/self-signed'
+step 127 - run 'rm -rf /etc/decant/tls/shop/files' 'test '"'"'!'"'"' -e /etc/decant/tls/shop/files'
+step 128 - packages ufw
 begin_transaction b5bea41b6c62 true 'sh -c '"'"'if grep -qx ENABLED=yes /etc/ufw/ufw.conf; then ufw reload; else ufw --force disable; fi'"'"'' guarded
-step 126 - peer_rules
-step 127 - firewall 22/tcp 80/tcp
-commit 128
-step 129 - procedure /srv/shop/procedures/prepare.sh 129
+step 129 - peer_rules
+step 130 - firewall 22/tcp 80/tcp
+commit 131
+step 132 - procedure /srv/shop/procedures/prepare.sh 132
 wait
 exit 0

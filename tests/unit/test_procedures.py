@@ -21,6 +21,7 @@ import pytest
 from decant import quoting
 from decant.plans.rendering import SERVER, procedures
 from decant.plans.requests import PrepareRequest, Role, WindowRequest, WordRequest, parameters
+from tests.unit.machine import records
 
 # In a folder there is no systemd: the command alone, as whoever runs the tests.
 UNCONFINED = 'shift 4; while [ "$1" = -p ]; do shift 2; done; exec "$@"'
@@ -249,7 +250,7 @@ def test_the_gate_puts_aside_what_a_first_migration_left_and_takes_the_link_away
             "old",
             "prepared",
             ["opened"],
-            "failed the window was cut off (killed) before it changed anything",
+            "failed the window was cut off (killed); what it had changed was put back",
             "old",
         ),
         (
@@ -799,20 +800,6 @@ def test_a_window_that_is_over_tells_which_release_serves(
     assert values == told
 
 
-def test_a_dump_whose_size_could_not_be_asked_for_does_not_break_the_next_estimate(
-    root: Path,
-) -> None:
-    window = (SERVER / "release/window.sh").read_text()
-    announce = window[window.index("announce() {") : window.index("exec 8>>")]
-    (root / "log/last-dump").write_text(" 5\n")
-    script = (
-        f"root={root} dump_wanted=yes size=60000000 restore= hold=300\nstage() {{ :;"
-        f" }}\nshut_door() {{ :; }}\n{announce}\nannounce; echo $estimate"
-    )
-    done = subprocess.run(["sh", "-eu", "-c", script], capture_output=True, text=True)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "3\n", "")
-
-
 @pytest.mark.parametrize(
     ("names", "host", "scheme"),
     [
@@ -839,10 +826,6 @@ def test_health_is_asked_by_the_scheme_of_its_name(
     ("script", "told"),
     [
         ("prepare.sh", {each.name for each in fields(PrepareRequest)}),
-        (
-            "window.sh",
-            set(parameters(WindowRequest("1", "", "2"))) | {"migrate_timeout", "hold", "about"},
-        ),
         ("follow.sh", set(parameters(WordRequest("1", Role.LEADER, 1))) | {"root", "open"}),
     ],
 )
@@ -856,8 +839,22 @@ def test_a_script_reads_what_its_request_tells_and_needs_nothing_else(
     assert unread - {"id", "root"} == set()
 
 
+def test_a_window_reads_what_its_request_tells_and_needs_nothing_else() -> None:
+    told = set(parameters(WindowRequest("1", "", "2"))) | {"migrate_timeout", "hold", "about"}
+    assert set(records.Request.__dataclass_fields__) == told - {"id"}
+
+
 @pytest.mark.parametrize(
-    "name", ["builder.py", "client.py", "database.py", "environment.py", "recipe.py", "tree.py"]
+    "name",
+    [
+        "builder.py",
+        "client.py",
+        "database.py",
+        "environment.py",
+        "recipe.py",
+        "tree.py",
+        "window.py",
+    ],
 )
 def test_a_script_finds_what_it_imports_in_the_one_folder(root: Path, name: str) -> None:
     done = subprocess.run(

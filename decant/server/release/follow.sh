@@ -26,7 +26,7 @@ if [ "${open:-no}" = yes ]; then
     fi
 fi
 # Where the window has decided by itself meanwhile, its verdict is the answer.
-[ -z "$word" ] || say_word "$id" "$number" "$word" "${because:-}" || [ "$(cut -d' ' -f1 "$log.word.$number" 2>/dev/null)" = back ] || fail "this window was told something else meanwhile"
+[ -z "$word" ] || python3 -I -S "$procedures/window.py" say "$root" "$id" "$number" "$word" "${because:-}" || [ "$(cut -d' ' -f1 "$log.word.$number" 2>/dev/null)" = back ] || fail "this window was told something else meanwhile"
 
 answered() { # the answer to the last word is there; the last words are answered by the verdict
     case $party:$word in :* | *:serve | *:back) false ;; *) [ -e "$log.at" ] && [ "$(wc -l <"$log.at")" -gt "$number" ] ;; esac

@@ -1,0 +1,659 @@
+"""Change versions: stop, pull, migrate, start, while the socket stays open and requests wait in it.
+
+Arguments: what is wanted, the application's folder, a window's id.
+
+- `window`: from its first stage to its verdict. Runs as the unit NAME-window@ID.service of its own,
+  so that neither a dead client nor a cut network is part of it.
+- `recover`: what a window left that was killed or met a power cut; after every window.
+- `gate`: before the application starts, with the gate's lock held as descriptor 9.
+- `say`: the next word to a window of several hosts; its number, the word, its reason.
+
+Until the transition record is removed (the commit point), any end of a window is undone, by whoever
+comes next: the window itself, `recover`, or `gate`. What works as root inherits the gate's lock;
+the migration and the clients of the database are units of their own and do not, so they are ended
+before anything is touched. Standard library only.
+"""
+
+import contextlib
+import fcntl
+import os
+import re
+import sys
+import time
+from collections.abc import Callable
+from enum import Enum
+from pathlib import Path
+from typing import NoReturn
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from records import Failure, Folder, State, Transition, Verdict, Word, cause_in, write_durably
+from services import Services
+
+LOCK, GATE = 8, 9  # descriptors, as the procedures of sh have them
+BUSY = 75
+PATIENCE = 20  # seconds
+KILLED = (137, 143, 255)  # exit codes of a command that was ended by a signal
+
+
+class Ended(Exception):
+    """The window is over, with an exit code."""
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+
+
+class Healed(Enum):
+    """What was found and done about a window that was cut off."""
+
+    NOTHING = "nothing was open"
+    DONE = "it was undone, or completed, and has its verdict"
+    WAITS = "the client has to say how it ended for the other hosts"
+
+
+# --- the gate and its lock ----------------------------------------------------------------------------
+
+
+def take(file: Path, descriptor: int, shared: bool = False, patience: float | None = None) -> bool:
+    """Lock a file under a descriptor that what we start inherits; False where it is not free.
+
+    `patience`: how many seconds to wait; without it, for as long as it takes.
+    """
+    opened = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    if opened != descriptor:
+        os.dup2(opened, descriptor)
+        os.close(opened)
+    os.set_inheritable(descriptor, True)
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    if patience is None:
+        fcntl.flock(descriptor, kind)
+        return True
+    until = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.05)
+        else:
+            return True
+
+
+def close_gate(folder: Folder) -> None:
+    """With its lock held, have Apache's daemon processes wait, too, who cannot hold it."""
+    # One that was killed keeps nobody waiting.
+    folder.closed.write_text(f"{os.getpid()}\n", encoding="utf-8")
+
+
+def open_gate(folder: Folder) -> None:
+    """Let whoever starts the application go on."""
+    folder.closed.unlink(missing_ok=True)
+    fcntl.flock(GATE, fcntl.LOCK_UN)
+
+
+# --- what undoes and completes a window ---------------------------------------------------------------
+
+
+def put_back(folder: Folder, services: Services, record: Transition) -> None:
+    """Undo a window; may be repeated after a failure or a crash in it.
+
+    Raises Failure, and the record stays, where that cannot be done now.
+    """
+    if not services.end_confined():
+        raise Failure("what runs as the application beside its service does not end")
+    if record.dump:
+        _database(services, "the dump could not be put back", "restore", record.dump)
+    elif record.fresh:
+        _database(services, "what the migration left could not be moved", "aside", record.id)
+    folder.switch_to(record.old)
+    # A release that served before (the target of a rollback) is as good as it was.
+    folder.set_state(record.new, State.FAILED if record.was == State.PREPARED else record.was)
+    services.list_releases()
+    folder.remove_record()
+
+
+def _database(services: Services, problem: str, action: str, *words: str) -> None:
+    code, said = services.database(action, *words)
+    if code != 0:
+        raise Failure(f"{problem}: {said}".rstrip(": "))
+
+
+def heal(folder: Folder, services: Services) -> Healed:
+    """With the gate's lock held, undo or complete what a window that was cut off left.
+
+    Raises Failure where it cannot be done now; the record stays.
+    """
+    record = folder.open_record()
+    if record is None:
+        return Healed.NOTHING
+    told = folder.last_word(record.id) if record.party else None
+    if told is Word.STAY:
+        return Healed.WAITS
+    cut = "the window was cut off (killed, or a power cut)"
+    if told is Word.SERVE:
+        folder.set_state(record.new, State.GOOD)
+        services.list_releases()
+        folder.remove_record()
+        verdict = Verdict(True, f"{cut} after it was told to serve")
+    else:
+        put_back(folder, services, record)
+        what = "the old release and its database were" if record.dump else "the old release was"
+        verdict = Verdict(False, f"{cut}; {what} put back")
+    folder.finish(record.id, verdict)
+    return Healed.DONE
+
+
+def recover(folder: Folder, services: Services, id: str) -> int:
+    """After every window, also a killed one: no transition stays open, and the application runs."""
+    take(folder.gate, GATE)
+    if folder.open_record() and not services.end_confined():
+        return 1  # its migration does not hold the gate's lock, and may live
+    if heal(folder, services) is Healed.WAITS:
+        services.shut_door()  # until a client says how it ended for the others
+        return 0
+    known = folder.verdict(id)
+    if known:
+        folder.finish(id, known)  # its line of the history may be missing
+    reload = known is None and _judge(folder, services, id)
+    open_gate(folder)
+    services.start(wait=False)
+    services.open_door()
+    # Only then: a reload closes the idle connections of visitors.
+    if reload and services.check_proxy():
+        services.reload_proxy()
+    return 0
+
+
+def _judge(folder: Folder, services: Services, id: str) -> bool:
+    """Give a window that left no record its verdict; tell whether the proxy has to be reloaded."""
+    request = folder.request(id)
+    cut = f"the window was cut off ({os.environ.get('SERVICE_RESULT') or 'killed'})"
+    if folder.log(id, "opened").exists() and folder.log(id, "back").exists():
+        services.stop()
+        folder.switch_to(request.old)
+        why = "while the old release came back, as its health check through the proxy failed"
+        folder.finish(id, Verdict(False, f"{cut} {why}; the old one serves"))
+        return True
+    committed = (
+        folder.log(id, "opened").exists()
+        and folder.current == request.new
+        and folder.state(request.new) == State.GOOD
+    )
+    if not committed:
+        opened = folder.log(id, "opened").exists()
+        how = "; what it had changed was put back" if opened else " before it changed anything"
+        folder.finish(id, Verdict(False, f"{cut}{how}"))
+        return False
+    if request.rolled_back:
+        folder.set_state(request.old, State.ROLLED_BACK)
+        services.list_releases()
+    folder.finish(id, Verdict(True, f"{cut} after its commit point; the new release serves"))
+    return True
+
+
+def gate(folder: Folder, services: Services) -> int:
+    """Return when the application may start: what a window that was cut off left is put back."""
+    waited = False
+    while heal(folder, services) is Healed.WAITS:
+        # Several hosts changed versions together, and this one does not know how it ended:
+        # whatever it served might be wrong.
+        if not waited:
+            record = folder.open_record()
+            print(
+                f"waiting to be told how the window of {record.id if record else '?'} ended: run"
+                " the same fab command again",
+                flush=True,
+            )
+            services.shut_door()
+        waited = True
+        fcntl.flock(GATE, fcntl.LOCK_UN)
+        time.sleep(1)
+        fcntl.flock(GATE, fcntl.LOCK_EX)
+    folder.closed.unlink(missing_ok=True)  # of one that was killed
+    if waited:
+        services.open_door()
+    return 0
+
+
+# --- the window ---------------------------------------------------------------------------------------
+
+
+class Window:
+    """A window, from its first stage to its verdict."""
+
+    def __init__(self, folder: Folder, services: Services, id: str) -> None:
+        self.folder, self.services, self.id = folder, services, id
+        self.request = folder.request(id)
+        self.began = time.monotonic()
+        self.log = folder.log(id, "log")
+        self.was = folder.state(self.request.new)
+        self.size = 0
+        self.shut = self.site_changed = False
+
+    def run(self) -> int:
+        """Change versions; return the exit code, 0 where the new release serves.
+
+        Raises OSError or Failure for what nobody foresaw: `recover` comes after every window.
+        """
+        try:
+            self.enter()
+            self.make_sure()
+            self.stop()
+            self.pull(self.dump())
+            if self.request.party:
+                self.take_part()
+            else:
+                self.change()
+            self.commit()
+            self.start()
+        except Ended as end:
+            return end.code
+        finally:
+            if self.request.drain:
+                self.services.welcome()
+
+    # --- its stages
+
+    def enter(self) -> None:
+        """Take the locks, and make sure that nothing else is under way."""
+        folder = self.folder
+        if not take(folder.lock, LOCK, shared=True, patience=PATIENCE):
+            self.end(Verdict(False, "another command holds the lock"), BUSY)
+        if not take(folder.gate, GATE, patience=PATIENCE):
+            self.end(Verdict(False, "another window is open"), BUSY)
+        self.services.locks = [LOCK, GATE]
+        close_gate(folder)
+        if folder.open_record():
+            if heal(folder, self.services) is Healed.DONE:
+                why = "a window that was cut off earlier was put back first; run the command again"
+                self.end(Verdict(False, why))
+            raise Ended(1)
+        if folder.current != self.request.old:
+            why = "another release serves than when this command began; run it again"
+            self.end(Verdict(False, why))
+        self.services.open_door()
+
+    def make_sure(self) -> None:
+        """Refuse what cannot end well, and say beforehand what will take long."""
+        folder, request, services = self.folder, self.request, self.services
+        if not services.can_serve(request.new):
+            self.give_up(
+                f"this server is not set up for {folder.told(request.new, 'server')}, which"
+                f" {request.new} wants; run: fab deploy, with hosts.toml as that release needs it"
+            )
+        if request.dump_wanted:
+            # Room for the dump, and for putting it back beside what is there.
+            errors = folder.log(self.id, "ready")
+            code, said = services.database("ready", str(folder.backups), errors=errors)
+            if code != 0:
+                cause = re.sub(r"^[a-z]+: ", "", cause_in(errors))
+                self.give_up(f"no dump for this window: {cause}")
+            self.size = int(said or 0)
+        room = os.statvfs(folder.root)
+        free = room.f_bavail * room.f_frsize >> 20
+        if free < 10:
+            self.give_up(f"no room for the window: {free} MB free, 10 MB needed in {folder.root}")
+        if request.restore and not request.dump_wanted:
+            code, said = services.database("size")
+            self.size = int(said) if code == 0 and said else 0
+        if request.migrate or request.restore:
+            self.announce()
+        if request.old and self.must_shut():
+            self.shut = True
+            self.stage(
+                "another WSGI server, or other settings of mod_wsgi: visitors get the maintenance"
+                " page (503), as their requests cannot wait for it"
+            )
+            services.shut_door()
+        if request.drain:
+            self.stage("drain: the web hosts ask the other app hosts")
+            services.turn_away()
+
+    def must_shut(self) -> bool:
+        """Tell whether requests cannot wait: what waits in the socket is written for the old server.
+
+        What waits inside Apache ends with a reload of it.
+        """
+        old, new, told = self.request.old, self.request.new, self.folder.told
+        return told(old, "server") != told(new, "server") or (
+            told(old, "server") == "mod_wsgi" and self.services.site_differs(old, new)
+        )
+
+    def announce(self) -> None:
+        """Put up the maintenance page where the window will be longer than visitors are held."""
+        request, hold = self.request, self.request.hold
+        (last,) = self._numbers("last-migration", 1) or (1.0,)
+        # The dump of before tells how fast this server writes one; until there is one, 30 MB/s.
+        before, took = self._numbers("last-dump", 2) or (30e6, 1.0)
+        dump = self.size * took / before
+        estimate = last + (dump if request.dump_wanted else 0)
+        estimate += 3 * dump if request.restore else 0
+        if estimate > hold:
+            self.stage(
+                f"this window is estimated at {estimate:.0f} s, longer than wsgi.hold ({hold:g} s):"
+                " visitors get the maintenance page (503) until it is over"
+            )
+            self.services.shut_door()
+
+    def _numbers(self, name: str, count: int) -> tuple[float, ...]:
+        """Return the numbers above 0 that a window of before left, or nothing."""
+        try:
+            words = (self.folder.logs / name).read_text(encoding="utf-8").split()
+            numbers = tuple(float(word) for word in words)
+        except (OSError, ValueError):
+            return ()
+        return numbers if len(numbers) == count and min(numbers) > 0 else ()
+
+    def stop(self) -> None:
+        """End the application's processes; its requests wait in the socket."""
+        self.stage("stop")
+        if not self.services.stop():
+            self.give_up("the application could not be stopped")
+
+    def dump(self) -> Transition:
+        """Dump the database where that is wanted; return the record of what undoes the window."""
+        request, folder = self.request, self.folder
+        fresh = False
+        if request.migrate or request.restore:
+            code, _ = self.services.database("exists")
+            if code not in (0, 1):
+                self.give_up(f"the database could not be asked: {cause_in(self.log)}")
+            fresh = code == 1
+        dump = ""
+        if request.dump_wanted and not fresh:
+            suffix = self.services.database("suffix")[1]
+            file = folder.backups / f"{self.id}-{request.old or 'empty'}{suffix}"
+            self.stage(f"dump to backups/{file.name}")
+            began = time.monotonic()
+            # No limit of its own: with requests behind the maintenance page, a long dump is better
+            # than none.
+            if self.services.database("dump", str(file))[0] != 0:
+                self.give_up(f"the dump failed: {cause_in(self.log)}")
+            took = time.monotonic() - began
+            if took >= 3:
+                code, size = self.services.database("size")
+                if code == 0:
+                    self._note("last-dump", f"{size} {took:.0f}")
+            dump = str(file)
+        return Transition(
+            self.id, request.old, request.new, dump, fresh, self.was, party=request.party
+        )
+
+    def pull(self, record: Transition) -> None:
+        """Write the record, and have current lead to the new release."""
+        self.guarded("the transition record could not be written", self.folder.write_record, record)
+        self.stage(f"pull: current is {self.request.new}")
+        self.guarded("current could not be switched", self.folder.switch_to, self.request.new)
+
+    def change(self) -> None:
+        """Migrate, or put in the dump that was asked for; then make sure of the new release."""
+        request = self.request
+        if request.migrate:
+            self.must(self.migrate())
+        if request.restore:
+            self.stage(f"restore {request.restore}")
+            by = ("administrator",) if request.administrator else ()
+            if self.services.database("restore", request.restore, *by)[0] != 0:
+                self.give_up(f"the dump could not be restored: {cause_in(self.log)}")
+        self.must(self.check())
+
+    def migrate(self) -> str:
+        """Run the migration; return why it failed, or nothing."""
+        self.stage("migrate")
+        request, began = self.request, time.monotonic()
+        release = request.migrate_in or request.new
+        code = self.services.migrate(release, request.migrate, request.migrate_timeout)
+        took = time.monotonic() - began
+        if code == 0:
+            self._note("last-migration", f"{took:.0f}")
+            return ""
+        if took >= request.migrate_timeout:
+            return (
+                "the migration did not end within db.migrate_timeout"
+                f" ({request.migrate_timeout:g} s)"
+            )
+        if code in KILLED:
+            return "the migration was killed (out of memory? journalctl -k says)"
+        return f"the migration failed (exit code {code}): {cause_in(self.log)}"
+
+    def check(self) -> str:
+        """Ask the new release for health, behind the closed gate; return what is wrong, or nothing."""
+        request, services = self.request, self.services
+        if not request.smoked and self.folder.told(request.new, "server") != "none":
+            self.stage("health on a private socket")
+            said = services.smoke(request.new)
+            if said:
+                print(said, flush=True)
+                return f"the new release failed its health check: {said.splitlines()[0]}"
+        self.site_changed = services.site_differs(request.old, request.new)
+        if self.site_changed and not services.check_proxy():
+            return (
+                f"{services.proxy()} refuses what the new release includes in its site:"
+                f" {cause_in(self.log)}; if hosts.toml names another proxy or server than before:"
+                " fab deploy"
+            )
+        return ""
+
+    def take_part(self) -> None:
+        """Do what the client says, until it says how this ends.
+
+        They close together, the leader migrates, and what comes next the client says, as no host
+        can know how the others are. Once it was told to stay, a host never goes on or back by
+        itself.
+        """
+        self.folder.log(self.id, "party").write_text(f"{self.request.party}\n", encoding="utf-8")
+        self.answer("closed")
+        number = 0
+        while True:
+            number += 1
+            word, because = self.hear(number)
+            if word == Word.STAY:
+                self.answer("stays")
+            elif word == Word.MIGRATE:
+                self.report("migrated", self.migrate())
+            elif word == Word.CHECK:
+                self.report("well", self.check())
+            elif word == Word.SERVE:
+                return
+            else:
+                self.give_up(because or "the client said so")
+
+    def hear(self, number: int) -> tuple[str, str]:
+        """Wait for the client's next word.
+
+        One that is not heard from before the first is gone: this host goes back.
+        """
+        folder, hold = self.folder, self.request.hold
+        until = time.monotonic() + float(folder.conf["patience"]) + 60
+        while True:
+            said = folder.word(self.id, number)
+            if said is not None:
+                return said
+            time.sleep(0.1)
+            if number == 1 and time.monotonic() > until:
+                # Whoever makes the file first, this host or the client, has decided for both.
+                folder.say(self.id, 1, Word.BACK, "the client was not heard from any more")
+            if time.monotonic() - self.began >= hold and not folder.maintenance.exists():
+                self.stage(
+                    f"longer than wsgi.hold ({hold:g} s): visitors get the maintenance page (503)"
+                )
+                self.services.shut_door()
+
+    def commit(self) -> None:
+        """Write down that the new release is good, and remove the record: the commit point."""
+        # Good before the record goes: a crash between the two is put back, state and all.
+        for word, work in (("state", self._good), ("record", self.folder.remove_record)):
+            try:
+                work()
+            except OSError:
+                # Of several hosts, one that was told to serve never goes back: recover tries
+                # again, and the gate stays closed until it can.
+                if self.request.party:
+                    raise Ended(1) from None
+                self.give_up(f"the release's {word} could not be written")
+
+    def _good(self) -> None:
+        self.folder.set_state(self.request.new, State.GOOD)
+        self.services.list_releases()
+
+    def mark(self, release: str, state: State) -> None:
+        """After the commit point: write down what is known of a release, if that is possible."""
+        with contextlib.suppress(OSError):
+            self.folder.set_state(release, state)
+            self.services.list_releases()
+
+    def start(self) -> NoReturn:
+        """Let the new release serve, and ask for its health as visitors do."""
+        request, folder = self.request, self.folder
+        self.stage("start")
+        self.let_in(door=not request.drain)  # a host that is drained waits for the answer below
+        # The question waits in the same queue as everybody who came during the window.
+        limit = float(folder.conf["health_timeout"]) + time.monotonic() - self.began
+        said = self.services.ask_health(limit)
+        if not said:
+            if request.rolled_back:
+                self.mark(request.old, State.ROLLED_BACK)
+            self.stage(f"served: {request.new}")
+            self.end(Verdict(True), 0)
+        failed = f"the health check through the proxy failed: {said}"
+        self.stage(failed)
+        if self.was == State.PREPARED:
+            self.mark(request.new, State.FAILED)
+        if request.migrate or request.restore or request.party or not request.old:
+            self.stay(said)
+        self.go_back(failed)
+
+    def let_in(self, door: bool = True) -> None:
+        """Open the gate, start what current leads to, and let visitors in."""
+        open_gate(self.folder)
+        self.services.start(wait=True)
+        if self.site_changed:
+            self.services.reload_proxy()
+        if self.shut:
+            time.sleep(1)  # a reload returns before the new workers serve
+        if door:
+            self.services.open_door()
+
+    def stay(self, said: str) -> NoReturn:
+        """End with a release that is not well and stays, as the database is its own now."""
+        request = self.request
+        ways = (
+            "go back with: rollback --downgrade (keeps rows), or rollback --restore (the dump"
+            " before this window)"
+        )
+        if request.old == request.new:
+            record = f"{self.id}-{request.old}{self.services.database('suffix')[1]}"
+            ways = f"go back with: db.restore {record} (loses what was written since)"
+        if not request.old:
+            ways = "there is no older release"
+        self.end(
+            Verdict(
+                False,
+                f"the health check through the proxy failed after the commit point: {said}; the"
+                " new release stays, because the database is its own now. Fix it with an update;"
+                f" {ways}",
+            )
+        )
+
+    def go_back(self, failed: str) -> NoReturn:
+        """Have the old release serve again, with the database that both of them take."""
+        folder, services = self.folder, self.services
+        with contextlib.suppress(OSError):
+            write_durably(folder.log(self.id, "back"), "")  # recover goes on from here
+        if self.shut:
+            services.shut_door()
+        fcntl.flock(GATE, fcntl.LOCK_EX)
+        close_gate(folder)
+        services.stop()
+        try:
+            folder.switch_to(self.request.old)
+        except OSError:
+            failed += f"; and current could not be switched back to {self.request.old}"
+        self.let_in()
+        self.end(Verdict(False, failed))
+
+    # --- what it says, and how it ends
+
+    def stage(self, text: str) -> None:
+        """Tell the person what happens now."""
+        print(f":: {text}", flush=True)
+
+    def answer(self, text: str) -> None:
+        """Tell the client, which said a word, what came of it."""
+        with self.folder.log(self.id, "at").open("a", encoding="utf-8") as answers:
+            answers.write(f"{text}\n")
+
+    def report(self, done: str, problem: str) -> None:
+        """Answer that something is done, or why it failed."""
+        self.answer(f"failed: {problem}" if problem else done)
+
+    def _note(self, name: str, text: str) -> None:
+        """Leave a figure for the estimate of the next window."""
+        with contextlib.suppress(OSError):
+            (self.folder.logs / name).write_text(f"{text}\n", encoding="utf-8")
+
+    def must(self, problem: str) -> None:
+        """Give up where there is a problem."""
+        if problem:
+            self.give_up(problem)
+
+    def guarded(self, problem: str, work: Callable[..., None], *words: object) -> None:
+        """Do something that a full disk may prevent, and give up then."""
+        try:
+            work(*words)
+        except OSError as error:
+            self.give_up(f"{problem}: {error.strerror}")
+
+    def end(self, verdict: Verdict, code: int = 1) -> NoReturn:
+        """Give the verdict."""
+        self.folder.finish(self.id, verdict, time.monotonic() - self.began)
+        raise Ended(code)
+
+    def give_up(self, cause: str) -> NoReturn:
+        """Before the commit point: the old version comes back, and nobody has met the new one."""
+        folder, services = self.folder, self.services
+        record = folder.open_record()
+        self.stage(f"failed: {cause}")
+        what = "code and database" if record and record.dump else "code"
+        self.stage(f"put back: {what} as before")
+        try:
+            if record:
+                put_back(folder, services, record)
+        except (Failure, OSError) as error:
+            self.stage(
+                f"putting back failed ({error}); the site waits. Fix the cause and run: sh"
+                f" {folder.procedures}/restart.sh {folder.root}"
+            )
+            raise Ended(1) from None
+        open_gate(folder)
+        services.start(wait=True)
+        services.open_door()
+        self.end(Verdict(False, cause))
+
+
+def main(words: list[str]) -> int:
+    """Do what the words say."""
+    action, root, *rest = words
+    folder, services = Folder(Path(root)), Services(Path(root))
+    try:
+        match action:
+            case "window":
+                return Window(folder, services, *rest).run()
+            case "recover":
+                services.locks = [GATE]
+                return recover(folder, services, *rest)
+            case "gate":
+                services.locks = [GATE]
+                return gate(folder, services)
+            case "say":
+                id, number, word, because = rest
+                return 0 if folder.say(id, int(number), word, because) else 1
+            case _:
+                raise Failure(f"no action {action}")
+    except (Failure, OSError) as error:
+        print(error, flush=True)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,258 @@
+# ruff: noqa: ARG002
+"""An application in a folder, whose window can be killed before whatever changes its disk."""
+
+import contextlib
+import fcntl
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from decant import quoting
+from decant.plans.rendering import SERVER
+
+# On a server these lie in one folder, and import each other by their bare names.
+sys.path[:0] = [str(SERVER / "release"), str(SERVER / "database")]
+import records  # noqa: E402
+import services  # noqa: E402
+import window  # noqa: E402
+
+__all__ = ["records", "window"]
+OLD, NEW = "20260101T000000-old", "20260102T000000-new"
+CHANGES = {"open", "os.rename", "os.remove", "os.symlink", "os.link"}
+
+
+class Killed(BaseException):
+    """The process is gone: nothing of it runs any more."""
+
+
+class Killer:
+    """Ends the process before its n-th change of the disk or call of a service."""
+
+    def __init__(self) -> None:
+        self.left: int | None = None
+        self.dead = False
+        self.ticks = 0
+        self.root = ""
+
+    def tick(self) -> None:
+        """Count a step, or die before it."""
+        self.ticks += 1
+        if self.dead:
+            raise Killed
+        if self.left is not None:
+            self.left -= 1
+            if self.left < 0:
+                self.dead = True
+                raise Killed
+
+    @contextlib.contextmanager
+    def away(self) -> Iterator[None]:
+        """Leave alone what another process does meanwhile."""
+        root, self.root = self.root, ""
+        yield
+        self.root = root
+
+    def hook(self, event: str, arguments: tuple[Any, ...]) -> None:
+        """Count what changes the folder; an audit hook of Python's, called before the change."""
+        if not self.root or event not in CHANGES:
+            return
+        path = arguments[1] if event in ("os.symlink", "os.link") else arguments[0]
+        writes = event != "open" or (isinstance(arguments[2], int) and arguments[2] & 3)
+        if writes and str(path).startswith(self.root):
+            self.tick()
+
+
+killer = Killer()
+sys.addaudithook(killer.hook)
+
+
+class FakeServices(services.Services):
+    """The processes, the proxy and the database, as files and values."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.folder = records.Folder(root)
+        self.running: str | None = self.folder.current or None
+        self.calls: list[str] = []
+        self.door = "open"
+        # What is wrong, by the name of a method
+        self.wrong: dict[str, Any] = {}
+        self.differs = False
+        self.before: dict[str, Callable[[], None]] = {}
+
+    @property
+    def rows(self) -> str:
+        """What is in the database; nothing where there is none."""
+        file = self.root / "shared/rows"
+        return file.read_text() if file.exists() else ""
+
+    def _did(self, call: str) -> Any:
+        killer.tick()
+        self.calls.append(call)
+        if call in self.before:
+            self.before[call]()
+        return self.wrong.get(call)
+
+    def stop(self) -> bool:
+        if self._did("stop"):
+            return False
+        self.running = None
+        killer.tick()
+        return True
+
+    def start(self, wait: bool) -> None:
+        self._did("start")
+        # What starts the application comes through the gate first.
+        gate = os.open(self.folder.gate, os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(gate, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        finally:
+            os.close(gate)
+        assert not self.folder.transition.exists()
+        self.running = self.folder.current or None
+
+    def end_confined(self) -> bool:
+        return not self._did("end_confined")
+
+    def migrate(self, release: str, command: str, limit: float) -> int:
+        assert self.running is None
+        self._did("migrate")
+        (self.root / "shared/rows").write_text(f"{self.rows}+{command}")
+        killer.tick()
+        return int(self.wrong.get("migrate code", 0))
+
+    def can_serve(self, release: str) -> bool:
+        return not self._did("can_serve")
+
+    def list_releases(self) -> None:
+        self._did("list_releases")
+
+    def smoke(self, release: str) -> str:
+        return str(self._did("smoke") or "")
+
+    def ask_health(self, limit: float) -> str:
+        assert self.running == self.folder.current
+        said = self._did("ask_health")
+        return str(said or "") if self.running == NEW else ""
+
+    def shut_door(self) -> None:
+        self._did("shut_door")
+        self.folder.maintenance.touch()
+
+    def open_door(self) -> None:
+        self._did("open_door")
+        self.folder.maintenance.unlink(missing_ok=True)
+
+    def turn_away(self) -> None:
+        self._did("turn_away")
+        self.door = "away"
+
+    def welcome(self) -> None:
+        self._did("welcome")
+        self.door = "open"
+
+    def proxy(self) -> str:
+        return "nginx"
+
+    def site_differs(self, old: str, new: str) -> bool:
+        return self.differs
+
+    def check_proxy(self) -> bool:
+        return not self._did("check_proxy")
+
+    def reload_proxy(self) -> None:
+        self._did("reload_proxy")
+
+    def database(self, action: str, *words: str, errors: Path | None = None) -> tuple[int, str]:
+        if action == "suffix":
+            return 0, ".dump"
+        problem = self._did(action)
+        if problem:
+            (errors or self.folder.log("w", "log")).write_text(f"sqlite: {problem}\n")
+            return 2, ""
+        match action:
+            case "exists":
+                return (0 if self.rows else 1), ""
+            case "ready" | "size":
+                return 0, str(self.wrong.get("bytes", 1000))
+            case "dump":
+                Path(words[0]).write_text(self.rows)
+            case "restore":
+                assert self.running is None
+                (self.root / "shared/rows").write_text(Path(words[0]).read_text())
+            case "aside":
+                (self.root / "shared/rows").unlink(missing_ok=True)
+        killer.tick()
+        return 0, ""
+
+
+class Application:
+    """An application with two releases, of which the old one serves."""
+
+    def __init__(self, root: Path, rows: str = "rows") -> None:
+        self.root = root
+        for folder in ("procedures", "run", "log", "backups", "shared"):
+            (root / folder).mkdir(parents=True)
+        conf = {"db_kind": "sqlite", "run": f"{root}/run", "lock": f"{root}/run/lock"}
+        conf |= {"name": "shop", "patience": "5", "health_timeout": "2"}
+        (root / "procedures/app.conf").write_text(quoting.assignments(conf))
+        self.release(OLD, "good")
+        self.release(NEW, "prepared")
+        (root / "current").symlink_to(f"releases/{OLD}")
+        (root / "shared/rows").write_text(rows)
+        self.folder = records.Folder(root)
+        self.services = FakeServices(root)
+
+    def release(self, name: str, state: str, server: str = "gunicorn") -> None:
+        """Make a release."""
+        deploy = self.root / "releases" / name / ".deploy"
+        deploy.mkdir(parents=True)
+        (deploy / "state").write_text(f"{state}\n")
+        (deploy / "server").write_text(f"{server}\n")
+
+    def ask(self, id: str = "w", **changes: str) -> None:
+        """Write down what a window is to do."""
+        values = {"old": OLD, "new": NEW, "smoked": "no", "migrate": "", "migrate_in": ""}
+        values |= {"migrate_timeout": "60", "dump_wanted": "no", "restore": "", "hold": "300"}
+        values |= {"administrator": "no", "rolled_back": "no", "drain": "no", "party": ""}
+        values |= {"about": f'"when": "{id}"', **changes}
+        self.folder.log(id, "params").write_text(quoting.assignments(values))
+        self.folder.log(id, "log").write_text("")
+
+    def window(self, id: str = "w") -> int:
+        """Run a window to its end."""
+        return self._process(lambda: window.Window(self.folder, self.services, id).run())
+
+    def recover(self, id: str = "w") -> int:
+        """Run what comes after a window."""
+        return self._process(lambda: window.recover(self.folder, self.services, id))
+
+    def gate(self) -> int:
+        """Run what comes before a start that needs more than the fast path."""
+
+        def run() -> int:
+            window.take(self.folder.gate, window.GATE)
+            return window.gate(self.folder, self.services)
+
+        return self._process(run)
+
+    def _process(self, work: Callable[[], int]) -> int:
+        killer.root, killer.dead = str(self.root), False
+        self.services.locks = []
+        try:
+            return work()
+        finally:
+            killer.root, killer.left, killer.dead = "", None, False
+            for descriptor in (window.LOCK, window.GATE):
+                try:
+                    os.close(descriptor)
+                except OSError:
+                    continue
+
+    @property
+    def verdict(self) -> str:
+        """The last window's verdict, or nothing."""
+        file = self.folder.log("w", "result")
+        return file.read_text().strip() if file.exists() else ""

@@ -1,0 +1,925 @@
+"""The state machine of a release: every stage, every crash point, and who comes next."""
+
+import fcntl
+import json
+import os
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from tests.unit.machine import NEW, OLD, Application, Killed, killer, records, window
+
+MIGRATES = {"migrate": "upgrade", "dump_wanted": "yes"}
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no test wait, write through to a disk, or take descriptors that pytest uses."""
+    monkeypatch.setattr(window, "LOCK", 208)
+    monkeypatch.setattr(window, "GATE", 209)
+    monkeypatch.setattr(window, "PATIENCE", 0.1)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    monkeypatch.setattr(records, "sync", lambda _: None)
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Application:
+    return Application(tmp_path / "shop")
+
+
+def history(app: Application) -> list[dict[str, Any]]:
+    file = app.root / "deploys.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+# --- a window that comes to its end -------------------------------------------------------------------
+
+
+def test_a_window_stops_pulls_migrates_checks_and_starts(
+    app: Application, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app.ask(**MIGRATES)
+    assert app.window() == 0
+    assert app.services.calls == [
+        "open_door",
+        "can_serve",
+        "ready",
+        "stop",
+        "exists",
+        "dump",
+        "migrate",
+        "smoke",
+        "list_releases",
+        "start",
+        "open_door",
+        "ask_health",
+    ]
+    assert capsys.readouterr().out.splitlines() == [
+        ":: stop",
+        f":: dump to backups/w-{OLD}.dump",
+        f":: pull: current is {NEW}",
+        ":: migrate",
+        ":: health on a private socket",
+        ":: start",
+        f":: served: {NEW}",
+    ]
+    assert (app.services.running, app.services.rows) == (NEW, "rows+upgrade")
+    assert app.folder.state(NEW) == "good"
+    assert not app.folder.transition.exists()
+    assert not app.folder.closed.exists()
+    assert app.verdict == "good"
+    assert history(app) == [{"when": "w", "result": "good", "cause": "", "seconds": 0}]
+    assert (app.root / "log/last-migration").read_text() == "0\n"
+
+
+def test_what_was_smoked_is_not_asked_again(app: Application) -> None:
+    app.ask(smoked="yes")
+    assert app.window() == 0
+    assert "smoke" not in app.services.calls
+    assert "exists" not in app.services.calls
+
+
+def test_a_rollback_marks_the_release_that_it_leaves(app: Application) -> None:
+    app.ask(smoked="yes", rolled_back="yes")
+    assert app.window() == 0
+    assert app.folder.state(OLD) == "rolled-back"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "changes", "cause"),
+    [
+        ({"can_serve": 1}, {}, f"this server is not set up for gunicorn, which {NEW} wants"),
+        ({"ready": "no room"}, MIGRATES, "no dump for this window: no room"),
+        ({"stop": 1}, {}, "the application could not be stopped"),
+        ({"exists": "gone"}, MIGRATES, "the database could not be asked: sqlite: gone"),
+        ({"dump": "full"}, MIGRATES, "the dump failed: sqlite: full"),
+        ({"migrate code": 1}, MIGRATES, "the migration failed (exit code 1):"),
+        ({"migrate code": 137}, MIGRATES, "the migration was killed (out of memory?"),
+        (
+            {"migrate code": 143},
+            {**MIGRATES, "migrate_timeout": "0"},
+            "the migration did not end within db.migrate_timeout (0 s)",
+        ),
+        (
+            {"smoke": "/up: 500\nmore"},
+            MIGRATES,
+            "the new release failed its health check: /up: 500",
+        ),
+        (
+            {"restore": "torn"},
+            {"restore": "/a.dump", "dump_wanted": "no"},
+            "the dump could not be restored: sqlite: torn",
+        ),
+        ({"check_proxy": 1}, {}, "nginx refuses what the new release includes in its site:"),
+    ],
+)
+def test_before_the_commit_point_the_old_release_comes_back(
+    app: Application, wrong: dict[str, Any], changes: dict[str, str], cause: str
+) -> None:
+    app.services.wrong, app.services.differs = wrong, "check_proxy" in wrong
+    app.ask(**changes)
+    assert app.window() == 1
+    assert app.verdict.removeprefix("failed ").startswith(cause)
+    assert (app.folder.current, app.services.running, app.services.rows) == (OLD, OLD, "rows")
+    assert not app.folder.transition.exists()
+    assert not app.folder.maintenance.exists()
+    assert app.folder.state(NEW) == (
+        "failed" if "end_confined" in app.services.calls else "prepared"
+    )
+    assert len(history(app)) == 1
+
+
+def test_a_first_migration_that_fails_leaves_no_database_and_no_link(tmp_path: Path) -> None:
+    app = Application(tmp_path / "shop", rows="")
+    (app.root / "current").unlink()
+    app.services.wrong = {"migrate code": 1}
+    app.ask(old="", **MIGRATES)
+    assert app.window() == 1
+    assert (app.folder.current, app.services.running, app.services.rows) == ("", None, "")
+    assert "dump" not in app.services.calls
+
+
+@pytest.mark.parametrize(
+    ("changes", "serves", "cause"),
+    [
+        ({}, OLD, "the health check through the proxy failed: 502"),
+        (
+            MIGRATES,
+            NEW,
+            "the health check through the proxy failed after the commit point: 502; the new release"
+            " stays, because the database is its own now. Fix it with an update; go back with:"
+            " rollback --downgrade",
+        ),
+    ],
+)
+def test_a_release_that_is_not_well_for_visitors_stays_only_with_its_database(
+    app: Application, changes: dict[str, str], serves: str, cause: str
+) -> None:
+    app.services.wrong = {"ask_health": "502"}
+    app.services.differs = True
+    app.ask(**changes)
+    assert app.window() == 1
+    assert app.verdict.startswith(f"failed {cause}")
+    assert (app.folder.current, app.services.running) == (serves, serves)
+    assert app.folder.state(NEW) == "failed"
+    assert app.folder.state(OLD) == "good"
+    assert app.services.calls.count("reload_proxy") == (2 if serves == OLD else 1)
+
+
+@pytest.mark.parametrize(
+    ("current", "wanted", "cause"),
+    [
+        (NEW, NEW, f"go back with: db.restore w-{NEW}.dump (loses what was written since)"),
+        ("", NEW, "there is no older release"),
+    ],
+)
+def test_the_ways_back_are_named(tmp_path: Path, current: str, wanted: str, cause: str) -> None:
+    app = Application(tmp_path / "shop")
+    (app.root / "current").unlink()
+    if current:
+        (app.root / "current").symlink_to(f"releases/{current}")
+    app.services.wrong = {"ask_health": "502"}
+    app.ask(old=current, new=wanted, migrate="upgrade")
+    assert app.window() == 1
+    assert app.verdict.endswith(cause)
+
+
+def test_another_wsgi_server_puts_up_the_maintenance_page(app: Application) -> None:
+    (app.root / f"releases/{NEW}/.deploy/server").write_text("uwsgi\n")
+    app.ask()
+    assert app.window() == 0
+    assert app.services.calls.index("shut_door") < app.services.calls.index("stop")
+    assert app.services.calls[-2:] == ["open_door", "ask_health"]
+
+
+def test_a_new_site_of_mod_wsgi_puts_up_the_maintenance_page(app: Application) -> None:
+    for name in (OLD, NEW):
+        (app.root / f"releases/{name}/.deploy/server").write_text("mod_wsgi\n")
+    app.ask()
+    assert app.window() == 0
+    assert "shut_door" not in app.services.calls
+    app.services.differs = True
+    app.ask("again", old=NEW, new=OLD)
+    assert app.window("again") == 0
+    assert "shut_door" in app.services.calls
+
+
+def test_a_release_without_a_server_is_not_asked_for_health_alone(app: Application) -> None:
+    (app.root / f"releases/{NEW}/.deploy/server").write_text("none\n")
+    app.ask()
+    assert app.window() == 0
+    assert "smoke" not in app.services.calls
+
+
+def test_a_host_that_is_drained_gets_visitors_when_it_answers(app: Application) -> None:
+    app.ask(drain="yes")
+    assert app.window() == 0
+    calls = app.services.calls
+    assert calls.index("turn_away") < calls.index("stop")
+    assert calls[-2:] == ["ask_health", "welcome"]
+    app.services.wrong = {"stop": 1}
+    app.ask("again", old=NEW, new=OLD, drain="yes")
+    assert app.window("again") == 1
+    assert app.services.door == "open"
+
+
+@pytest.mark.parametrize(
+    ("last_dump", "last_migration", "size", "estimate"),
+    [
+        ("", "", 60_000_000, 3),  # 30 MB/s and one second
+        (" 5\n", "", 60_000_000, 3),  # a size that could not be asked for
+        ("1000 0\n", "no number\n", 60_000_000, 3),
+        ("1000000 10\n", "7\n", 2_000_000, 27),
+    ],
+)
+def test_a_window_is_estimated_by_the_ones_before(
+    app: Application,
+    capsys: pytest.CaptureFixture[str],
+    last_dump: str,
+    last_migration: str,
+    size: int,
+    estimate: int,
+) -> None:
+    (app.root / "log/last-dump").write_text(last_dump)
+    (app.root / "log/last-migration").write_text(last_migration)
+    app.services.wrong = {"bytes": size}
+    app.ask(hold=str(estimate), **MIGRATES)
+    assert app.window() == 0
+    assert "shut_door" not in app.services.calls
+    app.ask("again", old=NEW, new=OLD, hold="1", **MIGRATES)
+    (app.root / "log/last-migration").write_text(last_migration)
+    assert app.window("again") == 0
+    assert f"estimated at {estimate} s, longer than wsgi.hold (1 s)" in capsys.readouterr().out
+
+
+def test_a_restore_takes_four_dumps_of_time(
+    app: Application, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dump = app.root / "backups/a.dump"
+    dump.write_text("from a dump")
+    app.services.wrong = {"bytes": 30_000_000}
+    app.ask(new=OLD, restore=str(dump), dump_wanted="yes", hold="4")
+    assert app.window() == 0
+    assert "estimated at 5 s" in capsys.readouterr().out
+    assert app.services.rows == "from a dump"
+    app.ask("again", new=OLD, restore=str(dump), hold="3", administrator="yes")
+    assert app.window("again") == 0
+    assert "estimated at 4 s" in capsys.readouterr().out
+
+
+def test_a_full_disk_is_seen_before_the_stop(
+    app: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full:
+        f_bavail, f_frsize = 9, 1 << 20
+
+    monkeypatch.setattr(os, "statvfs", lambda _: Full)
+    app.ask()
+    assert app.window() == 1
+    assert app.verdict == (f"failed no room for the window: 9 MB free, 10 MB needed in {app.root}")
+    assert "stop" not in app.services.calls
+
+
+@pytest.mark.parametrize(
+    ("method", "cause"),
+    [
+        ("write_record", "the transition record could not be written: No space left on device"),
+        ("switch_to", "current could not be switched: No space left on device"),
+        ("set_state", "the release's state could not be written"),
+        ("remove_record", "the release's record could not be written"),
+    ],
+)
+def test_a_disk_that_fills_up_in_the_window_is_undone(
+    app: Application, monkeypatch: pytest.MonkeyPatch, method: str, cause: str
+) -> None:
+    real, calls = getattr(records.Folder, method), []
+
+    def once(self: Any, *words: Any) -> None:
+        calls.append(words)
+        if len(calls) == 1:
+            raise OSError(28, "No space left on device")
+        real(self, *words)
+
+    monkeypatch.setattr(records.Folder, method, once)
+    app.ask(**MIGRATES)
+    assert app.window() == 1
+    assert app.verdict == f"failed {cause}"
+    assert (app.folder.current, app.services.running, app.services.rows) == (OLD, OLD, "rows")
+
+
+def test_what_cannot_be_put_back_waits_for_whoever_comes_next(
+    app: Application, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app.services.wrong = {"migrate code": 1, "restore": "full"}
+    app.ask(**MIGRATES)
+    assert app.window() == 1
+    assert f"the site waits. Fix the cause and run: sh {app.root}/procedures/restart.sh" in (
+        capsys.readouterr().out
+    )
+    assert app.verdict == ""
+    assert (app.services.running, app.services.rows) == (None, "rows+upgrade")
+    with pytest.raises(records.Failure, match="the dump could not be put back"):
+        app.gate()
+    app.services.wrong = {}
+    assert app.gate() == 0
+    assert (app.folder.current, app.services.rows) == (OLD, "rows")
+
+
+def test_what_does_not_end_is_not_put_back(app: Application) -> None:
+    app.services.wrong = {"migrate code": 1, "end_confined": 1}
+    app.ask(**MIGRATES)
+    assert app.window() == 1
+    assert app.recover() == 1
+    assert "restore" not in app.services.calls
+    assert app.folder.transition.exists()
+
+
+def test_current_that_cannot_be_switched_back_is_said(
+    app: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = records.Folder.switch_to
+
+    def forwards(self: Any, release: str) -> None:
+        if release == OLD:
+            raise OSError(28, "No space left on device")
+        real(self, release)
+
+    monkeypatch.setattr(records.Folder, "switch_to", forwards)
+    app.services.wrong = {"ask_health": "502"}
+    app.ask()
+    assert app.window() == 1
+    assert app.verdict.endswith(f"502; and current could not be switched back to {OLD}")
+    assert app.services.running == NEW
+
+
+# --- locks --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("file", "cause"),
+    [("lock", "another command holds the lock"), ("gate", "another window is open")],
+)
+def test_two_windows_are_not_open_at_once(app: Application, file: str, cause: str) -> None:
+    holder = os.open(app.root / "run" / file, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(holder, fcntl.LOCK_EX)
+    app.ask()
+    assert app.window() == 75
+    os.close(holder)
+    assert app.verdict == f"failed {cause}"
+    assert app.services.calls == []
+    assert app.folder.current == OLD
+
+
+def test_what_a_window_starts_inherits_its_locks(app: Application) -> None:
+    seen: list[bool] = []
+    app.services.before["stop"] = lambda: seen.extend(
+        os.get_inheritable(each) for each in app.services.locks
+    )
+    app.ask()
+    assert app.window() == 0
+    assert seen == [True, True]
+
+
+def test_a_lock_that_is_freed_is_taken(app: Application) -> None:
+    holder = os.open(app.folder.gate, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(holder, fcntl.LOCK_EX)
+    timer = threading.Timer(0.05, os.close, (holder,))
+    timer.start()
+    try:
+        assert window.take(app.folder.gate, 210, patience=10)
+        assert window.take(app.folder.lock, 211, shared=True)
+    finally:
+        timer.join()
+        os.close(210)
+        os.close(211)
+
+
+def test_a_command_that_knew_another_release_changes_nothing(app: Application) -> None:
+    app.ask(old=NEW, new=OLD)
+    assert app.window() == 1
+    assert app.verdict == (
+        "failed another release serves than when this command began; run it again"
+    )
+    assert app.services.calls == []
+
+
+# --- several hosts ------------------------------------------------------------------------------------
+
+
+def say(app: Application, *words: str) -> None:
+    for number, word in enumerate(words, 1):
+        app.folder.log("w", f"word.{number}").write_text(f"{word}\n")
+
+
+def answers(app: Application) -> list[str]:
+    return app.folder.log("w", "at").read_text().splitlines()
+
+
+def test_a_host_of_several_does_what_it_is_told(app: Application) -> None:
+    app.ask(party="first", **MIGRATES)
+    say(app, "stay", "migrate", "check", "serve")
+    assert app.window() == 0
+    assert answers(app) == ["closed", "stays", "migrated", "well"]
+    assert app.folder.log("w", "party").read_text() == "first\n"
+    assert (app.services.running, app.services.rows) == (NEW, "rows+upgrade")
+
+
+@pytest.mark.parametrize("why", ["back another host is not well", "back"])
+def test_a_host_of_several_goes_back_when_it_is_told(app: Application, why: str) -> None:
+    app.services.wrong = {"migrate code": 1, "smoke": "500"}
+    app.ask(party="first", **MIGRATES)
+    say(app, "stay", "migrate", "check", why)
+    assert app.window() == 1
+    assert answers(app)[2].startswith("failed: the migration failed")
+    assert answers(app)[3] == "failed: the new release failed its health check: 500"
+    assert (
+        app.verdict == f"failed {why.removeprefix('back ') if ' ' in why else 'the client said so'}"
+    )
+    assert (app.services.running, app.services.rows) == (OLD, "rows")
+
+
+def test_a_host_of_several_whose_client_is_gone_goes_back_and_shows_the_page(
+    app: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(range(0, 10_000, 10))
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(clock)))
+    app.ask(party="other", hold="20")
+    assert app.window() == 1
+    assert app.verdict == "failed the client was not heard from any more"
+    assert app.services.calls.count("shut_door") == 1
+    assert not app.folder.maintenance.exists()
+
+
+def test_the_first_word_counts(app: Application) -> None:
+    assert app.folder.say("w", 1, "serve", "")
+    assert not app.folder.say("w", 1, "back", "too late")
+    assert app.folder.word("w", 1) == ("serve", "")
+    assert not list(app.folder.logs.glob("*.saying.*"))
+
+
+def test_a_host_that_was_told_to_serve_does_not_go_back_for_a_full_disk(
+    app: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    app.ask(party="other")
+    say(app, "stay", "serve")
+    with monkeypatch.context() as patch:
+        patch.setattr(records.Folder, "remove_record", full)
+        assert app.window() == 1
+    assert (app.verdict, app.folder.current) == ("", NEW)
+    assert app.recover() == 0
+    assert app.verdict == (
+        "good the window was cut off (killed, or a power cut) after it was told to serve"
+    )
+    assert app.services.running == NEW
+
+
+def test_a_gate_waits_until_it_is_told_how_the_window_of_several_ended(
+    app: Application, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app.ask(party="other")
+    say(app, "stay")
+    monkeypatch.setattr(window.Window, "hear", _killed_at(2))
+    with pytest.raises(Killed):
+        app.window()
+    assert app.recover() == 0
+    assert (app.services.running, app.verdict) == (None, "")
+    assert app.folder.maintenance.exists()
+    waits: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 3:
+            app.folder.say("w", 2, "serve", "")
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    assert app.gate() == 0
+    assert waits == [1, 1, 1]
+    assert capsys.readouterr().out.count("waiting to be told how the window of w ended") == 1
+    assert not app.folder.maintenance.exists()
+    assert app.folder.current == NEW
+
+
+def _killed_at(number: int) -> Any:
+    real = window.Window.hear
+
+    def hear(self: Any, at: int) -> tuple[str, str]:
+        if at == number:
+            killer.dead = True
+            raise Killed
+        return real(self, at)
+
+    return hear
+
+
+# --- every crash point --------------------------------------------------------------------------------
+
+SCENARIOS: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
+    "a window without a migration": ({}, {}),
+    "with a migration": (MIGRATES, {}),
+    "a migration that fails": (MIGRATES, {"migrate code": 1}),
+    "not well for visitors": ({}, {"ask_health": "502"}),
+    "not well for visitors, with its database": (MIGRATES, {"ask_health": "502"}),
+    "a first deploy": ({"old": "", **MIGRATES}, {}),
+    "a rollback": ({"rolled_back": "yes"}, {}),
+    "one host of several": ({"party": "first", **MIGRATES}, {}),
+}
+
+
+def begin(root: Path, name: str) -> Application:
+    changes, wrong = SCENARIOS[name]
+    app = Application(root, rows="" if name == "a first deploy" else "rows")
+    if name == "a first deploy":
+        (root / "current").unlink()
+        app.services.running = None
+    app.services.wrong = wrong
+    app.ask(**changes)
+    return app
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a client say the next word to a window of several hosts when it has an answer."""
+    real = window.Window.answer
+
+    def answer(self: Any, text: str) -> None:
+        real(self, text)
+        number = len(self.folder.log(self.id, "at").read_text().splitlines())
+        word = ("stay", "migrate", "check", "serve")[number - 1]
+        with killer.away():
+            self.folder.say(self.id, number, word, "")
+
+    monkeypatch.setattr(window.Window, "answer", answer)
+
+
+def what_comes_next(app: Application, power_cut: bool) -> None:
+    """Run what comes after a kill, and say how it ended for the others where that is asked."""
+    app.services.wrong = {}
+    if power_cut:
+        app.services.running = None  # after it everything starts
+    if app.folder.transition.exists() and app.folder.last_word("w") is records.Word.STAY:
+        app.recover()
+        assert (app.services.running, app.folder.maintenance.exists()) == (None, True)
+        for number in range(1, 9):
+            if app.folder.say("w", number, "back", "another host is not well"):
+                break
+    if power_cut:
+        app.gate()
+    app.recover()
+
+
+def whole(app: Application, before: str) -> None:
+    """Exactly one whole release serves, its database fits it, and the record is true."""
+    assert not app.folder.transition.exists()
+    assert not app.folder.closed.exists()
+    assert not app.folder.maintenance.exists()
+    assert app.services.running == (app.folder.current or None)
+    migrates = bool(app.folder.request("w").migrate)
+    new = app.folder.current == NEW
+    assert app.services.rows == (f"{before}+upgrade" if new and migrates else before)
+    entries = history(app)
+    assert len(entries) == 1
+    assert entries[0]["result"] == app.verdict.split()[0]
+    if app.verdict.startswith("good"):
+        assert (app.folder.current, app.folder.state(NEW)) == (NEW, "good")
+    elif not new:
+        assert app.folder.state(NEW) in ("prepared", "failed")
+
+
+@pytest.mark.usefixtures("client")
+@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize("next_", ["recover", "gate, recover"])
+def test_a_kill_before_any_step_leaves_one_whole_release(name: str, next_: str) -> None:
+    killed = 0
+    while True:
+        with tempfile.TemporaryDirectory() as folder:
+            app = begin(Path(folder) / "shop", name)
+            before = app.services.rows
+            killer.left = killed
+            try:
+                app.window()
+            except Killed:
+                killed += 1
+            else:
+                whole(app, before)
+                break
+            what_comes_next(app, next_ != "recover")
+            whole(app, before)
+    assert killed > 20
+
+
+@pytest.mark.usefixtures("client")
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_kill_of_what_comes_next_is_mended_by_the_one_after(name: str) -> None:
+    for first in range(8, 40, 3):
+        second = 0
+        while True:
+            with tempfile.TemporaryDirectory() as folder:
+                app = begin(Path(folder) / "shop", name)
+                before = app.services.rows
+                killer.left = first
+                try:
+                    app.window()
+                except Killed:
+                    app.services.wrong = {}
+                killer.left = second
+                try:
+                    app.recover()
+                except Killed:
+                    second += 1
+                    what_comes_next(app, power_cut=True)
+                    whole(app, before)
+                    continue
+                what_comes_next(app, power_cut=False)
+                whole(app, before)
+                break
+
+
+CRASH_POINTS = [
+    # on the disk                                      the verdict, and what serves
+    ("nothing but the request", "failed", OLD),
+    ("the record; current is the old one", "failed", OLD),
+    ("the record; current is the new one", "failed", OLD),
+    ("the record; the new one is good", "failed", OLD),
+    ("no record; the new one is good", "good", NEW),
+    ("no record; the old one comes back", "failed", OLD),
+    ("the record of several; no word", "failed", OLD),
+    ("the record of several; the last word is stay", "none", ""),
+    ("the record of several; the last word is serve", "good", NEW),
+    ("the record of several; the last word is back", "failed", OLD),
+]
+
+
+def put_on_disk(app: Application, what: str) -> None:
+    """Leave what a window that was killed there leaves."""
+    party = "several" in what
+    app.ask(party="other" if party else "", **MIGRATES)
+    record = records.Transition("w", OLD, NEW, "", False, "prepared", "other" if party else "")
+    app.services.running = None
+    if what == "nothing but the request":
+        return
+    app.folder.write_record(record)
+    if "current is the old" in what:
+        return
+    app.folder.switch_to(NEW)
+    if "good" in what or "comes back" in what:
+        app.folder.set_state(NEW, "good")
+    if "no record" in what:
+        app.folder.remove_record()
+    if "comes back" in what:
+        app.folder.log("w", "back").touch()
+    word = what.rpartition("last word is ")[2] if "last word is" in what else ""
+    if word:
+        say(app, *(["stay"] if word != "stay" else []), word)
+
+
+@pytest.mark.parametrize(("what", "result", "serves"), CRASH_POINTS)
+@pytest.mark.parametrize("next_", ["recover", "gate", "window"])
+def test_who_comes_next_does_the_same(
+    app: Application, what: str, result: str, serves: str, next_: str
+) -> None:
+    put_on_disk(app, what)
+    if next_ == "gate":
+        if result != "none" and app.folder.transition.exists():
+            assert app.gate() == 0
+        app.recover()
+    elif next_ == "window":
+        app.ask("other")
+        app.window("other")
+        app.recover()
+    else:
+        app.recover()
+    if result == "none":
+        assert app.verdict == ""
+        assert app.services.running is None
+        assert app.folder.maintenance.exists()
+        return
+    if next_ == "window" and what in ("nothing but the request",):
+        return  # it went through, as nothing was open
+    assert app.verdict.split()[0] == result
+    assert app.folder.current == serves
+    assert app.services.running == serves
+
+
+def test_the_table_of_the_documentation_is_this_one() -> None:
+    text = (Path(__file__).parents[2] / "docs/releases.md").read_text()
+    shown = {"failed": "failed", "good": "good", "none": "none yet"}
+    names = {OLD: "the old release", NEW: "the new release", "": "nothing: the maintenance page"}
+    for what, result, serves in CRASH_POINTS:
+        assert f"| {what} | {shown[result]} | {names[serves]} |\n" in text
+
+
+# --- records ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "\n", "id='w' old='a", "id='' old='' new='b' dump='' fresh='no' was=''", "v2 {}", "\xff"],
+)
+def test_a_record_that_cannot_be_read_stops_everything_and_is_said(
+    app: Application, text: str
+) -> None:
+    app.folder.transition.write_bytes(text.encode("latin-1"))
+    app.ask()
+    for work in (app.gate, app.recover, app.window):
+        with pytest.raises(records.Failure, match="cannot be read: "):
+            work()
+    assert app.folder.transition.exists()
+    assert (app.folder.current, app.services.rows) == (OLD, "rows")
+
+
+def test_a_record_of_the_version_before_is_read() -> None:
+    line = "id='w' old='a' new='b' dump='/x y.dump' fresh='no' was='prepared'\n"
+    assert records.Transition.parse(line) == records.Transition(
+        "w", "a", "b", "/x y.dump", False, "prepared"
+    )
+    whole = records.Transition("w", "", "b", "", True, "good", "first")
+    assert records.Transition.parse(whole.text()) == whole
+
+
+def test_a_request_that_is_gone_asks_for_nothing(tmp_path: Path) -> None:
+    assert records.Request.read(tmp_path / "gone") == records.Request()
+
+
+def test_a_verdict_that_cannot_be_written_is_left_to_the_next(
+    app: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    app.ask(smoked="yes")
+    with monkeypatch.context() as patch:
+        patch.setattr(records.Folder, "finish", lambda *_: None)
+        assert app.window() == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "write_durably", full)
+        app.folder.finish("w", records.Verdict(False, "what"))
+    assert (app.verdict, history(app)) == ("", [])
+    assert app.recover() == 0
+    assert app.verdict.startswith("good the window was cut off (killed) after its commit point")
+
+
+def test_a_cause_is_one_line_of_printable_letters(app: Application) -> None:
+    app.ask()
+    app.folder.finish("w", records.Verdict(False, 'a "b"\n\x1b[1mc \\ é'), 2.6)
+    assert app.verdict == 'failed a "b"  [1mc \\'
+    assert history(app)[0]["cause"] == 'a "b"  [1mc \\  '
+    assert history(app)[0]["seconds"] == 3
+
+
+@pytest.mark.parametrize(
+    ("log", "cause"),
+    [
+        ("one\ntwo\n", "two"),
+        ("sqlalchemy.exc.OperationalError: gone\n(Background on this)\n", None),
+        ("", ""),
+    ],
+)
+def test_a_cause_is_the_last_line_that_names_an_error(
+    tmp_path: Path, log: str, cause: str | None
+) -> None:
+    file = tmp_path / "log"
+    assert records.cause_in(file) == ""
+    file.write_text(log)
+    assert records.cause_in(file) == (log.splitlines()[0] if cause is None else cause)
+
+
+def test_a_release_that_is_gone_has_no_state(app: Application) -> None:
+    app.folder.set_state("gone", "good")
+    app.folder.set_state("", "good")
+    assert app.folder.state("gone") == ""
+    (app.root / "current").unlink()
+    (app.root / "current").mkdir()
+    assert app.folder.current == ""
+
+
+@pytest.mark.parametrize("words", [["say", "w", "1", "back", "because"], ["gate"], ["nothing"]])
+def test_the_program_does_what_its_words_say(
+    app: Application, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    action, *rest = words
+    if action == "gate":
+        app.folder.transition.write_text("torn")
+    code = window.main([action, str(app.root), *rest])
+    assert code == (0 if action == "say" else 1)
+    if action == "say":
+        assert window.main([action, str(app.root), *rest]) == 1
+    else:
+        assert capsys.readouterr().out != ""
+
+
+# --- and all of it, in any order ----------------------------------------------------------------------
+
+
+class Machine(RuleBasedStateMachine):
+    """Windows, kills, power cuts and second commands, as they come."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.temporary = tempfile.TemporaryDirectory()
+        self.app = Application(Path(self.temporary.name) / "shop")
+        self.number = 0
+        self.open = False
+        self.last = ("", "", "", "", False)
+
+    def teardown(self) -> None:
+        self.temporary.cleanup()
+
+    @rule(
+        migrates=st.booleans(),
+        wrong=st.sampled_from(["", "migrate code", "smoke", "ask_health"]),
+        kill=st.none() | st.integers(0, 45),
+    )
+    def change(self, migrates: bool, wrong: str, kill: int | None) -> None:
+        app = self.app
+        self.number += 1
+        old = app.folder.current
+        new = OLD if old == NEW else NEW
+        if not self.open:
+            app.folder.set_state(new, "prepared")
+        rows = app.services.rows
+        id = f"w{self.number}"
+        app.services.wrong = {wrong: 1} if wrong else {}
+        app.ask(id, old=old, new=new, **(MIGRATES if migrates else {}))
+        killer.left = kill
+        killed = False
+        try:
+            app.window(id)
+        except Killed:
+            killed = True
+        if self.open:  # it met one that was cut off before, which comes first
+            app.services.wrong = {}
+            app.recover(id)
+            app.recover(self.last[0])
+            self.open = False
+            self.settled(*self.last)
+        elif killed and not app.folder.transition.exists():
+            app.services.wrong = {}
+            app.recover(id)
+            self.settled(id, old, new, rows, migrates)
+        elif killed:
+            self.open = True
+            self.last = (id, old, new, rows, migrates)
+        else:
+            self.settled(id, old, new, rows, migrates)
+
+    @rule(kill=st.none() | st.integers(0, 20), power=st.booleans())
+    def next_comes(self, kill: int | None, power: bool) -> None:
+        if not self.open:
+            return
+        app = self.app
+        app.services.wrong = {}
+        killer.left = kill
+        try:
+            if power:
+                app.services.running = None
+                app.gate()
+                app.services.running = app.folder.current or None
+            else:
+                app.recover(self.last[0])
+        except Killed:
+            return
+        app.recover(self.last[0])
+        self.open = False
+        self.settled(*self.last)
+
+    def settled(self, id: str, old: str, new: str, rows: str, migrates: bool) -> None:
+        """Check what the window before left."""
+        app = self.app
+        verdict = app.folder.log(id, "result").read_text().split()[0]
+        assert not app.folder.transition.exists()
+        assert app.services.running == app.folder.current
+        assert app.folder.current in (old, new)
+        assert app.services.rows == (
+            f"{rows}+upgrade" if migrates and app.folder.current == new else rows
+        )
+        assert (verdict == "good") <= (app.folder.current == new)
+
+    @invariant()
+    def a_verdict_is_told_once(self) -> None:
+        times = [entry["when"] for entry in history(self.app)]
+        assert len(times) == len(set(times))
+
+    @invariant()
+    def nothing_runs_that_current_does_not_lead_to(self) -> None:
+        if not self.open:
+            assert self.app.services.running == self.app.folder.current
+
+
+TestMachine = Machine.TestCase
+TestMachine.settings = settings(
+    max_examples=60,
+    stateful_step_count=12,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
