@@ -40,11 +40,6 @@ def repository(folder: Path) -> Iterator[Git]:
     Raises SettingsError where there is none, or git would not read it (it belongs to somebody
     else), with git's reason.
     """
-    if not shutil.which("git"):
-        raise SettingsError(
-            f"app.source: {folder} is a git repository, and there is no git on this machine;"
-            " install it"
-        )
     # These look at names and configuration alone, which runs nothing.
     bare, form, own, common = (
         _run(
@@ -108,7 +103,7 @@ def _config(folder: Path, form: str, bare: str) -> str:
         f"\tbare = {bare}",
     ]
     done = subprocess.run(
-        ["git", "-C", str(folder), "config", "--get-regexp", "--type=bool-or-str", ON_DISK],
+        [_program(), "-C", str(folder), "config", "--get-regexp", "--type=bool-or-str", ON_DISK],
         capture_output=True,
         text=True,
         env=_environment({}),
@@ -119,6 +114,16 @@ def _config(folder: Path, form: str, bare: str) -> str:
     return "\n".join(
         [*lines, *([] if form == "sha1" else ["[extensions]", f"\tobjectFormat = {form}"]), ""]
     )
+
+
+def _program() -> str:
+    """Return the path of git; raise SettingsError where there is none."""
+    found = shutil.which("git")
+    if not found:
+        raise SettingsError(
+            "app.source: this is a git repository, and there is no git on this machine; install it"
+        )
+    return found
 
 
 def _environment(added: dict[str, str]) -> dict[str, str]:
@@ -145,6 +150,9 @@ def _environment(added: dict[str, str]) -> dict[str, str]:
     return {
         **given,
         **counted,
+        # It finds no program by its name: an archive asks for signatures, and so for gpg, where
+        # .gitattributes has export-subst.
+        "PATH": os.devnull,
         "GIT_ALLOW_PROTOCOL": "",
         "GIT_NO_LAZY_FETCH": "1",
         "GIT_OPTIONAL_LOCKS": "0",
@@ -155,7 +163,7 @@ def _environment(added: dict[str, str]) -> dict[str, str]:
 
 def _run(folder: Path, words: tuple[str, ...], environment: dict[str, str] | None = None) -> bytes:
     done = subprocess.run(
-        ["git", "-C", str(folder), *words],
+        [_program(), "-C", str(folder), *words],
         capture_output=True,
         stdin=subprocess.DEVNULL,
         env=_environment(environment or {}),

@@ -54,7 +54,7 @@ def deploy(
         fleet.raise_if_failed(shared.NOTHING, keep_going)
         joint_window.finish_interrupted(fleet, hosts)
         with rollout.locked(fleet, hosts, "deploy", keep_going):
-            key = shared.secret_key(fleet, hosts, keep_going)
+            keys = shared.secret_keys(fleet, hosts, keep_going)
             fleet.map(certificate.reconcile, hosts)
             if fleet.dry:
                 fleet.map(_preview, hosts)
@@ -64,7 +64,7 @@ def deploy(
                 shared.databases(
                     fleet,
                     hosts,
-                    lambda host: provision(host.settings, host.facts, key),
+                    lambda host: provision(host.settings, host.facts, keys.get(host.name)),
                     lambda host: packages_first(host.settings, host.facts),
                     keep_going,
                 )
@@ -76,7 +76,9 @@ def deploy(
                 outcomes,
                 "deploy",
                 plan,
-                before=lambda host: provision(host.settings, host.facts, key, urls.get(host.name)),
+                before=lambda host: provision(
+                    host.settings, host.facts, keys.get(host.name), urls.get(host.name)
+                ),
             )
             outcomes.update(
                 fleet.map(

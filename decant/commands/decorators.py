@@ -9,12 +9,17 @@ from typing import Any
 import fabric
 from invoke.parser.argument import Argument
 
-from decant.remote.connection import ServerConnection
+from decant.remote.connection import ServerConnection, in_sentences
 from decant.remote.fleet import AT_ONCE, Fleet
 
 
 class LocalTask(fabric.tasks.Task):  # type: ignore[misc]  # fabric has no types
     """A task for this machine alone: the executor looks for no host and opens no connection."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the task; an exception that nobody foresaw ends in a sentence."""
+        with in_sentences():
+            return super().__call__(*args, **kwargs)
 
 
 class ServerTask(fabric.tasks.Task):  # type: ignore[misc]

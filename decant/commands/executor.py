@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import fabric
 from invoke.config import Config
-from invoke.exceptions import Exit, UnexpectedExit
 from invoke.tasks import Call, Task
 
 from decant.commands.decorators import FleetTask, LocalTask, ServerTask
@@ -24,7 +23,7 @@ from decant.errors import DeployError, NoInventory, SettingsError
 from decant.output import Output
 from decant.paths import Paths, local
 from decant.plans import rendering
-from decant.remote.connection import ServerConnection, explained
+from decant.remote.connection import ServerConnection, in_sentences
 from decant.remote.fleet import AT_ONCE, Fleet
 from decant.remote.host import facts_command
 
@@ -150,12 +149,12 @@ class Executor(fabric.Executor):  # type: ignore[misc]  # fabric has no types
         from decant.config import files
 
         try:
-            files.find(Path.cwd(), self._beside())
+            files.find(Path.cwd(), self.fabfile_folder())
         except NoInventory:
             return False
         return True
 
-    def _beside(self) -> Path | None:
+    def fabfile_folder(self) -> Path | None:
         """Return the folder of the user's own fabfile; our clone's is none."""
         folder = getattr(self.collection, "loaded_from", None)
         return Path(folder) if folder and Path(folder).resolve() != CLONE else None
@@ -164,7 +163,8 @@ class Executor(fabric.Executor):  # type: ignore[misc]  # fabric has no types
         """Return a call that runs a task on every chosen host, or, if it is for all of them
         together, once; one application after the other.
         """
-        fleets = self.fleets
+        with in_sentences():
+            fleets = self.fleets
 
         def everywhere(fleet: Fleet) -> None:
             if isinstance(call.task, FleetTask):
@@ -184,13 +184,9 @@ class Executor(fabric.Executor):  # type: ignore[misc]  # fabric has no types
                 )
 
         def reported(_: Any) -> None:
-            try:
+            with in_sentences():
                 for fleet in fleets:
                     everywhere(fleet)
-            except (Exit, UnexpectedExit):
-                raise
-            except Exception as error:  # one that no module turned into a sentence of its own
-                raise DeployError(explained(error)) from error
 
         return Call(Task(body=reported), called_as=call.called_as)
 
@@ -245,7 +241,7 @@ class Executor(fabric.Executor):  # type: ignore[misc]  # fabric has no types
         if self.loaded is None:
             from decant.config import files, inventory
 
-            self.loaded = inventory.load(files.find(Path.cwd(), self._beside()))
+            self.loaded = inventory.load(files.find(Path.cwd(), self.fabfile_folder()))
         return self.loaded
 
     def chosen(self) -> list[Target]:

@@ -2,6 +2,7 @@
 
 import os
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -39,30 +40,50 @@ def refuse_strangers(path: Path, above: tuple[Path, ...]) -> None:
     Who became root by sudo counts as owner, too. The environment variable DECANT_TRUST names
     folders (with `:` between them) that are trusted all the same.
     """
-    mine = {
-        os.getuid(),
-        *(
-            [int(os.environ["SUDO_UID"])]
-            if os.getuid() == 0 and os.environ.get("SUDO_UID", "").isdigit()
-            else []
-        ),
-    }
-    trusted = {
-        local(Path(), folder).resolve()
-        for folder in os.environ.get("DECANT_TRUST", "").split(":")
-        if folder
-    }
     # Of a link, too: it may lead to a file of ours, beside which somebody else's templates would
     # not be.
-    for place, owner in (
-        (path, path.lstat().st_uid),
-        *((each, each.stat().st_uid) for each in (path, *above)),
-    ):
-        if owner not in mine and path.parent.resolve() not in trusted:
+    _refuse(
+        (
+            (path, path.lstat().st_uid),
+            *((each, each.stat().st_uid) for each in (path, *above)),
+        ),
+        path.parent,
+        _mine(),
+        FILE,
+    )
+
+
+def refuse_strangers_beside(folder: Path) -> None:
+    """Raise SettingsError for a template or a lab server beside hosts.toml that is somebody else's.
+
+    A folder that others may write holds their files beside ours. Those of root may be there: the
+    lab runs as root.
+    """
+    for place in (folder / LAB_FILE, *(folder / "templates").rglob("*"), folder / "templates"):
+        if place.is_symlink() or place.exists():
+            owners = [place.lstat(), *([place.stat()] if place.exists() else [])]
+            _refuse(((place, owner.st_uid) for owner in owners), folder, _mine() | {0}, "it")
+
+
+def _mine() -> set[int]:
+    """Return the accounts that are the person: who became root by sudo is both."""
+    sudo = os.environ.get("SUDO_UID", "")
+    return {os.getuid(), *([int(sudo)] if os.getuid() == 0 and sudo.isdigit() else [])}
+
+
+def _refuse(owned: Iterable[tuple[Path, int]], folder: Path, allowed: set[int], what: str) -> None:
+    """Raise SettingsError for what belongs to somebody else, unless its folder is trusted."""
+    trusted = {
+        local(Path(), name).resolve()
+        for name in os.environ.get("DECANT_TRUST", "").split(":")
+        if name
+    }
+    for place, owner in owned:
+        if owner not in allowed and folder.resolve() not in trusted:
             raise SettingsError(
-                f"{place} belongs to {_account(owner)}, not to you, and {FILE} says what is done to"
+                f"{place} belongs to {_account(owner)}, not to you, and {what} says what is done to"
                 " your servers with your keys; read it, and if you trust it: export"
-                f" DECANT_TRUST={path.parent}"
+                f" DECANT_TRUST={folder}"
             )
 
 

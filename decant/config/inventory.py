@@ -319,6 +319,7 @@ def load(path: Path) -> Inventory:
     one.
     """
     files.refuse_exposed(path.parent)
+    files.refuse_strangers_beside(path.parent)
     document = files.read(path)
     lab = path.parent / files.LAB_FILE
     if lab.is_file() and isinstance(document.get("hosts", {}), dict):

@@ -7,12 +7,12 @@ import contextlib
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from fabric import Connection
-from invoke.exceptions import AuthFailure
+from invoke.exceptions import AuthFailure, Exit, UnexpectedExit
 from invoke.util import debug
 from paramiko import (
     AuthenticationException,
@@ -250,6 +250,17 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
             if not isinstance(hop, ServerConnection):
                 host_keys.apply_policy(hop.client, hop.host)
             hop = hop.gateway
+
+
+@contextlib.contextmanager
+def in_sentences() -> Iterator[None]:
+    """Raise DeployError, with a sentence, for an exception that no module has turned into one."""
+    try:
+        yield
+    except (Exit, UnexpectedExit):
+        raise
+    except Exception as error:
+        raise DeployError(explained(error)) from error
 
 
 def explained(error: BaseException) -> str:

@@ -210,14 +210,36 @@ can_serve() { # can_serve RELEASE: is this server set up for the WSGI server tha
 
 daemons() { # the pids of the application's daemon processes in Apache; their name is cut to the length of Apache's own, their account is not
     grep -ls "^(wsgi:" /proc/[0-9]*/cmdline | while IFS=/ read -r _ _ pid _; do
-        # Anybody may call himself so; in Apache's control group are its own alone.
-        [ "$(stat -c %U "/proc/$pid" 2>/dev/null)" != "$user" ] || ! grep -qs '/apache2\.service' "/proc/$pid/cgroup" || printf '%s\n' "$pid"
+        # Anybody may call himself so, and what a daemon process forks is called so, too: Apache's own are the children of root's process.
+        if [ "$(stat -c %U "/proc/$pid" 2>/dev/null)" = "$user" ] && in_apache "$pid"; then
+            parent=$(sed -n 's/^PPid:[[:space:]]*//p' "/proc/$pid/status" 2>/dev/null)
+            [ "${parent:-1}" = 1 ] || [ "$(stat -c %U "/proc/$parent" 2>/dev/null)" != root ] || printf '%s\n' "$pid"
+        fi
     done
 }
 
-end_daemons() { # end_daemons: let Apache's daemon processes finish and end. It starts others at once, which wait in the gate
+in_apache() { # in_apache PID: is it in Apache's control group?
+    grep -qs '/apache2\.service' "/proc/$1/cgroup"
+}
+
+end_forks() { # end_forks: kill what the daemon processes have forked, which nobody waits for
+    left=100
+    while :; do
+        forks=$(living "$user" | while read -r pid; do ! in_apache "$pid" || printf '%s\n' "$pid"; done)
+        [ -n "$forks" ] || return 0
+        left=$((left - 1))
+        # shellcheck disable=SC2086
+        [ $left -gt 0 ] || { echo "processes of $user in Apache do not end:" $forks; return 1; }
+        # shellcheck disable=SC2086
+        kill -KILL $forks 2>/dev/null
+        sleep 0.1
+    done
+}
+
+end_daemons() { # end_daemons: let Apache's daemon processes finish and end, with what they forked. It starts others at once, which wait in the gate
+    [ "$(proxy)" = apache2 ] || return 0
     pids=$(daemons)
-    [ -n "$pids" ] || return 0
+    [ -n "$pids" ] || { end_forks; return; }
     # shellcheck disable=SC2086
     kill -USR1 $pids 2>/dev/null
     for signal in TERM KILL 0; do
@@ -225,7 +247,7 @@ end_daemons() { # end_daemons: let Apache's daemon processes finish and end. It 
         while [ $left -gt 0 ]; do
             now=" $(daemons | tr '\n' ' ')" remaining=
             for pid in $pids; do case $now in *" $pid "*) remaining="$remaining $pid" ;; esac; done
-            [ -n "$remaining" ] || return 0
+            [ -n "$remaining" ] || { end_forks; return; }
             left=$((left - 1))
             sleep 0.1
         done

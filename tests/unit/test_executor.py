@@ -1,14 +1,18 @@
 """Names after -H become hosts of hosts.toml, groups, aliases or addresses."""
 
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from fabric import Config
 from invoke.collection import Collection
+from invoke.context import Context
+from invoke.tasks import Call
 
-from decant.commands.executor import Executor
+from decant.commands.decorators import LocalTask, ServerTask
+from decant.commands.executor import CLONE, Executor
 from decant.config.inventory import Inventory
 from decant.config.targets import Target
 from decant.errors import DeployError, SettingsError
@@ -21,8 +25,6 @@ HOSTS = {"web1": {"groups": ["web"]}, "web2": {"groups": ["web", "eu"]}, "db1": 
 
 
 def executor(hosts: str | None, document: dict[str, Any]) -> Executor:
-    from pathlib import Path
-
     core = [SimpleNamespace(args=SimpleNamespace(hosts=SimpleNamespace(value=hosts)))]
     made = Executor(Collection(), Config(), core)
     made.loaded = Inventory(Path("/nowhere/hosts.toml"), {**MINIMAL, **document})
@@ -133,3 +135,37 @@ def test_a_mistake_is_shown_before_a_server_is_called(monkeypatch: pytest.Monkey
     with pytest.raises(SettingsError, match="workerz"):
         _ = executor("db1", {"hosts": HOSTS, "wsgi": {"app": "a:b", "workerz": 3}}).fleets
     assert called == []
+
+
+def test_an_exception_that_nobody_foresaw_is_two_lines_and_a_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    def body(_: Any) -> None:
+        raise ZeroDivisionError("by nothing")
+
+    with pytest.raises(DeployError) as refused:
+        LocalTask(body=body, name="lab.x")(Context())
+    first, second = str(refused.value).splitlines()
+    assert first.startswith(f"ZeroDivisionError: by nothing (in {__file__}, line ")
+    (file,) = tmp_path.glob("decant-*.traceback")
+    assert second == f"this is a bug in Decant; the traceback is in {file}: please report it"
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert "raise ZeroDivisionError" in file.read_text()
+
+
+def test_what_nobody_foresaw_before_a_server_is_called_is_a_sentence_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = Executor(Collection(), Config(), SimpleNamespace(remainder=""))
+    monkeypatch.setattr(Executor, "chosen", lambda _: 1 / 0)
+    with pytest.raises(DeployError, match="ZeroDivisionError"):
+        made.expand_calls([Call(ServerTask(body=lambda _: None, name="status"))])
+
+
+def test_our_own_clones_hosts_toml_does_not_count_with_another_fabfile(tmp_path: Path) -> None:
+    made = executor(None, {})
+    for folder, found in ((CLONE, None), (tmp_path, tmp_path)):
+        made.collection.loaded_from = str(folder)
+        assert made.fabfile_folder() == found

@@ -107,7 +107,7 @@ def test_hosts_switch_in_batches(batch: str, hosts: int, size: int) -> None:
 def test_a_key_is_written_as_it_stood_between_its_quotes(monkeypatch: pytest.MonkeyPatch) -> None:
     made = fleet("a", "b")
     stored = {"a": 'SECRET_KEY="x\\"y\\\\z"\n', "b": ""}
-    settings = SimpleNamespace(is_app=True)
+    settings = SimpleNamespace(is_app=True, app=SimpleNamespace(name="shop"))
     hosts: dict[str, Any] = {
         name: SimpleNamespace(
             name=name,
@@ -120,9 +120,8 @@ def test_a_key_is_written_as_it_stood_between_its_quotes(monkeypatch: pytest.Mon
     }
     monkeypatch.setattr(shared, "variables", lambda _: {})
     monkeypatch.setattr(Fleet, "dry", False)
-    key = shared.secret_key(made, hosts, False)
-    assert key is not None
-    assert f'SECRET_KEY="{key.reveal()}"\n' == stored["a"]
+    keys = shared.secret_keys(made, hosts, False)
+    assert [f'SECRET_KEY="{keys[name].reveal()}"\n' for name in "ab"] == [stored["a"]] * 2
 
 
 def test_hosts_that_share_a_database_are_migrated_together_or_not_at_all() -> None:

@@ -1,17 +1,21 @@
 """The static procedures and scripts, run in a folder: what they do without a server."""
 
+import contextlib
+import http.client
 import http.server
 import importlib.util
 import json
 import os
 import pwd
 import re
+import socket
 import socketserver
 import sqlite3
 import struct
 import subprocess
 import sys
 import threading
+import tracemalloc
 from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
@@ -446,6 +450,72 @@ def test_health_is_asked_over_a_unix_socket(
         )
         server.shutdown()
     assert (done.returncode, done.stdout.strip()) == (code, said)
+
+
+@pytest.mark.parametrize("kind", ["link", "file", "foreign"])
+def test_health_is_asked_of_the_accounts_own_socket_alone(tmp_path: Path, kind: str) -> None:
+    """The folder of a smoke test's socket is the application's."""
+    handler = type("Handler", (Answer,), {"status": 200})
+    folder = tmp_path / "smoke"
+    folder.mkdir()
+    with socketserver.ThreadingUnixStreamServer(str(tmp_path / "docker.sock"), handler):
+        if kind == "link":
+            (folder / "sock").symlink_to(tmp_path / "docker.sock")
+        elif kind == "file":
+            (folder / "sock").touch()
+        else:
+            if os.getuid() != 0:
+                pytest.skip("only root can give a socket away")
+            (folder / "sock").hardlink_to(tmp_path / "docker.sock")
+            os.chown(folder, 12345, -1)
+        words = [str(folder / "sock"), "/up", "h", "200-399", "0", "http", "http", "", "shop", ""]
+        done = subprocess.run(
+            [sys.executable, "-I", SERVER / "release/health.py", *words],
+            capture_output=True,
+            text=True,
+        )
+    assert done.returncode == 1
+    assert done.stdout.startswith("/up: no answer")
+
+
+class Endless(http.server.BaseHTTPRequestHandler):
+    """An application that answers without end."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            while True:
+                self.wfile.write(b"x" * 65536)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_the_prober_holds_little_of_an_answer_without_end(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    spec = importlib.util.spec_from_file_location("probe", SERVER / "release/probe.py")
+    assert spec and spec.loader
+    probe = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(probe)
+
+    class OverSocket(http.client.HTTPConnection):
+        def connect(self) -> None:
+            self.sock = socket.socket(socket.AF_UNIX)
+            self.sock.connect(str(tmp_path / "s"))
+
+    monkeypatch.setattr(http.client, "HTTPConnection", OverSocket)
+    with socketserver.ThreadingUnixStreamServer(str(tmp_path / "s"), Endless) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        tracemalloc.start()
+        count = probe.Count()
+        probe.ask(count, "/up", "h", "http", 0.5)
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        server.shutdown()
+    assert (count.requests, count.lost) == (1, 0)
+    assert most < 5_000_000
 
 
 class Packet(socketserver.StreamRequestHandler):

@@ -213,6 +213,7 @@ def test_hosts_toml_is_found_upward_and_then_beside_the_fabfile(tmp_path: Path) 
     assert files.find(tmp_path / "deep/er", Path("/nowhere")) == tmp_path / "hosts.toml"
     with pytest.raises(SettingsError, match=r"no hosts\.toml in"):
         files.find(Path("/"), Path("/nowhere"))
+    assert files.find(Path("/"), tmp_path) == tmp_path / "hosts.toml"
 
 
 def test_the_annotated_file_loads_and_names_every_key() -> None:

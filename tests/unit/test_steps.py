@@ -377,8 +377,9 @@ def test_a_second_connection_is_shown_only_where_the_plan_is_guarded_and_only_to
     assert "guard" not in report.values
 
 
-def test_a_secret_that_was_indented_by_hand_stays(tmp_path: Path) -> None:
-    (tmp_path / "secrets").write_text('  KEY="old"\n')
+@pytest.mark.parametrize("line", ['  KEY="old"', 'export KEY="old"', 'KEY = "old"'])
+def test_a_secret_that_was_edited_by_hand_stays(tmp_path: Path, line: str) -> None:
+    (tmp_path / "secrets").write_text(f"{line}\n")
     (tmp_path / "secrets").chmod(0o640)
     assert words(run(tmp_path, (GeneratedSecret(f"{tmp_path}/secrets", "KEY", ME),))) == ["ok"]
     assert words(

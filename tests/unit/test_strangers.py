@@ -1,6 +1,7 @@
 """A folder of somebody else: what looks at it runs nothing of it."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from decant.config import files, inventory, source
 from decant.errors import SettingsError
-from decant.plans.rendering import render
+from decant.plans.rendering import SERVER, render
 from tests.unit.values import settings
 
 HOSTS = '[app]\nname = "shop"\nsource = "."\n[wsgi]\napp = "wsgi:app"\n'
@@ -118,6 +119,68 @@ def test_a_strangers_repository_runs_nothing(hostile: Path, ref: str) -> None:
     assert made.label.split()[-2:] == ["one", "(dirty)"] if not ref else made.label.endswith(" one")
     assert b"wsgi.py" in made.archive()
     assert not (hostile.parent / "owned").exists()
+
+
+SIGNED = "\n".join(
+    ["gpgsig -----BEGIN PGP SIGNATURE-----", " ", " AAAA", " -----END PGP SIGNATURE-----"]
+)
+
+
+@pytest.fixture
+def signed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository whose archive asks git to check a signature, and a gpg that would be run."""
+    folder = tmp_path / "signed"
+    folder.mkdir()
+    git(folder, "init", "-q", "-b", "main")
+    (folder / ".gitattributes").write_text("version export-subst\n")
+    (folder / "version").write_text("$Format:%G?$\n")
+    git(folder, "add", ".")
+    git(folder, "commit", "-q", "-m", "one")
+    plain = subprocess.run(
+        ["git", "-C", folder, "cat-file", "commit", "HEAD"], capture_output=True, text=True
+    ).stdout
+    head, _, message = plain.partition("\n\n")
+    made = subprocess.run(
+        ["git", "-C", folder, "hash-object", "-t", "commit", "-w", "--stdin"],
+        input=f"{head}\n{SIGNED}\n\n{message}",
+        capture_output=True,
+        text=True,
+    ).stdout.strip()
+    git(folder, "update-ref", "refs/heads/main", made)
+    (tmp_path / "bin").mkdir()
+    for name in ("gpg", "gpgsm", "ssh-keygen"):
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\ntouch {tmp_path}/owned\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    subprocess.run(["git", "-C", folder, "archive", "main"], capture_output=True)
+    assert (tmp_path / "owned").exists()  # so git does it, unless it is told otherwise
+    (tmp_path / "owned").unlink()
+    return folder
+
+
+def test_a_signature_that_a_repository_asks_for_is_not_checked(signed: Path) -> None:
+    made = source.find(settings(signed, app={"name": "shop", "source": ".", "ref": "main"}))
+    assert b"version" in made.archive()
+    assert not (signed.parent / "owned").exists()
+
+
+def test_a_signature_is_not_checked_on_the_server(signed: Path) -> None:
+    text = (SERVER / "release/prepare.sh").read_text()
+    start = text.index("git=$(command -v git)")
+    function = text[start : text.index("3>&- 8>&-; }", start)] + "; }"
+    call = re.search(r"git\) (.* archive .*) \| tar", text)
+    assert call
+    (signed.parent / "repo.git").symlink_to(signed / ".git")
+    done = subprocess.run(
+        ["sh", "-c", f"root=$1 commit=main\n{function}\n{call[1]}", "sh", signed.parent],
+        capture_output=True,
+    )
+    assert (done.returncode, done.stderr) == (
+        0,
+        b"error: cannot run gpg: No such file or directory\n",
+    )
+    assert b"version" in done.stdout
+    assert not (signed.parent / "owned").exists()
 
 
 def test_a_worktree_that_the_configuration_puts_elsewhere_is_not_sent(
@@ -239,6 +302,24 @@ def test_our_own_hosts_toml_in_somebody_elses_folder_above_is_refused(
     assert files.find(tmp_path, tmp_path) == tmp_path / "hosts.toml"
     with pytest.raises(SettingsError, match=r"belongs to the account 12345, not to you"):
         files.find(tmp_path / "inside", Path("/nowhere"))
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file away")
+@pytest.mark.parametrize(
+    "name", ["templates/systemd/service.j2", "templates/nginx", "templates", ".lab/hosts.toml"]
+)
+def test_a_strangers_file_beside_our_hosts_toml_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (tmp_path / "hosts.toml").write_text(HOSTS)
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text("") if "." in name[1:] else (tmp_path / name).mkdir()
+    inventory.load(tmp_path / "hosts.toml")
+    os.chown(tmp_path / name, 12345, -1)
+    with pytest.raises(SettingsError, match=rf"{name} belongs to the account 12345, not to you"):
+        inventory.load(tmp_path / "hosts.toml")
+    monkeypatch.setenv("DECANT_TRUST", str(tmp_path))
+    inventory.load(tmp_path / "hosts.toml")
 
 
 def test_passwords_that_others_may_read_are_refused(tmp_path: Path) -> None:

@@ -20,10 +20,11 @@ NOTHING = (
 )
 
 
-def secret_key(fleet: Fleet, hosts: Mapping[str, Host], keep_going: bool) -> Secret | None:
-    """Return the SECRET_KEY that all hosts of the application share.
+def secret_keys(fleet: Fleet, hosts: Mapping[str, Host], keep_going: bool) -> dict[str, Secret]:
+    """Return, by host, the SECRET_KEY that the hosts of its application share.
 
-    That of the first host which has one, else a new one. None for a host alone.
+    That of the first of them which has one, else a new one. None for a host that is alone with its
+    application: it makes its own.
 
     It passes through this process's memory only.
     """
@@ -32,22 +33,35 @@ def secret_key(fleet: Fleet, hosts: Mapping[str, Host], keep_going: bool) -> Sec
         for name, host in hosts.items()
         if host.settings.is_app and "SECRET_KEY" not in variables(host.settings)
     }
-    if fleet.single_host or fleet.dry or not lacking:
-        return None
-    texts = fleet.map(lambda host: host.text(host.paths.secrets), lacking)
+    applications: dict[str, list[str]] = {}
+    for name, host in lacking.items():
+        applications.setdefault(host.settings.app.name, []).append(name)
+    sharing = [names for names in applications.values() if len(names) > 1]
+    if fleet.dry or not sharing:
+        return {}
+    texts = fleet.map(
+        lambda host: host.text(host.paths.secrets),
+        {name: lacking[name] for names in sharing for name in names},
+    )
     fleet.raise_if_failed(NOTHING, keep_going)
-    texts = {name: text for name, text in texts.items() if name not in fleet.failed}
-    found = {
-        name: value for name, text in texts.items() if (value := parse(text).get("SECRET_KEY"))
-    }
-    shared = next(iter(found.values()), secrets.token_hex(32))
-    for name, value in found.items():
-        if value != shared:
-            hosts[name].output.line(
-                f"has another SECRET_KEY than {next(iter(found))}: a visitor's session is valid on"
-                f" one of them only; see {hosts[name].paths.secrets}"
-            )
-    return Secret(json.dumps(shared, ensure_ascii=False)[1:-1])  # as it stands between the quotes
+    keys: dict[str, Secret] = {}
+    for names in sharing:
+        found = {
+            name: value
+            for name in names
+            if name not in fleet.failed and (value := parse(texts[name]).get("SECRET_KEY"))
+        }
+        shared = next(iter(found.values()), secrets.token_hex(32))
+        for name, value in found.items():
+            if value != shared:
+                hosts[name].output.line(
+                    f"has another SECRET_KEY than {next(iter(found))}: a visitor's session is valid"
+                    f" on one of them only; see {hosts[name].paths.secrets}"
+                )
+        # As it stands between the quotes
+        key = Secret(json.dumps(shared, ensure_ascii=False)[1:-1])
+        keys |= dict.fromkeys(names, key)
+    return keys
 
 
 def with_release(fleet: Fleet, hosts: Mapping[str, Host]) -> dict[str, Host]:

@@ -378,14 +378,23 @@ apply_edit() {
     remember "$1"
 }
 
+# Also as a shell would have it (export, spaces around =), which with-env refuses by name: a value that was edited by hand is not replaced for that.
+assigns() { # assigns NAME: a pattern of the lines that give it a value
+    printf '^[[:space:]]*(export[[:space:]]+)?%s[[:space:]]*=' "$1"
+}
+
+has_variable() { # has_variable NAME FILE
+    grep -qE "$(assigns "$1")" "$2"
+}
+
 check_generated_secret() { # PATH NAME OWNER:GROUP [VALUE_FILE]: a variable with the given or a random value, set once and never replaced
-    [ -f "$1" ] && grep -q "^[[:space:]]*$2=" "$1" && [ "$(stat -c '%U:%G %04a' "$1")" = "$3 0640" ]
+    [ -f "$1" ] && has_variable "$2" "$1" && [ "$(stat -c '%U:%G %04a' "$1")" = "$3 0640" ]
 }
 show_generated_secret() { tell diff "$1: $2 gets a value of its own (secret)"; }
 apply_generated_secret() {
     umask 077
     { [ ! -f "$1" ] || cat "$1"; } >"$1.decant-new"
-    if ! grep -q "^[[:space:]]*$2=" "$1.decant-new"; then
+    if ! has_variable "$2" "$1.decant-new"; then
         value=$(if [ -n "${4:-}" ]; then cat "$here/files/$4"; else head -c 32 /dev/urandom | od -An -v -tx1 | tr -d ' \n'; fi)
         printf '%s="%s"\n' "$2" "$value" >>"$1.decant-new"
     fi
@@ -401,7 +410,7 @@ check_secret_value() { # PATH NAME OWNER:GROUP VALUE_FILE: a variable has the gi
 show_secret_value() { tell diff "$1: $2 gets another value (secret)"; }
 apply_secret_value() {
     umask 077
-    { grep -v "^[[:space:]]*$2=" "$1" 2>/dev/null || true; } >"$1.decant-new"
+    { grep -vE "$(assigns "$2")" "$1" 2>/dev/null || true; } >"$1.decant-new"
     printf '%s="%s"\n' "$2" "$(cat "$here/files/$4")" >>"$1.decant-new"
     chown "$3" "$1.decant-new"
     chmod 0640 "$1.decant-new"

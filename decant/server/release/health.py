@@ -6,13 +6,17 @@ application was asked (nothing: it cannot), the application's name, and where it
 1: not well. Standard library only.
 """
 
+import errno
 import http.client
+import os
 import socket
 import ssl
+import stat
 import struct
 import sys
 import time
 import urllib.parse
+from pathlib import Path
 
 MOST = 1 << 20  # bytes of an answer that are read: it is the application's, and may have no end
 # Seconds in which a wrong answer may still turn right: nginx reloads late, workers boot one by one
@@ -32,13 +36,25 @@ class Direct(http.client.HTTPConnection):
 
 
 def opened(where: str, timeout: float | None) -> socket.socket:
-    """Return a socket that is connected to a path or an ADDRESS:PORT."""
+    """Return a socket that is connected to a path or an ADDRESS:PORT.
+
+    Raises OSError for a path that is a link, no socket, or not of the account whose folder it is
+    in: that folder may be the application's, and another socket is not ours to ask as root.
+    """
     if not where.startswith("/"):
         address, _, port = where.rpartition(":")
         return socket.create_connection((address, int(port)), timeout=timeout)
-    sock = socket.socket(socket.AF_UNIX)
-    sock.settimeout(timeout)
-    sock.connect(where)
+    path = Path(where)
+    found = os.open(path, os.O_PATH | os.O_NOFOLLOW)
+    try:
+        status = os.fstat(found)
+        if not stat.S_ISSOCK(status.st_mode) or status.st_uid != path.parent.stat().st_uid:
+            raise OSError(errno.EPERM, f"{where} is no socket of the account whose folder it is in")
+        sock = socket.socket(socket.AF_UNIX)
+        sock.settimeout(timeout)
+        sock.connect(f"/proc/self/fd/{found}")
+    finally:
+        os.close(found)
     return sock
 
 

@@ -21,7 +21,8 @@ trap '[ -z "$part" ] || { rm -rf "$part"; list_releases; }' EXIT
 
 # Without the descriptors of the report and the lock, which a child that stays behind would keep open. The mirror is root's, and so is its configuration; what a repository
 # says of attributes names no program, as filters are configured nowhere here.
-repository() { git --git-dir="$root/repo.git" -c core.hooksPath=/dev/null -c core.fsmonitor=false -c core.attributesFile=/dev/null -c filter.lfs.smudge= -c filter.lfs.process= -c filter.lfs.required=false -c tar.umask=0077 -c http.lowSpeedLimit=1 -c http.lowSpeedTime=60 -c gc.auto=0 -c maintenance.auto=false "$@" 3>&- 8>&-; }
+git=$(command -v git)
+repository() { "${git:-git}" --git-dir="$root/repo.git" -c core.hooksPath=/dev/null -c core.fsmonitor=false -c core.attributesFile=/dev/null -c filter.lfs.smudge= -c filter.lfs.process= -c filter.lfs.required=false -c log.showSignature=false -c tar.umask=0077 -c http.lowSpeedLimit=1 -c http.lowSpeedTime=60 -c gc.auto=0 -c maintenance.auto=false "$@" 3>&- 8>&-; }
 
 fetch() { # fetch: bring the mirror up to date; the remote's HEAD is kept as a ref of our own
     command -v git >/dev/null || fail "app.source is a git URL and there is no git on the server; run: fab deploy (or system.packages)"
@@ -80,7 +81,8 @@ prepared_before() { # a release that was made ready earlier and never switched t
 
 export_tree() { # export_tree FOLDER
     case $kind in
-    git) repository archive --format=tar "$commit" | tar -xf - -C "$1" ;;
+    # Where .gitattributes has export-subst, an archive asks for signatures, and git looks for gpg by its name.
+    git) PATH=/nonexistent repository archive --format=tar "$commit" | tar -xf - -C "$1" ;;
     tar) tar -xf "$here_files/source.tar" -C "$1" --no-same-owner ;;
     folder) cp -a "$source/." "$1/" && chmod 0700 "$1" ;;
     esac || fail "the tree of $label could not be exported (free disk: $(df -Ph "$root" | awk 'NR == 2 { print $4 }'))"

@@ -17,6 +17,7 @@ import time
 
 RATE = 10  # requests a second
 MOST = 100  # requests that wait at the same time
+CHUNK = 65536  # bytes of an answer that are held at a time
 LONGEST = 7200  # seconds; a probe whose client vanished without a word ends by itself
 
 
@@ -45,7 +46,11 @@ def ask(count: Count, path: str, host: str, scheme: str, patience: float) -> Non
             "GET", path, headers={"Host": host, "User-Agent": "decant-probe", "Connection": "close"}
         )
         answer = made.getresponse()
-        answer.read()
+        # The application wrote it, and may write without end.
+        while answer.read(CHUNK) and time.monotonic() - began < patience:
+            pass
+        if answer.length:
+            raise http.client.IncompleteRead(b"", answer.length)
         status = answer.status
         made.close()
     except (OSError, http.client.HTTPException):

@@ -537,18 +537,25 @@ def test_one_secret_key_for_all_hosts(
     hosts = several(tmp_path, SQLITE)
     for name, text in texts.items():
         hosts[name].texts[hosts[name].paths.secrets] = text
-    found = shared.secret_key(fleet_of(hosts.values()), hosts, keep_going=False)
-    assert found is not None
-    assert found.reveal() == key if key else len(found.reveal()) == 64
+    found = shared.secret_keys(fleet_of(hosts.values()), hosts, keep_going=False)
+    values = {secret.reveal() for secret in found.values()}
+    assert set(found) == set(hosts)
+    assert values == {key} if key else [len(value) for value in values] == [64]
     assert [line.partition(";")[0] for line in hosts["b"].said()] == said
 
 
 def test_no_key_is_made_for_a_host_alone_or_where_hosts_toml_has_one(tmp_path: Path) -> None:
     hosts = several(tmp_path, SQLITE)
-    assert shared.secret_key(fleet_of([hosts["a"]]), {"a": hosts["a"]}, keep_going=False) is None
+    assert shared.secret_keys(fleet_of([hosts["a"]]), {"a": hosts["a"]}, keep_going=False) == {}
     named = several(tmp_path, SQLITE.replace("[wsgi]", '[app.env]\nSECRET_KEY = "x"\n[wsgi]'))
-    assert shared.secret_key(fleet_of(named.values()), named, keep_going=False) is None
+    assert shared.secret_keys(fleet_of(named.values()), named, keep_going=False) == {}
     assert named["a"].journal == []
+
+
+def test_hosts_of_two_applications_share_no_key(tmp_path: Path) -> None:
+    """house.md, bug 4."""
+    hosts = several(tmp_path, SQLITE + '[hosts.b.app]\nname = "blog"\n')
+    assert set(shared.secret_keys(fleet_of(hosts.values()), hosts, keep_going=False)) == {"a", "c"}
 
 
 def test_the_host_of_the_database_comes_before_those_that_log_in_to_it(tmp_path: Path) -> None:

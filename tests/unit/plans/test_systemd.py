@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from decant.plans import systemd
+from decant.plans import installed, systemd
 from decant.plans.rendering import render
 from decant.steps import Absent, File, Plan, Transaction, Unit
 from tests.unit.values import FACTS, flat, settings
@@ -56,7 +56,13 @@ def test_service_and_smoke_test_share_user_and_sandbox() -> None:
 def test_the_smoke_test_is_not_stricter_than_what_serves() -> None:
     for wsgi in ({"manager": "supervisor"}, {"server": "mod_wsgi"}):
         made = settings(wsgi={"app": "a:b", **wsgi}, proxy={"kind": "apache"})
-        assert "ProtectSystem" not in unit(systemd.release_units(made), "shop-smoke@.service")
+        smoke = unit(systemd.release_units(made), "shop-smoke@.service")
+        # As supervisor's and Apache's drop-ins have it
+        lines = installed.SANDBOX.format(home="yes").splitlines()[1:]
+        assert [line for line in lines if line not in smoke] == []
+        assert "ProtectSystem=strict" not in smoke
+        bare = settings(wsgi={"app": "a:b", "sandbox": False, **wsgi}, proxy={"kind": "apache"})
+        assert "ProtectSystem" not in unit(systemd.release_units(bare), "shop-smoke@.service")
 
 
 def test_a_request_may_finish_before_the_stop_is_forced() -> None:
