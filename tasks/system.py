@@ -73,7 +73,7 @@ def firewall(c: ServerConnection) -> None:
 
 @task
 def harden(c: ServerConnection) -> None:
-    """Harden sshd and the kernel, ban who guesses, and switch on automatic security upgrades, as
+    """Harden sshd and the kernel, ban addresses that guess passwords, and switch on automatic security upgrades, as
     system.harden says.
     """
     host = Host(c)

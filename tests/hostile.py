@@ -5,8 +5,10 @@ Beside the guestbook, or alone on a server.
 
 import contextlib
 import http.client
+import json
 import shutil
 import textwrap
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -141,3 +143,77 @@ last = struct.pack(">I", 0x40000000 // size + 1) + name + struct.pack(">I", len(
 open(db + "-journal", "wb").write(header + record + last)
 print("crafted")
 """
+
+
+# --- what is tried on several stacks ------------------------------------------------------------------
+
+ASK_METADATA = (
+    "python3 -c \"import urllib.request as u; print(u.urlopen('http://169.254.169.254:8099/',"
+    ' timeout=5).status)" 2>&1 | tail -n 1'
+)
+
+
+@contextlib.contextmanager
+def metadata_service(server: Server) -> Iterator[None]:
+    """Have something listen at the cloud's metadata address, which root reaches."""
+    server.ssh(
+        "ip addr add 169.254.169.254/32 dev lo 2>/dev/null; systemd-run -q --unit=metadata python3"
+        " -m http.server --bind 169.254.169.254 -d /var 8099; sleep 1"
+    )
+    try:
+        assert server.ssh(ASK_METADATA) == "200"
+        yield
+    finally:
+        server.ssh("systemctl stop metadata; ip addr del 169.254.169.254/32 dev lo", check=False)
+
+
+def asks_metadata_in_vain(evil: Hostile) -> None:
+    """The application and its builds do not reach it."""
+    said = evil.run(ASK_METADATA)
+    assert "refused" in said or "timed out" in said
+    build = f"runuser -u {evil.name}-build -- sh -c {json.dumps(ASK_METADATA)}"
+    assert "200" not in evil.server.ssh(build, check=False)
+
+
+def links_show_nothing(evil: Hostile) -> None:
+    """No link in a folder that the application writes is followed by the proxy."""
+    root = f"/srv/{evil.name}/shared"
+    evil.run(
+        f"cd {root}/uploads && rm -rf * && echo fine > a.txt && echo '<script>' > x.html && ln -s /"
+        f" root && ln -s /etc/passwd p && ln -s {root}/uploads/a.txt own && ln -s"
+        f" ../instance/{evil.name}.db db; mkdir -p deep && ln -s /etc deep/etc"
+    )
+    for path in (
+        "root/etc/hostname",
+        "p",
+        "own",
+        "db",
+        "deep/etc/hostname",
+        "root/var/log/nginx/access.log",
+    ):
+        assert evil.get(f"/files/{path}")[0] in (403, 404), path
+    status, _, headers = evil.get("/files/x.html")
+    assert (status, headers["X-Content-Type-Options"]) == (200, "nosniff")
+    assert evil.get("/files/a.txt")[:2] == (200, "fine\n")
+
+
+def unknown_names_reach_nobody_by_https(evil: Hostile) -> None:
+    """Neither HTTPS nor the redirect to it serves a name that is not the application's."""
+    file = evil.folder / "hosts.toml"
+    text = file.read_text()
+    file.write_text(text + '\n[tls]\nkind = "self-signed"\n')
+    try:
+        evil.server.fab("deploy")
+        for host in ("attacker.com", evil.server.address):
+            assert evil.get("/a", host=host)[0] == 421
+            said = evil.server.ssh(
+                'python3 -c "import http.client, ssl; c ='
+                " http.client.HTTPSConnection('127.0.0.1',"
+                " context=ssl._create_unverified_context()); c.request('GET', '/up',"
+                f" headers={{'Host': '{host}'}}); print(c.getresponse().status)\""
+            )
+            assert said == "421"
+        assert evil.get("/a")[0] == 301
+    finally:
+        file.write_text(text)
+        evil.server.fab("deploy")

@@ -227,7 +227,7 @@ class Inventory:
     def _peers(self, name: str, app: str) -> "tuple[Peer, ...]":
         """Return the other hosts of the same application.
 
-        Those with which a host has a group in common, or none like it.
+        They share a group with this host, or are in no group, as it is.
 
         Where nobody divides the work, there are none: each host is complete in itself. A mistake in
         another host's table is told when that is read.

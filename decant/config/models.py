@@ -1,6 +1,6 @@
 """The models of hosts.toml: every section and key, checked and frozen.
 
-Decant/config/inventory.py reads the file.
+`decant/config/inventory.py` reads the file.
 """
 
 import re

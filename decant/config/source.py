@@ -22,7 +22,7 @@ from decant.paths import local
 if TYPE_CHECKING:
     from decant.config.models import Settings
 
-# What is of this machine, and said of to nobody.
+# Local files of this machine, which are left out without a message.
 NEVER_SENT = frozenset({".git", ".venv", "__pycache__"})
 # What is never part of a release: settings and keys of those who develop and deploy. The server
 # says so again, of what it fetches (decant/server/tree.py).

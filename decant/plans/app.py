@@ -67,9 +67,9 @@ def _for_builds(paths: Paths) -> Plan:
 
 
 def secluded(settings: "Settings", facts: "Facts") -> Plan:
-    """Releases and environments that an older version left readable for everybody are not any more.
+    """Close releases and environments that an older version left readable for everybody.
 
-    Their list is what others may read of them: where it is, this was done.
+    It was done where the list of releases exists, which is what others may read of them.
     """
     if not settings.is_app or facts.listed or not facts.releases:
         return ()

@@ -131,9 +131,9 @@ def dump(settings: "Settings", path: str, migrates: bool = False) -> Plan:
 
 
 def verify(settings: "Settings", path: str, administrator: bool = False) -> Plan:
-    """The dump in this file of the server can be restored: it was, where nothing can be lost.
+    """Check a dump on the server by restoring it into a scratch database.
 
-    `administrator`: it will be by the server's, so only its form is looked at.
+    `administrator`: the server's account is to restore it, so only its form is checked.
     """
     word = ("administrator",) if administrator else ()
     room = Run(action(settings, "room", settings.paths.backups), label="room for a trial restore")

@@ -132,7 +132,7 @@ def before_release(settings: "Settings", facts: "Facts") -> Plan:
 
 
 def after_release(settings: "Settings", facts: "Facts") -> Plan:
-    """What a move has to leave until a release of the new stack serves."""
+    """Remove what a move from another stack keeps until a release of the new stack serves."""
     if not settings.is_web:
         return (*_without_site(settings), *_remove_unused(settings))
     return (

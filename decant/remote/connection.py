@@ -37,9 +37,8 @@ if TYPE_CHECKING:
 FROM_OUTSIDE = (OSError, UnicodeError, SSHException, AuthFailure, InvalidHostKey)
 
 CONNECT_TIMEOUT = 10
-# What a channel that is kept ready runs. Its command comes as data then, for which nobody waits:
-# its length, a newline, its text with a last line
-# without which it was cut off on its way, and is not run.
+# What a channel that is kept ready runs: it reads a command's length, a newline, and the command's
+# text. A text without the end mark was cut off on its way, and is not run.
 END_MARK = "\n# whole"
 IDLE_SHELL = (
     """exec sh -c 'read -r size && command=$(head -c "$size") &&"""

@@ -39,7 +39,7 @@ def apply_policy(
 
 
 class Pinned(MissingHostKeyPolicy):
-    """Believe the key with this fingerprint."""
+    """Accept the host key that has this fingerprint, and no other."""
 
     def __init__(self, name: str, pinned: str) -> None:
         self.name, self.pinned = name, pinned.rstrip("=")

@@ -94,7 +94,7 @@ def acquire(host: Holder, path: str, what: str, wait: float) -> Lock:
 def _first_line(host: Holder, channel: Channel) -> tuple[str, str]:
     """Return a command's first line and its complaints.
 
-    Where sudo refuses, its input ends, as it would ask for ever.
+    Where sudo refuses, it gets the end of its input: it would ask for the password for ever.
     """
     line = errors = b""
     try:

@@ -15,12 +15,18 @@ import pytest
 
 from decant.headers import CLAIMS
 from tests.booted import NO_SERVER, ServerFactory, why_not
-from tests.hostile import Hostile
+from tests.hostile import (
+    Hostile,
+    asks_metadata_in_vain,
+    links_show_nothing,
+    metadata_service,
+    unknown_names_reach_nobody_by_https,
+)
 
 pytestmark = pytest.mark.full
 
 STACKS = {
-    "gunicorn-systemd-nginx": ("", ""),
+    "gunicorn-systemd-nginx": ('memory = "600M"\ntasks = 300', ""),
     "uwsgi-supervisor-nginx": ('server = "uwsgi"\nmanager = "supervisor"', ""),
     "mod_wsgi-apache": ('server = "mod_wsgi"', 'kind = "apache"'),
 }
@@ -228,7 +234,7 @@ def attacked(
     wsgi, proxy = STACKS[stack]
     booth = ServerFactory(tmp_path_factory.mktemp("attacks"), repository, f"attacks{len(stack)}")
     try:
-        server = booth.deployed() if not proxy else booth.boot()
+        server = booth.deployed() if "systemd" in stack else booth.boot()
         server.configure(wsgi=wsgi, more=f'[proxy]\ndomains = ["gb.test"]\n{proxy}')
         server.fab("deploy")
         evil = Hostile(server)
@@ -386,6 +392,8 @@ def test_each_manager_gives_what_the_table_says(attacked: tuple[str, Hostile]) -
         )
         scores = [float(number) for number in re.findall(r": (\d\.\d)", said)]
         assert len(scores) == 2 and max(scores) <= 1.5, said
+        limits = evil.server.ssh("systemctl show evil.service -p MemoryMax -p TasksMax")
+        assert limits.split() == ["MemoryMax=629145600", "TasksMax=300"]
     if stack.startswith("mod_wsgi"):
         own = evil.run(
             "python3 -c \"import http.client; c = http.client.HTTPConnection('127.0.0.1');"
@@ -393,6 +401,68 @@ def test_each_manager_gives_what_the_table_says(attacked: tuple[str, Hostile]) -
             ' print(c.getresponse().status)"'
         )
         assert own in ("403", "404", "421")
+
+
+OTHER_SITE = {
+    "nginx": (
+        "/etc/nginx/sites-enabled/00-other",
+        "server { listen 80; listen [::]:80; server_name evil.test; location / { return 200 up; } }",
+    ),
+    "apache2": (
+        "/etc/apache2/sites-enabled/000-0other.conf",
+        "<VirtualHost *:80>\nServerName evil.test\nDocumentRoot /var/www/other\n<Directory"
+        " /var/www/other>\nRequire all granted\n</Directory>\n</VirtualHost>",
+    ),
+}
+
+
+def test_another_site_of_the_same_name_is_no_health(attacked: tuple[str, Hostile]) -> None:
+    stack, evil = attacked
+    proxy = "apache2" if stack.endswith("apache") else "nginx"
+    file, text = OTHER_SITE[proxy]
+    try:
+        evil.server.ssh(
+            f"mkdir -p /var/www/other && echo up >/var/www/other/up && printf '{text}\n' >{file} &&"
+            f" systemctl reload {proxy} && sleep 2"
+        )
+        assert evil.get("/up")[1].strip() == "up"
+        assert evil.get("/seen")[1].find("environ") == -1, "the other site has the name"
+        said = evil.server.fab("status").stdout
+        assert "not by this application: another site of this server has that name" in said
+    finally:
+        evil.server.ssh(f"rm -f {file} && systemctl reload {proxy} && sleep 2")
+    assert "healthy" in evil.server.fab("status").stdout
+
+
+def test_links_metadata_and_unknown_names_on_every_stack(attacked: tuple[str, Hostile]) -> None:
+    stack, evil = attacked
+    links_show_nothing(evil)
+    with metadata_service(evil.server):
+        asks_metadata_in_vain(evil)
+    if stack != "gunicorn-systemd-nginx":  # make test has that one
+        unknown_names_reach_nobody_by_https(evil)
+
+
+# As a child of mod_wsgi's daemons is called, and out of the group of what started it
+FORKED = "setsid bash -c 'exec -a \"(wsgi:evil)\" sleep 600' >/dev/null 2>&1 & echo started"
+
+
+def test_what_the_application_forked_ends_before_its_next_release(
+    attacked: tuple[str, Hostile],
+) -> None:
+    stack, evil = attacked
+    living = "pgrep -u evil -x sleep; true"
+    assert evil.run(FORKED) == "started"
+    assert evil.server.ssh(living) != ""
+    if stack != "uwsgi-supervisor-nginx":  # supervisor ends its own process group alone
+        evil.server.fab("app.restart")
+        assert evil.server.ssh(living) == ""
+        evil.run(FORKED)
+    # Where a database is put back or the application removed, nothing of the account lives.
+    evil.server.fab("destroy", "--yes")
+    assert evil.server.ssh(living + "; id evil 2>&1").endswith("no such user")
+    assert evil.server.ssh("pgrep -x sleep -a | grep wsgi; true") == ""
+    evil.server.fab("deploy")
 
 
 LIBRARIES = "numpy Pillow lxml cryptography psycopg2-binary gevent uvloop"

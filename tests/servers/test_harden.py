@@ -212,8 +212,9 @@ def test_ssh_audit_has_no_fail_line(hardened: Server) -> None:
         text=True,
         timeout=60,
     )
+    # 1: it could not connect; 2: there are warnings; 3: there are failures
+    assert done.returncode in (0, 2), done.stdout + done.stderr
     assert "[fail]" not in done.stdout, done.stdout
-    assert "kex" in done.stdout or done.returncode in (0, 1, 2, 3)
 
 
 def test_admins_are_under_the_same_guard(hardened: Server) -> None:

@@ -3,7 +3,8 @@
 A hostile application beside the guestbook, on one server for all of it.
 """
 
-import json
+import os
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -13,7 +14,14 @@ from pathlib import Path
 import pytest
 
 from tests.booted import NO_SERVER, Server, ServerFactory, why_not
-from tests.hostile import HOT_JOURNAL, Hostile
+from tests.hostile import (
+    HOT_JOURNAL,
+    Hostile,
+    asks_metadata_in_vain,
+    links_show_nothing,
+    metadata_service,
+    unknown_names_reach_nobody_by_https,
+)
 
 # The guestbook has the name that its health is asked by, so that the hostile application is not
 # everybody's.
@@ -73,17 +81,35 @@ def test_a_hostile_sqlite_file_moves_root_to_nothing(evil: Hostile, guestbook: S
         assert "crafted" in evil.python(HOT_JOURNAL.format(db=file, victim=secrets))
         evil.server.fab(*task, code=None)  # what matters is whose rights it had
         assert evil.server.ssh(f"sha256sum {secrets}") == before
-    # A link to another application's rows is refused by name, and shows none of them.
+    # A link to another application's rows is refused by name, and shows none of them; nor does a
+    # window, or the final dump before all is removed.
+    evil.run(
+        f"rm -f {file}*; python -c \"import sqlite3; sqlite3.connect('{file}').execute('create table"
+        " t (x)')\""
+    )
+    evil.server.fab("db.dump")
+    dump = evil.server.ssh("ls -t /srv/evil/backups | head -n 1")
     evil.run(f"rm -f {file}*; ln -s /srv/guestbook/shared/instance/guestbook.db {file}")
-    for task in (["db.status"], ["db.dump"], ["db.restore", "nothing.sqlite3.gz", "--yes"]):
+    text = (evil.folder / "hosts.toml").read_text()
+    evil.write("hosts.toml", text.replace("[app]", '[app]\nmigrate = "true"'))
+    evil.write("NEWS", "a migration")
+    for task in (
+        ["db.status"],
+        ["db.dump"],
+        ["db.restore", dump, "--yes"],
+        ["update"],
+        ["destroy", "--yes"],
+    ):
         done = evil.server.fab(*task, code=1)
-        assert "row1" not in done.stdout + done.stderr and "entry" not in done.stdout
+        said = done.stdout + done.stderr
+        assert "row1" not in said and "entry" not in done.stdout
         assert (
             "is a symbolic link, to /srv/guestbook/shared/instance/guestbook.db, and is not"
-            " followed"
-            in done.stderr
-            or task[0] == "db.restore"
-        )
+            " followed" in said
+        ), task
+        assert get(evil.server, "/up", "evil.test")[0] == 200
+    evil.write("hosts.toml", text)
+    (evil.folder / "NEWS").unlink()
     # A file of somebody else, a folder, a FIFO, a large sparse file: nothing hangs, nothing is
     # followed.
     evil.server.ssh(f"rm -f {file}; install -o root -m 0644 /etc/hostname {file}")
@@ -306,23 +332,7 @@ def test_unknown_names_reach_nobody(evil: Hostile) -> None:
 
 
 def test_the_same_by_https_and_no_redirect_leads_away(evil: Hostile) -> None:
-    text = (evil.folder / "hosts.toml").read_text()
-    evil.write("hosts.toml", text + '\n[tls]\nkind = "self-signed"\n')
-    try:
-        evil.server.fab("deploy")
-        for host in ("attacker.com", evil.server.address):
-            assert get(evil.server, "/a", host)[0] == 421
-            said = evil.server.ssh(
-                'python3 -c "import http.client, ssl; c ='
-                " http.client.HTTPSConnection('127.0.0.1',"
-                " context=ssl._create_unverified_context()); c.request('GET', '/up',"
-                f" headers={{'Host': '{host}'}}); print(c.getresponse().status)\""
-            )
-            assert said == "421"
-        assert get(evil.server, "/a", "evil.test")[0] == 301
-    finally:
-        evil.write("hosts.toml", text)
-        evil.server.fab("deploy")
+    unknown_names_reach_nobody_by_https(evil)
 
 
 def test_health_needs_proof(evil: Hostile) -> None:
@@ -354,24 +364,7 @@ def test_health_needs_proof(evil: Hostile) -> None:
 
 
 def test_links_in_an_upload_folder_show_nothing(evil: Hostile) -> None:
-    uploads = "/srv/evil/shared/uploads"
-    evil.run(
-        f"cd {uploads} && rm -rf * && echo fine > a.txt && echo '<script>' > x.html && ln -s / root"
-        f" && ln -s /etc/passwd p && ln -s {uploads}/a.txt own && ln -s ../instance/evil.db db;"
-        " mkdir -p deep && ln -s /etc deep/etc"
-    )
-    for path in (
-        "root/etc/hostname",
-        "p",
-        "own",
-        "db",
-        "deep/etc/hostname",
-        "root/var/log/nginx/access.log",
-    ):
-        assert get(evil.server, f"/files/{path}", "evil.test")[0] in (403, 404), path
-    status, _, headers = evil.get("/files/x.html")
-    assert (status, headers["X-Content-Type-Options"]) == (200, "nosniff")
-    assert get(evil.server, "/files/a.txt", "evil.test") == (200, "fine\n")
+    links_show_nothing(evil)
     # A release's own links keep working.
     (evil.folder / "static/again.css").symlink_to("page.css")
     evil.server.fab("update")
@@ -380,29 +373,32 @@ def test_links_in_an_upload_folder_show_nothing(evil: Hostile) -> None:
 
 
 def test_the_metadata_service_does_not_answer_the_application(evil: Hostile) -> None:
-    ask = (
-        "python3 -c \"import urllib.request as u; print(u.urlopen('http://169.254.169.254:8099/',"
-        ' timeout=5).status)" 2>&1 | tail -n 1'
-    )
-    evil.server.ssh(
-        "ip addr add 169.254.169.254/32 dev lo 2>/dev/null; systemd-run -q --unit=metadata python3"
-        " -m http.server --bind 169.254.169.254 -d /var 8099; sleep 1"
-    )
-    try:
-        assert evil.server.ssh(ask) == "200"
-        assert "refused" in evil.run(ask) or "timed out" in evil.run(ask)
-        assert "200" not in evil.server.ssh(
-            f"runuser -u evil-build -- sh -c {json.dumps(ask)}", check=False
-        )
+    with metadata_service(evil.server):
+        asks_metadata_in_vain(evil)
         evil.server.fab("system.reboot")
         evil.server.wait_until(
             lambda: get(evil.server, "/up", "evil.test")[0] == 200, what="it is back"
         )
         assert "uid" in evil.server.ssh("nft list table inet decant_evil")
+
+
+def test_a_strangers_folder_runs_nothing(evil: Hostile) -> None:
+    file, owned = evil.folder / "hosts.toml", evil.folder / "owned"
+    evil.write(
+        "templates/nginx/main.conf.j2",
+        f"{{{{ cycler.__init__.__globals__.os.system('touch {owned}') }}}}",
+    )
+    try:
+        for task in (["--dry", "deploy"], ["status"], ["--list"]):
+            evil.server.fab(*task, code=None)
+            assert not owned.exists(), task
+        os.chown(file, 12345, -1)
+        for task in (["--dry", "deploy"], ["status"]):
+            said = evil.server.fab(*task, code=1).stderr
+            assert f"export DECANT_TRUST={evil.folder}" in said
     finally:
-        evil.server.ssh(
-            "systemctl stop metadata; ip addr del 169.254.169.254/32 dev lo", check=False
-        )
+        os.chown(file, os.getuid(), -1)
+        shutil.rmtree(evil.folder / "templates")
 
 
 def test_links_of_a_repository_are_refused_by_name(evil: Hostile) -> None:

@@ -190,15 +190,15 @@ def test_extensions_come_back_with_the_database(postgresql: Hostile) -> None:
     )
     as_administrator(evil, "create extension pg_stat_statements", database="evil")
     extensions = (
-        "select extname || ' ' || nspname from pg_extension join pg_namespace n on n.oid ="
-        " extnamespace order by 1"
+        "select concat_ws(' ', extname, nspname, rolname) from pg_extension join pg_namespace n on"
+        " n.oid = extnamespace join pg_roles r on r.oid = extowner order by 1"
     )
     before = as_administrator(evil, extensions, database="evil")
     assert before == [
-        "citext words",
-        "pg_stat_statements public",
-        "pgcrypto public",
-        "plpgsql pg_catalog",
+        "citext words evil",
+        "pg_stat_statements public postgres",
+        "pgcrypto public evil",
+        "plpgsql pg_catalog postgres",
     ]
     evil.configure(app='migrate = "exit 1"', more='[db]\nkind = "postgresql"')
     evil.write("NEWS", "better still")

@@ -292,10 +292,10 @@ def _known(
         ).split()
         noted = noted or next((word for word in words if word in (Word.SERVE, Word.BACK)), "")
     if recorder is None and not noted:
-        where = f"{wanted}, which has the database," if wanted else "the host that migrated, which"
+        where = f"{wanted}, which has the database," if wanted else "the host that migrated"
         raise DeployError(
-            f"how the window {id} ended is known on {where} is not among these hosts, or does not"
-            f" answer: take it along with -H; {CLOSED}"
+            f"only {where} knows how window {id} ended, and it is not among these hosts or does not"
+            f" answer; add it with -H; {CLOSED}"
         )
     if not wanted:
         migrated = first is not None and first.answer in MIGRATED

@@ -125,9 +125,9 @@ def new_id(*hosts: Host) -> str:
 
 
 def note_finished(host: Host, id: str) -> None:
-    """Note what a window did that came to a good end and whose client did not see it.
+    """Remember a window that succeeded after its client had gone.
 
-    Somebody who is told to run the same command again does not mean to have it done twice.
+    The same command, run again as its message asks, then does nothing a second time.
     """
     for record in host.facts.deploys:
         if record.get("when") == id and record.get("result") == Result.GOOD:

@@ -323,7 +323,7 @@ def _watched(
 def targets(fleet: Fleet, hosts: Mapping[str, Host], to: str) -> dict[str, str]:
     """Return the release to which each host goes back.
 
-    None for a host that has gone back already, by the same command, whose end no client has seen.
+    A host that an interrupted run of this command has rolled back already is left out.
 
     Raises DeployError where one has none, or where several would go back to different commits.
     """
