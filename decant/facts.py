@@ -100,7 +100,7 @@ class Facts:
     manifests: tuple[Any, ...] = ()
     releases: tuple[Release, ...] = ()
     windows: tuple[Window, ...] = ()
-    parties: tuple[Participation, ...] = ()
+    participations: tuple[Participation, ...] = ()
     deploys: tuple[Any, ...] = ()
 
     @property
@@ -170,7 +170,9 @@ def parse(output: str) -> Facts:
         releases=tuple(
             Release(*line.split()[:3]) for line in every("release") if len(line.split()) > 1
         ),
-        parties=tuple(_participation(line) for line in every("party") if len(line.split()) > 3),
+        participations=tuple(
+            _participation(line) for line in every("party") if len(line.split()) > 3
+        ),
         windows=tuple(Window(*line.split(None, 1)) for line in every("window") if line),
         deploys=tuple(_documents(every("deploy"))),
     )

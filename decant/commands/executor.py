@@ -203,7 +203,7 @@ class Executor(fabric.Executor):  # type: ignore[misc]  # fabric has no types
             if not checked:
                 self.inventory.check()
             for target in found[:AT_ONCE]:
-                self._dial(target)
+                self.connect_early(target)
             if checked:
                 self.inventory.check()
             rendering.load(self.inventory.folder)
@@ -267,7 +267,7 @@ class Executor(fabric.Executor):  # type: ignore[misc]  # fabric has no types
             self._connections[target] = self._connect(target, config)
         return self._connections[target]
 
-    def _dial(self, target: Target) -> None:
+    def connect_early(self, target: Target) -> None:
         """Open the connection and ask for facts in the background, while the settings are checked.
 
         What goes wrong is told when it is used.

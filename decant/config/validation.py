@@ -130,10 +130,10 @@ def problems(settings: "Settings") -> list[str]:
     """Return what is not built yet and what cannot work, each as `path: what is wrong and what to
     do`.
     """
-    return [*unbuilt(settings), *misfits(settings)]
+    return [*unsupported(settings), *contradictions(settings)]
 
 
-def unbuilt(settings: "Settings") -> Iterator[str]:
+def unsupported(settings: "Settings") -> Iterator[str]:
     """Yield what the format has and no plan serves yet."""
     chosen = {
         "proxy.kind": (settings.proxy.kind, ("nginx", "apache"), "nginx and apache"),
@@ -143,7 +143,7 @@ def unbuilt(settings: "Settings") -> Iterator[str]:
             yield f"{path}: {value!r} is not built yet; this version has {instead}"
 
 
-def misfits(settings: "Settings") -> Iterator[str]:
+def contradictions(settings: "Settings") -> Iterator[str]:
     """Yield combinations that cannot work, or that would hurt."""
     yield from _roles(settings)
     yield from _database(settings)

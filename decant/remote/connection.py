@@ -89,7 +89,7 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
                 if not self.is_connected:
                     self._open()
                 self.prefetch_channel()  # at the same time: the next command is known to come
-                channel, lines = self._begin(command), list[str]()
+                channel, lines = self.begin(command), list[str]()
                 channel.shutdown_write()
                 errors = read_lines(channel, lines.append)
                 self.prefetched = (command, channel.recv_exit_status(), lines, errors)
@@ -164,7 +164,7 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
         """
         self.open()
         try:
-            channel = self._hand_over(command) or self._begin(command)
+            channel = self._hand_over(command) or self.begin(command)
             channel.sendall(stdin)
             self.prefetch_channel()  # after that: a server may allow few sessions
         except (SSHException, EOFError, OSError) as error:
@@ -176,7 +176,7 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
 
         None where there is none, or its shell ended while it waited: what was cut off is not run.
         """
-        channel = self._take()
+        channel = self.take_ready()
         if channel:
             try:
                 channel.sendall(encode_command(command))
@@ -185,7 +185,8 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
                 return None
         return channel
 
-    def _begin(self, command: str) -> Channel:
+    def begin(self, command: str) -> Channel:
+        """Start a command on a channel of its own."""
         channel: Channel = self.transport.open_session()
         channel.exec_command(command)
         return channel
@@ -211,7 +212,8 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
         finally:
             place.put(channel)
 
-    def _take(self) -> Channel | None:
+    def take_ready(self) -> Channel | None:
+        """Return a channel that is kept ready, or None."""
         try:
             channel = self.pool.popleft().get()
         except IndexError:

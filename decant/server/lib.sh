@@ -93,7 +93,7 @@ open_gate() { # open_gate: whoever starts the application may go on
     flock -u 9
 }
 
-look() { # look RELEASE yes|no: import its callable; with yes find code_heads and database_heads, comma-separated. Ends the procedure if it cannot
+import_release() { # import_release RELEASE yes|no: import its callable; with yes find code_heads and database_heads, comma-separated. Ends the procedure if it cannot
     external=
     case $db_kind in external | remote) external=${db_variable:?} ;; esac
     in_release import 120 "$1" "$releases/$1/.deploy/venv/bin/python" "$procedures/look.py" "${wsgi_app:?}" "$2" "$external" >"${here:?}/found" 2>"$here/errors"
@@ -276,29 +276,29 @@ start_service() { # start_service yes|no: start what current leads to, and wait 
     esac
 }
 
-from_others() { # from_others -I|-D: the firewall's rule by which new connections from other hosts are refused, while what has come in is answered
+peers_refused() { # peers_refused -I|-D: the firewall's rule by which new connections from other hosts are refused, while what has come in is answered
     case $(cat "$procedures/listen" 2>/dev/null) in *:*) ;; *) return 1 ;; esac
     iptables -w "$1" INPUT ! -i lo -p tcp --syn --dport "$(sed 's/.*://' "$procedures/listen")" -m comment --comment "decant $name" -j REJECT --reject-with tcp-reset 2>/dev/null
 }
 
-turn_away() { # turn_away: have the web hosts ask the other app hosts
-    from_others -I
+drain_on() { # drain_on: have the web hosts ask the other app hosts
+    peers_refused -I
     sleep 0.2 # what has just come in is taken up
 }
 
-welcome() { # welcome: new connections come in again
-    while from_others -D; do :; done
+drain_off() { # drain_off: new connections come in again
+    while peers_refused -D; do :; done
 }
 
-shut_door() { # shut_door: the proxy answers 503 and Retry-After instead of handing requests on; one on another host asks the other app hosts first
+maintenance_on() { # maintenance_on: the proxy answers 503 and Retry-After instead of handing requests on; one on another host asks the other app hosts first
     : >"$run/maintenance"
-    [ "$(proxy)" != none ] || from_others -I
+    [ "$(proxy)" != none ] || peers_refused -I
     sleep 1
 }
 
-open_door() { # open_door: visitors come in again
+maintenance_off() { # maintenance_off: visitors come in again
     rm -f "$run/maintenance"
-    welcome
+    drain_off
 }
 
 check_proxy() { # check_proxy: is the proxy's configuration valid?

@@ -137,20 +137,20 @@ class FakeServices(services.Services):
         said = self._did("ask_health")
         return str(said or "") if self.running == NEW else ""
 
-    def shut_door(self) -> None:
-        self._did("shut_door")
+    def maintenance_on(self) -> None:
+        self._did("maintenance_on")
         self.folder.maintenance.touch()
 
-    def open_door(self) -> None:
-        self._did("open_door")
+    def maintenance_off(self) -> None:
+        self._did("maintenance_off")
         self.folder.maintenance.unlink(missing_ok=True)
 
-    def turn_away(self) -> None:
-        self._did("turn_away")
+    def drain_on(self) -> None:
+        self._did("drain_on")
         self.door = "away"
 
-    def welcome(self) -> None:
-        self._did("welcome")
+    def drain_off(self) -> None:
+        self._did("drain_off")
         self.door = "open"
 
     def proxy(self) -> str:

@@ -64,8 +64,8 @@ def test_a_shell_that_ended_while_it_waited_is_replaced(
 
     monkeypatch.setattr(ServerConnection, "open", lambda _: None)
     monkeypatch.setattr(ServerConnection, "prefetch_channel", lambda _: None)
-    monkeypatch.setattr(ServerConnection, "_take", lambda _: kept)
-    monkeypatch.setattr(ServerConnection, "_begin", begin)
+    monkeypatch.setattr(ServerConnection, "take_ready", lambda _: kept)
+    monkeypatch.setattr(ServerConnection, "begin", begin)
     channel: Any = ServerConnection("a").start("echo one", b"input")
     assert channel is (fresh if ended else kept)
     assert begun == (["echo one"] if ended else [])

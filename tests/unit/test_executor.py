@@ -107,7 +107,7 @@ def test_the_variable_names_the_applications_of_every_host(monkeypatch: pytest.M
 
 def test_each_application_is_a_fleet_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DECANT_APP", "shop,blog")
-    monkeypatch.setattr(Executor, "_dial", lambda *_: None)
+    monkeypatch.setattr(Executor, "connect_early", lambda *_: None)
     made = executor(
         "web1,web2", {"hosts": HOSTS, "apps": {"shop": {"db": {"kind": "none"}}, "blog": {}}}
     )
@@ -131,7 +131,7 @@ def test_a_task_after_one_with_json_prints_to_standard_output_again() -> None:
 
 def test_a_mistake_is_shown_before_a_server_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[Target] = []
-    monkeypatch.setattr(Executor, "_dial", lambda _, target: called.append(target))
+    monkeypatch.setattr(Executor, "connect_early", lambda _, target: called.append(target))
     with pytest.raises(SettingsError, match="workerz"):
         _ = executor("db1", {"hosts": HOSTS, "wsgi": {"app": "a:b", "workerz": 3}}).fleets
     assert called == []

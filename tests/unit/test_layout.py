@@ -67,10 +67,14 @@ def test_no_import_goes_up() -> None:
 
 def test_no_import_goes_in_a_circle() -> None:
     graph = {
-        module: {other for other in imports(path) if other not in module}
+        module: {
+            other
+            for other in imports(path)
+            if other != module and not module.startswith(f"{other}.")  # its own package
+        }
         for module, path in MODULES.items()
     }
-    assert list(TopologicalSorter(graph).static_order())
+    assert len(list(TopologicalSorter(graph).static_order())) >= len(MODULES)
 
 
 def test_the_figure_of_the_floors_is_drawn_from_the_imports() -> None:

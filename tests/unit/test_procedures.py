@@ -758,7 +758,7 @@ def test_a_requirement_is_a_path_or_pinned_or_neither(line: str, local: bool, pi
 def test_the_package_that_must_be_built_is_found_in_what_the_installers_print(
     output: str, package: str
 ) -> None:
-    assert module_of("compilers").unbuilt(output) == package
+    assert module_of("compilers").package_that_failed(output) == package
 
 
 @pytest.mark.parametrize(

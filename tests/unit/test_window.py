@@ -49,7 +49,7 @@ def test_a_window_stops_pulls_migrates_checks_and_starts(
     app.ask(**MIGRATES)
     assert app.window() == 0
     assert app.services.calls == [
-        "open_door",
+        "maintenance_off",
         "can_serve",
         "ready",
         "stop",
@@ -59,7 +59,7 @@ def test_a_window_stops_pulls_migrates_checks_and_starts(
         "smoke",
         "list_releases",
         "start",
-        "open_door",
+        "maintenance_off",
         "ask_health",
     ]
     assert capsys.readouterr().out.splitlines() == [
@@ -196,8 +196,8 @@ def test_another_wsgi_server_puts_up_the_maintenance_page(app: Application) -> N
     (app.root / f"releases/{NEW}/.deploy/server").write_text("uwsgi\n")
     app.ask()
     assert app.window() == 0
-    assert app.services.calls.index("shut_door") < app.services.calls.index("stop")
-    assert app.services.calls[-2:] == ["open_door", "ask_health"]
+    assert app.services.calls.index("maintenance_on") < app.services.calls.index("stop")
+    assert app.services.calls[-2:] == ["maintenance_off", "ask_health"]
 
 
 def test_a_new_site_of_mod_wsgi_puts_up_the_maintenance_page(app: Application) -> None:
@@ -205,11 +205,11 @@ def test_a_new_site_of_mod_wsgi_puts_up_the_maintenance_page(app: Application) -
         (app.root / f"releases/{name}/.deploy/server").write_text("mod_wsgi\n")
     app.ask()
     assert app.window() == 0
-    assert "shut_door" not in app.services.calls
+    assert "maintenance_on" not in app.services.calls
     app.services.differs = True
     app.ask("again", old=NEW, new=OLD)
     assert app.window("again") == 0
-    assert "shut_door" in app.services.calls
+    assert "maintenance_on" in app.services.calls
 
 
 def test_a_release_without_a_server_is_not_asked_for_health_alone(app: Application) -> None:
@@ -223,8 +223,8 @@ def test_a_host_that_is_drained_gets_visitors_when_it_answers(app: Application) 
     app.ask(drain="yes")
     assert app.window() == 0
     calls = app.services.calls
-    assert calls.index("turn_away") < calls.index("stop")
-    assert calls[-2:] == ["ask_health", "welcome"]
+    assert calls.index("drain_on") < calls.index("stop")
+    assert calls[-2:] == ["ask_health", "drain_off"]
     app.services.wrong = {"stop": 1}
     app.ask("again", old=NEW, new=OLD, drain="yes")
     assert app.window("again") == 1
@@ -253,7 +253,7 @@ def test_a_window_is_estimated_by_the_ones_before(
     app.services.wrong = {"bytes": size}
     app.ask(hold=str(estimate), **MIGRATES)
     assert app.window() == 0
-    assert "shut_door" not in app.services.calls
+    assert "maintenance_on" not in app.services.calls
     app.ask("again", old=NEW, new=OLD, hold="1", **MIGRATES)
     (app.root / "log/last-migration").write_text(last_migration)
     assert app.window("again") == 0
@@ -454,7 +454,7 @@ def test_a_host_of_several_whose_client_is_gone_goes_back_and_shows_the_page(
     app.ask(party="other", hold="20")
     assert app.window() == 1
     assert app.verdict == "failed the client was not heard from any more"
-    assert app.services.calls.count("shut_door") == 1
+    assert app.services.calls.count("maintenance_on") == 1
     assert not app.folder.maintenance.exists()
 
 
@@ -489,7 +489,7 @@ def test_a_gate_waits_until_it_is_told_how_the_window_of_several_ended(
 ) -> None:
     app.ask(party="other")
     say(app, "stay")
-    monkeypatch.setattr(window.Window, "hear", _killed_at(2))
+    monkeypatch.setattr(window.Window, "next_word", _killed_at(2))
     with pytest.raises(Killed):
         app.window()
     assert app.recover() == 0
@@ -511,15 +511,15 @@ def test_a_gate_waits_until_it_is_told_how_the_window_of_several_ended(
 
 
 def _killed_at(number: int) -> Any:
-    real = window.Window.hear
+    real = window.Window.next_word
 
-    def hear(self: Any, at: int) -> tuple[str, str]:
+    def next_word(self: Any, at: int) -> tuple[str, str]:
         if at == number:
             killer.dead = True
             raise Killed
         return real(self, at)
 
-    return hear
+    return next_word
 
 
 # --- every crash point --------------------------------------------------------------------------------

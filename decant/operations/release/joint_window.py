@@ -2,7 +2,7 @@
 
 All gates close, one dump, one migration, all have their health checked, all gates open.
 
-Each host's own window (decant/server/release/window.sh) waits for what this client says. From the
+Each host's own window (decant/server/release/window.py) waits for what this client says. From the
 first word on (`stay`) a host never goes on or back by
 itself, so none serves the old release on the new tables, or the new one on the old. How it ends is
 written down first where the database is: whoever runs the
@@ -165,7 +165,7 @@ def finish_interrupted(fleet: Fleet, hosts: Mapping[str, Host]) -> None:
     """
     failed = list(fleet.failed)
     known = {name: host for name, host in hosts.items() if name not in failed}
-    if fleet.dry or not any(host.facts.parties for host in known.values()):
+    if fleet.dry or not any(host.facts.participations for host in known.values()):
         return
     with contextlib.ExitStack() as stack:
         for host in known.values():  # its client may be alive
@@ -181,11 +181,11 @@ def finish_interrupted(fleet: Fleet, hosts: Mapping[str, Host]) -> None:
 
 
 def _finish_interrupted(fleet: Fleet, known: Mapping[str, Host]) -> None:
-    left = {name: host for name, host in known.items() if host.facts.parties}
-    for id in sorted({party.name for host in left.values() for party in host.facts.parties}):
+    left = {name: host for name, host in known.items() if host.facts.participations}
+    for id in sorted({part.name for host in left.values() for part in host.facts.participations}):
         parts = {}
         for name, host in left.items():
-            party = next((party for party in host.facts.parties if party.name == id), None)
+            party = next((party for party in host.facts.participations if party.name == id), None)
             if party:
                 parts[name] = Participant(
                     host, id, Role(party.part), party.words, answer=party.answer

@@ -31,9 +31,9 @@ def release_lock(host: Host, what: str) -> Iterator[None]:
     Wait for an open window first, and report windows that ended unobserved.
     """
     followed: list[str] = []
-    for party in host.facts.parties if not host.dry else ():
+    for part in host.facts.participations if not host.dry else ():
         raise DeployError(
-            f"{host.name}: the window {party.name} over several hosts is open; end it by the"
+            f"{host.name}: the window {part.name} over several hosts is open; end it by the"
             " command that opened it, on all of them: fab update, or fab deploy"
         )
     for window in host.facts.windows:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from compilers import COMPILERS, HEADERS, UNCOMPILED, development, unbuilt
+from compilers import COMPILERS, HEADERS, UNCOMPILED, development, package_that_failed
 from tools import (
     INSTALLERS,
     MARK,
@@ -125,7 +125,7 @@ def installed(asked: Wanted, tools: dict[str, str], copy: Path) -> None:
         error = InstallError(done.stdout)
         if done.returncode == 3:
             fail(done.stdout.strip().splitlines()[-1])
-        package = unbuilt(done.stdout)
+        package = package_that_failed(done.stdout)
         missing = bool(package and UNCOMPILED.search(done.stdout)) and not BESIDE
         wanted = (
             {*COMPILERS, *development(asked.python), *HEADERS.get(package, ())} - added

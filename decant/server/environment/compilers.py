@@ -37,7 +37,7 @@ HEADERS = {
 }
 
 
-def unbuilt(output: str) -> str:
+def package_that_failed(output: str) -> str:
     """Return the package that an installer could not build, in PEP 503's spelling, or nothing where
     something else failed.
     """

@@ -10,11 +10,11 @@ shift
 exec 9>>"$gate"
 flock 9
 close_gate
-shut_door
+maintenance_on
 end_daemons
 "$@"
 code=$?
 sleep 1 # a reload returns before the new processes serve
 open_gate
-open_door
+maintenance_off
 exit $code

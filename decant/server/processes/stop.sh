@@ -5,7 +5,7 @@ root=$1
 # shellcheck source=lib.sh
 . "$root/procedures/lib.sh"
 
-shut_door
+maintenance_on
 exec 9>>"$gate" # what Apache starts anew waits there
 flock 9
 close_gate

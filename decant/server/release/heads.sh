@@ -11,7 +11,7 @@ export DECANT_SMOKE=1
 folder=$(cat "$releases/$current/.deploy/folder")
 code_head='' database_head=''
 if [ "$migrate" = auto ] && [ -d "$releases/$current/$folder/migrations" ]; then
-    look "$current" yes
+    import_release "$current" yes
     database_head=$database_heads
     code_head=$(cat "$releases/$target/.deploy/heads" 2>/dev/null)
 fi

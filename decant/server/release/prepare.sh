@@ -142,7 +142,7 @@ assemble() ( # assemble: the release in its unfinished folder, all of it or an e
 look_inside() { # look_inside: import the callable with the production variables; which migrations wait?
     migrations=no
     [ "$migrate" != auto ] || [ ! -d "$releases/$release/$subdir/migrations" ] || migrations=yes
-    look "$release" $migrations
+    import_release "$release" $migrations
     case $code_heads in *,*) fail "there are several migration heads ($code_heads): join them with: flask db merge heads" ;; esac
     (umask 027 && printf '%s\n' "$code_heads" >"$releases/$release/.deploy/heads")
     pending=no

@@ -88,21 +88,21 @@ class Services:
 
     # --- visitors
 
-    def shut_door(self) -> None:
+    def maintenance_on(self) -> None:
         """Have visitors get the maintenance page."""
-        self._call("shut_door")
+        self._call("maintenance_on")
 
-    def open_door(self) -> None:
+    def maintenance_off(self) -> None:
         """Let visitors in again."""
-        self._call("open_door")
+        self._call("maintenance_off")
 
-    def turn_away(self) -> None:
+    def drain_on(self) -> None:
         """Have the web hosts ask the other app hosts."""
-        self._call("turn_away")
+        self._call("drain_on")
 
-    def welcome(self) -> None:
+    def drain_off(self) -> None:
         """Have the web hosts ask this one again."""
-        self._call("welcome")
+        self._call("drain_off")
 
     def proxy(self) -> str:
         """Return who faces the visitors: nginx, apache2, or none."""

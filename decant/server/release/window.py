@@ -42,7 +42,7 @@ class Ended(Exception):
         self.code = code
 
 
-class Healed(Enum):
+class Settled(Enum):
     """What was found and done about a window that was cut off."""
 
     NOTHING = "nothing was open"
@@ -118,17 +118,17 @@ def _database(services: Services, problem: str, action: str, *words: str) -> Non
         raise Failure(f"{problem}: {said}".rstrip(": "))
 
 
-def heal(folder: Folder, services: Services) -> Healed:
+def settle(folder: Folder, services: Services) -> Settled:
     """With the gate's lock held, undo or complete what a window that was cut off left.
 
     Raises Failure where it cannot be done now; the record stays.
     """
     record = folder.open_record()
     if record is None:
-        return Healed.NOTHING
+        return Settled.NOTHING
     told = folder.last_word(record.id) if record.party else None
     if told is Word.STAY:
-        return Healed.WAITS
+        return Settled.WAITS
     cut = "the window was cut off (killed, or a power cut)"
     if told is Word.SERVE:
         folder.set_state(record.new, State.GOOD)
@@ -140,7 +140,7 @@ def heal(folder: Folder, services: Services) -> Healed:
         what = "the old release and its database were" if record.dump else "the old release was"
         verdict = Verdict(False, f"{cut}; {what} put back")
     folder.finish(record.id, verdict)
-    return Healed.DONE
+    return Settled.DONE
 
 
 def recover(folder: Folder, services: Services, id: str) -> int:
@@ -148,8 +148,8 @@ def recover(folder: Folder, services: Services, id: str) -> int:
     take(folder.gate, GATE)
     if folder.open_record() and not services.end_confined():
         return 1  # its migration does not hold the gate's lock, and may live
-    if heal(folder, services) is Healed.WAITS:
-        services.shut_door()  # until a client says how it ended for the others
+    if settle(folder, services) is Settled.WAITS:
+        services.maintenance_on()  # until a client says how it ended for the others
         return 0
     known = folder.verdict(id)
     if known:
@@ -157,7 +157,7 @@ def recover(folder: Folder, services: Services, id: str) -> int:
     reload = known is None and _judge(folder, services, id)
     open_gate(folder)
     services.start(wait=False)
-    services.open_door()
+    services.maintenance_off()
     # Only then: a reload closes the idle connections of visitors.
     if reload and services.check_proxy():
         services.reload_proxy()
@@ -194,7 +194,7 @@ def _judge(folder: Folder, services: Services, id: str) -> bool:
 def gate(folder: Folder, services: Services) -> int:
     """Return when the application may start: what a window that was cut off left is put back."""
     waited = False
-    while heal(folder, services) is Healed.WAITS:
+    while settle(folder, services) is Settled.WAITS:
         # Several hosts changed versions together, and this one does not know how it ended:
         # whatever it served might be wrong.
         if not waited:
@@ -204,14 +204,14 @@ def gate(folder: Folder, services: Services) -> int:
                 " the same fab command again",
                 flush=True,
             )
-            services.shut_door()
+            services.maintenance_on()
         waited = True
         fcntl.flock(GATE, fcntl.LOCK_UN)
         time.sleep(1)
         fcntl.flock(GATE, fcntl.LOCK_EX)
     folder.closed.unlink(missing_ok=True)  # of one that was killed
     if waited:
-        services.open_door()
+        services.maintenance_off()
     return 0
 
 
@@ -241,7 +241,7 @@ class Window:
             self.stop()
             self.pull(self.dump())
             if self.request.party:
-                self.take_part()
+                self.follow_client()
             else:
                 self.change()
             self.commit()
@@ -250,7 +250,7 @@ class Window:
             return end.code
         finally:
             if self.request.drain:
-                self.services.welcome()
+                self.services.drain_off()
 
     # --- its stages
 
@@ -264,14 +264,14 @@ class Window:
         self.services.locks = [LOCK, GATE]
         close_gate(folder)
         if folder.open_record():
-            if heal(folder, self.services) is Healed.DONE:
+            if settle(folder, self.services) is Settled.DONE:
                 why = "a window that was cut off earlier was put back first; run the command again"
                 self.end(Verdict(False, why))
             raise Ended(1)
         if folder.current != self.request.old:
             why = "another release serves than when this command began; run it again"
             self.end(Verdict(False, why))
-        self.services.open_door()
+        self.services.maintenance_off()
 
     def make_sure(self) -> None:
         """Refuse what cannot end well, and say beforehand what will take long."""
@@ -304,10 +304,10 @@ class Window:
                 "another WSGI server, or other settings of mod_wsgi: visitors get the maintenance"
                 " page (503), as their requests cannot wait for it"
             )
-            services.shut_door()
+            services.maintenance_on()
         if request.drain:
             self.stage("drain: the web hosts ask the other app hosts")
-            services.turn_away()
+            services.drain_on()
 
     def must_shut(self) -> bool:
         """Tell whether requests cannot wait: what waits in the socket is written for the old server.
@@ -333,7 +333,7 @@ class Window:
                 f"this window is estimated at {estimate:.0f} s, longer than wsgi.hold ({hold:g} s):"
                 " visitors get the maintenance page (503) until it is over"
             )
-            self.services.shut_door()
+            self.services.maintenance_on()
 
     def _numbers(self, name: str, count: int) -> tuple[float, ...]:
         """Return the numbers above 0 that a window of before left, or nothing."""
@@ -434,7 +434,7 @@ class Window:
             )
         return ""
 
-    def take_part(self) -> None:
+    def follow_client(self) -> None:
         """Do what the client says, until it says how this ends.
 
         They close together, the leader migrates, and what comes next the client says, as no host
@@ -446,7 +446,7 @@ class Window:
         number = 0
         while True:
             number += 1
-            word, because = self.hear(number)
+            word, because = self.next_word(number)
             if word == Word.STAY:
                 self.answer("stays")
             elif word == Word.MIGRATE:
@@ -458,7 +458,7 @@ class Window:
             else:
                 self.give_up(because or "the client said so")
 
-    def hear(self, number: int) -> tuple[str, str]:
+    def next_word(self, number: int) -> tuple[str, str]:
         """Wait for the client's next word.
 
         One that is not heard from before the first is gone: this host goes back.
@@ -477,7 +477,7 @@ class Window:
                 self.stage(
                     f"longer than wsgi.hold ({hold:g} s): visitors get the maintenance page (503)"
                 )
-                self.services.shut_door()
+                self.services.maintenance_on()
 
     def commit(self) -> None:
         """Write down that the new release is good, and remove the record: the commit point."""
@@ -532,7 +532,7 @@ class Window:
         if self.shut:
             time.sleep(1)  # a reload returns before the new workers serve
         if door:
-            self.services.open_door()
+            self.services.maintenance_off()
 
     def stay(self, said: str) -> NoReturn:
         """End with a release that is not well and stays, as the database is its own now."""
@@ -561,7 +561,7 @@ class Window:
         with contextlib.suppress(OSError):
             write_durably(folder.log(self.id, "back"), "")  # recover goes on from here
         if self.shut:
-            services.shut_door()
+            services.maintenance_on()
         fcntl.flock(GATE, fcntl.LOCK_EX)
         close_gate(folder)
         services.stop()
@@ -627,7 +627,7 @@ class Window:
             raise Ended(1) from None
         open_gate(folder)
         services.start(wait=True)
-        services.open_door()
+        services.maintenance_off()
         self.end(Verdict(False, cause))
 
 

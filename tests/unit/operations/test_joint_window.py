@@ -312,7 +312,7 @@ def left(
     waits = {"wait": answer("migrated"), "say serve": [ENDS], "say back": [WENT_BACK]}
     hosts = several(folder, text, {"": {**waits, **(answers or {})}})
     for name, party in (("app1", first), ("app2", other)):
-        hosts[name]._asked = replace(LIVE, parties=(party,) if party else ())
+        hosts[name]._asked = replace(LIVE, participations=(party,) if party else ())
     keeper = "base" if "base" in hosts else "app1"
     hosts[keeper].texts[f"{hosts[keeper].paths.logs}/w.verdict"] = verdict
     for host in hosts.values():

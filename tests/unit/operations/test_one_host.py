@@ -118,7 +118,9 @@ def test_a_rollback_whose_end_nobody_saw_is_not_done_again() -> None:
 
 def test_a_joint_window_that_is_open_refuses_the_lock_but_not_a_dry_run() -> None:
     facts = replace(
-        LIVE, parties=(Participation("w1", "first", 2, "stays"),), windows=(Window("w1", ""),)
+        LIVE,
+        participations=(Participation("w1", "first", 2, "stays"),),
+        windows=(Window("w1", ""),),
     )
     with (
         pytest.raises(DeployError, match="the window w1 over several hosts is open"),
@@ -592,7 +594,7 @@ def test_status_tells_what_serves_and_how_it_is() -> None:
     facts = replace(
         LIVE,
         windows=(Window("w1", ""), Window("w2", "good")),
-        parties=(Participation("w3", "first", 1, "stays"),),
+        participations=(Participation("w3", "first", 1, "stays"),),
         deploys=deploys,
     )
     host = one(facts)
