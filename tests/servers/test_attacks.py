@@ -462,7 +462,15 @@ def test_what_the_application_forked_ends_before_its_next_release(
     evil.server.fab("destroy", "--yes")
     assert evil.server.ssh(living + "; id evil 2>&1").endswith("no such user")
     assert evil.server.ssh("pgrep -x sleep -a | grep wsgi; true") == ""
+    # Until a release serves there is a plain page, and never the distribution's.
+    proxy = "apache" if stack.endswith("apache") else "nginx"
+    for task in ("system.setup", "python.install", f"{proxy}.install", f"{proxy}.site"):
+        evil.server.fab(task)
+    status, text, _ = evil.get("/")
+    assert status == 503
+    assert "debian" not in text.lower() and "welcome" not in text.lower()
     evil.server.fab("deploy")
+    assert evil.get("/up")[:2] == (200, "up")
 
 
 LIBRARIES = "numpy Pillow lxml cryptography psycopg2-binary gevent uvloop"
