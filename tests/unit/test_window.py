@@ -532,6 +532,8 @@ SCENARIOS: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
     "not well for visitors, with its database": (MIGRATES, {"ask_health": "502"}),
     "a first deploy": ({"old": "", **MIGRATES}, {}),
     "a rollback": ({"rolled_back": "yes"}, {}),
+    "a migration of what serves": ({"new": OLD, **MIGRATES}, {}),
+    "one of what serves, that fails": ({"new": OLD, **MIGRATES}, {"smoke": "500"}),
     "one host of several": ({"party": "first", **MIGRATES}, {}),
 }
 
@@ -584,16 +586,17 @@ def whole(app: Application, before: str) -> None:
     assert not app.folder.closed.exists()
     assert not app.folder.maintenance.exists()
     assert app.services.running == (app.folder.current or None)
-    migrates = bool(app.folder.request("w").migrate)
-    new = app.folder.current == NEW
-    assert app.services.rows == (f"{before}+upgrade" if new and migrates else before)
-    entries = history(app)
-    assert len(entries) == 1
-    assert entries[0]["result"] == app.verdict.split()[0]
-    if app.verdict.startswith("good"):
-        assert (app.folder.current, app.folder.state(NEW)) == (NEW, "good")
-    elif not new:
-        assert app.folder.state(NEW) in ("prepared", "failed")
+    request, (entry,) = app.folder.request("w"), history(app)
+    good = app.verdict.startswith("good")
+    committed = good or "commit point" in app.verdict
+    assert entry["result"] == app.verdict.split()[0]
+    assert app.services.rows == (f"{before}+upgrade" if committed and request.migrate else before)
+    assert app.folder.current == (request.new if committed else request.old)
+    state = app.folder.state(request.new)
+    if request.new == request.old:
+        assert state == "good"
+    else:
+        assert state in ({"good"} if good else {"failed"} if committed else {"prepared", "failed"})
 
 
 @pytest.mark.usefixtures("client")
@@ -653,6 +656,8 @@ CRASH_POINTS = [
     ("the record; the new one is good", "failed", OLD),
     ("no record; the new one is good", "good", NEW),
     ("no record; the old one comes back", "failed", OLD),
+    ("no record; it was put back", "failed", OLD),
+    ("no record; the new one failed its health check", "failed", NEW),
     ("the record of several; no word", "failed", OLD),
     ("the record of several; the last word is stay", "none", ""),
     ("the record of several; the last word is serve", "good", NEW),
@@ -671,7 +676,11 @@ def put_on_disk(app: Application, what: str) -> None:
     app.folder.write_record(record)
     if "current is the old" in what:
         return
-    app.folder.switch_to(NEW)
+    app.folder.switch_to(OLD if "put back" in what else NEW)
+    if "put back" in what:
+        app.folder.log("w", "undone").touch()
+    if "health check" in what:
+        app.folder.set_state(NEW, "failed")
     if "good" in what or "comes back" in what:
         app.folder.set_state(NEW, "good")
     if "no record" in what:
@@ -704,7 +713,7 @@ def test_who_comes_next_does_the_same(
         assert app.services.running is None
         assert app.folder.maintenance.exists()
         return
-    if next_ == "window" and what in ("nothing but the request",):
+    if next_ == "window" and what in ("nothing but the request", "no record; it was put back"):
         return  # it went through, as nothing was open
     assert app.verdict.split()[0] == result
     assert app.folder.current == serves

@@ -109,6 +109,7 @@ def put_back(folder: Folder, services: Services, record: Transition) -> None:
     # A release that served before (the target of a rollback) is as good as it was.
     folder.set_state(record.new, State.FAILED if record.was == State.PREPARED else record.was)
     services.list_releases()
+    write_durably(folder.log(record.id, "undone"), "")  # for whoever has to give the verdict
     folder.remove_record()
 
 
@@ -168,27 +169,28 @@ def _judge(folder: Folder, services: Services, id: str) -> bool:
     """Give a window that left no record its verdict; tell whether the proxy has to be reloaded."""
     request = folder.request(id)
     cut = f"the window was cut off ({os.environ.get('SERVICE_RESULT') or 'killed'})"
-    if folder.log(id, "opened").exists() and folder.log(id, "back").exists():
+    opened, undone, back = (folder.log(id, mark).exists() for mark in ("opened", "undone", "back"))
+    if not opened:
+        folder.finish(id, Verdict(False, f"{cut} before it changed anything"))
+    elif back:
         services.stop()
         folder.switch_to(request.old)
         why = "while the old release came back, as its health check through the proxy failed"
         folder.finish(id, Verdict(False, f"{cut} {why}; the old one serves"))
         return True
-    committed = (
-        folder.log(id, "opened").exists()
-        and folder.current == request.new
-        and folder.state(request.new) == State.GOOD
-    )
-    if not committed:
-        opened = folder.log(id, "opened").exists()
-        how = "; what it had changed was put back" if opened else " before it changed anything"
-        folder.finish(id, Verdict(False, f"{cut}{how}"))
-        return False
-    if request.rolled_back:
-        folder.set_state(request.old, State.ROLLED_BACK)
-        services.list_releases()
-    folder.finish(id, Verdict(True, f"{cut} after its commit point; the new release serves"))
-    return True
+    elif undone or folder.current != request.new:
+        folder.finish(id, Verdict(False, f"{cut}; what it had changed was put back"))
+    elif folder.state(request.new) == State.FAILED:
+        why = "the new release, which failed its health check through the proxy, stays"
+        folder.finish(id, Verdict(False, f"{cut} after its commit point; {why}"))
+        return True
+    else:
+        if request.rolled_back:
+            folder.set_state(request.old, State.ROLLED_BACK)
+            services.list_releases()
+        folder.finish(id, Verdict(True, f"{cut} after its commit point; the new release serves"))
+        return True
+    return False
 
 
 def gate(folder: Folder, services: Services) -> int:
