@@ -740,9 +740,11 @@ def test_a_record_that_cannot_be_read_stops_everything_and_is_said(
 ) -> None:
     app.folder.transition.write_bytes(text.encode("latin-1"))
     app.ask()
-    for work in (app.gate, app.recover, app.window):
+    for work in (app.gate, app.recover):
         with pytest.raises(records.Failure, match="cannot be read: "):
             work()
+    assert app.window() == 1
+    assert "is still open: the transition record" in app.verdict
     assert app.folder.transition.exists()
     assert (app.folder.current, app.services.rows) == (OLD, "rows")
 

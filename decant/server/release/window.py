@@ -265,10 +265,14 @@ class Window:
             self.end(Verdict(False, "another window is open"), BUSY)
         self.services.locks = [LOCK, GATE]
         close_gate(folder)
-        if folder.open_record():
-            if settle(folder, self.services) is Settled.DONE:
-                why = "a window that was cut off earlier was put back first; run the command again"
-                self.end(Verdict(False, why))
+        try:
+            settled = settle(folder, self.services)
+        except (Failure, OSError) as error:
+            self.end(Verdict(False, f"a window that was cut off earlier is still open: {error}"))
+        if settled is Settled.DONE:
+            why = "a window that was cut off earlier was put back first; run the command again"
+            self.end(Verdict(False, why))
+        if settled is Settled.WAITS:
             raise Ended(1)
         if folder.current != self.request.old:
             why = "another release serves than when this command began; run it again"
