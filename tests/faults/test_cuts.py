@@ -99,7 +99,7 @@ def test_a_window_killed_in_the_migration_is_put_back_by_itself(booth: ServerFac
         client = server.start_fab("update")
         server.wait_for_migration()
         assert "damaged" in server.rows()
-        server.ssh("pkill -9 -f 'guestbook/procedures/window.sh'")
+        server.ssh("pkill -9 -f 'guestbook/procedures/window.py'")
         client.wait(timeout=60)
         server.wait_until(
             lambda: server.get("/version") == (200, "v1"), what="the old release serves"

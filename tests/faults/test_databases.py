@@ -118,7 +118,7 @@ def test_a_killed_window_and_a_power_cut_end_with_the_old_code_and_the_old_rows(
         client = server.start_fab("update")
         server.wait_for_migration()
         assert "damaged" in server.rows()
-        server.ssh("pkill -9 -f 'guestbook/procedures/window.sh'")
+        server.ssh("pkill -9 -f 'guestbook/procedures/window.py'")
         client.wait(timeout=60)
         server.wait_until(
             lambda: server.get("/version") == (200, "v1"), what="the old release serves"

@@ -28,7 +28,7 @@ def test_a_migration_that_ignores_its_end_writes_nothing_after_the_put_back(
         server.configure(wsgi=wsgi, more=more)
         server.fab("deploy")
     before, whole = server.rows(), server.everything()
-    for by in ("window.sh", "everything"):
+    for by in ("window.py", "everything"):
         server.ssh("rm -f /srv/guestbook/log/*.log")
         server.configure('ref = "writes-on"', wsgi, more)
         client = server.start_fab("update")
@@ -42,7 +42,7 @@ def test_a_migration_that_ignores_its_end_writes_nothing_after_the_put_back(
                 check=False,
             )
         else:
-            server.ssh("pkill -9 -f 'guestbook/procedures/window.sh'")
+            server.ssh("pkill -9 -f 'guestbook/procedures/window.py'")
         client.wait(timeout=90)
         server.wait_until(
             lambda: server.get("/version") == (200, "v1"), what="the old release serves"
@@ -65,7 +65,7 @@ def test_a_migration_that_ignores_its_end_writes_nothing_after_the_put_back(
     with Load(server.address, reopens=proxy == "apache") as load:
         client = server.start_fab("update")
         server.wait_for_migration()
-        server.ssh("pkill -9 -f 'guestbook/procedures/window.sh'")
+        server.ssh("pkill -9 -f 'guestbook/procedures/window.py'")
         client.wait(timeout=90)
         server.wait_until(
             lambda: server.get("/version") == (200, "v1"), what="the old release serves"

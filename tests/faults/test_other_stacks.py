@@ -42,7 +42,7 @@ def test_a_bad_release_a_killed_window_and_a_power_cut_leave_the_old_pair(
     with Load(server.address) as load:
         client = server.start_fab("update")
         server.wait_for_migration()
-        server.ssh("pkill -9 -f 'guestbook/procedures/window.sh'")
+        server.ssh("pkill -9 -f 'guestbook/procedures/window.py'")
         client.wait(timeout=60)
         server.wait_until(
             lambda: server.get("/version") == (200, "v1"), what="the old release serves"
