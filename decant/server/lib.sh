@@ -158,7 +158,7 @@ sites() { # sites: the site of this application in the proxy that serves it
 
 proves() { # proves: does the site show to whom it handed a health check? One of before, or the user's own, may not
     site=$(sites | head -n 1)
-    [ -n "$site" ] && grep -q '^# proof: ' "$site"
+    [ -n "$site" ] && grep -q '^[[:space:]]*# proof: ' "$site"
 }
 
 ask_service() { # ask_service TIMEOUT: ask the application itself, without a proxy where it has a socket of its own

@@ -461,7 +461,8 @@ def test_what_the_application_forked_ends_before_its_next_release(
     assert evil.run(FORKED) == "started"
     assert evil.server.ssh(living) != ""
     if stack != "uwsgi-supervisor-nginx":  # supervisor ends its own process group alone
-        evil.server.fab("mod-wsgi.restart" if stack.endswith("apache") else "gunicorn.restart")
+        evil.write("NEWS", "a release")
+        evil.server.fab("update")
         assert evil.server.ssh(living) == ""
         evil.run(FORKED)
     # Where a database is put back or the application removed, nothing of the account lives.
@@ -469,12 +470,13 @@ def test_what_the_application_forked_ends_before_its_next_release(
     assert evil.server.ssh("id evil 2>/dev/null || echo nobody") == "nobody"
     assert evil.server.ssh("pgrep -x sleep -a | grep wsgi; true") == ""
     # Until a release serves there is a plain page, and never the distribution's.
-    proxy = "apache" if stack.endswith("apache") else "nginx"
-    for task in ("system.setup", "python.install", f"{proxy}.install", f"{proxy}.site"):
-        evil.server.fab(task)
+    whole = (evil.folder / "wsgi.py").read_text()
+    evil.write("wsgi.py", "raise SystemExit('no')")
+    evil.server.fab("deploy", code=1)
     status, text, _ = evil.get("/")
     assert status == 503
     assert "debian" not in text.lower() and "welcome" not in text.lower()
+    evil.write("wsgi.py", whole)
     evil.server.fab("deploy")
     assert evil.get("/up")[:2] == (200, "up")
 

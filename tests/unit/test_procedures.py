@@ -909,6 +909,15 @@ def test_a_script_reads_what_its_request_tells_and_needs_nothing_else(
     assert unread - {"id", "root"} == set()
 
 
+@pytest.mark.parametrize("kind", ["nginx", "apache"])
+def test_a_site_of_ours_proves_who_answered(root: Path, kind: str) -> None:
+    (root / "site").write_text((SERVER.parents[1] / f"templates/{kind}/site.j2").read_text())
+    script = 'root=$1; . "$1/procedures/lib.sh"; sites() { echo "$root/site"; }; proves'
+    assert subprocess.run(["sh", "-c", script, "proves", str(root)]).returncode == 0
+    (root / "site").write_text("server {}\n")
+    assert subprocess.run(["sh", "-c", script, "proves", str(root)]).returncode == 1
+
+
 def test_a_window_reads_what_its_request_tells_and_needs_nothing_else() -> None:
     told = set(parameters(WindowRequest("1", "", "2"))) | {"migrate_timeout", "hold", "about"}
     assert set(records.Request.__dataclass_fields__) == told - {"id"}
