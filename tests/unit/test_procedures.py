@@ -945,3 +945,29 @@ def test_a_script_finds_what_it_imports_in_the_one_folder(root: Path, name: str)
     )
     assert "ImportError" not in done.stderr and "ModuleNotFoundError" not in done.stderr
     assert done.returncode, "it does its work, which needs arguments"
+
+
+@pytest.mark.parametrize(
+    ("by", "listens", "proven"),
+    [
+        ("shop unix:/run/shop/shop.sock", "/run/shop/shop.sock", True),
+        ("shop 127.0.0.1:8000", "127.0.0.1:8000", True),
+        ("shop 10.0.0.2:8000, 127.0.0.1:8000", "127.0.0.1:8000", True),
+        ("shop proxy:http://127.0.0.1:8000/up", "127.0.0.1:8000", True),
+        ("shop proxy:http://shop/up", "/run/shop/shop.sock", True),
+        ("shop proxy:uwsgi://shop/up", "/run/shop/shop.sock", True),
+        ("shop proxy:balancer://shop-http/up", "/run/shop/shop.sock", True),
+        ("shop /srv/shop/procedures/application.wsgi", "/run/shop/shop.sock", True),
+        ("shop proxy:http://blog/up", "/run/shop/shop.sock", False),
+        ("shop proxy:http://shop/up", "127.0.0.1:8000", False),
+        ("blog proxy:http://shop/up", "/run/shop/shop.sock", False),
+        ("", "/run/shop/shop.sock", False),
+        ("shop", "/run/shop/shop.sock", False),
+    ],
+)
+def test_an_answer_is_proven_by_name_and_place(by: str, listens: str, proven: bool) -> None:
+    spec = importlib.util.spec_from_file_location("health", SERVER / "release/health.py")
+    assert spec and spec.loader
+    health = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(health)
+    assert health.proven(by, "shop", listens) == proven

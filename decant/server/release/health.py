@@ -158,12 +158,18 @@ def ask(
 def proven(by: str, name: str, listens: str) -> bool:
     """Tell whether the proxy says that it handed the request to this application.
 
-    By its name, and by where it listens (in Apache itself: by its .wsgi file).
+    By its name, and by where it listens. Of a unix socket Apache tells the name that the site gives
+    to it, the application's; in Apache itself it is its .wsgi file.
     """
     who, _, where = by.partition(" ")
     last = where.rpartition(", ")[2]  # of several that nginx asked
+    socket_of = (f"proxy:http://{name}/", f"proxy:uwsgi://{name}/")
     return who == name and (
-        not listens or listens in last or last.endswith("/application.wsgi") or "balancer:" in last
+        not listens
+        or listens in last
+        or last.endswith("/application.wsgi")
+        or "balancer:" in last
+        or (listens.startswith("/") and last.startswith(socket_of))
     )
 
 
