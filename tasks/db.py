@@ -154,8 +154,8 @@ def restore(
             return host.output.line("nothing was changed (--dry)")
         if "restore" in host.finished:
             return host.output.line(
-                "the command before, which was interrupted, has restored a dump already; nothing was"
-                " done now: run it again to restore once more"
+                "the command before, which was interrupted, has restored a dump already; nothing"
+                " was done now: run it again to restore once more"
             )
         try:
             if own.is_file():

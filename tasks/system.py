@@ -73,8 +73,8 @@ def firewall(c: ServerConnection) -> None:
 
 @task
 def harden(c: ServerConnection) -> None:
-    """Harden sshd and the kernel, ban addresses that guess passwords, and switch on automatic security upgrades, as
-    system.harden says.
+    """Harden sshd and the kernel, ban addresses that guess passwords, and switch on automatic
+    security upgrades, as system.harden says.
     """
     host = Host(c)
     if not any(value for _, value in host.settings.system.harden):
