@@ -227,7 +227,7 @@ class Inventory:
     def _peers(self, name: str, app: str) -> "tuple[Peer, ...]":
         """Return the other hosts of the same application.
 
-        They share a group with this host, or are in no group, as it is.
+        A peer shares a group with this host; hosts without a group are peers of each other.
 
         Where nobody divides the work, there are none: each host is complete in itself. A mistake in
         another host's table is told when that is read.

@@ -55,13 +55,18 @@ living() { # living ACCOUNT: the pids of its processes; Apache's daemon processe
 }
 
 end_account() { # end_account ACCOUNT: kill every process of an account, and wait until none is left
-    left=100
+    end_listed "processes of $1 do not end:" living "$1"
+}
+
+end_listed() { # end_listed COMPLAINT COMMAND...: kill the processes whose pids a command prints, until it prints none
+    complaint=$1 left=100
+    shift
     while :; do
-        pids=$(living "$1")
+        pids=$("$@")
         [ -n "$pids" ] || return 0
         left=$((left - 1))
         # shellcheck disable=SC2086
-        [ $left -gt 0 ] || { echo "processes of $1 do not end:" $pids; return 1; }
+        [ $left -gt 0 ] || { echo "$complaint" $pids; return 1; }
         # shellcheck disable=SC2086
         kill -KILL $pids 2>/dev/null
         sleep 0.1
@@ -222,22 +227,16 @@ in_apache() { # in_apache PID: is it in Apache's control group?
     grep -qs '/apache2\.service' "/proc/$1/cgroup"
 }
 
-end_forks() { # end_forks: kill what the daemon processes have forked, which nobody waits for
-    left=100
-    while :; do
-        forks=$(living "$user" | while read -r pid; do ! in_apache "$pid" || printf '%s\n' "$pid"; done)
-        [ -n "$forks" ] || return 0
-        left=$((left - 1))
-        # shellcheck disable=SC2086
-        [ $left -gt 0 ] || { echo "processes of $user in Apache do not end:" $forks; return 1; }
-        # shellcheck disable=SC2086
-        kill -KILL $forks 2>/dev/null
-        sleep 0.1
-    done
+forks() { # the pids of what the daemon processes have forked, which nobody waits for
+    living "$user" | while read -r pid; do ! in_apache "$pid" || printf '%s\n' "$pid"; done
+}
+
+end_forks() { # end_forks: kill them
+    end_listed "processes of $user in Apache do not end:" forks
 }
 
 end_daemons() { # end_daemons: let Apache's daemon processes finish and end, with what they forked. It starts others at once, which wait in the gate
-    [ "$(proxy)" = apache2 ] || return 0
+    systemctl -q is-active apache2.service || return 0
     pids=$(daemons)
     [ -n "$pids" ] || { end_forks; return; }
     # shellcheck disable=SC2086

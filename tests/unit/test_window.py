@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from decant.plans import requests
 from tests.unit.machine import NEW, OLD, Application, Killed, killer, records, window
 
 MIGRATES = {"migrate": "upgrade", "dump_wanted": "yes"}
@@ -803,6 +804,22 @@ def test_a_cause_is_the_last_line_that_names_an_error(
     assert records.cause_in(file) == ""
     file.write_text(log)
     assert records.cause_in(file) == (log.splitlines()[0] if cause is None else cause)
+
+
+def test_a_log_without_end_is_read_at_its_end(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    file.write_bytes(b"OldError: far away\n" + b"x" * (3 * records.TAIL) + b"\nthe end\n")
+    assert records.cause_in(file) == "the end"
+
+
+def test_a_request_that_is_torn_is_named(app: Application) -> None:
+    app.folder.log("w", "params").write_text("old='a")
+    with pytest.raises(records.Failure, match=r"w\.params"):
+        app.folder.request("w")
+
+
+def test_client_and_server_have_the_same_words() -> None:
+    assert [str(word) for word in records.Word] == [str(word) for word in requests.Word]
 
 
 def test_a_release_that_is_gone_has_no_state(app: Application) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from engine import read_conf
 
+TAIL = 100_000  # bytes of a log in which a cause is looked for
 # A line of a log that names an error
 NAMED = re.compile(r"[A-Za-z_.]+(Error|Exception|Exit|Interrupt|Warning)\b")
 
@@ -74,11 +75,16 @@ class Request:
 
     @classmethod
     def read(cls, file: Path) -> "Request":
-        """Read a parameters file; one that is gone, or of the version before, lacks fields."""
+        """Read a parameters file; one that is gone, or of the version before, lacks fields.
+
+        Raises Failure for one that cannot be read.
+        """
         try:
             values = assignments(file.read_text(encoding="utf-8"))
         except FileNotFoundError:
             values = {}
+        except ValueError as error:
+            raise Failure(f"the parameters of the window cannot be read: {file}: {error}") from None
         known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
         numbers = {
             name: float(known.pop(name)) for name in ("migrate_timeout", "hold") & known.keys()
@@ -331,7 +337,10 @@ def sync(folder: Path) -> None:
 def cause_in(log: Path) -> str:
     """Return the last line that names an error, or the last line, 300 letters at most."""
     try:
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        with log.open("rb") as file:
+            # The application printed it, and may have printed without end.
+            file.seek(-min(TAIL, file.seek(0, os.SEEK_END)), os.SEEK_END)
+            lines = file.read(TAIL).decode(errors="replace").splitlines()
     except OSError:
         return ""
     named = [line for line in lines if NAMED.match(line)]

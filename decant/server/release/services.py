@@ -3,6 +3,7 @@
 Each method is a function of lib.sh or an action of database.py. Standard library only.
 """
 
+import contextlib
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -27,12 +28,12 @@ class Services:
     ) -> tuple[int, str]:
         """Run a command; return its exit code and what it prints, unless that goes to the log."""
         sys.stdout.flush()
-        with (errors or Path("/dev/null")).open("w", encoding="utf-8") as stream:
+        with contextlib.ExitStack() as opened:
             done = subprocess.run(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE if quiet else None,
-                stderr=stream if errors else None,
+                stderr=opened.enter_context(errors.open("wb")) if errors else None,
                 pass_fds=self.locks,
                 encoding="utf-8",
                 errors="replace",
