@@ -215,8 +215,9 @@ class Folder:
             return None
         except (Failure, UnicodeDecodeError) as error:
             raise Failure(
-                f"the transition record {self.transition} cannot be read: {error}; nothing is"
-                " started before it is known what it undoes"
+                f"the transition record {self.transition} cannot be read: {error}. Make sure that"
+                " current and the database belong together, remove the file, and run the same"
+                " command again"
             ) from None
 
     def write_record(self, record: Transition) -> None:
