@@ -47,10 +47,10 @@ in_release() { # in_release WORD SECONDS RELEASE COMMAND...: run in the sandbox 
 
 living() { # living ACCOUNT: the pids of its processes; Apache's daemon processes, which wait in the gate, are none of them
     uid=$(id -u "$1" 2>/dev/null) && [ "$uid" != 0 ] || return 0
-    spared=" $(daemons | tr '\n' ' ')"
+    # Each is looked at by itself: Apache starts new ones at any time, and one that serves must not be killed.
     # shellcheck disable=SC2012
     stat -c '%u %n' /proc/[0-9]* 2>/dev/null | sed -n "s|^$uid /proc/||p" | while read -r pid; do
-        case $spared in *" $pid "*) ;; *) printf '%s\n' "$pid" ;; esac
+        apaches_own "$pid" || printf '%s\n' "$pid"
     done
 }
 
@@ -215,16 +215,18 @@ can_serve() { # can_serve RELEASE: is this server set up for the WSGI server tha
 
 daemons() { # the pids of the application's daemon processes in Apache; their name is cut to the length of Apache's own, their account is not
     grep -ls "^(wsgi:" /proc/[0-9]*/cmdline | while IFS=/ read -r _ _ pid _; do
-        # Anybody may call himself so, and what a daemon process forks is called so, too: Apache's own are the children of root's process.
-        if [ "$(stat -c %U "/proc/$pid" 2>/dev/null)" = "$user" ] && in_apache "$pid"; then
-            parent=$(sed -n 's/^PPid:[[:space:]]*//p' "/proc/$pid/status" 2>/dev/null)
-            [ "${parent:-1}" = 1 ] || [ "$(stat -c %U "/proc/$parent" 2>/dev/null)" != root ] || printf '%s\n' "$pid"
-        fi
+        [ "$(stat -c %U "/proc/$pid" 2>/dev/null)" != "$user" ] || ! apaches_own "$pid" || printf '%s\n' "$pid"
     done
 }
 
 in_apache() { # in_apache PID: is it in Apache's control group?
     grep -qs '/apache2\.service' "/proc/$1/cgroup"
+}
+
+apaches_own() { # apaches_own PID: did Apache start it itself? What a daemon process forks has its name, and not root's process for its parent
+    in_apache "$1" || return 1
+    parent=$(sed -n 's/^PPid:[[:space:]]*//p' "/proc/$1/status" 2>/dev/null)
+    [ "${parent:-1}" != 1 ] && [ "$(stat -c %U "/proc/$parent" 2>/dev/null)" = root ]
 }
 
 forks() { # the pids of what the daemon processes have forked, which nobody waits for
