@@ -58,7 +58,7 @@ types: setup-dev  ## mypy --strict
 unit: setup-dev  ## the unit tests alone; at least 90 % of the branches of operations/, 95 % of those of the release window
 	$(BIN)/coverage run --branch --source decant/operations -m pytest -q tests/unit/operations
 	$(BIN)/coverage report --fail-under 90
-	$(BIN)/coverage run --branch --include decant/server/release/records.py,decant/server/release/window.py -m pytest -q tests/unit/test_window.py
+	$(BIN)/coverage run --branch --include decant/server/release/locks.py,decant/server/release/records.py,decant/server/release/recovery.py,decant/server/release/window.py -m pytest -q tests/unit/test_window.py
 	$(BIN)/coverage report --fail-under 95
 	$(BIN)/pytest -q tests/unit --ignore tests/unit/operations --ignore tests/unit/test_window.py
 

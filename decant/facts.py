@@ -16,6 +16,11 @@ class Release:
     state: str
     commit: str = ""
 
+    @property
+    def good(self) -> bool:
+        """Tell whether it served and was well."""
+        return self.state == "good"
+
 
 @dataclass(frozen=True)
 class Window:
@@ -32,11 +37,11 @@ class Window:
 class Participation:
     """This host's part in a window of several hosts that is not over.
 
-    The window's name, `first` or `other`, how many words it was told, and its last answer.
+    The window's name, its role (`first` or `other`), how many words it was told, its last answer.
     """
 
-    name: str
-    part: str
+    window: str
+    role: str
     words: int
     answer: str
 
@@ -171,7 +176,7 @@ def parse(output: str) -> Facts:
             Release(*line.split()[:3]) for line in every("release") if len(line.split()) > 1
         ),
         participations=tuple(
-            _participation(line) for line in every("party") if len(line.split()) > 3
+            _participation(line) for line in every("role") if len(line.split()) > 3
         ),
         windows=tuple(Window(*line.split(None, 1)) for line in every("window") if line),
         deploys=tuple(_documents(every("deploy"))),
@@ -179,8 +184,8 @@ def parse(output: str) -> Facts:
 
 
 def _participation(line: str) -> Participation:
-    name, part, words, answer = line.split(None, 3)
-    return Participation(name, part, int(words), answer)
+    window, role, words, answer = line.split(None, 3)
+    return Participation(window, role, int(words), answer)
 
 
 def _documents(lines: list[str]) -> list[Any]:

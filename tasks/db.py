@@ -1,7 +1,7 @@
 """The application's database: its server, its migrations, its dumps."""
 
-import json as json_module
 import time
+from json import loads
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -197,7 +197,7 @@ def status(c: ServerConnection, json: bool = False) -> None:
         else Report()
     )
     found = (
-        json_module.loads(host.read(*plans.action(settings, "status")))
+        loads(host.read(*plans.action(settings, "status")))
         if settings.can_dump
         else {"size": 0, "tables": []}
     )

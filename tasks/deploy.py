@@ -10,9 +10,10 @@ from decant.commands.decorators import fleet_task, task
 from decant.errors import DeployError
 from decant.operations import certificate
 from decant.operations.release import joint_window, rollout, shared
+from decant.operations.release.batches import Rollout
 from decant.operations.release.outcome import Outcome, Result
 from decant.operations.release.prepare import preview, release_lock
-from decant.operations.release.rollout import Rollout
+from decant.operations.release.rollback import roll_back_all, rollback_targets
 from decant.operations.release.status import describe
 from decant.plans import app, certbot, db, preflight, release, stack
 from decant.plans import destroy as plans
@@ -155,7 +156,7 @@ def rollback(
         fleet.raise_if_failed("no host has switched")
         joint_window.finish_interrupted(fleet, hosts)
         with rollout.locked(fleet, hosts, "rollback"):
-            targets = rollout.targets(fleet, hosts, to)
+            targets = rollback_targets(fleet, hosts, to)
             if not targets:
                 return
             if fleet.dry:
@@ -165,7 +166,7 @@ def rollback(
                         " changed (--dry)"
                     )
                 return
-            rollout.back(fleet, hosts, outcomes, targets, downgrade, restore)
+            roll_back_all(fleet, hosts, outcomes, targets, downgrade, restore)
 
 
 @task(help=JSON)

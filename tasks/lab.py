@@ -33,7 +33,7 @@ def down(c: Context, name: str) -> None:
 
 
 @local_task(name="list")
-def list_(c: Context) -> None:
+def list_servers(c: Context) -> None:
     """List the lab servers of this machine."""
     rows = [
         (s["name"], s["suite"], s["address"], "running" if s["running"] else "off")

@@ -11,7 +11,7 @@ from decant.config.variables import variables
 from decant.paths import ACME_CAS, MANIFESTS, Paths
 from decant.plans import apache, certbot, db, metadata, mod_wsgi, stack, systemd
 from decant.plans.rendering import procedures, render
-from decant.steps import Directory, File, GeneratedSecret, Handler, Plan, Run
+from decant.steps import Absent, Directory, File, GeneratedSecret, Handler, Plan, Run
 
 if TYPE_CHECKING:
     from decant.config.models import Settings
@@ -54,6 +54,7 @@ def folders_and_secrets(settings: "Settings", key: "Secret | None" = None) -> Pl
         ),
         Handler("tmpfiles"),
         *server_scripts(settings),
+        Absent(f"{paths.procedures}/front.sh"),  # as a version before called proxy.sh
         *(systemd.release_units(settings) if settings.is_app or settings.is_web else ()),
     )
 
@@ -125,7 +126,7 @@ def parameters(settings: "Settings") -> dict[str, str]:
         "db_variable": settings.db.variable,
         "db_driver": db.driver_name(settings),
         "db_clients": " ".join(settings.database_clients),
-        "patience": str(settings.wsgi.timeout),
+        "request_timeout": str(settings.wsgi.timeout),
         "health_path": health.path,
         "health_host": settings.health_host,
         "health_status": health.status,

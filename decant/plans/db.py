@@ -140,7 +140,7 @@ def verify(settings: "Settings", path: str, administrator: bool = False) -> Plan
     return (
         room,
         Run(
-            action(settings, "prove", path, *word),
+            action(settings, "verify", path, *word),
             label=f"trial restore of {path.rpartition('/')[2].removeprefix('.restore-')}",
         ),
     )

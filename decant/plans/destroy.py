@@ -20,7 +20,7 @@ USERDEL = (
     " done"
 )
 RESTART = (
-    'rm -f "/run/$2/maintenance"; sh "$1/procedures/restart.sh" "$1"; sh "$1/procedures/front.sh"'
+    'rm -f "/run/$2/maintenance"; sh "$1/procedures/restart.sh" "$1"; sh "$1/procedures/proxy.sh"'
     ' "$1"; systemctl try-reload-or-restart nginx apache2'
 )
 

@@ -92,7 +92,7 @@ class WindowRequest:
     """A window from `old` (empty: nothing serves) to `new`.
 
     `smoked`: the new release had its health checked, and nothing comes between; `rolled_back`: the
-    old one is marked so; `drain`: visitors go to other hosts meanwhile; `party`: this host's role
+    old one is marked so; `drain`: visitors go to other hosts meanwhile; `role`: this host's role
     in a window of several.
     """
 
@@ -103,7 +103,7 @@ class WindowRequest:
     smoked: bool = False
     rolled_back: bool = False
     drain: bool = False
-    party: Role | None = None
+    role: Role | None = None
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class WordRequest:
     """
 
     id: str
-    party: Role
+    role: Role
     number: int
     word: Word | None = None
     because: str = ""

@@ -19,13 +19,13 @@ OTHER = {"nginx.service": "apache2.service", "apache2.service": "nginx.service"}
 def serve(settings: "Settings", facts: "Facts", unit: str, files: Plan) -> Plan:
     """Serve a site, made of `files`, by the proxy of that unit; the other proxy gives way."""
     paths, reload = settings.paths, f"{unit}.reload"
-    front = ("sh", f"{paths.procedures}/front.sh", paths.root)
+    change_proxy = ("sh", f"{paths.procedures}/proxy.sh", paths.root)
     names = File(f"{paths.procedures}/names", _names(tls.names(settings, facts)))
     return (
         Transaction(
             (*tls.install(settings, facts, (reload,)), names, *files),
-            validate=front,
-            undo=front,
+            validate=change_proxy,
+            undo=change_proxy,
             label="check of the site",
         ),
         Unit(unit, enabled=True, running=True),

@@ -58,8 +58,8 @@ def proxy(settings: "Settings") -> ModuleType:
 def packages(settings: "Settings") -> tuple[str, ...]:
     """Return the Debian packages of the stack."""
     server = mod_wsgi.PACKAGES if settings.wsgi.server == "mod_wsgi" else manager(settings).PACKAGES
-    front = (*proxy(settings).PACKAGES, *certbot.packages(settings))
-    return (*(front if settings.is_web else ()), *(server if settings.is_app else ()))
+    web = (*proxy(settings).PACKAGES, *certbot.packages(settings))
+    return (*(web if settings.is_web else ()), *(server if settings.is_app else ()))
 
 
 def ports(settings: "Settings") -> tuple[str, ...]:
@@ -110,7 +110,7 @@ def before_release(settings: "Settings", facts: "Facts") -> Plan:
     waits = (
         (Unit(proxy(settings).UNIT, enabled=False),) if proxy_to_replace(settings, facts) else ()
     )
-    front = (
+    web = (
         *proxy(settings).install(settings, facts),
         *_keepalive(settings),
         *certbot.install(settings),
@@ -118,12 +118,12 @@ def before_release(settings: "Settings", facts: "Facts") -> Plan:
     )
     if changes_runtime(settings, facts):
         return (
-            (*front, *processes)
+            (*web, *processes)
             if _site_comes_last(facts)
-            else (*front, *site(settings, facts), *processes)
+            else (*web, *site(settings, facts), *processes)
         )
     return (
-        *front,
+        *web,
         *processes,
         *site(settings, facts),
         *_remove_unused(settings),

@@ -136,7 +136,7 @@ class Host:
         Raises DeployError with the end of its standard error when it fails.
         """
         lines: list[str] = []
-        status, errors = self._exec(
+        status, errors = self._execute(
             self._with_sudo(quoting.join(words)) if root else quoting.join(words),
             self._password() if root else b"",
             lines.append,
@@ -192,7 +192,7 @@ class Host:
                     f"{self.name}: a shell needs the terminal for itself; name one host with -H"
                 )
             together = self._with_sudo(quoting.join(("sh", "-c", 'exec "$@" 2>&1', "run", *words)))
-            status, errors = self._exec(together, self._password(), self.output.text)
+            status, errors = self._execute(together, self._password(), self.output.text)
             # Sudo's; the command's own errors came with its lines
             if status and sudo.refused(errors):
                 raise DeployError(f"{self.name}: {self.explained(status, errors)}")
@@ -256,7 +256,7 @@ class Host:
         if answer and answer[0] == command:
             _, status, lines, errors = answer
         else:
-            status, errors = self._exec(command, b"", lines.append)
+            status, errors = self._execute(command, b"", lines.append)
         found = facts_module.parse("\n".join(lines))
         if status or not found.user:
             raise DeployError(
@@ -281,7 +281,7 @@ class Host:
             f'head -c {len(archive)} | tar -xzf - -C "$d"',
             self._with_sudo('sh "$d/program"'),
         )
-        status, errors = self._exec(
+        status, errors = self._execute(
             f'{unpack}; r=$?; rm -rf "$d" 2>/dev/null; exit $r',
             archive + self._password(),
             reader.line,
@@ -316,7 +316,9 @@ class Host:
             with contextlib.suppress(DeployError):
                 self.start(*words).shutdown_write()
 
-    def _exec(self, command: str, stdin: bytes, on_line: Callable[[str], None]) -> tuple[int, str]:
+    def _execute(
+        self, command: str, stdin: bytes, on_line: Callable[[str], None]
+    ) -> tuple[int, str]:
         channel = self.connection.start(command, stdin)
         try:
             channel.shutdown_write()

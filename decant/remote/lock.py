@@ -51,9 +51,9 @@ class Lock:
 
     def keep(self) -> None:
         """Let the server hear from us until `stop`, in a thread of its own."""
-        threading.Thread(target=self._beat, daemon=True).start()
+        threading.Thread(target=self._send_heartbeats, daemon=True).start()
 
-    def _beat(self) -> None:
+    def _send_heartbeats(self) -> None:
         with contextlib.suppress(SSHException, EOFError, OSError):
             while not self.stop.wait(HEARTBEAT):
                 self.channel.sendall(b".")

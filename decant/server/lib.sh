@@ -1,6 +1,6 @@
 # shellcheck shell=sh disable=SC2034
 # What the procedures share. A procedure sets `root` (the application's folder) and reads this file, which reads `root`/procedures/app.conf:
-# name, user, run, lock, db_* (see engine.py), patience (seconds a request may take), and how to ask for health. Which manager and which proxy serve the
+# name, user, run, lock, db_* (see engine.py), request_timeout (seconds), and how to ask for health. Which manager and which proxy serve the
 # application is seen on the server itself, never in settings that may be newer than what stands there.
 set -u
 umask 022
@@ -8,7 +8,7 @@ export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sb
 : "${root:?}"
 # shellcheck source=/dev/null
 . "$root/procedures/app.conf"
-: "${name:?}" "${user:?}" "${run:?}" "${lock:?}" "${db_kind:?}" "${patience:?}" "${health_path:?}" "${health_host:?}" "${health_status:?}" "${health_timeout:?}"
+: "${name:?}" "${user:?}" "${run:?}" "${lock:?}" "${db_kind:?}" "${request_timeout:?}" "${health_path:?}" "${health_host:?}" "${health_status:?}" "${health_timeout:?}"
 
 procedures=$root/procedures
 releases=$root/releases
@@ -244,7 +244,7 @@ end_daemons() { # end_daemons: let Apache's daemon processes finish and end, wit
     # shellcheck disable=SC2086
     kill -USR1 $pids 2>/dev/null
     for signal in TERM KILL 0; do
-        left=$(((patience + 5) * 10))
+        left=$(((request_timeout + 5) * 10))
         while [ $left -gt 0 ]; do
             now=" $(daemons | tr '\n' ' ')" remaining=
             for pid in $pids; do case $now in *" $pid "*) remaining="$remaining $pid" ;; esac; done

@@ -323,7 +323,7 @@ def test_mariadb_of_an_application_makes_it_nobody_else(mariadb: Hostile) -> Non
         assert (
             evil.server.ssh(
                 "ls -A /srv/evil/backups | grep restore; ls /var/tmp /tmp | grep -e outfile -e"
-                " prove; pgrep -f [d]ecant-prove; true"
+                " verify; pgrep -f [d]ecant-verify; true"
             )
             == ""
         ), name

@@ -14,11 +14,13 @@ from decant.plans.rendering import SERVER
 
 # On a server these lie in one folder, and import each other by their bare names.
 sys.path[:0] = [str(SERVER / "release"), str(SERVER / "database")]
+import locks  # noqa: E402
 import records  # noqa: E402
+import recovery  # noqa: E402
 import services  # noqa: E402
 import window  # noqa: E402
 
-__all__ = ["records", "window"]
+__all__ = ["locks", "records", "window"]
 OLD, NEW = "20260101T000000-old", "20260102T000000-new"
 CHANGES = {"open", "os.rename", "os.remove", "os.symlink", "os.link"}
 
@@ -182,7 +184,7 @@ class FakeServices(services.Services):
             case "restore":
                 assert self.running is None
                 (self.root / "shared/rows").write_text(Path(words[0]).read_text())
-            case "aside":
+            case "put_away":
                 (self.root / "shared/rows").unlink(missing_ok=True)
         killer.tick()
         return 0, ""
@@ -196,7 +198,7 @@ class Application:
         for folder in ("procedures", "run", "log", "backups", "shared"):
             (root / folder).mkdir(parents=True)
         conf = {"db_kind": "sqlite", "run": f"{root}/run", "lock": f"{root}/run/lock"}
-        conf |= {"name": "shop", "patience": "5", "health_timeout": "2"}
+        conf |= {"name": "shop", "request_timeout": "5", "health_timeout": "2"}
         (root / "procedures/app.conf").write_text(quoting.assignments(conf))
         self.release(OLD, "good")
         self.release(NEW, "prepared")
@@ -216,7 +218,7 @@ class Application:
         """Write down what a window is to do."""
         values = {"old": OLD, "new": NEW, "smoked": "no", "migrate": "", "migrate_in": ""}
         values |= {"migrate_timeout": "60", "dump_wanted": "no", "restore": "", "hold": "300"}
-        values |= {"administrator": "no", "rolled_back": "no", "drain": "no", "party": ""}
+        values |= {"administrator": "no", "rolled_back": "no", "drain": "no", "role": ""}
         values |= {"about": f'"when": "{id}"', **changes}
         self.folder.log(id, "params").write_text(quoting.assignments(values))
         self.folder.log(id, "log").write_text("")
@@ -227,14 +229,14 @@ class Application:
 
     def recover(self, id: str = "w") -> int:
         """Run what comes after a window."""
-        return self._process(lambda: window.recover(self.folder, self.services, id))
+        return self._process(lambda: recovery.recover(self.folder, self.services, id))
 
     def gate(self) -> int:
         """Run what comes before a start that needs more than the fast path."""
 
         def run() -> int:
-            window.take(self.folder.gate, window.GATE)
-            return window.gate(self.folder, self.services)
+            locks.take(self.folder.gate, locks.GATE)
+            return recovery.gate(self.folder, self.services)
 
         return self._process(run)
 
@@ -245,7 +247,7 @@ class Application:
             return work()
         finally:
             killer.root, killer.left, killer.dead = "", None, False
-            for descriptor in (window.LOCK, window.GATE):
+            for descriptor in (locks.LOCK, locks.GATE):
                 try:
                     os.close(descriptor)
                 except OSError:

@@ -9,9 +9,9 @@ import pytest
 
 from decant.config.models import Peer
 from decant.errors import ConnectError, DeployError
-from decant.operations.release import rollout, shared
+from decant.operations.release import shared
+from decant.operations.release.batches import Rollout, switches_as_one
 from decant.operations.release.outcome import Prepared
-from decant.operations.release.rollout import Rollout
 from decant.output import Output
 from decant.remote.fleet import Fleet
 
@@ -140,16 +140,14 @@ def test_hosts_that_share_a_database_are_migrated_together_or_not_at_all() -> No
     } | {"db": None}
     ready = {name: Prepared("new", "old", "c", "c", False, True) for name in "ab"}
     made = fleet("a", "b", "db")
-    assert rollout.switches_as_one(made, hosts, ready, ["a", "b"], Rollout())
-    assert not rollout.switches_as_one(made, hosts, ready, ["a", "b"], Rollout(rolling=True))
+    assert switches_as_one(made, hosts, ready, ["a", "b"], Rollout())
+    assert not switches_as_one(made, hosts, ready, ["a", "b"], Rollout(rolling=True))
     with pytest.raises(DeployError, match="that b would serve the old release on"):
-        rollout.switches_as_one(made, hosts, {"a": ready["a"]}, ["a"], Rollout())
+        switches_as_one(made, hosts, {"a": ready["a"]}, ["a"], Rollout())
     with pytest.raises(DeployError, match="take it along with -H"):
-        rollout.switches_as_one(
-            made, {name: hosts[name] for name in "ab"}, ready, ["a", "b"], Rollout()
-        )
+        switches_as_one(made, {name: hosts[name] for name in "ab"}, ready, ["a", "b"], Rollout())
     first = {name: Prepared("new", "", "c", "c", False, True) for name in "ab"}
-    assert not rollout.switches_as_one(made, hosts, first, ["a", "b"], Rollout())
+    assert not switches_as_one(made, hosts, first, ["a", "b"], Rollout())
 
 
 @pytest.mark.parametrize("batch", ["0", "x", "-1", "0%", "101%", "1.5"])

@@ -143,6 +143,40 @@ def test_what_touches_the_application_stands_on_its_own_side() -> None:
     }, "steps.sh arms the guard of changes that could shut us out"
 
 
+# Longer than 300 lines, and why
+LONG = {
+    "config/inventory.py": "one merge, layer by layer; a reader follows it from top to bottom",
+    "config/models.py": "every key of hosts.toml, with its default, in one place",
+    "config/validation.py": "every rule of hosts.toml that looks at several keys",
+    "commands/executor.py": "one class: what becomes of -H, from names to calls",
+    "lab/servers.py": "a program of its own, sent to a shell as one file",
+    "operations/release/joint_window.py": "one window over several hosts, from opening to end",
+    "remote/host.py": "one class: everything that is done on a host",
+    "server/database/engine.py": "sent as it is; what the three engines share",
+    "server/database/postgresql.py": "one class: everything that PostgreSQL needs",
+    "server/driver/steps.sh": "one function a step: steps.py in sh, read beside it",
+    "server/environment/builds.py": "a build, from the tree to what root takes over",
+    "server/inside/builder.py": "runs alone in its sandbox, as one file",
+    "server/lib.sh": "read by every procedure, in the middle of a deploy: one file, sent whole",
+    "server/release/records.py": "what a window leaves on the disk, and nothing else",
+    "server/release/window.py": "one class: the stages of a window, in their order",
+    "server/tree.py": "alone walks what others wrote; runs as one file",
+    "steps.py": "one dataclass a step, read beside steps.sh",
+    "tasks/deploy.py": "the tasks of every day, one below the other",
+}
+
+
+def test_a_file_over_300_lines_has_a_reason() -> None:
+    written = (path for path in (ROOT / "decant").rglob("*") if path.suffix in (".py", ".sh"))
+    files = (*written, *(ROOT / "decant/tasks").glob("*.py"))
+    long = {
+        str(path.relative_to(ROOT / "decant"))
+        for path in files
+        if len(path.read_text().splitlines()) > 300
+    }
+    assert long == LONG.keys()
+
+
 def test_listing_the_tasks_imports_nothing_heavy() -> None:
     code = (
         "import sys, fabfile; print(*sorted({name.split('.')[0] for name in sys.modules} &"

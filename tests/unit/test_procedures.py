@@ -54,7 +54,7 @@ def root(tmp_path: Path) -> Path:
         "name": "shop",
         "user": "decant-nobody",
         "run": f"{root}/run",
-        "patience": "5",
+        "request_timeout": "5",
         "lock": f"{root}/run/lock",
     }
     values |= {
@@ -155,7 +155,7 @@ def test_a_dump_of_sqlite_is_compressed_proved_and_restored_into_the_same_file(r
     assert json.loads(work(root, "status")[1])["tables"] == [["entry", 5000]]
     assert work(root, "dump", str(dump)) == (0, "")
     assert dump.stat().st_size < file.stat().st_size / 10
-    assert work(root, "prove", str(dump)) == (0, "")
+    assert work(root, "verify", str(dump)) == (0, "")
     inode = file.stat().st_ino
     database(file, "damaged")
     assert work(root, "restore", str(dump)) == (0, "")
@@ -214,7 +214,7 @@ def test_a_bad_dump_is_refused_before_it_touches_anything(
         assert work(root, "dump", str(bad)) == (0, "")
         data = bad.read_bytes()[:-200]
     bad.write_bytes(data)
-    for action in ("prove", "restore"):
+    for action in ("verify", "restore"):
         code, why = work(root, action, str(bad))
         assert code == 2
         assert said in why
@@ -345,11 +345,11 @@ def _one_of_several(root: Path, words: list[str]) -> dict[str, str]:
     (root / "current").symlink_to(f"releases/{names['new']}")
     (root / "transition").write_text(
         f"id='w' old='{names['old']}' new='{names['new']}' dump='' fresh='no' was='prepared'"
-        " party='other'\n"
+        " role='other'\n"
     )
     (root / "log/w.params").write_text(
         quoting.assignments(
-            {**names, "about": '"who": "me"', "migrate": "", "restore": "", "party": "other"}
+            {**names, "about": '"who": "me"', "migrate": "", "restore": "", "role": "other"}
         )
     )
     (root / "log/w.opened").write_text("\n")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from decant.plans import requests
-from tests.unit.machine import NEW, OLD, Application, Killed, killer, records, window
+from tests.unit.machine import NEW, OLD, Application, Killed, killer, locks, records, window
 
 MIGRATES = {"migrate": "upgrade", "dump_wanted": "yes"}
 
@@ -23,9 +23,9 @@ MIGRATES = {"migrate": "upgrade", "dump_wanted": "yes"}
 @pytest.fixture(autouse=True)
 def in_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no test wait, write through to a disk, or take descriptors that pytest uses."""
-    monkeypatch.setattr(window, "LOCK", 208)
-    monkeypatch.setattr(window, "GATE", 209)
-    monkeypatch.setattr(window, "PATIENCE", 0.1)
+    monkeypatch.setattr(locks, "LOCK", 208)
+    monkeypatch.setattr(locks, "GATE", 209)
+    monkeypatch.setattr(window, "WAITS", 0.1)
     monkeypatch.setattr(time, "sleep", lambda _: None)
     monkeypatch.setattr(os, "fsync", lambda _: None)
     monkeypatch.setattr(records, "sync", lambda _: None)
@@ -395,8 +395,8 @@ def test_a_lock_that_is_freed_is_taken(app: Application) -> None:
     timer = threading.Timer(0.05, os.close, (holder,))
     timer.start()
     try:
-        assert window.take(app.folder.gate, 210, patience=10)
-        assert window.take(app.folder.lock, 211, shared=True)
+        assert locks.take(app.folder.gate, 210, timeout=10)
+        assert locks.take(app.folder.lock, 211, shared=True)
     finally:
         timer.join()
         os.close(210)
@@ -425,18 +425,18 @@ def answers(app: Application) -> list[str]:
 
 
 def test_a_host_of_several_does_what_it_is_told(app: Application) -> None:
-    app.ask(party="first", **MIGRATES)
+    app.ask(role="first", **MIGRATES)
     say(app, "stay", "migrate", "check", "serve")
     assert app.window() == 0
     assert answers(app) == ["closed", "stays", "migrated", "well"]
-    assert app.folder.log("w", "party").read_text() == "first\n"
+    assert app.folder.log("w", "role").read_text() == "first\n"
     assert (app.services.running, app.services.rows) == (NEW, "rows+upgrade")
 
 
 @pytest.mark.parametrize("why", ["back another host is not well", "back"])
 def test_a_host_of_several_goes_back_when_it_is_told(app: Application, why: str) -> None:
     app.services.wrong = {"migrate code": 1, "smoke": "500"}
-    app.ask(party="first", **MIGRATES)
+    app.ask(role="first", **MIGRATES)
     say(app, "stay", "migrate", "check", why)
     assert app.window() == 1
     assert answers(app)[2].startswith("failed: the migration failed")
@@ -452,7 +452,7 @@ def test_a_host_of_several_whose_client_is_gone_goes_back_and_shows_the_page(
 ) -> None:
     clock = iter(range(0, 10_000, 10))
     monkeypatch.setattr(time, "monotonic", lambda: float(next(clock)))
-    app.ask(party="other", hold="20")
+    app.ask(role="other", hold="20")
     assert app.window() == 1
     assert app.verdict == "failed the client was not heard from any more"
     assert app.services.calls.count("maintenance_on") == 1
@@ -472,7 +472,7 @@ def test_a_host_that_was_told_to_serve_does_not_go_back_for_a_full_disk(
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    app.ask(party="other")
+    app.ask(role="other")
     say(app, "stay", "serve")
     with monkeypatch.context() as patch:
         patch.setattr(records.Folder, "remove_record", full)
@@ -488,7 +488,7 @@ def test_a_host_that_was_told_to_serve_does_not_go_back_for_a_full_disk(
 def test_a_gate_waits_until_it_is_told_how_the_window_of_several_ended(
     app: Application, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    app.ask(party="other")
+    app.ask(role="other")
     say(app, "stay")
     monkeypatch.setattr(window.Window, "next_word", _killed_at(2))
     with pytest.raises(Killed):
@@ -535,7 +535,7 @@ SCENARIOS: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
     "a rollback": ({"rolled_back": "yes"}, {}),
     "a migration of what serves": ({"new": OLD, **MIGRATES}, {}),
     "one of what serves, that fails": ({"new": OLD, **MIGRATES}, {"smoke": "500"}),
-    "one host of several": ({"party": "first", **MIGRATES}, {}),
+    "one host of several": ({"role": "first", **MIGRATES}, {}),
 }
 
 
@@ -668,9 +668,9 @@ CRASH_POINTS = [
 
 def put_on_disk(app: Application, what: str) -> None:
     """Leave what a window that was killed there leaves."""
-    party = "several" in what
-    app.ask(party="other" if party else "", **MIGRATES)
-    record = records.Transition("w", OLD, NEW, "", False, "prepared", "other" if party else "")
+    role = "several" in what
+    app.ask(role="other" if role else "", **MIGRATES)
+    record = records.Transition("w", OLD, NEW, "", False, "prepared", "other" if role else "")
     app.services.running = None
     if what == "nothing but the request":
         return

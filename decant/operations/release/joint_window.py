@@ -68,7 +68,7 @@ class Participant:
             prepared.release,
             change,
             rolled_back=rolled_back,
-            party=self.role,
+            role=self.role,
         )
         self._follow(window(self.host, what, request))
 
@@ -182,16 +182,18 @@ def finish_interrupted(fleet: Fleet, hosts: Mapping[str, Host]) -> None:
 
 def _finish_interrupted(fleet: Fleet, known: Mapping[str, Host]) -> None:
     left = {name: host for name, host in known.items() if host.facts.participations}
-    for id in sorted({part.name for host in left.values() for part in host.facts.participations}):
+    for id in sorted({part.window for host in left.values() for part in host.facts.participations}):
         parts = {}
         for name, host in left.items():
-            party = next((party for party in host.facts.participations if party.name == id), None)
-            if party:
+            left_open = next(
+                (part for part in host.facts.participations if part.window == id), None
+            )
+            if left_open:
                 parts[name] = Participant(
-                    host, id, Role(party.part), party.words, answer=party.answer
+                    host, id, Role(left_open.role), left_open.words, answer=left_open.answer
                 )
                 host.output.line(
-                    f"the window {id} over several hosts is still open here: {party.answer}"
+                    f"the window {id} over several hosts is still open here: {left_open.answer}"
                 )
         # What the first host was told to do may still be under way there: a database is not put
         # back under a migration.

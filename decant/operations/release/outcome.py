@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Self
 
+from decant.remote.fleet import Fleet
 from decant.remote.host import Host
 from decant.remote.report import Report
 
@@ -157,3 +158,15 @@ def _serving(host: Host, verdict: Verdict, new: str, old: str) -> str:
     if verdict.serving == old != new:
         return f"{old} serves as before"
     return f"{verdict.serving} serves"
+
+
+def timed(
+    fleet: Fleet, before: Mapping[str, float], outcomes: Mapping[str, Outcome]
+) -> dict[str, Outcome]:
+    """Return the outcomes with the seconds that each host took, less those of `before`."""
+    return {
+        name: replace(
+            outcome, seconds=round(fleet.results[name].seconds - before.get(name, 0.0), 2)
+        )
+        for name, outcome in outcomes.items()
+    }

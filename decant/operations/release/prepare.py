@@ -33,7 +33,7 @@ def release_lock(host: Host, what: str) -> Iterator[None]:
     followed: list[str] = []
     for part in host.facts.participations if not host.dry else ():
         raise DeployError(
-            f"{host.name}: the window {part.name} over several hosts is open; end it by the"
+            f"{host.name}: the window {part.window} over several hosts is open; end it by the"
             " command that opened it, on all of them: fab update, or fab deploy"
         )
     for window in host.facts.windows:

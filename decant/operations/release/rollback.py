@@ -1,14 +1,19 @@
-"""Back to an older good release, and what that means for its database."""
+"""Back to an older good release, on one host or several, and what that means for the database."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from decant import quoting
 from decant.errors import DeployError
-from decant.operations.release.outcome import Outcome, Prepared, Result, judge
+from decant.operations.release import joint_window
+from decant.operations.release.batches import Rollout, switches_as_one
+from decant.operations.release.outcome import Outcome, Prepared, Result, judge, timed
 from decant.operations.release.prepare import new_id
+from decant.operations.release.shared import database_server, with_release
 from decant.operations.release.window import dump_wanted, switch
 from decant.plans import app, release
 from decant.plans.requests import Change, WindowRequest
+from decant.remote.fleet import Fleet
 from decant.remote.host import Host
 
 
@@ -30,11 +35,7 @@ def rollback_target(host: Host, to: str) -> str:
     Raises DeployError where there is none, or it never was good.
     """
     current = host.facts.current
-    good = [
-        found.name
-        for found in host.facts.releases
-        if found.state == "good" and found.name != current
-    ]
+    good = [found.name for found in host.facts.releases if found.good and found.name != current]
     target = to or max((name for name in good if name < current), default="")
     if target not in good:
         others = (
@@ -94,6 +95,118 @@ def undo_switch(host: Host, prepared: Prepared, outcome: Outcome, why: str) -> O
     if ended.result is Result.GOOD:
         ended = replace(ended, result=Result.PUT_BACK, cause=f"to {prepared.old}, as {why}")
     return ended
+
+
+def rollback_targets(fleet: Fleet, hosts: Mapping[str, Host], to: str) -> dict[str, str]:
+    """Return the release to which each host goes back.
+
+    A host that an interrupted run of this command has rolled back already is left out.
+
+    Raises DeployError where one has none, or where several would go back to different commits.
+    """
+    left = {
+        name: host for name, host in with_release(fleet, hosts).items() if not gone_back(host, to)
+    }
+    found = fleet.map(lambda host: rollback_target(host, to), left)
+    fleet.raise_if_failed("no host has switched")
+    commits = {
+        name: known.commit
+        for name, target in found.items()
+        if (known := hosts[name].facts.release(target))
+    }
+    if len(set(commits.values())) > 1:
+        each = ", ".join(f"{name}: {found[name]}" for name in found)
+        raise DeployError(
+            f"the hosts would go back to different commits ({each}); take those that belong"
+            " together with -H; no host has switched"
+        )
+    return found
+
+
+def roll_back_all(
+    fleet: Fleet,
+    hosts: Mapping[str, Host],
+    outcomes: dict[str, Outcome],
+    targets: Mapping[str, str],
+    downgrade: bool,
+    restore: bool,
+) -> None:
+    """Take every host back to an older release, all at the same time.
+
+    `outcomes` says how each ended.
+
+    Raises DeployError where the database of one does not fit: no host has switched then.
+    """
+    everyone, hosts = hosts, {name: hosts[name] for name in targets}
+    before = {name: fleet.results[name].seconds for name in hosts}
+    changes = fleet.map(lambda host: way_back(host, targets[host.name], downgrade, restore), hosts)
+    fleet.raise_if_failed("no host has switched")
+    shared = [
+        name
+        for name, change in changes.items()
+        if change != Change() and hosts[name].settings.shares_database
+    ]
+    if shared and not (fleet.single_host and hosts[shared[0]].settings.db.kind == "external"):
+        _roll_back_as_one(fleet, everyone, outcomes, targets, changes, shared)
+    else:
+        outcomes.update(
+            fleet.map(lambda host: roll_back(host, targets[host.name], changes[host.name]), hosts)
+        )
+    outcomes.update(timed(fleet, before, outcomes))
+
+
+def _roll_back_as_one(
+    fleet: Fleet,
+    hosts: Mapping[str, Host],
+    outcomes: dict[str, Outcome],
+    targets: Mapping[str, str],
+    changes: Mapping[str, Change],
+    shared: list[str],
+) -> None:
+    """Take the hosts that share a database back together, with one migration down.
+
+    Then those that have only files of it.
+    """
+    ready = {
+        name: Prepared(target, hosts[name].facts.current, "", "", False, name in shared)
+        for name, target in targets.items()
+    }
+    switches_as_one(fleet, hosts, ready, shared, Rollout())
+    if any(change.restore for change in changes.values()):
+        raise DeployError(
+            "rollback --restore of a database that several hosts use is not built: use --downgrade,"
+            " which keeps the rows; no host has switched"
+        )
+    group = {name: hosts[name] for name in targets if hosts[name].settings.is_app}
+    for name in group:
+        outcomes[name] = Outcome(name, Result.READY, targets[name])
+    change = changes[shared[0]]
+    own = Change(migrate=change.migrate, migrate_in=change.migrate_in)
+    server = database_server(hosts, shared)
+    joint_window.switch(
+        fleet,
+        server,
+        group,
+        ready,
+        outcomes,
+        "rollback",
+        own,
+        rolled_back=True,
+    )
+    bad = [name for name in group if name in fleet.failed or outcomes[name].failed]
+    rest = {name: hosts[name] for name in targets if name not in group}
+    if bad:
+        outcomes.update(
+            {
+                name: replace(
+                    Outcome(name, Result.NOT_SWITCHED, host.facts.current),
+                    cause=f"{', '.join(bad)} failed",
+                )
+                for name, host in rest.items()
+            }
+        )
+    else:
+        outcomes.update(fleet.map(lambda host: roll_back(host, targets[host.name], Change()), rest))
 
 
 def _database_change(

@@ -26,7 +26,7 @@ def describe(host: Host) -> dict[str, Any]:
         "health": health(host) if current else "nothing is deployed",
         "open windows": (
             [window.name for window in facts.windows if not window.result]
-            + [f"{part.name} over several hosts" for part in facts.participations]
+            + [f"{part.window} over several hosts" for part in facts.participations]
         ),
         "disk free": f"{facts.free_mb} MB",
         "last": [

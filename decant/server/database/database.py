@@ -9,8 +9,8 @@ procedures/app.conf says. What enters the database is inside/client.py. Standard
 bytes, `suffix` what its dumps are called,
 `status` a JSON document. `room FOLDER` fails where a dump has no room; `ready FOLDER` also where it
 could not be put back, and prints the size. `dump FILE`,
-`restore FILE`, `prove FILE` (is it one that could be restored?), both with the word `administrator`
-where its account is to do it; `aside ID`, `create`, `drop`, `shell`.
+`restore FILE`, `verify FILE` (is it one that could be restored?), both with the word `administrator`
+where its account is to do it; `put_away ID`, `create`, `drop`, `shell`.
 """
 
 import json
@@ -53,7 +53,7 @@ def readable(engine: Engine, file: str) -> Path:
 
 def act(engine: Engine, action: str, words: list[str]) -> int:
     """Do it, and return the exit code."""
-    if action not in ("create", "created", "drop", "suffix", "aside"):
+    if action not in ("create", "created", "drop", "suffix", "put_away"):
         engine.same()
     match action:
         case "exists" | "created":
@@ -67,14 +67,14 @@ def act(engine: Engine, action: str, words: list[str]) -> int:
             print(json.dumps({"size": found.size, "tables": found.tables}))
         case "ready":
             print(engine.ready(words[0]))
-        case "restore" | "prove":
-            work = engine.load if action == "restore" else engine.prove
+        case "restore" | "verify":
+            work = engine.load if action == "restore" else engine.verify
             work(readable(engine, words[0]), administrator=words[1:] == ["administrator"])
         case "shell":
             engine.shell()
-        case "aside":
+        case "put_away":
             if isinstance(engine, Sqlite):
-                engine.aside(words[0])
+                engine.put_away(words[0])
         case "create" | "drop" | "dump" | "room":
             getattr(engine, action)(*words)
         case _:

@@ -27,7 +27,7 @@ from typing import IO, Any, NamedTuple, cast
 from urllib.parse import unquote, urlsplit
 
 MOST = 1 << 22  # bytes of what the application's client says that are read
-PATIENCE = 60  # seconds to wait for a database server that is starting, as at boot
+STARTS_WITHIN = 60  # seconds to wait for a database server that is starting, as at boot
 
 
 class Failure(Exception):
@@ -86,7 +86,7 @@ class Engine:
         """
         raise NotImplementedError
 
-    def prove(self, file: Path, administrator: bool = False) -> None:
+    def verify(self, file: Path, administrator: bool = False) -> None:
         """Load a dump where nothing can be lost, and remove that.
 
         A file that is damaged, of another kind, or wants what the application may not do shows
@@ -472,8 +472,8 @@ def private_file(text: str) -> Iterator[str]:
 
 
 def wait_for(question: Any) -> None:
-    """Ask until no Failure comes any more; the last one is raised when the patience is over."""
-    deadline = time.monotonic() + PATIENCE
+    """Ask until no Failure comes any more; the last one is raised after STARTS_WITHIN."""
+    deadline = time.monotonic() + STARTS_WITHIN
     while True:
         try:
             return question()  # type: ignore[no-any-return]

@@ -61,7 +61,7 @@ class MariaDB(Engine):
             else:
                 self.pour(file, "load", ends=COMPLETE)
 
-    def prove(self, file: Path, administrator: bool = False) -> None:
+    def verify(self, file: Path, administrator: bool = False) -> None:
         """Have it loaded into a throw-away server, which knows the application's account with its
         rights and nobody else; as administrator only its end is looked at.
         """
@@ -76,7 +76,7 @@ class MariaDB(Engine):
                 )
             return
         try:
-            self.pour(file, "prove", ends=COMPLETE)
+            self.pour(file, "verify", ends=COMPLETE)
         except Failure as error:
             if not DENIED.search(str(error)):
                 raise

@@ -71,7 +71,7 @@ class PostgreSQL(Engine):
         with contextlib.suppress(Failure):
             _sql(f'DROP DATABASE "{old}"')
 
-    def prove(self, file: Path, administrator: bool = False) -> None:
+    def verify(self, file: Path, administrator: bool = False) -> None:
         """Have it restored into a database of its own by a role of its own, which owns nothing
         else; as administrator only its contents are listed.
         """

@@ -33,10 +33,10 @@ class Sqlite(Engine):
         """Have a dump written into the live file."""
         self.pour(file, "load")
 
-    def prove(self, file: Path, administrator: bool = False) -> None:  # noqa: ARG002  # there is none
+    def verify(self, file: Path, administrator: bool = False) -> None:  # noqa: ARG002  # there is none
         """Have a dump's structure checked."""
-        self.pour(file, "prove")
+        self.pour(file, "verify")
 
-    def aside(self, id: str) -> None:
+    def put_away(self, id: str) -> None:
         """Have what a failed first migration left put away: there was no database before it."""
-        self.ask("aside", id)
+        self.ask("put_away", id)

@@ -111,7 +111,8 @@ for parameters in "$root"/log/*.params; do
     if [ -e "$window.at" ] && [ ! -e "$window.result" ]; then
         words=0
         for word in "$window".word.*; do [ ! -e "$word" ] || words=$((words + 1)); done
-        fact party "$(basename "$window") $(cat "$window.party") $words $(tail -n 1 "$window.at")"
+        # A version before called its file .party.
+        fact role "$(basename "$window") $(cat "$window.role" "$window.party" 2>/dev/null) $words $(tail -n 1 "$window.at")"
         continue
     fi
     [ -e "$window.seen" ] || fact window "$(basename "$window") $(head -n 1 "$window.result" 2>/dev/null)"

@@ -54,7 +54,7 @@ begin() { # begin: what every program does before its first step
     wait
     seen=" $(cat "$here/seen.files" "$here/seen.units" "$here/seen.packages" "$here/seen.runs" "$here/seen.users")"
     if [ "$lock" != - ]; then
-        # The party of the command that holds the lock shares it, so that what outlives a dead client keeps others out.
+        # Whoever belongs to the command that holds the lock shares it, so that what outlives a dead client keeps others out.
         exec 8>>"$lock"
         # A share alone proves nothing: after a long silence the lock may have gone to another command.
         { flock -s -n 8 && [ "$(sed -n 2p "$lock.details")" = "$token" ]; } || { echo "the lock of $app went to another command; run this one again"; stop; }

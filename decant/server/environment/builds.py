@@ -200,10 +200,10 @@ def remove_later(folder: Path) -> None:
 
     Under another name, so that the next build does not meet it; what a power cut leaves goes then.
     """
-    aside = folder.with_name(f"removed-{os.getpid()}")
-    folder.rename(aside)
+    removed = folder.with_name(f"removed-{os.getpid()}")
+    folder.rename(removed)
     subprocess.Popen(
-        ("rm", "-rf", "--", str(aside)),
+        ("rm", "-rf", "--", str(removed)),
         cwd="/",
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

@@ -8,8 +8,8 @@ never enters one of an application. Whatever a database contains (functions, tri
 file) acts here, where it has nobody to become.
 
 `measure` prints a JSON document: `exists`, `size`, `tables` (name, rows) and `strangers` (what this
-account could not put back). `dump` writes a dump to standard output; `load` and `prove`
-read one from standard input. `wants` (PostgreSQL) prints the extensions that a dump names. `aside
+account could not put back). `dump` writes a dump to standard output; `load` and `verify`
+read one from standard input. `wants` (PostgreSQL) prints the extensions that a dump names. `put_away
 ID` (SQLite), `shell`. Standard library only.
 """
 

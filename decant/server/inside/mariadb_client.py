@@ -126,11 +126,11 @@ class MariaDB(Database):
                 )
         sys.exit(process.wait())
 
-    def prove(self) -> None:
+    def verify(self) -> None:
         """Load a dump into a throw-away server of this sandbox, as an account with the same name
         and the same rights: nothing of it reaches the real one.
         """
-        with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="decant-prove-") as folder:
+        with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="decant-verify-") as folder:
             socket = f"{folder}/socket"
             data = ["--no-defaults", f"--datadir={folder}/data"]
             ran(

@@ -130,14 +130,14 @@ class Sqlite(Database):
             os.fsync(descriptor)
             os.close(descriptor)
 
-    def prove(self) -> None:
+    def verify(self) -> None:
         """Check a dump's structure."""
         with self._given() as source:
             found = source.execute("PRAGMA integrity_check(1)").fetchone()[0]
             if found != "ok":
                 raise Failure(str(found))
 
-    def aside(self, id: str) -> None:
+    def put_away(self, id: str) -> None:
         """Put away what a failed first migration left, beside the place of the file.
 
         There was no database before it.

@@ -1,6 +1,6 @@
 # shellcheck shell=sh
 # Tell what a window prints until it is over, and its verdict. Parameters: root, id; where `open` is yes, the window is opened first with
-# this very file as its parameters. Of a window of several hosts (party), `word` is said as number `number` (0: none yet), and its answer is waited
+# this very file as its parameters. Where several hosts change together (`role` says which this one is), `word` is said as number `number` (0: none yet), and its answer is waited
 # for; `from` is the line from which on its log is told.
 set -u
 # shellcheck source=/dev/null
@@ -13,7 +13,7 @@ set -u
 trap '' PIPE
 
 log=$root/log/$id unit=$name-window@$id.service
-party=${party:-} number=${number:-0} word=${word:-}
+role=${role:-} number=${number:-0} word=${word:-}
 if [ "${open:-no}" = yes ]; then
     if ! { install -m 0600 "$1" "$log.params" && install -m 0600 /dev/null "$log.log" && sync -f "$root/log"; }; then
         rm -f "$log.params" "$log.log"
@@ -29,7 +29,7 @@ fi
 [ -z "$word" ] || python3 -I -S "$procedures/window.py" say "$root" "$id" "$number" "$word" "${because:-}" || [ "$(cut -d' ' -f1 "$log.word.$number" 2>/dev/null)" = back ] || fail "this window was told something else meanwhile"
 
 answered() { # the answer to the last word is there; the last words are answered by the verdict
-    case $party:$word in :* | *:serve | *:back) false ;; *) [ -e "$log.at" ] && [ "$(wc -l <"$log.at")" -gt "$number" ] ;; esac
+    case $role:$word in :* | *:serve | *:back) false ;; *) [ -e "$log.at" ] && [ "$(wc -l <"$log.at")" -gt "$number" ] ;; esac
 }
 
 ended() { # the verdict is there, or the answer, or nobody is left to give one
@@ -57,7 +57,7 @@ if [ ! -e "$log.result" ] && answered; then
 fi
 # Nobody was left to give one: a power cut ends a window without its ExecStopPost.
 [ -e "$log.result" ] || sh "$procedures/recover.sh" "$root" "$id"
-if [ ! -e "$log.result" ] && [ -n "$party" ]; then
+if [ ! -e "$log.result" ] && [ -n "$role" ]; then
     value answer "failed: its window was cut off"
     exit 0
 fi

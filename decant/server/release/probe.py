@@ -30,12 +30,12 @@ class Count:
         self.longest = 0.0
 
 
-def ask(count: Count, path: str, host: str, scheme: str, patience: float) -> None:
+def ask(count: Count, path: str, host: str, scheme: str, timeout: float) -> None:
     """Send one request and count its fate."""
     began, status = time.monotonic(), 0
     try:
         made = http.client.HTTPConnection(
-            "127.0.0.1", 443 if scheme == "https" else 80, timeout=patience
+            "127.0.0.1", 443 if scheme == "https" else 80, timeout=timeout
         )
         made.connect()
         if scheme == "https":
@@ -47,7 +47,7 @@ def ask(count: Count, path: str, host: str, scheme: str, patience: float) -> Non
         )
         answer = made.getresponse()
         # The application wrote it, and may write without end.
-        while answer.read(CHUNK) and time.monotonic() - began < patience:
+        while answer.read(CHUNK) and time.monotonic() - began < timeout:
             pass
         if answer.length:
             raise http.client.IncompleteRead(b"", answer.length)
@@ -64,7 +64,7 @@ def ask(count: Count, path: str, host: str, scheme: str, patience: float) -> Non
 
 def main() -> None:
     """Probe until standard input ends, wait for what is under way, and print the counts."""
-    path, host, scheme, patience = sys.argv[1], sys.argv[2], sys.argv[3], float(sys.argv[4])
+    path, host, scheme, timeout = sys.argv[1], sys.argv[2], sys.argv[3], float(sys.argv[4])
     count = Count()
     under_way: list[threading.Thread] = []
     begun = time.monotonic()
@@ -73,7 +73,7 @@ def main() -> None:
         # Not more than this may wait: the places in the queue are the visitors'.
         if len(under_way) < MOST:
             thread = threading.Thread(
-                target=ask, args=(count, path, host, scheme, patience), daemon=True
+                target=ask, args=(count, path, host, scheme, timeout), daemon=True
             )
             thread.start()
             under_way.append(thread)

@@ -54,7 +54,7 @@ class Request:
     nothing comes between. `migrate` is a shell command, run with the code of `migrate_in` (the new
     release without it); `restore` a dump to put in, `administrator`: as the server's. `drain`:
     meanwhile the web hosts ask other app hosts. `hold` is how many seconds visitors are held before
-    they get the maintenance page. `party`: this host's role where several share the database that
+    they get the maintenance page. `role`: this host's role where several share the database that
     is migrated. `about` is the beginning of the window's line in deploys.jsonl.
     """
 
@@ -70,7 +70,7 @@ class Request:
     hold: float = 0
     rolled_back: bool = False
     drain: bool = False
-    party: str = ""
+    role: str = ""
     about: str = ""
 
     @classmethod
@@ -81,6 +81,7 @@ class Request:
         """
         try:
             values = assignments(file.read_text(encoding="utf-8"))
+            values.setdefault("role", values.get("party", ""))  # as a version before called it
         except FileNotFoundError:
             values = {}
         except ValueError as error:
@@ -108,7 +109,7 @@ class Transition:
     dump: str
     fresh: bool
     was: str
-    party: str = ""
+    role: str = ""
 
     def text(self) -> str:
         """Return the one line of the record."""
@@ -119,7 +120,7 @@ class Transition:
             "dump": self.dump,
             "fresh": "yes" if self.fresh else "no",
             "was": self.was,
-            "party": self.party,
+            "role": self.role,
         }
         return " ".join(f"{name}='{value}'" for name, value in values.items())
 
@@ -139,7 +140,7 @@ class Transition:
             values["dump"],
             values["fresh"] == "yes",
             values["was"],
-            values.get("party", ""),
+            values.get("role", values.get("party", "")),
         )
 
 

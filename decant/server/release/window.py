@@ -8,10 +8,7 @@ Arguments: what is wanted, the application's folder, a window's id.
 - `gate`: before the application starts, with the gate's lock held as descriptor 9.
 - `say`: the next word to a window of several hosts; its number, the word, its reason.
 
-Until the transition record is removed (the commit point), any end of a window is undone, by whoever
-comes next: the window itself, `recover`, or `gate`. What works as root inherits the gate's lock;
-the migration and the clients of the database are units of their own and do not, so they are ended
-before anything is touched. Standard library only.
+What undoes a window is in recovery.py. Standard library only.
 """
 
 import contextlib
@@ -21,17 +18,17 @@ import re
 import sys
 import time
 from collections.abc import Callable
-from enum import Enum
 from pathlib import Path
 from typing import NoReturn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+import locks
 from records import Failure, Folder, State, Transition, Verdict, Word, cause_in, write_durably
+from recovery import Settled, gate, put_back, recover, settle
 from services import Services
 
-LOCK, GATE = 8, 9  # descriptors, as the procedures of sh have them
 BUSY = 75
-PATIENCE = 20  # seconds
+WAITS = 20  # seconds for a lock
 KILLED = (137, 143, 255)  # exit codes of a command that was ended by a signal
 
 
@@ -40,184 +37,6 @@ class Ended(Exception):
 
     def __init__(self, code: int) -> None:
         self.code = code
-
-
-class Settled(Enum):
-    """What was found and done about a window that was cut off."""
-
-    NOTHING = "nothing was open"
-    DONE = "it was undone, or completed, and has its verdict"
-    WAITS = "the client has to say how it ended for the other hosts"
-
-
-# --- the gate and its lock ----------------------------------------------------------------------------
-
-
-def take(file: Path, descriptor: int, shared: bool = False, patience: float | None = None) -> bool:
-    """Lock a file under a descriptor that what we start inherits; False where it is not free.
-
-    `patience`: how many seconds to wait; without it, for as long as it takes.
-    """
-    opened = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-    if opened != descriptor:
-        os.dup2(opened, descriptor)
-        os.close(opened)
-    os.set_inheritable(descriptor, True)
-    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-    if patience is None:
-        fcntl.flock(descriptor, kind)
-        return True
-    until = time.monotonic() + patience
-    while True:
-        try:
-            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > until:
-                return False
-            time.sleep(0.05)
-        else:
-            return True
-
-
-def close_gate(folder: Folder) -> None:
-    """With its lock held, have Apache's daemon processes wait, too, who cannot hold it."""
-    # One that was killed keeps nobody waiting.
-    folder.closed.write_text(f"{os.getpid()}\n", encoding="utf-8")
-
-
-def open_gate(folder: Folder) -> None:
-    """Let whoever starts the application go on."""
-    folder.closed.unlink(missing_ok=True)
-    fcntl.flock(GATE, fcntl.LOCK_UN)
-
-
-# --- what undoes and completes a window ---------------------------------------------------------------
-
-
-def put_back(folder: Folder, services: Services, record: Transition) -> None:
-    """Undo a window; may be repeated after a failure or a crash in it.
-
-    Raises Failure, and the record stays, where that cannot be done now.
-    """
-    if not services.end_confined():
-        raise Failure("what runs as the application beside its service does not end")
-    if record.dump:
-        _database(services, "the dump could not be put back", "restore", record.dump)
-    elif record.fresh:
-        _database(services, "what the migration left could not be moved", "aside", record.id)
-    folder.switch_to(record.old)
-    # A release that served before (the target of a rollback) is as good as it was.
-    folder.set_state(record.new, State.FAILED if record.was == State.PREPARED else record.was)
-    services.list_releases()
-    write_durably(folder.log(record.id, "undone"), "")  # for whoever has to give the verdict
-    folder.remove_record()
-
-
-def _database(services: Services, problem: str, action: str, *words: str) -> None:
-    code, said = services.database(action, *words)
-    if code != 0:
-        raise Failure(f"{problem}: {said}".rstrip(": "))
-
-
-def settle(folder: Folder, services: Services) -> Settled:
-    """With the gate's lock held, undo or complete what a window that was cut off left.
-
-    Raises Failure where it cannot be done now; the record stays.
-    """
-    record = folder.open_record()
-    if record is None:
-        return Settled.NOTHING
-    told = folder.last_word(record.id) if record.party else None
-    if told is Word.STAY:
-        return Settled.WAITS
-    cut = "the window was cut off (killed, or a power cut)"
-    if told is Word.SERVE:
-        folder.set_state(record.new, State.GOOD)
-        services.list_releases()
-        folder.remove_record()
-        verdict = Verdict(True, f"{cut} after it was told to serve")
-    else:
-        put_back(folder, services, record)
-        what = "the old release and its database were" if record.dump else "the old release was"
-        verdict = Verdict(False, f"{cut}; {what} put back")
-    folder.finish(record.id, verdict)
-    return Settled.DONE
-
-
-def recover(folder: Folder, services: Services, id: str) -> int:
-    """After every window, also a killed one: no transition stays open, and the application runs."""
-    take(folder.gate, GATE)
-    if folder.open_record() and not services.end_confined():
-        return 1  # its migration does not hold the gate's lock, and may live
-    if settle(folder, services) is Settled.WAITS:
-        services.maintenance_on()  # until a client says how it ended for the others
-        return 0
-    known = folder.verdict(id)
-    if known:
-        folder.finish(id, known)  # its line of the history may be missing
-    reload = known is None and _judge(folder, services, id)
-    open_gate(folder)
-    services.start(wait=False)
-    services.maintenance_off()
-    # Only then: a reload closes the idle connections of visitors.
-    if reload and services.check_proxy():
-        services.reload_proxy()
-    return 0
-
-
-def _judge(folder: Folder, services: Services, id: str) -> bool:
-    """Give a window that left no record its verdict; tell whether the proxy has to be reloaded."""
-    request = folder.request(id)
-    cut = f"the window was cut off ({os.environ.get('SERVICE_RESULT') or 'killed'})"
-    opened, undone, back = (folder.log(id, mark).exists() for mark in ("opened", "undone", "back"))
-    if not opened:
-        folder.finish(id, Verdict(False, f"{cut} before it changed anything"))
-    elif back:
-        services.stop()
-        folder.switch_to(request.old)
-        why = "while the old release came back, as its health check through the proxy failed"
-        folder.finish(id, Verdict(False, f"{cut} {why}; the old one serves"))
-        return True
-    elif undone or folder.current != request.new:
-        folder.finish(id, Verdict(False, f"{cut}; what it had changed was put back"))
-    elif folder.state(request.new) == State.FAILED:
-        why = "the new release, which failed its health check through the proxy, stays"
-        folder.finish(id, Verdict(False, f"{cut} after its commit point; {why}"))
-        return True
-    else:
-        if request.rolled_back:
-            folder.set_state(request.old, State.ROLLED_BACK)
-            services.list_releases()
-        folder.finish(id, Verdict(True, f"{cut} after its commit point; the new release serves"))
-        return True
-    return False
-
-
-def gate(folder: Folder, services: Services) -> int:
-    """Return when the application may start: what a window that was cut off left is put back."""
-    waited = False
-    while settle(folder, services) is Settled.WAITS:
-        # Several hosts changed versions together, and this one does not know how it ended:
-        # whatever it served might be wrong.
-        if not waited:
-            record = folder.open_record()
-            print(
-                f"waiting to be told how the window of {record.id if record else '?'} ended: run"
-                " the same fab command again",
-                flush=True,
-            )
-            services.maintenance_on()
-        waited = True
-        fcntl.flock(GATE, fcntl.LOCK_UN)
-        time.sleep(1)
-        fcntl.flock(GATE, fcntl.LOCK_EX)
-    folder.closed.unlink(missing_ok=True)  # of one that was killed
-    if waited:
-        services.maintenance_off()
-    return 0
-
-
-# --- the window ---------------------------------------------------------------------------------------
 
 
 class Window:
@@ -242,7 +61,7 @@ class Window:
             self.make_sure()
             self.stop()
             self.pull(self.dump())
-            if self.request.party:
+            if self.request.role:
                 self.follow_client()
             else:
                 self.change()
@@ -259,12 +78,12 @@ class Window:
     def enter(self) -> None:
         """Take the locks, and make sure that nothing else is under way."""
         folder = self.folder
-        if not take(folder.lock, LOCK, shared=True, patience=PATIENCE):
+        if not locks.take(folder.lock, locks.LOCK, shared=True, timeout=WAITS):
             self.end(Verdict(False, "another command holds the lock"), BUSY)
-        if not take(folder.gate, GATE, patience=PATIENCE):
+        if not locks.take(folder.gate, locks.GATE, timeout=WAITS):
             self.end(Verdict(False, "another window is open"), BUSY)
-        self.services.locks = [LOCK, GATE]
-        close_gate(folder)
+        self.services.locks = [locks.LOCK, locks.GATE]
+        locks.close_gate(folder)
         try:
             settled = settle(folder, self.services)
         except (Failure, OSError) as error:
@@ -382,7 +201,7 @@ class Window:
                     self._note("last-dump", f"{size} {took:.0f}")
             dump = str(file)
         return Transition(
-            self.id, request.old, request.new, dump, fresh, self.was, party=request.party
+            self.id, request.old, request.new, dump, fresh, self.was, role=request.role
         )
 
     def pull(self, record: Transition) -> None:
@@ -447,7 +266,7 @@ class Window:
         can know how the others are. Once it was told to stay, a host never goes on or back by
         itself.
         """
-        self.folder.log(self.id, "party").write_text(f"{self.request.party}\n", encoding="utf-8")
+        self.folder.log(self.id, "role").write_text(f"{self.request.role}\n", encoding="utf-8")
         self.answer("closed")
         number = 0
         while True:
@@ -470,7 +289,7 @@ class Window:
         One that is not heard from before the first is gone: this host goes back.
         """
         folder, hold = self.folder, self.request.hold
-        until = time.monotonic() + float(folder.conf["patience"]) + 60
+        until = time.monotonic() + float(folder.conf["request_timeout"]) + 60
         while True:
             said = folder.word(self.id, number)
             if said is not None:
@@ -494,7 +313,7 @@ class Window:
             except OSError:
                 # Of several hosts, one that was told to serve never goes back: recover tries
                 # again, and the gate stays closed until it can.
-                if self.request.party:
+                if self.request.role:
                     raise Ended(1) from None
                 self.give_up(f"the release's {word} could not be written")
 
@@ -525,13 +344,13 @@ class Window:
         self.stage(failed)
         if self.was == State.PREPARED:
             self.mark(request.new, State.FAILED)
-        if request.migrate or request.restore or request.party or not request.old:
+        if request.migrate or request.restore or request.role or not request.old:
             self.stay(said)
         self.go_back(failed)
 
     def let_in(self, door: bool = True) -> None:
         """Open the gate, start what current leads to, and let visitors in."""
-        open_gate(self.folder)
+        locks.open_gate(self.folder)
         self.services.start(wait=True)
         if self.site_changed:
             self.services.reload_proxy()
@@ -568,8 +387,8 @@ class Window:
             write_durably(folder.log(self.id, "back"), "")  # recover goes on from here
         if self.shut:
             services.maintenance_on()
-        fcntl.flock(GATE, fcntl.LOCK_EX)
-        close_gate(folder)
+        fcntl.flock(locks.GATE, fcntl.LOCK_EX)
+        locks.close_gate(folder)
         services.stop()
         try:
             folder.switch_to(self.request.old)
@@ -631,7 +450,7 @@ class Window:
                 f" {folder.procedures}/restart.sh {folder.root}"
             )
             raise Ended(1) from None
-        open_gate(folder)
+        locks.open_gate(folder)
         services.start(wait=True)
         services.maintenance_off()
         self.end(Verdict(False, cause))
@@ -646,10 +465,10 @@ def main(words: list[str]) -> int:
             case "window":
                 return Window(folder, services, *rest).run()
             case "recover":
-                services.locks = [GATE]
+                services.locks = [locks.GATE]
                 return recover(folder, services, *rest)
             case "gate":
-                services.locks = [GATE]
+                services.locks = [locks.GATE]
                 return gate(folder, services)
             case "say":
                 id, number, word, because = rest

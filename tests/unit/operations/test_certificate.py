@@ -24,7 +24,7 @@ NOTED = replace(LIVE, certificate={"names": ["shop.test"], "server": certbot.LET
 
 
 def says(days: float = 60, names: str = "DNS:shop.test", issuer: str = "issuer=CN = R3\n") -> str:
-    ends = (datetime.now(UTC) + timedelta(days=days, minutes=1)).strftime("%b %d %H:%M:%S %Y")
+    ends = (datetime.now(UTC) + timedelta(days=days, hours=12)).strftime("%b %d %H:%M:%S %Y")
     return f"notAfter={ends} GMT\n{issuer}X509v3 Subject Alternative Name: \n    {names}\n"
 
 

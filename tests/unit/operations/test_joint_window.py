@@ -111,7 +111,7 @@ def test_all_gates_close_one_dump_one_migration_all_are_asked_and_all_gates_open
         for step in hosts[host].applied[0][0]
         if isinstance(step, Procedure)
     ]
-    assert [(each["party"], each["migrate"]) for each in opened] == [
+    assert [(each["role"], each["migrate"]) for each in opened] == [
         ("first", "flask db upgrade"),
         ("other", ""),
     ]
@@ -311,8 +311,8 @@ def left(
     """
     waits = {"wait": answer("migrated"), "say serve": [ENDS], "say back": [WENT_BACK]}
     hosts = several(folder, text, {"": {**waits, **(answers or {})}})
-    for name, party in (("app1", first), ("app2", other)):
-        hosts[name]._asked = replace(LIVE, participations=(party,) if party else ())
+    for name, role in (("app1", first), ("app2", other)):
+        hosts[name]._asked = replace(LIVE, participations=(role,) if role else ())
     keeper = "base" if "base" in hosts else "app1"
     hosts[keeper].texts[f"{hosts[keeper].paths.logs}/w.verdict"] = verdict
     for host in hosts.values():

@@ -13,8 +13,9 @@ import pytest
 from decant.errors import ConnectError, DeployError, StepError
 from decant.facts import Release
 from decant.operations.release import joint_window, rollout, shared
+from decant.operations.release.batches import Rollout, in_batches
 from decant.operations.release.outcome import Outcome, Prepared, Result
-from decant.operations.release.rollout import Rollout
+from decant.operations.release.rollback import roll_back_all, rollback_targets
 from decant.plans.requests import Change
 from decant.steps import File
 from decant.testing import FakeHost, fleet_of
@@ -85,8 +86,7 @@ def test_batches_switch_one_after_the_other(tmp_path: Path, batch: str, sizes: l
     hosts = several(tmp_path, SQLITE, {"": UPDATES})
     ready = {name: Prepared(NEW, OLD, "c0de", "", current=False, pending=False) for name in hosts}
     assert [
-        len(each)
-        for each in rollout.in_batches(hosts, ready, Rollout(batch), as_one=False, shared=False)
+        len(each) for each in in_batches(hosts, ready, Rollout(batch), as_one=False, shared=False)
     ] == sizes
     assert ran(hosts, Rollout(batch))[1] == ""
     assert sorted(opened(hosts)) == ["a: open update", "b: open update", "c: open update"]
@@ -433,8 +433,8 @@ def went_back(hosts: dict[str, FakeHost], *words: bool) -> tuple[dict[str, Outco
     outcomes: dict[str, Outcome] = {}
     fleet = fleet_of(hosts.values())
     try:
-        rollout.back(
-            fleet, hosts, outcomes, rollout.targets(fleet, hosts, ""), *(words or (False, False))
+        roll_back_all(
+            fleet, hosts, outcomes, rollback_targets(fleet, hosts, ""), *(words or (False, False))
         )
     except DeployError as error:
         return outcomes, str(error)

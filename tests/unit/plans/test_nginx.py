@@ -25,7 +25,7 @@ def test_a_site_holds_together_with_nginxs_own_check_and_reloads() -> None:
     assert isinstance(together, Transaction)
     assert [type(step) for step in together.steps[:3]] == [File, File, Link]
     assert (
-        together.validate == together.undo == ("sh", "/srv/shop/procedures/front.sh", "/srv/shop")
+        together.validate == together.undo == ("sh", "/srv/shop/procedures/proxy.sh", "/srv/shop")
     )
     assert running == Unit("nginx.service", enabled=True, running=True)
     assert notify == Handler("nginx.service.reload")
