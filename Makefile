@@ -3,9 +3,12 @@ SHELL := /bin/bash
 PYTHON ?= python3
 RUNS ?= 5
 SHARD ?= 1/1
+comma := ,
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 BIN := .venv/bin
 SERVERS = $(SUDO) $(BIN)/pytest -q -n 2 --durations 20 --dist loadgroup -p no:cacheprovider
+WINDOW := $(subst $() $(),$(comma),$(foreach name,beside locks records recovery window,decant/server/release/$(name).py))
+WINDOW_TESTS := tests/unit/test_window.py tests/unit/test_beside.py
 LAB_PACKAGES := mmdebstrap systemd-container iproute2 iptables openssh-client debian-archive-keyring
 PACKAGES := git rsync curl python3-venv $(LAB_PACKAGES)
 
@@ -58,9 +61,9 @@ types: setup-dev  ## mypy --strict
 unit: setup-dev  ## the unit tests alone; at least 90 % of the branches of operations/, 95 % of those of the release window
 	$(BIN)/coverage run --branch --source decant/operations -m pytest -q tests/unit/operations
 	$(BIN)/coverage report --fail-under 90
-	$(BIN)/coverage run --branch --include decant/server/release/locks.py,decant/server/release/records.py,decant/server/release/recovery.py,decant/server/release/window.py -m pytest -q tests/unit/test_window.py
+	$(BIN)/coverage run --branch --include '$(WINDOW)' -m pytest -q $(WINDOW_TESTS)
 	$(BIN)/coverage report --fail-under 95
-	$(BIN)/pytest -q tests/unit --ignore tests/unit/operations --ignore tests/unit/test_window.py
+	$(BIN)/pytest -q tests/unit --ignore tests/unit/operations $(addprefix --ignore ,$(WINDOW_TESTS))
 
 format: setup-dev  ## let ruff write
 	$(BIN)/ruff check --fix

@@ -86,7 +86,7 @@ def env_set(c: ServerConnection, assignment: str) -> None:
             )
     with host.lock("app.env-set"):
         text = without(host.text(host.paths.secrets), name) + dialect({name: value})
-        restart = ("sh", f"{host.paths.procedures}/restart.sh", host.paths.root)
+        restart = ("sh", f"{host.paths.procedures}/restart.sh", host.paths.root, "same")
         file = File(host.paths.secrets, Secret(text), f"root:{host.settings.app.name}", 0o640)
         host.changes(
             (

@@ -213,6 +213,9 @@ def status(c: ServerConnection, json: bool = False) -> None:
     host.output.table(("", host.name), _rows(found))
 
 
+WAL = "to have it start first: fab db.shell, then PRAGMA journal_mode = WAL;"
+
+
 def _rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     tables = [f"{name} ({rows} rows)" for name, rows in found["tables"]]
     return [
@@ -220,6 +223,11 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, str]]:
         *(
             [("size", f"{found['size'] / 1e6:.1f} MB"), ("tables", "\n".join(tables) or "none")]
             if found["kind"] not in ("external", "none")
+            else []
+        ),
+        *(
+            [("journal", f"{found['journal']}: an update stops the application first; {WAL}")]
+            if found.get("journal", "wal") != "wal"
             else []
         ),
         ("migration", found["head"] or "none"),

@@ -23,6 +23,14 @@ def slow():
     time.sleep(float(request.args["seconds"]))
     return VERSION
 
+@pages.get("/events")
+def events():
+    def ticks():
+        while True:
+            yield "data: tick\\n\\n"
+            time.sleep(0.2)
+    return ticks(), {{"Content-Type": "text/event-stream"}}
+
 @pages.get("/version")
 def version():
     return VERSION
@@ -157,6 +165,35 @@ def _sick_after_migration(folder: Path) -> None:
     _health(folder, MIGRATED)
 
 
+def _wsgi(folder: Path, lines: str) -> None:
+    """Have the application do something at its import, except in a check."""
+    file = folder / "wsgi.py"
+    checks = (
+        f"import os\n\nif not os.environ.get('DECANT_SMOKE'):\n{textwrap.indent(lines, '    ')}\n"
+    )
+    file.write_text(f"{checks}\n{file.read_text()}")
+
+
+def _runs_once(folder: Path) -> None:
+    _wsgi(
+        folder,
+        "import socket\nheld = socket.socket()\nheld.bind(('127.0.0.1', 7777))\nheld.listen(1)",
+    )
+
+
+def _without_wal(folder: Path) -> None:
+    file = folder / "guestbook/__init__.py"
+    file.write_text(file.read_text().replace("journal_mode = WAL", "foreign_keys = ON"))
+
+
+def _crashes_in_public(folder: Path) -> None:
+    _health(
+        folder,
+        'import os, signal; "SERVER_SOFTWARE" in __import__("flask").request.environ and'
+        " os.kill(os.getppid(), signal.SIGKILL)",
+    )
+
+
 def _sick_in_public(folder: Path) -> None:
     _migration(folder, ADD)
     _health(folder, 'import os; os.environ.get("DECANT_SMOKE") or abort(500)')
@@ -177,6 +214,12 @@ BRANCHES: dict[str, Callable[[Path], object]] = {
     "hangs-in-the-server": lambda folder: _migration(folder, f"{DAMAGE}\n{SLEEP}"),
     "hangs-in-migration": lambda folder: _migration(folder, f"{DAMAGE}\ntime.sleep(600)"),
     "writes-on": lambda folder: _migration(folder, WRITES_ON),
+    "starts-slowly": lambda folder: _wsgi(folder, "import time\ntime.sleep(6)"),
+    "runs-once": _runs_once,
+    "runs-once-too": _runs_once,
+    "without-wal": _without_wal,
+    "without-wal-too": _without_wal,
+    "crashes-in-public": _crashes_in_public,
     "sick": lambda folder: _health(folder, "abort(500)"),
     "sick-after-migration": _sick_after_migration,
     "sick-in-public": _sick_in_public,

@@ -33,6 +33,7 @@ class Load:
     lost: list[str] = field(default_factory=list)
     versions: dict[str, int] = field(default_factory=dict)
     longest: float = 0.0
+    times: list[float] = field(default_factory=list)
 
     def __enter__(self) -> "Load":
         self._lock, self._stop = threading.Lock(), threading.Event()
@@ -135,7 +136,8 @@ class Load:
                 return self._ask(connection, method, path, good, body)
         with self._lock:
             self.sent += 1
-            self.longest = max(self.longest, time.monotonic() - began)
+            self.times.append(time.monotonic() - began)
+            self.longest = max(self.longest, self.times[-1])
             if answer is None:
                 self.lost.append(f"{method} {path}: {said} after {time.monotonic() - began:.1f} s")
         return answer

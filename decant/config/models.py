@@ -224,6 +224,8 @@ class Wsgi(Model):
     threads: Annotated[int, Field(ge=1)] = 1
     timeout: Annotated[int, Field(ge=1)] = 30
     hold: Annotated[int, Field(ge=1)] = 300
+    switch: Literal["auto", "stop-first"] = "auto"
+    drain: Annotated[int, Field(ge=0)] = 5
     bind: Bind = ""
     memory: Annotated[str, _or_empty(r"[0-9]+[kmgKMG]", "a size such as 512m")] = ""
     tasks: Annotated[int, Field(ge=0)] = 0

@@ -45,7 +45,7 @@ def restart(host: Host, task: str) -> None:
         host.changes(
             (
                 Run(
-                    ("sh", f"{host.paths.procedures}/restart.sh", host.paths.root),
+                    ("sh", f"{host.paths.procedures}/restart.sh", host.paths.root, "same"),
                     label="restart behind the open socket",
                 ),
             )

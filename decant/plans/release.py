@@ -34,10 +34,12 @@ def contents(settings: "Settings", facts: "Facts") -> dict[str, tuple[bytes, int
         "apache.conf": (render("apache/release.conf.j2", settings).encode(), 0o644),
     }
     if not settings.is_app:
-        return {"server": (b"none\n", 0o644), **sites}
+        why = b"the application does not run on this host\n"
+        return {"server": (b"none\n", 0o644), "switch": (why, 0o644), **sites}
     given = variables(settings)
     found = {
         "server": (f"{settings.wsgi.server}\n".encode(), 0o644),
+        "switch": (f"{stack.switch(settings)}\n".encode(), 0o644),
         **{
             name: (text.encode(), mode)
             for name, (text, mode) in stack.release_files(settings, facts.cores).items()

@@ -91,8 +91,9 @@ class Change:
 class WindowRequest:
     """A window from `old` (empty: nothing serves) to `new`.
 
-    `smoked`: the new release had its health checked, and nothing comes between; `rolled_back`: the
-    old one is marked so; `drain`: visitors go to other hosts meanwhile; `role`: this host's role
+    `smoked`: the new release had its health checked, and nothing comes between; `start_first`: it
+    may start beside the old one, as far as the database is concerned; `rolled_back`: the old one is
+    marked so; `drain`: visitors go to other hosts meanwhile; `role`: this host's role
     in a window of several.
     """
 
@@ -101,6 +102,7 @@ class WindowRequest:
     new: str
     change: Change = Change()
     smoked: bool = False
+    start_first: bool = False
     rolled_back: bool = False
     drain: bool = False
     role: Role | None = None

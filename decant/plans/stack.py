@@ -93,6 +93,22 @@ def release_files(settings: "Settings", cores: int) -> dict[str, tuple[str, int]
     return uwsgi.files(settings) if settings.wsgi.server == "uwsgi" else gunicorn.files(settings)
 
 
+def switch(settings: "Settings") -> str:
+    """Return `start-first` where a release may start beside the one before, else why it may not.
+
+    It is a line of the release, which the window reads.
+    """
+    if settings.wsgi.server == "mod_wsgi":
+        return "Apache keeps mod_wsgi's processes, and starts new ones when the old have ended"
+    if settings.wsgi.switch == "stop-first":
+        return 'wsgi.switch is "stop-first"'
+    # A template of the user's own may lack the hook by which workers tell that they are ready.
+    hook = "/ready.py" if settings.wsgi.server == "uwsgi" else "/worker.py"
+    if not any(hook in text for text, _ in release_files(settings, 1).values()):
+        return "the templates beside hosts.toml do not have workers tell that they are ready"
+    return "start-first"
+
+
 def before_release(settings: "Settings", facts: "Facts") -> Plan:
     """What stands on the server before a release.
 

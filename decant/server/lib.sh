@@ -133,6 +133,12 @@ list_releases() { # list_releases: what facts.sh tells of releases, as the login
     mv -fT "$root/releases.list.new" "$root/releases.list"
 }
 
+serving() { # serving: the release that current leads to; nothing where it leads elsewhere
+    link=$(readlink "$root/current" 2>/dev/null)
+    link=${link#"$root/"}
+    case ${link#releases/} in "$link" | */*) ;; *) printf '%s\n' "${link#releases/}" ;; esac
+}
+
 state_of() { # state_of RELEASE
     cat "$releases/$1/.deploy/state" 2>/dev/null
 }
@@ -263,6 +269,20 @@ stop_service() { # stop_service: end every process of the application when it ha
     systemd) systemctl stop "$name.service" 2>/dev/null ;; # it warns that the socket stays open, which is what we want
     supervisor) supervisorctl stop "$name:1" >/dev/null ;;
     esac && end_daemons
+}
+
+main_pid() { # main_pid: the main process of the service, which starts releases; 0 where none runs
+    case $(manager) in
+    systemd) systemctl show --property=MainPID --value "$name.service" ;;
+    supervisor) supervisorctl pid "$name:1" ;;
+    *) echo 0 ;;
+    esac
+}
+
+memory_limit() { # memory_limit: the bytes that wsgi.memory gives to the service; nothing where there is no such limit
+    [ "$(manager)" = systemd ] || return 0
+    limit=$(systemctl show --property=MemoryMax --value "$name.service")
+    case $limit in *[!0-9]*) ;; *) echo "$limit" ;; esac
 }
 
 start_service() { # start_service yes|no: start what current leads to, and wait until systemd has it, or do not

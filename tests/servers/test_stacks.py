@@ -98,6 +98,17 @@ def test_a_stack_serves_updates_and_comes_back(
     assert "mood" in server.columns()
     assert document(done.stdout)["prober"]["lost"] == 0
 
+    # Without a migration the new release starts beside the old one, except in Apache.
+    server.configure(
+        f'ref = "by-{installer}-migrates"\nenv = {{ GREETING = "hello" }}', wsgi, stack
+    )
+    with Load(server.address, reopens=proxy == "apache") as load:
+        done = server.fab("update", "--json")
+    assert load.lost == []
+    assert ("start first: " in done.stderr) == (kind != "mod_wsgi")
+    assert server.get("/variable/GREETING") == (200, "hello")
+    assert set(load.posts) <= set(server.rows())
+
     server.fab("system.reboot")
     server.wait_until(
         lambda: server.get("/version") == (200, f"by-{installer}-migrates"),

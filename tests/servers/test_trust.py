@@ -124,6 +124,19 @@ def test_a_hostile_sqlite_file_moves_root_to_nothing(evil: Hostile, guestbook: S
     assert "is a symbolic link" in evil.server.fab("db.status", code=1).stderr
     evil.run(f"rm -f {file}*")
     evil.server.fab("db.status")
+    # A file that is exchanged for a link all the time, while it is looked at.
+    evil.run(
+        f"python -c \"import sqlite3; sqlite3.connect('{file}').execute('create table mine (x)')\";"
+        f" setsid nohup sh -c 'for n in $(seq 4000); do mv {file} {file}.kept; ln -s"
+        f" /srv/guestbook/shared/instance/guestbook.db {file}; rm {file}; mv {file}.kept {file};"
+        " done' >/dev/null 2>&1 &"
+    )
+    for name in ("db.status", "db.dump") * 3:
+        done = evil.server.fab(name, code=None)
+        assert "entry" not in done.stdout + done.stderr
+    evil.server.ssh("pkill -f 'seq 4000' || true; sleep 0.5")
+    assert evil.server.ssh("zcat /srv/evil/backups/*.gz | grep -c row1 || true") == "0"
+    evil.run(f"rm -f {file}*")
     assert guestbook.rows()[:2] == ["row0", "row1"]
 
 

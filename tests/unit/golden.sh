@@ -30,80 +30,84 @@ step 20 tmpfiles file /etc/tmpfiles.d/decant-shop.conf 20 root:root 0644 plain
 step 21 - handler tmpfiles
 step 22 - directory /srv/shop/procedures root:root 0755
 step 23 - file /srv/shop/procedures/ask.sh 23 root:root 0644 plain
-step 24 - file /srv/shop/procedures/builds.py 24 root:root 0644 plain
-step 25 - file /srv/shop/procedures/challenge.py 25 root:root 0644 plain
-step 26 - file /srv/shop/procedures/compilers.py 26 root:root 0644 plain
-step 27 - file /srv/shop/procedures/confined.sh 27 root:root 0644 plain
-step 28 - file /srv/shop/procedures/database.py 28 root:root 0644 plain
-step 29 - file /srv/shop/procedures/engine.py 29 root:root 0644 plain
-step 30 - file /srv/shop/procedures/environment.py 30 root:root 0644 plain
-step 31 - file /srv/shop/procedures/finish.sh 31 root:root 0644 plain
-step 32 - file /srv/shop/procedures/follow.sh 32 root:root 0644 plain
-step 33 - file /srv/shop/procedures/gate.sh 33 root:root 0644 plain
-step 34 - file /srv/shop/procedures/heads.sh 34 root:root 0644 plain
-step 35 - file /srv/shop/procedures/health.py 35 root:root 0644 plain
-step 36 - file /srv/shop/procedures/application.wsgi 36 root:root 0644 plain
-step 37 - file /srv/shop/procedures/application_database.py 37 root:root 0644 plain
-step 38 - file /srv/shop/procedures/builder.py 38 root:root 0644 plain
-step 39 - file /srv/shop/procedures/client.py 39 root:root 0644 plain
-step 40 - file /srv/shop/procedures/decant_load.py 40 root:root 0644 plain
-step 41 - file /srv/shop/procedures/ended.sh 41 root:root 0644 plain
-step 42 - file /srv/shop/procedures/look.py 42 root:root 0644 plain
-step 43 - file /srv/shop/procedures/mariadb_client.py 43 root:root 0644 plain
-step 44 - file /srv/shop/procedures/postgresql_client.py 44 root:root 0644 plain
-step 45 - file /srv/shop/procedures/recipe.py 45 root:root 0644 plain
-step 46 - file /srv/shop/procedures/serve.py 46 root:root 0644 plain
-step 47 - file /srv/shop/procedures/sqlite_client.py 47 root:root 0644 plain
-step 48 - file /srv/shop/procedures/with-env 48 root:root 0755 plain
-step 49 - file /srv/shop/procedures/lib.sh 49 root:root 0644 plain
-step 50 - file /srv/shop/procedures/locks.py 50 root:root 0644 plain
-step 51 - file /srv/shop/procedures/mariadb.py 51 root:root 0644 plain
-step 52 - file /srv/shop/procedures/obtain.sh 52 root:root 0644 plain
-step 53 - file /srv/shop/procedures/postgresql.py 53 root:root 0644 plain
-step 54 - file /srv/shop/procedures/prepare.sh 54 root:root 0644 plain
-step 55 - file /srv/shop/procedures/probe.py 55 root:root 0644 plain
-step 56 - file /srv/shop/procedures/proxy.sh 56 root:root 0644 plain
-step 57 - file /srv/shop/procedures/quiet.sh 57 root:root 0644 plain
-step 58 - file /srv/shop/procedures/records.py 58 root:root 0644 plain
-step 59 - file /srv/shop/procedures/recover.sh 59 root:root 0644 plain
-step 60 - file /srv/shop/procedures/recovery.py 60 root:root 0644 plain
-step 61 - file /srv/shop/procedures/renew.sh 61 root:root 0644 plain
-step 62 - file /srv/shop/procedures/renewed.sh 62 root:root 0644 plain
-step 63 - file /srv/shop/procedures/restart.sh 63 root:root 0644 plain
-step 64 - file /srv/shop/procedures/serve.sh 64 root:root 0644 plain
-step 65 - file /srv/shop/procedures/services.py 65 root:root 0644 plain
-step 66 - file /srv/shop/procedures/sqlite.py 66 root:root 0644 plain
-step 67 - file /srv/shop/procedures/stop.sh 67 root:root 0644 plain
-step 68 - file /srv/shop/procedures/tools-pipenv.txt 68 root:root 0644 plain
-step 69 - file /srv/shop/procedures/tools-poetry.txt 69 root:root 0644 plain
-step 70 - file /srv/shop/procedures/tools-uv.txt 70 root:root 0644 plain
-step 71 - file /srv/shop/procedures/tools.py 71 root:root 0644 plain
-step 72 - file /srv/shop/procedures/tree.py 72 root:root 0644 plain
-step 73 - file /srv/shop/procedures/window.py 73 root:root 0644 plain
-step 74 - file /srv/shop/procedures/window.sh 74 root:root 0644 plain
-step 75 - file /srv/shop/procedures/app.conf 75 root:root 0644 plain
-step 76 - file /srv/shop/procedures/sandbox.application 76 root:root 0644 plain
-step 77 - file /srv/shop/procedures/sandbox.build 77 root:root 0644 plain
-step 78 - absent /srv/shop/procedures/front.sh
-step 79 daemon-reload file /etc/systemd/system/shop-smoke@.service 79 root:root 0644 plain
-step 80 daemon-reload file /etc/systemd/system/shop-window@.service 80 root:root 0644 plain
-step 81 - handler daemon-reload
-step 82 - handler daemon-reload
-step 83 - unit decant-metadata@shop.service yes -
-step 84 - handler decant-metadata@shop.service.restart
-step 85 - run 'systemctl restart decant-metadata@shop.service' 'nft list table inet decant_shop'
-step 86 - background /srv/shop/procedures/prepare.sh 86
-step 87 - packages python3 python3-venv nginx postgresql ca-certificates git nftables ufw
-step 88 systemd-sysctl.service.restart file /etc/sysctl.d/70-decant-harden.conf 88 root:root 0644 plain
-step 89 - handler systemd-sysctl.service.restart
-step 90 - packages unattended-upgrades needrestart
-step 91 - file /etc/apt/apt.conf.d/20auto-upgrades 91 root:root 0644 plain
-step 92 - file /etc/needrestart/conf.d/decant.conf 92 root:root 0644 plain
-step 93 - packages fail2ban python3-systemd nftables
-step 94 - directory /etc/fail2ban/jail.d root:root 0755
-step 95 fail2ban.service.restart file /etc/fail2ban/jail.d/decant.conf 95 root:root 0644 plain
-step 96 - unit fail2ban.service yes yes
-step 97 - handler fail2ban.service.restart
+step 24 - file /srv/shop/procedures/beside.py 24 root:root 0644 plain
+step 25 - file /srv/shop/procedures/builds.py 25 root:root 0644 plain
+step 26 - file /srv/shop/procedures/challenge.py 26 root:root 0644 plain
+step 27 - file /srv/shop/procedures/compilers.py 27 root:root 0644 plain
+step 28 - file /srv/shop/procedures/confined.sh 28 root:root 0644 plain
+step 29 - file /srv/shop/procedures/database.py 29 root:root 0644 plain
+step 30 - file /srv/shop/procedures/engine.py 30 root:root 0644 plain
+step 31 - file /srv/shop/procedures/environment.py 31 root:root 0644 plain
+step 32 - file /srv/shop/procedures/finish.sh 32 root:root 0644 plain
+step 33 - file /srv/shop/procedures/follow.sh 33 root:root 0644 plain
+step 34 - file /srv/shop/procedures/gate.sh 34 root:root 0644 plain
+step 35 - file /srv/shop/procedures/heads.sh 35 root:root 0644 plain
+step 36 - file /srv/shop/procedures/health.py 36 root:root 0644 plain
+step 37 - file /srv/shop/procedures/application.wsgi 37 root:root 0644 plain
+step 38 - file /srv/shop/procedures/application_database.py 38 root:root 0644 plain
+step 39 - file /srv/shop/procedures/builder.py 39 root:root 0644 plain
+step 40 - file /srv/shop/procedures/client.py 40 root:root 0644 plain
+step 41 - file /srv/shop/procedures/decant_load.py 41 root:root 0644 plain
+step 42 - file /srv/shop/procedures/ended.sh 42 root:root 0644 plain
+step 43 - file /srv/shop/procedures/launcher.py 43 root:root 0644 plain
+step 44 - file /srv/shop/procedures/look.py 44 root:root 0644 plain
+step 45 - file /srv/shop/procedures/mariadb_client.py 45 root:root 0644 plain
+step 46 - file /srv/shop/procedures/postgresql_client.py 46 root:root 0644 plain
+step 47 - file /srv/shop/procedures/ready.py 47 root:root 0644 plain
+step 48 - file /srv/shop/procedures/recipe.py 48 root:root 0644 plain
+step 49 - file /srv/shop/procedures/serve.py 49 root:root 0644 plain
+step 50 - file /srv/shop/procedures/sqlite_client.py 50 root:root 0644 plain
+step 51 - file /srv/shop/procedures/with-env 51 root:root 0755 plain
+step 52 - file /srv/shop/procedures/worker.py 52 root:root 0644 plain
+step 53 - file /srv/shop/procedures/lib.sh 53 root:root 0644 plain
+step 54 - file /srv/shop/procedures/locks.py 54 root:root 0644 plain
+step 55 - file /srv/shop/procedures/mariadb.py 55 root:root 0644 plain
+step 56 - file /srv/shop/procedures/obtain.sh 56 root:root 0644 plain
+step 57 - file /srv/shop/procedures/postgresql.py 57 root:root 0644 plain
+step 58 - file /srv/shop/procedures/prepare.sh 58 root:root 0644 plain
+step 59 - file /srv/shop/procedures/probe.py 59 root:root 0644 plain
+step 60 - file /srv/shop/procedures/proxy.sh 60 root:root 0644 plain
+step 61 - file /srv/shop/procedures/quiet.sh 61 root:root 0644 plain
+step 62 - file /srv/shop/procedures/records.py 62 root:root 0644 plain
+step 63 - file /srv/shop/procedures/recover.sh 63 root:root 0644 plain
+step 64 - file /srv/shop/procedures/recovery.py 64 root:root 0644 plain
+step 65 - file /srv/shop/procedures/renew.sh 65 root:root 0644 plain
+step 66 - file /srv/shop/procedures/renewed.sh 66 root:root 0644 plain
+step 67 - file /srv/shop/procedures/restart.sh 67 root:root 0644 plain
+step 68 - file /srv/shop/procedures/serve.sh 68 root:root 0644 plain
+step 69 - file /srv/shop/procedures/services.py 69 root:root 0644 plain
+step 70 - file /srv/shop/procedures/sqlite.py 70 root:root 0644 plain
+step 71 - file /srv/shop/procedures/stop.sh 71 root:root 0644 plain
+step 72 - file /srv/shop/procedures/tools-pipenv.txt 72 root:root 0644 plain
+step 73 - file /srv/shop/procedures/tools-poetry.txt 73 root:root 0644 plain
+step 74 - file /srv/shop/procedures/tools-uv.txt 74 root:root 0644 plain
+step 75 - file /srv/shop/procedures/tools.py 75 root:root 0644 plain
+step 76 - file /srv/shop/procedures/tree.py 76 root:root 0644 plain
+step 77 - file /srv/shop/procedures/window.py 77 root:root 0644 plain
+step 78 - file /srv/shop/procedures/window.sh 78 root:root 0644 plain
+step 79 - file /srv/shop/procedures/app.conf 79 root:root 0644 plain
+step 80 - file /srv/shop/procedures/sandbox.application 80 root:root 0644 plain
+step 81 - file /srv/shop/procedures/sandbox.build 81 root:root 0644 plain
+step 82 - absent /srv/shop/procedures/front.sh
+step 83 daemon-reload file /etc/systemd/system/shop-smoke@.service 83 root:root 0644 plain
+step 84 daemon-reload file /etc/systemd/system/shop-window@.service 84 root:root 0644 plain
+step 85 - handler daemon-reload
+step 86 - handler daemon-reload
+step 87 - unit decant-metadata@shop.service yes -
+step 88 - handler decant-metadata@shop.service.restart
+step 89 - run 'systemctl restart decant-metadata@shop.service' 'nft list table inet decant_shop'
+step 90 - background /srv/shop/procedures/prepare.sh 90
+step 91 - packages python3 python3-venv nginx postgresql ca-certificates git nftables ufw
+step 92 systemd-sysctl.service.restart file /etc/sysctl.d/70-decant-harden.conf 92 root:root 0644 plain
+step 93 - handler systemd-sysctl.service.restart
+step 94 - packages unattended-upgrades needrestart
+step 95 - file /etc/apt/apt.conf.d/20auto-upgrades 95 root:root 0644 plain
+step 96 - file /etc/needrestart/conf.d/decant.conf 96 root:root 0644 plain
+step 97 - packages fail2ban python3-systemd nftables
+step 98 - directory /etc/fail2ban/jail.d root:root 0755
+step 99 fail2ban.service.restart file /etc/fail2ban/jail.d/decant.conf 99 root:root 0644 plain
+step 100 - unit fail2ban.service yes yes
+step 101 - handler fail2ban.service.restart
 begin_transaction 0d23f206a051 'sh -c '"'"'sshd -t && systemctl try-reload-or-restart ssh.service && sleep 0.3 && 
 shown=$(sshd -T) || exit 1
 printf '"'"'"'"'"'"'"'"'%s\n'"'"'"'"'"'"'"'"' "$@" | { wrong=0; while IFS= read -r line; do
@@ -113,10 +117,10 @@ printf '"'"'"'"'"'"'"'"'%s\n'"'"'"'"'"'"'"'"' "$@" | { wrong=0; while IFS= read 
     }
 done; exit $wrong; }
 '"'"' check '"'"'passwordauthentication no'"'"' '"'"'kbdinteractiveauthentication no'"'"' '"'"'permitemptypasswords no'"'"' '"'"'permitrootlogin without-password'"'"' '"'"'permituserenvironment no'"'"' '"'"'hostbasedauthentication no'"'"' '"'"'ignorerhosts yes'"'"' '"'"'maxauthtries 4'"'"' '"'"'maxsessions 10'"'"' '"'"'maxstartups 10:30:60'"'"' '"'"'logingracetime 60'"'"' '"'"'clientaliveinterval 15'"'"' '"'"'clientalivecountmax 3'"'"' '"'"'x11forwarding no'"'"' '"'"'allowagentforwarding no'"'"' '"'"'loglevel VERBOSE'"'"' '"'"'kexalgorithms sntrup761x25519-sha512@openssh.com,curve25519-sha256,curve25519-sha256@libssh.org,diffie-hellman-group16-sha512,diffie-hellman-group18-sha512'"'"' '"'"'macs hmac-sha2-512-etm@openssh.com,hmac-sha2-256-etm@openssh.com,umac-128-etm@openssh.com'"'"' '"'"'hostkeyalgorithms sk-ssh-ed25519-cert-v01@openssh.com,ssh-ed25519-cert-v01@openssh.com,rsa-sha2-512-cert-v01@openssh.com,rsa-sha2-256-cert-v01@openssh.com,sk-ssh-ed25519@openssh.com,ssh-ed25519,rsa-sha2-512,rsa-sha2-256'"'"'' 'sh -c '"'"'systemctl try-reload-or-restart ssh.service'"'"'' guarded
-step 98 - file /etc/ssh/sshd_config.d/00-decant.conf 98 root:root 0644 plain
-step 99 - absent /etc/ssh/sshd_config.d/10-decant.conf
-commit 100
-step 101 - run 'sh -c '"'"'
+step 102 - file /etc/ssh/sshd_config.d/00-decant.conf 102 root:root 0644 plain
+step 103 - absent /etc/ssh/sshd_config.d/10-decant.conf
+commit 104
+step 105 - run 'sh -c '"'"'
 shown=$(sshd -T) || exit 1
 printf '"'"'"'"'"'"'"'"'%s\n'"'"'"'"'"'"'"'"' "$@" | { wrong=0; while IFS= read -r line; do
     printf '"'"'"'"'"'"'"'"'%s\n'"'"'"'"'"'"'"'"' "$shown" | grep -qxF -e "$line" || {
@@ -133,47 +137,47 @@ printf '"'"'"'"'"'"'"'"'%s\n'"'"'"'"'"'"'"'"' "$@" | { wrong=0; while IFS= read 
     }
 done; exit $wrong; }
 '"'"' compare '"'"'passwordauthentication no'"'"' '"'"'kbdinteractiveauthentication no'"'"' '"'"'permitemptypasswords no'"'"' '"'"'permitrootlogin without-password'"'"' '"'"'permituserenvironment no'"'"' '"'"'hostbasedauthentication no'"'"' '"'"'ignorerhosts yes'"'"' '"'"'maxauthtries 4'"'"' '"'"'maxsessions 10'"'"' '"'"'maxstartups 10:30:60'"'"' '"'"'logingracetime 60'"'"' '"'"'clientaliveinterval 15'"'"' '"'"'clientalivecountmax 3'"'"' '"'"'x11forwarding no'"'"' '"'"'allowagentforwarding no'"'"' '"'"'loglevel VERBOSE'"'"' '"'"'kexalgorithms sntrup761x25519-sha512@openssh.com,curve25519-sha256,curve25519-sha256@libssh.org,diffie-hellman-group16-sha512,diffie-hellman-group18-sha512'"'"' '"'"'macs hmac-sha2-512-etm@openssh.com,hmac-sha2-256-etm@openssh.com,umac-128-etm@openssh.com'"'"' '"'"'hostkeyalgorithms sk-ssh-ed25519-cert-v01@openssh.com,ssh-ed25519-cert-v01@openssh.com,rsa-sha2-512-cert-v01@openssh.com,rsa-sha2-256-cert-v01@openssh.com,sk-ssh-ed25519@openssh.com,ssh-ed25519,rsa-sha2-512,rsa-sha2-256'"'"''
-step 102 - packages postgresql
-step 103 - unit postgresql.service yes yes
-step 104 - run 'sh -c '"'"'root=$1; shift; "$@" && { [ ! -e "$root/current" ] || sh "$root/procedures/restart.sh" "$root"; }'"'"' create /srv/shop python3 -I /srv/shop/procedures/database.py /srv/shop create' 'python3 -I /srv/shop/procedures/database.py /srv/shop created'
-step 105 - packages nginx
+step 106 - packages postgresql
+step 107 - unit postgresql.service yes yes
+step 108 - run 'sh -c '"'"'root=$1; shift; "$@" && { [ ! -e "$root/current" ] || sh "$root/procedures/restart.sh" "$root"; }'"'"' create /srv/shop python3 -I /srv/shop/procedures/database.py /srv/shop create' 'python3 -I /srv/shop/procedures/database.py /srv/shop created'
+step 109 - packages nginx
 begin_transaction dbbf133c09f0 'nginx -t' true
-step 106 nginx.service.reload file /etc/nginx/modules-enabled/90-decant.conf 106 root:root 0644 plain
-step 107 nginx.service.reload edit /etc/nginx/nginx.conf '
+step 110 nginx.service.reload file /etc/nginx/modules-enabled/90-decant.conf 110 root:root 0644 plain
+step 111 nginx.service.reload edit /etc/nginx/nginx.conf '
 s/((^|\n)[^#\n]*\bworker_connections\s+)[0-9]+/\18192/g
 t
 s/((^|\n)[^#\n]*\bevents\s*\{)/\1 worker_connections 8192;/
 '
-commit 108
+commit 112
 begin_transaction 72104b75168d 'sh /srv/shop/procedures/restart.sh /srv/shop changed' 'sh /srv/shop/procedures/restart.sh /srv/shop'
-step 109 - run 'supervisorctl stop '"'"'shop:*'"'"'' 'test '"'"'!'"'"' -e /etc/supervisor/conf.d/shop.conf'
-step 110 - absent /etc/supervisor/conf.d/shop.conf
-step 111 - file /srv/shop/procedures/listen 111 root:root 0644 plain
-step 112 - file /etc/systemd/system/shop.socket 112 root:root 0644 plain
-step 113 - file /etc/systemd/system/shop.service 113 root:root 0644 plain
-commit 114
-step 115 - unit shop.socket yes yes
-step 116 - unit shop.service yes -
+step 113 - run 'supervisorctl stop '"'"'shop:*'"'"'' 'test '"'"'!'"'"' -e /etc/supervisor/conf.d/shop.conf'
+step 114 - absent /etc/supervisor/conf.d/shop.conf
+step 115 - file /srv/shop/procedures/listen 115 root:root 0644 plain
+step 116 - file /etc/systemd/system/shop.socket 116 root:root 0644 plain
+step 117 - file /etc/systemd/system/shop.service 117 root:root 0644 plain
+commit 118
+step 119 - unit shop.socket yes yes
+step 120 - unit shop.service yes -
 begin_transaction 00115dd8162e 'sh /srv/shop/procedures/proxy.sh /srv/shop' 'sh /srv/shop/procedures/proxy.sh /srv/shop'
-step 117 - file /srv/shop/procedures/names 117 root:root 0644 plain
-step 118 nginx.service.reload file /etc/nginx/sites-available/shop 118 root:root 0644 plain
-step 119 nginx.service.reload link /etc/nginx/sites-enabled/shop /etc/nginx/sites-available/shop
-step 120 apache2.service.reload absent /etc/apache2/sites-enabled/shop.conf
-step 121 apache2.service.reload absent /etc/apache2/sites-enabled/000-shop.conf
-step 122 apache2.service.reload absent /etc/apache2/sites-available/shop.conf
-commit 123
-step 124 - unit nginx.service yes yes
-step 125 - handler nginx.service.reload
-step 126 - handler apache2.service.reload
-step 127 daemon-reload absent /etc/systemd/system/apache2.service.d/decant-shop.conf
-step 128 - handler daemon-reload
-step 129 - run 'rm -rf /etc/decant/tls/shop/self-signed' 'test '"'"'!'"'"' -e /etc/decant/tls/shop/self-signed'
-step 130 - run 'rm -rf /etc/decant/tls/shop/files' 'test '"'"'!'"'"' -e /etc/decant/tls/shop/files'
-step 131 - packages ufw
+step 121 - file /srv/shop/procedures/names 121 root:root 0644 plain
+step 122 nginx.service.reload file /etc/nginx/sites-available/shop 122 root:root 0644 plain
+step 123 nginx.service.reload link /etc/nginx/sites-enabled/shop /etc/nginx/sites-available/shop
+step 124 apache2.service.reload absent /etc/apache2/sites-enabled/shop.conf
+step 125 apache2.service.reload absent /etc/apache2/sites-enabled/000-shop.conf
+step 126 apache2.service.reload absent /etc/apache2/sites-available/shop.conf
+commit 127
+step 128 - unit nginx.service yes yes
+step 129 - handler nginx.service.reload
+step 130 - handler apache2.service.reload
+step 131 daemon-reload absent /etc/systemd/system/apache2.service.d/decant-shop.conf
+step 132 - handler daemon-reload
+step 133 - run 'rm -rf /etc/decant/tls/shop/self-signed' 'test '"'"'!'"'"' -e /etc/decant/tls/shop/self-signed'
+step 134 - run 'rm -rf /etc/decant/tls/shop/files' 'test '"'"'!'"'"' -e /etc/decant/tls/shop/files'
+step 135 - packages ufw
 begin_transaction b5bea41b6c62 true 'sh -c '"'"'if grep -qx ENABLED=yes /etc/ufw/ufw.conf; then ufw reload; else ufw --force disable; fi'"'"'' guarded
-step 132 - peer_rules
-step 133 - firewall 22/tcp 80/tcp
-commit 134
-step 135 - procedure /srv/shop/procedures/prepare.sh 135
+step 136 - peer_rules
+step 137 - firewall 22/tcp 80/tcp
+commit 138
+step 139 - procedure /srv/shop/procedures/prepare.sh 139
 wait
 exit 0

@@ -14,13 +14,14 @@ from decant.plans.rendering import SERVER
 
 # On a server these lie in one folder, and import each other by their bare names.
 sys.path[:0] = [str(SERVER / "release"), str(SERVER / "database")]
+import beside  # noqa: E402
 import locks  # noqa: E402
 import records  # noqa: E402
 import recovery  # noqa: E402
 import services  # noqa: E402
 import window  # noqa: E402
 
-__all__ = ["locks", "records", "window"]
+__all__ = ["beside", "locks", "records", "recovery", "services", "window"]
 OLD, NEW = "20260101T000000-old", "20260102T000000-new"
 CHANGES = {"open", "os.rename", "os.remove", "os.symlink", "os.link"}
 
@@ -82,6 +83,8 @@ class FakeServices(services.Services):
         # What is wrong, by the name of a method
         self.wrong: dict[str, Any] = {}
         self.differs = False
+        self.why = "wsgi.switch"  # the old release has to stop first; nothing: it need not
+        self.beside: str | None = None  # what was started beside what runs
         self.before: dict[str, Callable[[], None]] = {}
 
     @property
@@ -113,7 +116,36 @@ class FakeServices(services.Services):
         finally:
             os.close(gate)
         assert not self.folder.transition.exists()
-        self.running = self.folder.current or None
+        self.running = self.running or self.folder.current or None
+
+    def must_stop_first(self, old: str, new: str, known: bool = False) -> str:
+        return self.why
+
+    def serving(self) -> str:
+        return f"process of {self.running}" if self.running else ""
+
+    def start_beside(self, limit: float) -> None:
+        problem = self._did("start_beside")
+        assert self.running and not self.beside
+        if problem:
+            raise problem
+        self.beside = self.folder.current
+        killer.tick()
+
+    def keep_old(self, old: str) -> None:
+        self._did("keep_old")
+        self.beside = None
+        if self.running and old != self.serving():
+            self.running = None
+        killer.tick()
+
+    def keep_new(self, old: str) -> None:
+        self._did("keep_new")
+        if self.beside:
+            self.running, self.beside = self.beside, None
+        elif self.running and old == self.serving():
+            self.running = None
+        killer.tick()
 
     def end_confined(self) -> bool:
         return not self._did("end_confined")
@@ -230,6 +262,10 @@ class Application:
     def recover(self, id: str = "w") -> int:
         """Run what comes after a window."""
         return self._process(lambda: recovery.recover(self.folder, self.services, id))
+
+    def restart(self) -> int:
+        """Restart what serves."""
+        return self._process(lambda: window.restart(self.folder, self.services))
 
     def gate(self) -> int:
         """Run what comes before a start that needs more than the fast path."""

@@ -178,7 +178,8 @@ def test_a_host_gets_what_its_roles_need_and_nothing_else(tmp_path: Path) -> Non
 
 def test_a_web_host_has_no_secret(tmp_path: Path) -> None:
     made = fleet(tmp_path)
-    assert set(release.contents(made["web"], FACTS)) == {"server", "nginx.conf", "apache.conf"}
+    contents = release.contents(made["web"], FACTS)
+    assert set(contents) == {"server", "switch", "nginx.conf", "apache.conf"}
     assert not [
         step for step in flat(app.folders_and_secrets(made["web"])) if "secret" in str(step)
     ]

@@ -15,7 +15,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from decant.plans import requests
-from tests.unit.machine import NEW, OLD, Application, Killed, killer, locks, records, window
+from tests.unit.machine import (
+    NEW,
+    OLD,
+    Application,
+    Killed,
+    beside,
+    killer,
+    locks,
+    records,
+    recovery,
+    window,
+)
 
 MIGRATES = {"migrate": "upgrade", "dump_wanted": "yes"}
 
@@ -64,7 +75,7 @@ def test_a_window_stops_pulls_migrates_checks_and_starts(
         "ask_health",
     ]
     assert capsys.readouterr().out.splitlines() == [
-        ":: stop",
+        ":: stop first: a migration is pending",
         f":: dump to backups/w-{OLD}.dump",
         f":: pull: current is {NEW}",
         ":: migrate",
@@ -79,6 +90,147 @@ def test_a_window_stops_pulls_migrates_checks_and_starts(
     assert app.verdict == "good"
     assert history(app) == [{"when": "w", "result": "good", "cause": "", "seconds": 0}]
     assert (app.root / "log/last-migration").read_text() == "0\n"
+
+
+def test_a_release_without_a_migration_starts_beside_the_old_one(
+    app: Application, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app.services.why = ""
+    app.ask(drain="yes", rolled_back="yes")
+    assert app.window() == 0
+    assert app.services.calls == [
+        "maintenance_off",
+        "can_serve",
+        "start_beside",
+        "list_releases",
+        "keep_new",
+        "ask_health",
+        "list_releases",
+        "drain_off",
+    ]
+    assert capsys.readouterr().out.splitlines() == [
+        f":: start first: {NEW} beside {OLD}",
+        ":: stop: the old release finishes what it began",
+        f":: served: {NEW}",
+    ]
+    assert (app.services.running, app.services.beside, app.verdict) == (NEW, None, "good")
+    assert [app.folder.state(each) for each in (OLD, NEW)] == ["rolled-back", "good"]
+
+
+def test_one_whose_workers_do_not_ask_is_asked_for_health_first(app: Application) -> None:
+    app.services.why = ""
+    for name in (OLD, NEW):
+        (app.root / f"releases/{name}/.deploy/server").write_text("uwsgi\n")
+    app.ask()
+    assert app.window() == 0
+    assert app.services.calls.index("smoke") < app.services.calls.index("start_beside")
+    app.services.wrong = {"smoke": "/up: 500"}
+    app.ask("again", old=NEW, new=OLD)
+    assert app.window("again") == 1
+    assert app.services.running == NEW
+    assert "stop" not in app.services.calls
+
+
+def test_one_that_is_not_well_beside_the_old_one_ends_and_nothing_stops(app: Application) -> None:
+    app.services.why, app.services.wrong = "", {"start_beside": beside.Unwell("/up answered 500")}
+    app.ask()
+    assert app.window() == 1
+    assert app.verdict == "failed the new release failed its health check: /up answered 500"
+    assert (app.folder.current, app.services.running, app.services.beside) == (OLD, OLD, None)
+    assert app.folder.state(NEW) == "failed"
+    assert "stop" not in app.services.calls
+
+
+def test_one_that_cannot_run_twice_starts_when_the_old_one_has_stopped(
+    app: Application, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app.services.why, app.services.wrong = "", {"start_beside": records.Failure("it ended")}
+    app.ask()
+    assert app.window() == 0
+    assert (app.folder.current, app.services.running, app.verdict) == (NEW, NEW, "good")
+    assert app.services.calls.index("smoke") < app.services.calls.index("stop")
+    said = capsys.readouterr().out
+    assert "it does not start beside the old one: it ended\n" in said
+    assert "stop first: it cannot start beside the old one\n" in said
+    # The marks of the attempt are gone: what is killed later is undone as a stop first is.
+    assert app.folder.beside("w") == ""
+    assert not app.folder.log("w", "undone").exists()
+
+
+def test_one_that_is_broken_is_seen_before_anything_stops(app: Application) -> None:
+    app.services.why = ""
+    app.services.wrong = {"start_beside": records.Failure("it ended"), "smoke": "no answer"}
+    app.ask()
+    assert app.window() == 1
+    assert app.verdict == "failed the new release failed its health check: no answer"
+    assert "stop" not in app.services.calls
+
+
+def test_a_site_that_the_proxy_refuses_ends_what_was_started_beside(app: Application) -> None:
+    app.services.why, app.services.differs = "", True
+    app.services.wrong = {"check_proxy": 1}
+    app.ask()
+    assert app.window() == 1
+    assert "nginx refuses what the new release includes" in app.verdict
+    assert (app.folder.current, app.services.running, app.services.beside) == (OLD, OLD, None)
+    app.services.wrong = {}
+    app.ask("again")
+    assert app.window("again") == 0
+    assert "reload_proxy" in app.services.calls
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        (MIGRATES, "a migration is pending"),
+        ({"restore": "/a.dump"}, "the database is replaced"),
+        ({"dump_wanted": "yes"}, 'db.snapshot is "always"'),
+        ({}, "wsgi.switch"),
+    ],
+)
+def test_why_the_old_release_stops_first_is_said(
+    app: Application, capsys: pytest.CaptureFixture[str], changes: dict[str, str], why: str
+) -> None:
+    (app.root / "a.dump").write_text("rows")
+    app.services.why = "wsgi.switch" if not changes else ""
+    app.ask(**{key: str(value).replace("/a", f"{app.root}/a") for key, value in changes.items()})
+    app.window()
+    assert f":: stop first: {why}\n" in capsys.readouterr().out
+
+
+def test_what_was_started_and_cannot_be_ended_waits_for_whoever_comes_next(
+    app: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app.services.why, app.services.wrong = "", {"start_beside": records.Failure("it ended")}
+
+    def stubborn(_: str) -> None:
+        raise records.Failure("process 1 does not end")
+
+    app.ask()
+    with monkeypatch.context() as patch:
+        patch.setattr(app.services, "keep_old", stubborn)
+        assert app.window() == 1
+    assert app.folder.transition.exists()
+    assert app.recover() == 0
+    assert (app.folder.current, app.services.running) == (OLD, OLD)
+
+
+def test_a_restart_starts_the_release_beside_itself(
+    app: Application, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert app.restart() == 3
+    assert capsys.readouterr().out == "stop first: wsgi.switch\n"
+    app.services.why = ""
+    assert app.restart() == 0
+    assert app.services.calls == ["start_beside", "keep_new"]
+    app.services.wrong = {"start_beside": beside.Unwell("/up answered 500")}
+    with pytest.raises(beside.Unwell):
+        app.restart()
+    holder = os.open(app.folder.gate, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(holder, fcntl.LOCK_EX)
+    with pytest.raises(records.Failure, match="a release window is open"):
+        app.restart()
+    os.close(holder)
 
 
 def test_what_was_smoked_is_not_asked_again(app: Application) -> None:
@@ -316,6 +468,30 @@ def test_a_disk_that_fills_up_in_the_window_is_undone(
     assert (app.folder.current, app.services.running, app.services.rows) == (OLD, OLD, "rows")
 
 
+def test_a_disk_that_stays_full_leaves_the_old_release_serving_and_nothing_open(
+    app: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, full = records.write_durably, [False]
+
+    def write(*words: Any, **more: Any) -> None:
+        if full[0]:
+            raise OSError(28, "No space left on device")
+        real(*words, **more)
+
+    for module in (records, window, recovery):
+        monkeypatch.setattr(module, "write_durably", write)
+    app.services.why = ""
+    app.services.before["start_beside"] = lambda: full.__setitem__(0, True)
+    app.ask()
+    assert app.window() == 1
+    assert (app.folder.current, app.services.running, app.services.beside) == (OLD, OLD, None)
+    assert not app.folder.transition.exists()
+    assert app.verdict == ""  # until there is room
+    full[0] = False
+    assert app.recover() == 0
+    assert app.verdict.startswith("failed ")
+
+
 def test_what_cannot_be_put_back_waits_for_whoever_comes_next(
     app: Application, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -536,6 +712,11 @@ SCENARIOS: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
     "a migration of what serves": ({"new": OLD, **MIGRATES}, {}),
     "one of what serves, that fails": ({"new": OLD, **MIGRATES}, {"smoke": "500"}),
     "one host of several": ({"role": "first", **MIGRATES}, {}),
+    "start first": ({}, {}),
+    "start first, and not well": ({}, {"start_beside": beside.Unwell("/up answered 500")}),
+    "start first, which cannot run twice": ({}, {"start_beside": records.Failure("it ended")}),
+    "start first, and not well for visitors": ({}, {"ask_health": "502"}),
+    "start first, of a rollback": ({"rolled_back": "yes"}, {}),
 }
 
 
@@ -546,6 +727,8 @@ def begin(root: Path, name: str) -> Application:
         (root / "current").unlink()
         app.services.running = None
     app.services.wrong = wrong
+    if name.startswith("start first"):
+        app.services.why = ""
     app.ask(**changes)
     return app
 
@@ -569,7 +752,7 @@ def what_comes_next(app: Application, power_cut: bool) -> None:
     """Run what comes after a kill, and say how it ended for the others where that is asked."""
     app.services.wrong = {}
     if power_cut:
-        app.services.running = None  # after it everything starts
+        app.services.running = app.services.beside = None  # after it everything starts
     if app.folder.transition.exists() and app.folder.last_word("w") is records.Word.STAY:
         app.recover()
         assert (app.services.running, app.folder.maintenance.exists()) == (None, True)
@@ -587,6 +770,7 @@ def whole(app: Application, before: str) -> None:
     assert not app.folder.closed.exists()
     assert not app.folder.maintenance.exists()
     assert app.services.running == (app.folder.current or None)
+    assert app.services.beside is None
     request, (entry,) = app.folder.request("w"), history(app)
     good = app.verdict.startswith("good")
     committed = good or "commit point" in app.verdict
@@ -663,11 +847,19 @@ CRASH_POINTS = [
     ("the record of several; the last word is stay", "none", ""),
     ("the record of several; the last word is serve", "good", NEW),
     ("the record of several; the last word is back", "failed", OLD),
+    ("start first: the record; current is the old one", "failed", OLD),
+    ("start first: the record; both run", "failed", OLD),
+    ("start first: the record; the new one runs alone", "failed", OLD),
+    ("start first: no record; both run", "good", NEW),
+    ("start first: no record; the old one runs alone", "good", NEW),
+    ("start first: no record; the new one runs alone", "good", NEW),
 ]
 
 
 def put_on_disk(app: Application, what: str) -> None:
     """Leave what a window that was killed there leaves."""
+    if what.startswith("start first"):
+        return put_both_on_disk(app, what)
     role = "several" in what
     app.ask(role="other" if role else "", **MIGRATES)
     record = records.Transition("w", OLD, NEW, "", False, "prepared", "other" if role else "")
@@ -693,6 +885,23 @@ def put_on_disk(app: Application, what: str) -> None:
         say(app, *(["stay"] if word != "stay" else []), word)
 
 
+def put_both_on_disk(app: Application, what: str) -> None:
+    """Leave what a window that was killed leaves where its release starts beside the old one."""
+    app.ask()
+    app.folder.log("w", "beside").write_text(app.services.serving())
+    app.folder.write_record(records.Transition("w", OLD, NEW, "", False, "prepared"))
+    if "current is the old" in what:
+        return
+    app.folder.switch_to(NEW)
+    if "both run" in what:
+        app.services.beside = NEW
+    elif "the new one runs alone" in what:
+        app.services.running = NEW
+    if "no record" in what:
+        app.folder.set_state(NEW, "good")
+        app.folder.remove_record()
+
+
 @pytest.mark.parametrize(("what", "result", "serves"), CRASH_POINTS)
 @pytest.mark.parametrize("next_", ["recover", "gate", "window"])
 def test_who_comes_next_does_the_same(
@@ -700,6 +909,7 @@ def test_who_comes_next_does_the_same(
 ) -> None:
     put_on_disk(app, what)
     if next_ == "gate":
+        app.services.running = app.services.beside = None
         if result != "none" and app.folder.transition.exists():
             assert app.gate() == 0
         app.recover()
@@ -719,6 +929,7 @@ def test_who_comes_next_does_the_same(
     assert app.verdict.split()[0] == result
     assert app.folder.current == serves
     assert app.services.running == serves
+    assert app.services.beside is None
 
 
 def test_the_table_of_the_documentation_is_this_one() -> None:
@@ -748,6 +959,73 @@ def test_a_record_that_cannot_be_read_stops_everything_and_is_said(
     assert "is still open: the transition record" in app.verdict
     assert app.folder.transition.exists()
     assert (app.folder.current, app.services.rows) == (OLD, "rows")
+
+
+@pytest.mark.parametrize("text", ["", "id='w' old='a", "v2 {}"])
+@pytest.mark.parametrize(
+    ("changes", "dumped"),
+    [({}, True), (MIGRATES, True), ({"role": "other"}, True), (MIGRATES, False)],
+)
+def test_a_torn_record_is_made_anew_from_what_its_window_was_asked_for(
+    app: Application, text: str, changes: dict[str, str], dumped: bool
+) -> None:
+    app.ask("before", new=OLD)
+    app.folder.log("before", "opened").touch()
+    app.folder.finish("before", records.Verdict(True))
+    app.ask(**changes)
+    dump = app.root / f"backups/w-{OLD}.dump"
+    if dumped:
+        dump.write_text("rows")
+    (app.root / f"backups/w-{OLD}.dump.part").write_text("half")
+    app.folder.write_record(records.Transition("w", OLD, NEW, "", False, "prepared"))
+    app.folder.switch_to(NEW)
+    (app.root / "shared/rows").write_text("rows+half")
+    app.folder.transition.write_text(text)
+    if not dumped:
+        with pytest.raises(records.Failure, match="cannot be read"):
+            app.recover()
+        return
+    record = app.folder.open_record()
+    assert record == records.Transition(
+        "w", OLD, NEW, str(dump), False, "prepared", changes.get("role", "")
+    )
+    app.services.stop()
+    assert app.recover() == 0
+    assert (app.folder.current, app.services.running, app.services.rows) == (OLD, OLD, "rows")
+
+
+def test_a_first_window_with_a_torn_record_had_no_database_before(tmp_path: Path) -> None:
+    app = Application(tmp_path / "shop", rows="half")
+    (app.root / "current").unlink()
+    app.ask(old="", **MIGRATES)
+    app.folder.log("w", "opened").touch()
+    app.folder.transition.write_text("torn")
+    assert app.folder.open_record() == records.Transition("w", "", NEW, "", True, "prepared")
+
+
+@pytest.mark.parametrize("what", ["a folder", "a link elsewhere", "a file"])
+def test_a_current_that_is_no_link_to_a_release_is_kept_and_said(
+    app: Application, capsys: pytest.CaptureFixture[str], tmp_path: Path, what: str
+) -> None:
+    current = app.root / "current"
+    current.unlink()
+    if what == "a folder":
+        current.mkdir()
+        (current / "file").touch()
+    elif what == "a file":
+        current.touch()
+    else:
+        current.symlink_to(tmp_path)
+    assert app.folder.current == ""
+    app.ask(old="")
+    assert app.window() == 0
+    said = "no link" if what != "a link elsewhere" else f"a link to {tmp_path}"
+    assert f":: current is {said}, and no release; it is kept as current.kept-1\n" in (
+        capsys.readouterr().out
+    )
+    assert app.folder.current == NEW
+    assert os.path.lexists(app.root / "current.kept-1")
+    assert app.folder.strange() == ""
 
 
 def test_a_record_of_the_version_before_is_read() -> None:
@@ -866,9 +1144,10 @@ class Machine(RuleBasedStateMachine):
     @rule(
         migrates=st.booleans(),
         wrong=st.sampled_from(["", "migrate code", "smoke", "ask_health"]),
+        beside_it=st.sampled_from(["", "yes", "unwell", "ends"]),
         kill=st.none() | st.integers(0, 45),
     )
-    def change(self, migrates: bool, wrong: str, kill: int | None) -> None:
+    def change(self, migrates: bool, wrong: str, beside_it: str, kill: int | None) -> None:
         app = self.app
         self.number += 1
         old = app.folder.current
@@ -878,6 +1157,11 @@ class Machine(RuleBasedStateMachine):
         rows = app.services.rows
         id = f"w{self.number}"
         app.services.wrong = {wrong: 1} if wrong else {}
+        app.services.why = "" if beside_it else "wsgi.switch"
+        if beside_it == "unwell":
+            app.services.wrong["start_beside"] = beside.Unwell("500")
+        elif beside_it == "ends":
+            app.services.wrong["start_beside"] = records.Failure("it ended")
         app.ask(id, old=old, new=new, **(MIGRATES if migrates else {}))
         killer.left = kill
         killed = False
@@ -910,7 +1194,7 @@ class Machine(RuleBasedStateMachine):
         killer.left = kill
         try:
             if power:
-                app.services.running = None
+                app.services.running = app.services.beside = None
                 app.gate()
                 app.services.running = app.folder.current or None
             else:
@@ -942,6 +1226,7 @@ class Machine(RuleBasedStateMachine):
     def nothing_runs_that_current_does_not_lead_to(self) -> None:
         if not self.open:
             assert self.app.services.running == self.app.folder.current
+            assert self.app.services.beside is None
 
 
 TestMachine = Machine.TestCase

@@ -47,7 +47,8 @@ class Verdict:
 class Prepared:
     """A release that is ready: its name, what it replaces, and whether a migration waits.
 
-    `current`: it already serves.
+    `current`: it already serves; `smoked`: its health was checked on a private socket;
+    `start_first`: it may start beside what it replaces.
     """
 
     release: str
@@ -56,6 +57,8 @@ class Prepared:
     label: str
     current: bool
     pending: bool
+    smoked: bool = False
+    start_first: bool = False
 
     @classmethod
     def read(cls, values: Mapping[str, str]) -> Self:
@@ -65,6 +68,8 @@ class Prepared:
             **names,
             current=values.get("result") == "current",
             pending=values.get("pending") == "yes",
+            smoked=values.get("smoked") == "yes",
+            start_first=values.get("start_first") == "yes",
         )
 
 

@@ -8,17 +8,20 @@ import contextlib
 import re
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from decant.config import source
 from decant.errors import DeployError
 from decant.operations.release.outcome import Prepared, Result
-from decant.plans import app, preflight, release
+from decant.plans import app, preflight, release, stack
 from decant.plans.requests import SourceKind
 from decant.remote import transfer
 from decant.remote.host import BUSY, Host
 from decant.remote.report import Report
 from decant.steps import Plan
+
+if TYPE_CHECKING:
+    from decant.config.models import Settings
 
 FORMAT = "%Y%m%dT%H%M%S"
 TIME = re.compile(r"\d{8}T\d{6}")
@@ -104,9 +107,19 @@ def preview(host: Host, compare: Plan = ()) -> None:
         host.apply(release.preview(settings, host.facts))
     ref = settings.app.ref or ("its HEAD" if settings.app.is_git else "the working tree")
     host.output.line(
-        f"would release {ref} of {settings.app.source}: prepare; stop, pull, migrate (what is"
-        " pending shows when the code is there), start"
+        f"would release {ref} of {settings.app.source}: prepare; then {_order(settings)}"
     )
+
+
+def _order(settings: "Settings") -> str:
+    """Say in which order a release would be switched to; what is pending shows with its code."""
+    stops = "stop, pull, migrate, start"
+    why = stack.switch(settings)
+    if settings.db.snapshot == "always":
+        why = 'db.snapshot is "always"'
+    if why != "start-first":
+        return f"{stops}, as {why}"
+    return f"start first, beside what serves; where a migration is pending: {stops}"
 
 
 def new_id(*hosts: Host) -> str:

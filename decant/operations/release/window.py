@@ -70,7 +70,8 @@ def switched(
         prepared.old,
         prepared.release,
         Change(migrate=migrate, dump_wanted=dump_wanted(host, prepared.pending)),
-        smoked=not prepared.pending,
+        smoked=prepared.smoked,
+        start_first=prepared.start_first,
         drain=drain,
     )
     verdict, counts = switch(host, what, request)

@@ -6,7 +6,7 @@ Arguments: the application's folder, the action, its words. What the database is
 procedures/app.conf says. What enters the database is inside/client.py. Standard library only.
 
 `exists` and `created` answer by their exit code: 0 yes, 1 no, 2 it could not be told. `size` prints
-bytes, `suffix` what its dumps are called,
+bytes, `suffix`, `journal` (SQLite's) what its dumps are called,
 `status` a JSON document. `room FOLDER` fails where a dump has no room; `ready FOLDER` also where it
 could not be put back, and prints the size. `dump FILE`,
 `restore FILE`, `verify FILE` (is it one that could be restored?), both with the word `administrator`
@@ -58,13 +58,14 @@ def act(engine: Engine, action: str, words: list[str]) -> int:
     match action:
         case "exists" | "created":
             return 0 if getattr(engine, action)() else 1
-        case "size":
-            print(engine.found().size)
+        case "size" | "journal":
+            print(getattr(engine.found(action), action))
         case "suffix":
             print(engine.suffix)
         case "status":
             found = engine.found("measure")
-            print(json.dumps({"size": found.size, "tables": found.tables}))
+            journal = {"journal": found.journal} if found.journal else {}
+            print(json.dumps({"size": found.size, "tables": found.tables, **journal}))
         case "ready":
             print(engine.ready(words[0]))
         case "restore" | "verify":

@@ -48,14 +48,15 @@ class Login:
 class Measured(NamedTuple):
     """What the application's client says of the database.
 
-    Whether it is there, its bytes, its tables with their rows, and what the application's account
-    could not put back.
+    Whether it is there, its bytes, its tables with their rows, what the application's account could
+    not put back, and SQLite's journal mode.
     """
 
     exists: bool
     size: int = 0
     tables: tuple[tuple[str, int], ...] = ()
     strangers: tuple[str, ...] = ()
+    journal: str = ""
 
 
 class Engine:
@@ -165,6 +166,7 @@ class Engine:
                 int(told.get("size", 0)),
                 tables,
                 tuple(printable(str(name)) for name in told.get("strangers", ())),
+                printable(str(told.get("journal", ""))),
             )
         except (LookupError, ValueError, TypeError, AttributeError) as error:
             raise Failure(f"the database's client gave no answer: {error}") from error

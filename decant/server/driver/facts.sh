@@ -96,7 +96,7 @@ for unit in /etc/systemd/system/"$name".* /lib/systemd/system/"$name".* /usr/lib
 done
 grep -lx "\[\(fcgi-\)\{0,1\}\(program\|group\):$name\]" /etc/supervisor/conf.d/* 2>/dev/null | sed 's/^/unit\t/'
 [ ! -e "/run/$name" ] || fact unit "/run/$name"
-fact current "${current##*/}"
+case $current in releases/*/* | releases/) ;; releases/*) fact current "${current#releases/}" ;; esac
 [ ! -e "$root/releases.list" ] || fact listed yes
 while read -r release state commit _; do
     [ -z "$release" ] || [ ! -d "$root/releases/$release" ] || fact release "$release $state $commit"

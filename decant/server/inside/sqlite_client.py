@@ -88,7 +88,15 @@ class Sqlite(Database):
                 )
                 for name in names
             ]
-        return {"exists": True, "size": size, "tables": tables}
+            journal = _journal(connection)
+        return {"exists": True, "size": size, "tables": tables, "journal": journal}
+
+    def journal(self) -> dict[str, Any]:
+        """Return the journal mode (https://www.sqlite.org/pragma.html#pragma_journal_mode)."""
+        if not self.exists():
+            return {"exists": False}
+        with contextlib.closing(self._open()) as connection:
+            return {"exists": True, "journal": _journal(connection)}
 
     def size(self) -> dict[str, Any]:
         """Return the size alone, without a look at the tables."""
@@ -173,3 +181,7 @@ class Sqlite(Database):
                 raise Failure("the dump is empty")
             yield source
             source.close()
+
+
+def _journal(connection: sqlite3.Connection) -> str:
+    return str(connection.execute("PRAGMA journal_mode").fetchone()[0])

@@ -1,12 +1,17 @@
 # shellcheck shell=sh
 # Bring the application up under the manager whose configuration is there, and take the other one out of the way; ask it for health. The
 # socket stays open where the manager stays. Runs after a change of the configuration, after one was put back, and for `restart`.
-# Arguments: the application's folder; `changed` where the socket may move: then the proxy, which has to follow it, must be able to.
+# Arguments: the application's folder; `changed` where the socket may move: then the proxy, which has to follow it, must be able to; `same` where
+# nothing of the configuration changed: then the release starts beside itself, where it may, and nobody waits for it.
 set -u
 root=$1
 # shellcheck source=lib.sh
 . "$root/procedures/lib.sh"
 
+if [ "${2:-}" = same ]; then
+    python3 -I -S "$procedures/window.py" restart "$root" && exit 0
+    [ $? -eq 3 ] || fail "the application does not start again with this; what served goes on"
+fi
 if [ "${2:-}" = changed ]; then check_proxy || fail "$(proxy) does not take its own configuration: $(proxy) -t says why"; fi
 
 # An application that is not well already cannot show whether the change is good; it is let through, for a fix may need it.

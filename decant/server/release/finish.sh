@@ -14,7 +14,7 @@ newest_first() { # newest_first PATTERN...: names sort by time
     for path in "$@"; do [ ! -e "$path" ] || printf '%s\n' "${path##*/}"; done | sort -r
 }
 
-current=$(basename "$(readlink "$root/current")")
+current=$(serving)
 good=0 others=0 previous=
 for release in $(newest_first "$releases"/2*); do
     state=$(state_of "$release")

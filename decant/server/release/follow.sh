@@ -64,5 +64,4 @@ fi
 read -r result cause <"$log.result" || { result=unknown cause="the window of $id ended without a verdict"; }
 value result "$result"
 value cause "$cause"
-serving=$(readlink "$root/current") || serving=
-value serving "${serving#releases/}"
+value serving "$(serving)"

@@ -6,7 +6,7 @@
 # run here), python, installer, packages, driver (of the database: its module, and what brings it), refresh, wsgi_app, migrate (auto, a command, or nothing), dotenv,
 # only (environment: nothing but that, on a new server, beside other steps; or nothing).
 # The release's rendered files are beside the parameters, in deploy.tar; a source that was sent is source.tar, or the folder itself.
-# Tells: result (current, prepared, absent), release, old, commit, pending, heads.
+# Tells: result (current, prepared, absent), release, old, commit, pending, smoked (its health was checked), start_first (it may start beside the old one), heads.
 set -u
 here_files=$(dirname "$1")
 # shellcheck source=/dev/null
@@ -167,7 +167,7 @@ if [ "$only" = environment ]; then
 fi
 # What a window left that could not be put back then (a full disk) comes first.
 [ ! -e "$transition" ] || sh "$procedures/gate.sh" "$root" || fail "a window that was cut off could not be put back: the last lines say why"
-old=$(basename "$(readlink "$root/current")")
+old=$(serving)
 # Beside the fetch: which environment would the serving release get today?
 [ -z "$old" ] || [ "$server" = none ] || environment name "$releases/$old" "$(cat "$releases/$old/.deploy/commit")" >"$here/digest" &
 case $kind in git)
@@ -216,12 +216,18 @@ if [ "$server" != none ]; then
     look_inside
     say "imported $wsgi_app of $label; migration pending: $pending"
 fi
-if [ $pending = no ] && [ "$server" != none ]; then
+# Where it will start beside the release that serves, gunicorn's workers ask for health themselves, before they answer anybody.
+smoked=no start_first=no
+if [ $pending = no ] && [ -n "$old" ] && [ -z "$(python3 -I -S "$procedures/window.py" order "$root" "$old" "$release")" ]; then start_first=yes; fi
+if [ $pending = no ] && [ "$server" != none ] && [ "$start_first:$server" != yes:gunicorn ]; then
     said=$(smoke "$release") || { printf '%s\n' "$said"; fail "the release failed its health check on a private socket: $(printf '%s\n' "$said" | head -n 1)"; }
+    smoked=yes
 fi
 part=''
 value result prepared
 value release "$release"
 value pending "$pending"
+value smoked "$smoked"
+value start_first "$start_first"
 value heads "$code_heads"
 value database_heads "$database_heads"

@@ -51,7 +51,7 @@ class Request:
     """What a window is to do, as its parameters file says.
 
     `old` is empty where nothing serves. `smoked`: prepare asked the new release for health, and
-    nothing comes between. `migrate` is a shell command, run with the code of `migrate_in` (the new
+    nothing comes between; `start_first`: it found that the new release may start beside the old. `migrate` is a shell command, run with the code of `migrate_in` (the new
     release without it); `restore` a dump to put in, `administrator`: as the server's. `drain`:
     meanwhile the web hosts ask other app hosts. `hold` is how many seconds visitors are held before
     they get the maintenance page. `role`: this host's role where several share the database that
@@ -61,6 +61,7 @@ class Request:
     old: str = ""
     new: str = ""
     smoked: bool = False
+    start_first: bool = False
     migrate: str = ""
     migrate_in: str = ""
     migrate_timeout: float = 0
@@ -90,7 +91,7 @@ class Request:
         numbers = {
             name: float(known.pop(name)) for name in ("migrate_timeout", "hold") & known.keys()
         }
-        flags = ("smoked", "dump_wanted", "administrator", "rolled_back", "drain")
+        flags = ("smoked", "start_first", "dump_wanted", "administrator", "rolled_back", "drain")
         yes = {name: known.pop(name) == "yes" for name in flags if name in known}
         return cls(**known, **numbers, **yes)  # type: ignore[arg-type]
 
@@ -169,14 +170,30 @@ class Folder:
 
     @property
     def current(self) -> str:
-        """The release that current leads to, or nothing."""
+        """The release that current leads to, or nothing, as where it leads elsewhere."""
         try:
-            return (self.root / "current").readlink().name
+            target = (self.root / "current").readlink()
         except OSError:
             return ""
+        return target.name if self.root / target == self.releases / target.name else ""
+
+    def strange(self) -> str:
+        """Say what current is where it is no link to a release, or nothing."""
+        current = self.root / "current"
+        if self.current or not (current.exists() or current.is_symlink()):
+            return ""
+        what = f"a link to {current.readlink()}" if current.is_symlink() else "no link"
+        return f"current is {what}, and no release; it is kept as {self._kept().name}"
+
+    def _kept(self) -> Path:
+        """Return the name under which a current that is no link to a release is kept."""
+        names = (self.root / f"current.kept-{number}" for number in range(1, 1000))
+        return next(name for name in names if not os.path.lexists(name))
 
     def switch_to(self, release: str) -> None:
         """Make current lead to a release, by rename; without a name, take the link away."""
+        if self.strange():
+            (self.root / "current").rename(self._kept())
         if release:
             new = self.root / "current.new"
             new.unlink(missing_ok=True)
@@ -208,18 +225,46 @@ class Folder:
     def open_record(self) -> Transition | None:
         """Return the record of the window that is not over, or None.
 
-        Raises Failure for one that cannot be read.
+        One that cannot be read is told by what its window was asked for. Raises Failure where that
+        is not known either.
         """
         try:
             return Transition.parse(self.transition.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
         except (Failure, UnicodeDecodeError) as error:
+            told = self._open_window()
+            if told:
+                return told
             raise Failure(
                 f"the transition record {self.transition} cannot be read: {error}. Make sure that"
                 " current and the database belong together, remove the file, and run the same"
                 " command again"
             ) from None
+
+    def _open_window(self) -> Transition | None:
+        """Return the record of the one window that has changed something and has no end."""
+        marks = ("result", "undone", "back")
+        ids = [
+            file.stem
+            for file in self.logs.glob("*.params")
+            if self.log(file.stem, "opened").exists()
+            and not any(self.log(file.stem, mark).exists() for mark in marks)
+        ]
+        if len(ids) != 1:
+            return None
+        request = self.request(ids[0])
+        dumps = [
+            str(file)
+            for file in self.backups.glob(f"{ids[0]}-{request.old or 'empty'}.*")
+            if file.suffix != ".part"
+        ]
+        if request.dump_wanted and request.old and len(dumps) != 1:
+            return None  # what it changed is not known
+        was = State.GOOD if request.rolled_back or request.new == request.old else State.PREPARED
+        dump = dumps[0] if dumps else ""
+        fresh = bool((request.migrate or request.restore) and not dump and not request.old)
+        return Transition(ids[0], request.old, request.new, dump, fresh, was, request.role)
 
     def write_record(self, record: Transition) -> None:
         """Open the transition: from here on the window is undone unless it comes to its end."""
@@ -236,6 +281,13 @@ class Folder:
     def log(self, id: str, ending: str) -> Path:
         """Return the path of a file of a window."""
         return self.logs / f"{id}.{ending}"
+
+    def beside(self, id: str) -> str:
+        """Return which process served when a window started its release beside it, or nothing."""
+        try:
+            return self.log(id, "beside").read_text(encoding="utf-8").strip()
+        except OSError:
+            return ""
 
     def request(self, id: str) -> Request:
         """Return what a window was asked for."""

@@ -33,7 +33,11 @@ def put_back(folder: Folder, services: Services, record: Transition) -> None:
 
     Raises Failure, and the record stays, where that cannot be done now.
     """
-    if not services.end_confined():
+    old = folder.beside(record.id)
+    if old:
+        folder.switch_to(record.old)  # first, as what ends may be started anew
+        services.keep_old(old)
+    elif not services.end_confined():
         raise Failure("what runs as the application beside its service does not end")
     if record.dump:
         _database(services, "the dump could not be put back", "restore", record.dump)
@@ -41,9 +45,15 @@ def put_back(folder: Folder, services: Services, record: Transition) -> None:
         _database(services, "what the migration left could not be moved", "put_away", record.id)
     folder.switch_to(record.old)
     # A release that served before (the target of a rollback) is as good as it was.
-    folder.set_state(record.new, State.FAILED if record.was == State.PREPARED else record.was)
+    state = State.FAILED if record.was == State.PREPARED else record.was
+    try:
+        folder.set_state(record.new, state)
+        write_durably(folder.log(record.id, "undone"), "")  # for whoever has to give the verdict
+    except OSError:
+        # A full disk keeps no record open that says nothing more: only a wrong `good` would.
+        if record.new == record.old or folder.state(record.new) == State.GOOD != state:
+            raise
     services.list_releases()
-    write_durably(folder.log(record.id, "undone"), "")  # for whoever has to give the verdict
     folder.remove_record()
 
 
@@ -81,7 +91,8 @@ def settle(folder: Folder, services: Services) -> Settled:
 def recover(folder: Folder, services: Services, id: str) -> int:
     """After every window, also a killed one: no transition stays open, and the application runs."""
     locks.take(folder.gate, locks.GATE)
-    if folder.open_record() and not services.end_confined():
+    record = folder.open_record()
+    if record and not folder.beside(record.id) and not services.end_confined():
         return 1  # its migration does not hold the gate's lock, and may live
     if settle(folder, services) is Settled.WAITS:
         services.maintenance_on()  # until a client says how it ended for the others
@@ -91,10 +102,15 @@ def recover(folder: Folder, services: Services, id: str) -> int:
         folder.finish(id, known)  # its line of the history may be missing
     reload = known is None and _judge(folder, services, id)
     locks.open_gate(folder)
+    old = "" if known else folder.beside(id)
+    if old and folder.current == folder.request(id).new:
+        services.keep_new(old)
     services.start(wait=False)
     services.maintenance_off()
-    # Only then: a reload closes the idle connections of visitors.
-    if reload and services.check_proxy():
+    # Only then, and only for a new site: a reload closes the idle connections of visitors.
+    request = folder.request(id)
+    changed = reload and services.site_differs(request.old, request.new)
+    if changed and services.check_proxy():
         services.reload_proxy()
     return 0
 

@@ -9,6 +9,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import beside
+from records import Folder
+
 # With lib.sh read, the function that is named.
 FUNCTION = 'root=$1; shift; . "$root/procedures/lib.sh"; "$@"'
 
@@ -57,6 +61,98 @@ class Services:
     def start(self, wait: bool) -> None:
         """Start what current leads to; `wait` until its manager has it."""
         self._call("start_service", "yes" if wait else "no")
+
+    # --- a release beside the one that serves
+
+    def _service(self) -> beside.Service:
+        conf = Folder(self.root).conf
+        return beside.Service(Path(conf["run"]), conf["user"], self._main_pid)
+
+    def _main_pid(self) -> int:
+        said = self._ask("main_pid")[1]
+        return int(said) if said.isdigit() else 0
+
+    def must_stop_first(self, old: str, new: str, known: bool = False) -> str:
+        """Return why an old release has to stop before a new one starts, or nothing.
+
+        `known`: the database has just been asked.
+        """
+        folder = Folder(self.root)
+        wanted = folder.told(new, "switch")
+        if wanted != "start-first":
+            return wanted or f"{new} is of a version of Decant that could not start first"
+        if folder.told(old, "server") != folder.told(new, "server"):
+            return "another WSGI server"
+        service = self._service()
+        running = service.running()
+        if not running:
+            return "the service does not run, or a version of Decant before this one started it"
+        if folder.conf["db_kind"] == "sqlite" and not known:
+            code, mode = self.database("journal")
+            if code != 0 or mode not in ("", "wal"):
+                return (
+                    "two releases would lock each other out of the SQLite database, which is not"
+                    " in WAL mode; to change that: fab db.shell, then PRAGMA journal_mode = WAL;"
+                )
+        size, room = service.size(running[-1]), beside.available()
+        limit = self._ask("memory_limit")[1]
+        if limit.isdigit():
+            room = min(room, int(limit) - sum(service.size(each) for each in running))
+        if size > room:
+            return (
+                f"the application takes {size >> 20} MB of memory, and there is room for"
+                f" {max(room, 0) >> 20} MB more"
+            )
+        return ""
+
+    def serving(self) -> str:
+        """Return which process serves, for `serve_only`: its number, and when it was born."""
+        running = self._service().running()
+        return f"{running[-1].pid} {running[-1].born}" if running else ""
+
+    def start_beside(self, limit: float) -> None:
+        """Start what current leads to beside what serves, and wait until it answers.
+
+        Raises Failure with why it does not; it has ended then.
+        """
+        service = self._service()
+        running = service.running()
+        if len(running) > 1:  # what was killed in between has left them
+            service.keep(running[-1], self._limit)
+        service.start(self._ask("scheme")[1], limit)
+
+    def keep_old(self, old: str) -> None:
+        """End every release that was started beside the old one, which goes on.
+
+        `old`: what `serving` told of it. Where it is gone, the service is stopped, and its next
+        start serves what current leads to.
+        """
+        service = self._service()
+        service.stop_listening()  # what was killed may have left that
+        running = service.running()
+        kept = [each for each in running if f"{each.pid} {each.born}" == old]
+        if kept:
+            service.keep(kept[0], self._limit)
+        elif running:
+            self.stop()
+
+    def keep_new(self, old: str) -> None:
+        """Let the old release go, and everything else but the newest.
+
+        Where only the old one is left, the service is started anew with what current leads to.
+        """
+        service = self._service()
+        service.stop_listening()
+        running = service.running()
+        if running and f"{running[-1].pid} {running[-1].born}" == old:
+            self.stop()
+        elif running:
+            service.keep(running[-1], self._limit)
+
+    @property
+    def _limit(self) -> float:
+        """The seconds in which an old release has to finish what it began."""
+        return float(Folder(self.root).conf["request_timeout"]) + 15
 
     def end_confined(self) -> bool:
         """End everything that runs as the application beside its stopped service."""

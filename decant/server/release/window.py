@@ -7,6 +7,8 @@ Arguments: what is wanted, the application's folder, a window's id.
 - `recover`: what a window left that was killed or met a power cut; after every window.
 - `gate`: before the application starts, with the gate's lock held as descriptor 9.
 - `say`: the next word to a window of several hosts; its number, the word, its reason.
+- `order`: why the old release has to stop before the new one starts, or nothing; both names.
+- `restart`: the release that serves, beside itself; 3 where it has to stop first.
 
 What undoes a window is in recovery.py. Standard library only.
 """
@@ -23,11 +25,12 @@ from typing import NoReturn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import locks
+from beside import Unwell
 from records import Failure, Folder, State, Transition, Verdict, Word, cause_in, write_durably
 from recovery import Settled, gate, put_back, recover, settle
 from services import Services
 
-BUSY = 75
+BUSY, STOP_FIRST = 75, 3
 WAITS = 20  # seconds for a lock
 KILLED = (137, 143, 255)  # exit codes of a command that was ended by a signal
 
@@ -49,6 +52,7 @@ class Window:
         self.log = folder.log(id, "log")
         self.was = folder.state(self.request.new)
         self.size = 0
+        self.smoked = self.request.smoked
         self.shut = self.site_changed = False
 
     def run(self) -> int:
@@ -59,7 +63,10 @@ class Window:
         try:
             self.enter()
             self.make_sure()
-            self.stop()
+            why = self.must_stop_first()
+            if not why:
+                self.start_first()
+            self.stop(why)
             self.pull(self.dump())
             if self.request.role:
                 self.follow_client()
@@ -114,6 +121,9 @@ class Window:
                 cause = re.sub(r"^[a-z]+: ", "", cause_in(errors))
                 self.give_up(f"no dump for this window: {cause}")
             self.size = int(said or 0)
+        found = folder.strange()
+        if found:
+            self.stage(found)
         room = os.statvfs(folder.root)
         free = room.f_bavail * room.f_frsize >> 20
         if free < 10:
@@ -123,16 +133,6 @@ class Window:
             self.size = int(said) if code == 0 and said else 0
         if request.migrate or request.restore:
             self.announce()
-        if request.old and self.must_shut():
-            self.shut = True
-            self.stage(
-                "another WSGI server, or other settings of mod_wsgi: visitors get the maintenance"
-                " page (503), as their requests cannot wait for it"
-            )
-            services.maintenance_on()
-        if request.drain:
-            self.stage("drain: the web hosts ask the other app hosts")
-            services.drain_on()
 
     def must_shut(self) -> bool:
         """Tell whether requests cannot wait: what waits in the socket is written for the old server.
@@ -169,9 +169,80 @@ class Window:
             return ()
         return numbers if len(numbers) == count and min(numbers) > 0 else ()
 
-    def stop(self) -> None:
+    def must_stop_first(self) -> str:
+        """Return why the old release has to stop before the new one starts, or nothing."""
+        request = self.request
+        if not request.old:
+            return "nothing serves yet"
+        if request.role:
+            return "several hosts change versions together"
+        if request.migrate:
+            return "a migration is pending"
+        if request.restore:
+            return "the database is replaced"
+        if request.dump_wanted:
+            return 'db.snapshot is "always"'
+        return self.services.must_stop_first(request.old, request.new, request.start_first)
+
+    def start_first(self) -> None:
+        """Start the new release beside the old one, and end the window.
+
+        Returns where it does not start so, though it is well by itself; nothing was changed then.
+        """
+        request, folder, services = self.request, self.folder, self.services
+        if folder.told(request.new, "server") != "gunicorn":  # whose workers ask by themselves
+            self.must(self.health())
+        self.stage(f"start first: {request.new} beside {request.old}")
+        old = services.serving()
+        record = Transition(self.id, request.old, request.new, "", False, self.was)
+        self.guarded(
+            "the transition record could not be written",
+            write_durably,
+            folder.log(self.id, "beside"),
+            old,
+        )
+        self.guarded("the transition record could not be written", folder.write_record, record)
+        self.guarded("current could not be switched", folder.switch_to, request.new)
+        try:
+            services.start_beside(float(folder.conf["health_timeout"]))
+        except Unwell as error:
+            self.give_up(f"the new release failed its health check: {error}")
+        except (Failure, OSError) as error:
+            self.stage(f"it does not start beside the old one: {error}")
+            try:
+                put_back(folder, services, record)
+                for mark in ("beside", "undone"):
+                    folder.log(self.id, mark).unlink(missing_ok=True)
+            except (Failure, OSError) as problem:
+                self.cannot_put_back(problem)
+            return
+        self.must(self.check_site())
+        self.commit()
+        self.stage("stop: the old release finishes what it began")
+        locks.open_gate(folder)
+        if self.site_changed:
+            services.reload_proxy()
+        with contextlib.suppress(Failure):  # one that does not end is no reason to go back
+            services.keep_new(old)
+        self.see_it_serve()
+
+    def stop(self, why: str) -> None:
         """End the application's processes; its requests wait in the socket."""
-        self.stage("stop")
+        request, services = self.request, self.services
+        if not (request.migrate or request.restore or request.role):
+            self.must(self.health())  # nothing comes between, and the old one serves meanwhile
+        if request.old and self.must_shut():
+            self.shut = True
+            self.stage(
+                "another WSGI server, or other settings of mod_wsgi: visitors get the maintenance"
+                " page (503), as their requests cannot wait for it"
+            )
+            services.maintenance_on()
+        if request.drain:
+            self.stage("drain: the web hosts ask the other app hosts")
+            services.drain_on()
+        told = request.old and self.folder.told(request.new, "server") != "none"
+        self.stage(f"stop first: {why or 'it cannot start beside the old one'}" if told else "stop")
         if not self.services.stop():
             self.give_up("the application could not be stopped")
 
@@ -243,13 +314,23 @@ class Window:
 
     def check(self) -> str:
         """Ask the new release for health, behind the closed gate; return what is wrong, or nothing."""
+        return self.health() or self.check_site()
+
+    def health(self) -> str:
+        """Ask the new release for health on a private socket, once; return what is wrong."""
+        if self.smoked or self.folder.told(self.request.new, "server") == "none":
+            return ""
+        self.stage("health on a private socket")
+        said = self.services.smoke(self.request.new)
+        if said:
+            print(said, flush=True)
+            return f"the new release failed its health check: {said.splitlines()[0]}"
+        self.smoked = True
+        return ""
+
+    def check_site(self) -> str:
+        """Return why the proxy refuses what the new release includes in its site, or nothing."""
         request, services = self.request, self.services
-        if not request.smoked and self.folder.told(request.new, "server") != "none":
-            self.stage("health on a private socket")
-            said = services.smoke(request.new)
-            if said:
-                print(said, flush=True)
-                return f"the new release failed its health check: {said.splitlines()[0]}"
         self.site_changed = services.site_differs(request.old, request.new)
         if self.site_changed and not services.check_proxy():
             return (
@@ -329,9 +410,14 @@ class Window:
 
     def start(self) -> NoReturn:
         """Let the new release serve, and ask for its health as visitors do."""
-        request, folder = self.request, self.folder
+        request = self.request
         self.stage("start")
         self.let_in(door=not request.drain)  # a host that is drained waits for the answer below
+        self.see_it_serve()
+
+    def see_it_serve(self) -> NoReturn:
+        """Ask the new release for health as visitors do, and end the window."""
+        request, folder = self.request, self.folder
         # The question waits in the same queue as everybody who came during the window.
         limit = float(folder.conf["health_timeout"]) + time.monotonic() - self.began
         said = self.services.ask_health(limit)
@@ -445,39 +531,65 @@ class Window:
             if record:
                 put_back(folder, services, record)
         except (Failure, OSError) as error:
-            self.stage(
-                f"putting back failed ({error}); the site waits. Fix the cause and run: sh"
-                f" {folder.procedures}/restart.sh {folder.root}"
-            )
-            raise Ended(1) from None
+            self.cannot_put_back(error)
         locks.open_gate(folder)
         services.start(wait=True)
         services.maintenance_off()
         self.end(Verdict(False, cause))
+
+    def cannot_put_back(self, error: Exception) -> NoReturn:
+        """Say what a person has to do; the record stays, and whoever comes next tries again."""
+        self.stage(
+            f"putting back failed ({error}); the site waits. Fix the cause and run: sh"
+            f" {self.folder.procedures}/restart.sh {self.folder.root}"
+        )
+        raise Ended(1)
+
+
+def restart(folder: Folder, services: Services) -> int:
+    """Start the release that serves beside itself, and let the older processes go."""
+    if not locks.take(folder.gate, locks.GATE, timeout=WAITS):
+        raise Failure("a release window is open")
+    why = services.must_stop_first(folder.current, folder.current)
+    if why:
+        print(f"stop first: {why}", flush=True)
+        return STOP_FIRST
+    old = services.serving()
+    services.start_beside(float(folder.conf["health_timeout"]))
+    locks.open_gate(folder)
+    services.keep_new(old)
+    return 0
 
 
 def main(words: list[str]) -> int:
     """Do what the words say."""
     action, root, *rest = words
     folder, services = Folder(Path(root)), Services(Path(root))
+    code = 0
     try:
         match action:
             case "window":
-                return Window(folder, services, *rest).run()
+                code = Window(folder, services, *rest).run()
             case "recover":
                 services.locks = [locks.GATE]
-                return recover(folder, services, *rest)
+                code = recover(folder, services, *rest)
             case "gate":
                 services.locks = [locks.GATE]
-                return gate(folder, services)
+                code = gate(folder, services)
+            case "order":
+                old, new = rest
+                print(services.must_stop_first(old, new))
+            case "restart":
+                code = restart(folder, services)
             case "say":
                 id, number, word, because = rest
-                return 0 if folder.say(id, int(number), word, because) else 1
+                code = 0 if folder.say(id, int(number), word, because) else 1
             case _:
                 raise Failure(f"no action {action}")
     except (Failure, OSError) as error:
         print(error, flush=True)
         return 1
+    return code
 
 
 if __name__ == "__main__":

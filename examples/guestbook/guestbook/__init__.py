@@ -1,13 +1,24 @@
 """A guestbook: the smallest application that has everything a deployment must get right."""
 
 import os
+import sqlite3
+from typing import Any
 
 from flask import Flask
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
 db = SQLAlchemy()
 migrate = Migrate()
+
+
+@event.listens_for(Engine, "connect")
+def _write_ahead(connection: Any, _: Any) -> None:
+    """Let no reader of SQLite wait for its writer: two releases may serve at once."""
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA journal_mode = WAL")
 
 
 def create_app() -> Flask:

@@ -263,9 +263,10 @@ def test_a_preview_compares_and_says_what_would_be_released(
 @pytest.mark.parametrize(
     ("prepared", "db", "migrate", "dump", "smoked", "said"),
     [
-        (FOUND, {}, "", "no", "yes", False),
+        (FOUND, {}, "", "no", "no", False),
+        (replace(FOUND, smoked=True), {}, "", "no", "yes", False),
         (MIGRATES, {}, "flask db upgrade", "yes", "no", False),
-        (FOUND, {"snapshot": "always"}, "", "yes", "yes", False),
+        (FOUND, {"snapshot": "always"}, "", "yes", "no", False),
         (MIGRATES, {"snapshot": "never"}, "flask db upgrade", "no", "no", True),
         (MIGRATES, {"kind": "none"}, "flask db upgrade", "no", "no", True),
     ],

@@ -1,6 +1,10 @@
 """gunicorn's settings as values."""
 
 import ast
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
 
 from decant.plans.rendering import render
 from tests.unit.values import settings
@@ -26,10 +30,19 @@ def test_gunicorns_settings_are_python_whatever_they_hold() -> None:
     assert (found["wsgi_app"], found["workers"]) == ("a:make('ü')", 3)
 
 
-def test_the_visitors_address_reaches_the_application() -> None:
-    text = render("gunicorn/gunicorn.conf.py.j2", settings(wsgi={"app": "a:b", "workers": 1}))
+def around(worker: Any, application: Any, drain: float) -> Any:
+    assert drain == 5
+    return application
+
+
+def test_the_visitors_address_reaches_the_application(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = settings(wsgi={"app": "a:b", "workers": 1})
+    text = render("gunicorn/gunicorn.conf.py.j2", chosen)
     scope: dict[str, object] = {}
     exec(text, scope)  # noqa: S102
+    # The script beside it is on the server; tests/unit/test_ready.py has it.
+    found = {f"{chosen.paths.procedures}/worker.py": {"start": around}}
+    monkeypatch.setitem(scope, "runpy", SimpleNamespace(run_path=found.__getitem__))
 
     class Worker:
         wsgi = staticmethod(lambda environ, _: environ["REMOTE_ADDR"])

@@ -56,9 +56,8 @@ def test_a_factory_with_arguments_is_refused_with_the_way_out() -> None:
 
 def test_processes_are_counted_on_the_server_or_as_asked() -> None:
     start = uwsgi.files(settings(wsgi={"app": "a:b", "server": "uwsgi"}))["start"]
-    assert '--processes "$((2 * $(nproc) + 1))"' in start[0]
+    assert "export DECANT_WORKERS=$((2 * $(nproc) + 1))\n" in start[0]
+    assert start[0].endswith('--processes "$DECANT_WORKERS"\n')
     assert start[1] == 0o755
-    assert (
-        "--processes 7"
-        in uwsgi.files(settings(wsgi={"app": "a:b", "server": "uwsgi", "workers": 7}))["start"][0]
-    )
+    seven = settings(wsgi={"app": "a:b", "server": "uwsgi", "workers": 7})
+    assert "export DECANT_WORKERS=7\n" in uwsgi.files(seven)["start"][0]

@@ -1,0 +1,129 @@
+"""Tell the release window that a worker has imported the application and accepts requests.
+
+As a program, in uWSGI's hook; argument: how many workers there will be. As a module, in gunicorn's
+workers (`worker`), which also ask the application for health before they accept anything. Where no
+window waits there is nobody to tell, and nothing is asked. Standard library only.
+"""
+
+import io
+import os
+import shlex
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+ROOT = Path(__file__).resolve().parents[1]
+MOST = 1 << 20  # bytes of an answer that are read
+GRACE = 2.0  # seconds in which a wrong answer may still turn right, as health.py gives
+Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+class Unwell(Exception):
+    """The application does not answer a health check as it should."""
+
+
+def conf() -> dict[str, str]:
+    """Return what the procedures know of the application."""
+    lines = (ROOT / "procedures/app.conf").read_text(encoding="utf-8").splitlines()
+    pairs = (line.partition("=") for line in lines)
+    return {name: "".join(shlex.split(value)) for name, _, value in pairs}
+
+
+def tell(run: str, text: str) -> bool:
+    """Tell the window; False where none waits."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.connect(f"{run}/ready")
+            sock.send(text.encode("utf-8", "replace")[:1000])
+        except OSError:
+            return False
+    return True
+
+
+def answer(application: Application, path: str, host: str, scheme: str) -> str:
+    """Ask an application as its proxy would; return the status line of what it answers."""
+    name, _, query = path.partition("?")
+    environ = {
+        "REQUEST_METHOD": "GET",
+        "SCRIPT_NAME": "",
+        "PATH_INFO": unquote(name, "latin-1"),
+        "RAW_URI": path,
+        "REQUEST_URI": path,
+        "QUERY_STRING": query,
+        "SERVER_NAME": host.partition(":")[0],
+        "SERVER_PORT": "443" if scheme == "https" else "80",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "REMOTE_ADDR": "127.0.0.1",
+        "HTTP_HOST": host,
+        "HTTP_USER_AGENT": "decant-health",
+        "HTTP_X_FORWARDED_FOR": "127.0.0.1",
+        "HTTP_X_FORWARDED_PROTO": scheme,
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": scheme,
+        "wsgi.input": io.BytesIO(),
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": False,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+    }
+    said: list[str] = []
+
+    def start_response(status: str, *_: Any) -> Callable[[bytes], None]:
+        said[:] = [status]
+        return lambda _: None
+
+    body = application(environ, start_response)
+    try:
+        left = MOST
+        for part in body:
+            left -= len(part)
+            if left < 0:
+                break
+    finally:
+        getattr(body, "close", lambda: None)()
+    return said[0] if said else "no status"
+
+
+def problem(application: Application, known: dict[str, str], scheme: str) -> str:
+    """Ask until the answer is as wanted; return what is wrong, or nothing."""
+    path, wanted = known["health_path"], known["health_status"]
+    low, _, high = wanted.partition("-")
+    deadline = time.monotonic() + GRACE
+    while True:
+        try:
+            said = answer(application, path, known["health_host"], scheme)
+        except Exception as error:
+            said = f"500 ({type(error).__name__}: {error})"
+        code = said[:3]
+        if code.isdigit() and int(low) <= int(code) <= int(high or low):
+            return ""
+        if time.monotonic() > deadline:
+            return f"{path} answered {said}, wanted {wanted}"
+        time.sleep(0.1)
+
+
+def worker(application: Application, workers: int) -> None:
+    """Before a worker of gunicorn accepts requests: ask its application for health, and tell.
+
+    Raises Unwell, with which gunicorn gives up all of these workers.
+    """
+    known = conf()
+    try:
+        scheme = Path(known["run"], "starting").read_text(encoding="utf-8").strip()
+    except OSError:
+        return
+    if not tell(known["run"], f"starting {os.getpid()}"):
+        return  # a window that was killed left the file
+    wrong = problem(application, known, scheme)
+    if wrong:
+        tell(known["run"], f"unwell {os.getpid()} {wrong}")
+        raise Unwell(wrong)
+    tell(known["run"], f"ready {os.getpid()} {workers}")
+
+
+if __name__ == "__main__":
+    tell(conf()["run"], f"ready {os.getppid()} {sys.argv[1]}")

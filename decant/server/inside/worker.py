@@ -1,0 +1,85 @@
+"""What each of gunicorn's workers needs around the application, beside its settings.
+
+`start(worker, application, drain)` returns the application to serve. Standard library only.
+"""
+
+import runpy
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+# Not imported: the application may have a module of that name.
+READY = runpy.run_path(str(Path(__file__).with_name("ready.py")))
+Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+POLL = 0.5  # seconds between two looks at whether the worker was told to stop
+
+
+class Streams:
+    """The connections that have no end of their own: WebSockets and server-sent events.
+
+    A worker that was told to stop would wait for them as long as for a slow request.
+    """
+
+    def __init__(self, application: Application) -> None:
+        self.application = application
+        self.open: dict[object, socket.socket] = {}
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        """Serve a request, and remember its connection where it may stay open."""
+        sock, key, returned = environ.get("gunicorn.socket"), object(), False
+
+        def started(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
+            streams = any(
+                name.lower() == "content-type" and value.lower().startswith("text/event-stream")
+                for name, value in headers
+            )
+            if streams and sock and not returned:
+                self.open[key] = sock
+            return start_response(status, headers, *rest)
+
+        if "HTTP_UPGRADE" in environ and sock:
+            self.open[key] = sock
+        try:
+            body = self.application(environ, started)
+        except BaseException:
+            self.open.pop(key, None)
+            raise
+        returned = True
+        # A body as it is may be a file, which gunicorn sends in one call.
+        return self._until_closed(body, key) if key in self.open else body
+
+    def _until_closed(self, body: Iterable[bytes], key: object) -> Iterator[bytes]:
+        try:
+            yield from body
+        finally:
+            self.open.pop(key, None)
+            getattr(body, "close", lambda: None)()
+
+    def close(self) -> None:
+        """Close every one of them."""
+        for sock in tuple(self.open.values()):
+            try:
+                sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                continue
+
+
+def start(worker: Any, application: Application, drain: float) -> Application:
+    """Return the application as the worker serves it, and tell the window that it is ready.
+
+    `drain`: seconds after which the connections without an end are closed when the worker stops.
+    """
+    streams = Streams(application)
+
+    def watch() -> None:
+        while worker.alive:
+            time.sleep(POLL)
+        time.sleep(drain)
+        streams.close()
+
+    READY["worker"](application, worker.cfg.workers)
+    threading.Thread(target=watch, daemon=True).start()
+    return streams

@@ -1,0 +1,283 @@
+"""Start a release beside the one that serves, and let the older one go when the new one answers.
+
+Both accept from the socket that their manager holds; launcher.py, the main process of the service,
+starts them. Which process is which root reads from /proc alone: a release is a child of the
+launcher, and what it starts are descendants of that. Standard library only.
+"""
+
+import contextlib
+import os
+import pwd
+import signal
+import socket
+import struct
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from records import Failure
+
+PROC = Path("/proc")
+QUIET = 3.0  # seconds without another worker after which those that are there are all there are
+STUBBORN = 10.0  # seconds that one which was killed may take
+NICE = 10  # of workers that start, until they answer
+
+
+class Unwell(Failure):
+    """A release that starts, and does not answer a health check as it should."""
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process as /proc/PID/stat has it; `born` tells it from a later one with its number."""
+
+    pid: int
+    parent: int
+    born: int
+    uid: int
+
+    @classmethod
+    def read(cls, pid: int) -> "Process | None":
+        """Return a process, or None where it is gone or has ended."""
+        try:
+            text = (PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
+            uid = (PROC / str(pid)).stat().st_uid
+        except OSError:
+            return None
+        words = text.rpartition(")")[2].split()  # a name may contain anything
+        if words[0] in ("Z", "X"):
+            return None
+        return cls(pid, int(words[1]), int(words[19]), uid)
+
+    def signal(self, number: int) -> None:
+        """Send it a signal, unless it is gone; never to another one that has its number now."""
+        with contextlib.suppress(ProcessLookupError):
+            handle = os.pidfd_open(self.pid)
+            try:
+                if Process.read(self.pid) == self:
+                    signal.pidfd_send_signal(handle, number)
+            finally:
+                os.close(handle)
+
+
+def processes(uid: int) -> dict[int, Process]:
+    """Return every process of an account, by its number."""
+    found = (Process.read(int(path.name)) for path in PROC.iterdir() if path.name.isdigit())
+    return {process.pid: process for process in found if process and process.uid == uid}
+
+
+class Service:
+    """The application's service on this server: its launcher, and the releases that run in it.
+
+    `main_pid` asks the manager for the launcher's process, 0 where none runs.
+    """
+
+    def __init__(self, run: Path, account: str, main_pid: Callable[[], int]) -> None:
+        self.run, self.main_pid = run, main_pid
+        self.uid, self.gid = pwd.getpwnam(account)[2:4]
+
+    def launcher(self) -> Process | None:
+        """Return the launcher, or None: nothing runs, or a server of a version before does."""
+        pid = self.main_pid()
+        found = Process.read(pid) if pid > 0 else None
+        if not found or found.uid != self.uid:
+            return None
+        try:
+            words = (PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            return None
+        return found if any(word.endswith(b"/launcher.py") for word in words) else None
+
+    def running(self) -> list[Process]:
+        """Return the releases that run, the oldest first."""
+        launcher = self.launcher()
+        if not launcher:
+            return []
+        children = (each for each in processes(self.uid).values() if each.parent == launcher.pid)
+        return sorted(children, key=lambda process: (process.born, process.pid))
+
+    def members(self, of: Process) -> list[Process]:
+        """Return a release's process and its descendants."""
+        everybody = processes(self.uid)
+        found = {of.pid: of}
+        while True:
+            more = {
+                pid: process
+                for pid, process in everybody.items()
+                if pid not in found and process.parent in found
+            }
+            if not more:
+                return list(found.values())
+            found |= more
+
+    def size(self, of: Process) -> int:
+        """Return the bytes of memory that a release takes by itself."""
+        total = 0
+        for process in self.members(of):
+            with contextlib.suppress(OSError, ValueError):
+                text = (PROC / str(process.pid) / "smaps_rollup").read_text(encoding="utf-8")
+                lines = (line.split() for line in text.splitlines())
+                total += sum(int(words[1]) << 10 for words in lines if words[0] == "Pss:")
+        return total
+
+    # --- beside
+
+    def start(self, scheme: str, limit: float) -> Process:
+        """Start what current leads to beside what runs, and wait until it answers.
+
+        `scheme`: by which its workers ask it for health. Raises Failure with why it does not; what
+        had started of it has ended then.
+        """
+        before = self.running()
+        launcher = self.launcher()
+        if not launcher or not before:
+            raise Failure("nothing runs that it could start beside")
+        with self._listening(scheme) as sock:
+            launcher.signal(signal.SIGUSR2)
+            new = self._appeared(before, launcher)
+            usual = os.getpriority(os.PRIO_PROCESS, launcher.pid)
+            self._renice(new, usual + NICE)
+            try:
+                self._wait(new, sock, limit)
+            except Failure:
+                self.end(new, 0)
+                raise
+        self._renice(new, usual)
+        return new
+
+    @contextlib.contextmanager
+    def _listening(self, scheme: str) -> Iterator[socket.socket]:
+        """Open the socket on which workers tell that they are ready."""
+        path = self.run / "ready"
+        self.stop_listening()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            try:
+                sock.bind(str(path))
+                os.chown(path, 0, self.gid)
+                path.chmod(0o620)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+                sock.settimeout(0.2)
+                (self.run / "starting").write_text(f"{scheme}\n", encoding="utf-8")
+                yield sock
+            finally:
+                self.stop_listening()
+
+    def stop_listening(self) -> None:
+        """Remove the socket, and what has workers ask for health."""
+        for name in ("starting", "ready"):
+            (self.run / name).unlink(missing_ok=True)
+
+    def _appeared(self, before: list[Process], launcher: Process) -> Process:
+        """Return the release that the launcher has started."""
+        until = time.monotonic() + 5
+        while time.monotonic() < until:
+            for process in self.running():
+                if process not in before:
+                    return process
+            if self.launcher() != launcher:
+                raise Failure("the service ended")
+            time.sleep(0.02)
+        raise Failure("it does not start")
+
+    def _wait(self, new: Process, sock: socket.socket, limit: float) -> None:
+        """Return when all workers of a release accept requests; raise Failure where they do not."""
+        until = time.monotonic() + limit
+        ready: set[int] = set()
+        wanted, last = 1, 0.0
+        while len(ready) < wanted and not (ready and time.monotonic() > last + QUIET):
+            if Process.read(new.pid) != new:
+                raise Failure("it ended before it answered")
+            if time.monotonic() > until:
+                raise Failure(f"no worker was ready within app.health.timeout ({limit:g} s)")
+            word, pid, rest = self._heard(sock)
+            # A worker of the old release may start anew meanwhile.
+            if pid not in {process.pid for process in self.members(new)}:
+                continue
+            if word == "unwell":
+                raise Unwell(rest)
+            if word == "ready":
+                ready.add(pid)
+                wanted = min(int(rest), 1000) if rest.isdigit() else 1
+                last = time.monotonic()
+
+    def _heard(self, sock: socket.socket) -> tuple[str, int, str]:
+        """Return a word, its process and the rest of what a worker tells, or nothing.
+
+        What other accounts say is not heard.
+        """
+        size = struct.calcsize("3i")
+        try:
+            data, control, _, _ = sock.recvmsg(1000, socket.CMSG_SPACE(size))
+        except TimeoutError:
+            return "", 0, ""
+        for level, kind, text in control:
+            if (level, kind) != (socket.SOL_SOCKET, socket.SCM_CREDENTIALS):
+                continue
+            word, pid, rest = (*data.decode("utf-8", "replace").split(" ", 2), "", "", "")[:3]
+            if struct.unpack("3i", text[:size])[1] == self.uid and pid.isdigit():
+                return word, int(pid), rest
+        return "", 0, ""
+
+    def _renice(self, of: Process, value: int) -> None:
+        """Give a release and all its threads a priority."""
+        for process in self.members(of):
+            with contextlib.suppress(OSError):
+                for task in (PROC / str(process.pid) / "task").iterdir():
+                    os.setpriority(os.PRIO_PROCESS, int(task.name), value)
+
+    # --- the end of one
+
+    def end(self, process: Process, limit: float) -> None:
+        """Have a release end when it has answered what it began, with all that it started.
+
+        After `limit` seconds it is killed. Raises Failure for one that does not end even then.
+        """
+        process.signal(signal.SIGTERM)
+        until = time.monotonic() + limit
+        while Process.read(process.pid) == process:
+            now = time.monotonic()
+            if now > until + STUBBORN:
+                raise Failure(f"process {process.pid} does not end")
+            if now > until:
+                for each in self.members(process):
+                    each.signal(signal.SIGKILL)
+            time.sleep(0.05)
+        self._end_leftovers()
+
+    def keep(self, one: Process, limit: float) -> None:
+        """Let every release go but one."""
+        others = [process for process in self.running() if process != one]
+        for process in others:
+            process.signal(signal.SIGTERM)
+        for process in others:
+            self.end(process, limit)
+
+    def _end_leftovers(self) -> None:
+        """Kill what a release left in the service's control group when it ended."""
+        launcher = self.launcher()
+        if not launcher:
+            return
+        group = _group(launcher.pid)
+        kept = {process.pid for process in self.members(launcher)}
+        for process in processes(self.uid).values():
+            if process.pid not in kept and _group(process.pid) == group:
+                process.signal(signal.SIGKILL)
+
+
+def _group(pid: int) -> str:
+    """Return the control group of a process, or nothing where it is gone."""
+    try:
+        return (PROC / str(pid) / "cgroup").read_text(encoding="utf-8")
+    except OSError:
+        return ""
+
+
+def available() -> int:
+    """Return the bytes of memory that this server has left."""
+    for line in (PROC / "meminfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) << 10
+    return 0

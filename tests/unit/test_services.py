@@ -1,0 +1,177 @@
+# ruff: noqa: ARG002
+"""When an old release has to stop before a new one starts, and which of two goes on."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.machine import NEW, OLD, Application, beside, services
+
+
+def process(pid: int) -> Any:
+    return beside.Process(pid, 1, pid * 10, 1000)
+
+
+class FakeService:
+    """The service, with what runs in it as a list."""
+
+    def __init__(self, *running: int) -> None:
+        self.processes = [process(pid) for pid in running]
+        self.calls: list[str] = []
+        self.bytes = 50 << 20
+        self.listens = True
+
+    def running(self) -> list[Any]:
+        return self.processes
+
+    def size(self, _: Any) -> int:
+        return self.bytes
+
+    def stop_listening(self) -> None:
+        self.listens = False
+
+    def keep(self, one: Any, limit: float) -> None:
+        self.calls.append(f"keep {one.pid} for {limit:g}")
+        self.processes = [one]
+
+    def start(self, scheme: str, limit: float) -> Any:
+        self.calls.append(f"start by {scheme} in {limit:g}")
+        return process(9)
+
+
+class Asked(services.Services):
+    """The services of an application whose server answers from a table."""
+
+    def __init__(self, root: Path, service: FakeService) -> None:
+        super().__init__(root)
+        self.fake = service
+        self.answers = {"scheme": "https", "memory_limit": ""}
+        self.mode: tuple[int, str] = (0, "wal")
+        self.stopped = False
+
+    def _service(self) -> Any:
+        return self.fake
+
+    def _ask(self, function: str, *words: str) -> tuple[int, str]:
+        return 0, self.answers[function]
+
+    def database(self, action: str, *words: str, errors: Path | None = None) -> tuple[int, str]:
+        assert action == "journal"
+        return self.mode
+
+    def stop(self) -> bool:
+        self.stopped = True
+        return True
+
+
+@pytest.fixture
+def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asked:
+    app = Application(tmp_path / "shop")
+    (app.root / f"releases/{NEW}/.deploy/switch").write_text("start-first\n")
+    monkeypatch.setattr(beside, "available", lambda: 500 << 20)
+    return Asked(app.root, FakeService(1))
+
+
+def test_a_release_may_start_beside_the_one_that_serves(asked: Asked) -> None:
+    assert asked.must_stop_first(OLD, NEW) == ""
+
+
+@pytest.mark.parametrize(
+    ("switch", "why"),
+    [
+        ('wsgi.switch is "stop-first"', 'wsgi.switch is "stop-first"'),
+        (None, f"{NEW} is of a version of Decant that could not start first"),
+    ],
+)
+def test_what_the_release_says_of_itself_counts_first(
+    asked: Asked, switch: str | None, why: str
+) -> None:
+    file = asked.root / f"releases/{NEW}/.deploy/switch"
+    file.unlink()
+    if switch:
+        file.write_text(f"{switch}\n")
+    assert asked.must_stop_first(OLD, NEW) == why
+
+
+def test_requests_that_wait_for_another_server_cannot_be_answered_by_both(asked: Asked) -> None:
+    (asked.root / f"releases/{OLD}/.deploy/server").write_text("uwsgi\n")
+    assert asked.must_stop_first(OLD, NEW) == "another WSGI server"
+
+
+def test_nothing_starts_beside_nothing(asked: Asked) -> None:
+    asked.fake.processes = []
+    assert asked.must_stop_first(OLD, NEW).startswith("the service does not run, or a version of")
+
+
+@pytest.mark.parametrize("mode", [(0, "delete"), (2, "")])
+def test_sqlite_without_wal_is_written_by_one_at_a_time(
+    asked: Asked, mode: tuple[int, str]
+) -> None:
+    asked.mode = mode
+    why = asked.must_stop_first(OLD, NEW)
+    assert "not in WAL mode; to change that: fab db.shell" in why.replace("  ", " ")
+    assert asked.must_stop_first(OLD, NEW, known=True) == ""
+
+
+@pytest.mark.parametrize(
+    ("limit", "room"), [("", 40), (str(80 << 20), 30), (str(400 << 20), 40), (str(40 << 20), 0)]
+)
+def test_the_memory_for_both_has_to_be_there(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch, limit: str, room: int
+) -> None:
+    monkeypatch.setattr(beside, "available", lambda: 40 << 20)
+    asked.answers["memory_limit"] = limit
+    assert asked.must_stop_first(OLD, NEW) == (
+        f"the application takes 50 MB of memory, and there is room for {room} MB more"
+    )
+
+
+def test_what_a_killed_command_left_beside_ends_before_another_starts(asked: Asked) -> None:
+    asked.start_beside(30)
+    assert asked.fake.calls == ["start by https in 30"]
+    asked.fake = FakeService(1, 2, 3)
+    asked.start_beside(30)
+    assert asked.fake.calls == ["keep 3 for 20", "start by https in 30"]
+
+
+@pytest.mark.parametrize(
+    ("running", "calls", "stopped"),
+    [
+        ((1, 2), ["keep 1 for 20"], False),
+        ((1,), ["keep 1 for 20"], False),
+        ((2,), [], True),
+        ((), [], False),
+    ],
+)
+def test_the_old_release_goes_on_alone(
+    asked: Asked, running: tuple[int, ...], calls: list[str], stopped: bool
+) -> None:
+    assert asked.serving() == "1 10"
+    asked.fake = FakeService(*running)
+    asked.keep_old("1 10")
+    assert not asked.fake.listens
+    assert (asked.fake.calls, asked.stopped) == (calls, stopped)
+
+
+@pytest.mark.parametrize(
+    ("running", "calls", "stopped"),
+    [
+        ((1, 2), ["keep 2 for 20"], False),
+        ((2,), ["keep 2 for 20"], False),
+        ((1,), [], True),
+        ((), [], False),
+    ],
+)
+def test_the_new_release_goes_on_alone(
+    asked: Asked, running: tuple[int, ...], calls: list[str], stopped: bool
+) -> None:
+    asked.fake = FakeService(*running)
+    asked.keep_new("1 10")
+    assert not asked.fake.listens
+    assert (asked.fake.calls, asked.stopped) == (calls, stopped)
+
+
+def test_where_nothing_runs_nothing_serves(asked: Asked) -> None:
+    asked.fake.processes = []
+    assert asked.serving() == ""
