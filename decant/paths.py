@@ -118,8 +118,13 @@ class Paths:
 
     @property
     def service(self) -> str:
-        """The systemd unit of the application."""
+        """The systemd unit that serves the application; on the server, lib.sh has its name."""
         return f"{self.name}.service"
+
+    @property
+    def socket_unit(self) -> str:
+        """The systemd unit that holds the application's socket."""
+        return f"{self.name}.socket"
 
     @property
     def listen(self) -> str:
@@ -140,8 +145,8 @@ class Paths:
     def units(self) -> tuple[str, str]:
         """The files of the systemd socket and service."""
         return (
-            f"/etc/systemd/system/{self.name}.socket",
-            f"/etc/systemd/system/{self.name}.service",
+            f"/etc/systemd/system/{self.socket_unit}",
+            f"/etc/systemd/system/{self.service}",
         )
 
     @property

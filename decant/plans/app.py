@@ -149,7 +149,7 @@ def manifest(settings: "Settings") -> dict[str, object]:
             settings.wsgi.manager if settings.is_app and settings.wsgi.server != "mod_wsgi" else ""
         ),
         "proxy": settings.proxy.kind if settings.is_web else "",
-        "units": [f"{name}.socket", f"{name}.service", metadata.unit(name)],
+        "units": [paths.socket_unit, paths.service, metadata.unit(name)],
         "database": database_of(settings),
         "sockets": [paths.socket] if settings.is_app and not settings.bind else [],
         "binds": [settings.bind] if settings.bind and settings.is_app else [],

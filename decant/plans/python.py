@@ -98,7 +98,7 @@ def of_current(settings: "Settings", facts: "Facts") -> Plan:
         ' systemctl restart "$service"; true; }'
     )
     make = environment(settings, current.commit)
-    command = ("sh", "-c", again, "environment", f"{settings.app.name}.service", *make)
+    command = ("sh", "-c", again, "environment", settings.paths.service, *make)
     return (Run(command, unless=there, label="environment of the current release"),)
 
 

@@ -80,11 +80,11 @@ def _after_network(settings: "Settings") -> Plan:
 
 def install(settings: "Settings", facts: "Facts") -> Plan:
     """The program; where the application already runs, it holds only if it is healthy with it."""
-    name, paths = settings.app.name, settings.paths
+    paths = settings.paths
     restart = ("sh", f"{paths.procedures}/restart.sh", paths.root)
     files = (
-        Unit(f"{name}.service", enabled=False, running=False),
-        Unit(f"{name}.socket", enabled=False, running=False),
+        Unit(paths.service, enabled=False, running=False),
+        Unit(paths.socket_unit, enabled=False, running=False),
         *(Absent(path) for path in paths.units),
         File(paths.listen, f"{settings.bind or paths.socket}\n"),
         File(paths.program, render("supervisor/program.j2", settings)),

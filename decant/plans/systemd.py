@@ -64,34 +64,37 @@ def install(settings: "Settings", facts: "Facts") -> Plan:
 
 def start(settings: "Settings", facts: "Facts") -> Plan:
     """The socket is open, and where there is a release for it, the service runs."""
-    name = settings.app.name
+    paths = settings.paths
     enabled = (
-        Unit(f"{name}.socket", enabled=True, running=True),
-        Unit(f"{name}.service", enabled=True),
+        Unit(paths.socket_unit, enabled=True, running=True),
+        Unit(paths.service, enabled=True),
     )
     return (
         enabled
         if facts.server in ("", "mod_wsgi", "none")
-        else (*enabled, Unit(f"{name}.service", running=True))
+        else (*enabled, Unit(paths.service, running=True))
     )
 
 
 def stop(settings: "Settings") -> Plan:
     """The socket is closed and the service stopped."""
-    name = settings.app.name
-    return (Unit(f"{name}.socket", running=False), Unit(f"{name}.service", running=False))
+    paths = settings.paths
+    return (
+        Unit(paths.socket_unit, running=False),
+        Unit(paths.service, running=False),
+    )
 
 
 def remove(settings: "Settings") -> Plan:
     """Take socket and service away."""
-    name = settings.app.name
+    paths = settings.paths
     off = (
-        Unit(f"{name}.socket", enabled=False, running=False),
-        Unit(f"{name}.service", enabled=False, running=False),
+        Unit(paths.socket_unit, enabled=False, running=False),
+        Unit(paths.service, enabled=False, running=False),
     )
     return (
         *off,
-        *(Absent(path, notify=("daemon-reload",)) for path in settings.paths.units),
+        *(Absent(path, notify=("daemon-reload",)) for path in paths.units),
         Handler("daemon-reload"),
     )
 
@@ -107,8 +110,8 @@ def status(settings: "Settings") -> tuple[str, ...]:
         "systemctl",
         "--no-pager",
         "status",
-        f"{settings.app.name}.service",
-        f"{settings.app.name}.socket",
+        settings.paths.service,
+        settings.paths.socket_unit,
     )
 
 

@@ -10,6 +10,8 @@ export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sb
 . "$root/procedures/app.conf"
 : "${name:?}" "${user:?}" "${run:?}" "${lock:?}" "${db_kind:?}" "${request_timeout:?}" "${health_path:?}" "${health_host:?}" "${health_status:?}" "${health_timeout:?}"
 
+# The unit that serves, and the one that holds the socket: nobody else knows their names.
+service=$name.service socket_unit=$name.socket
 procedures=$root/procedures
 releases=$root/releases
 gate=$run/gate
@@ -188,7 +190,7 @@ server_of_current() { # gunicorn, uwsgi, mod_wsgi, or nothing before the first r
 
 manager() { # who keeps the processes: systemd, supervisor, or none
     if [ -e "/etc/supervisor/conf.d/$name.conf" ]; then echo supervisor
-    elif [ -e "/etc/systemd/system/$name.service" ]; then echo systemd
+    elif [ -e "/etc/systemd/system/$service" ]; then echo systemd
     else echo none; fi
 }
 
@@ -266,14 +268,14 @@ end_daemons() { # end_daemons: let Apache's daemon processes finish and end, wit
 
 stop_service() { # stop_service: end every process of the application when it has answered; its socket stays open, and requests wait in it
     case $(manager) in
-    systemd) systemctl stop "$name.service" 2>/dev/null ;; # it warns that the socket stays open, which is what we want
+    systemd) systemctl stop "$service" 2>/dev/null ;; # it warns that the socket stays open, which is what we want
     supervisor) supervisorctl stop "$name:1" >/dev/null ;;
     esac && end_daemons
 }
 
 main_pid() { # main_pid: the main process of the service, which starts releases; 0 where none runs
     case $(manager) in
-    systemd) systemctl show --property=MainPID --value "$name.service" ;;
+    systemd) systemctl show --property=MainPID --value "$service" ;;
     supervisor) supervisorctl pid "$name:1" ;;
     *) echo 0 ;;
     esac
@@ -281,7 +283,7 @@ main_pid() { # main_pid: the main process of the service, which starts releases;
 
 memory_limit() { # memory_limit: the bytes that wsgi.memory gives to the service; nothing where there is no such limit
     [ "$(manager)" = systemd ] || return 0
-    limit=$(systemctl show --property=MemoryMax --value "$name.service")
+    limit=$(systemctl show --property=MemoryMax --value "$service")
     case $limit in *[!0-9]*) ;; *) echo "$limit" ;; esac
 }
 
@@ -290,8 +292,8 @@ start_service() { # start_service yes|no: start what current leads to, and wait 
     :* | none:*) ;;
     mod_wsgi:*) ;; # Apache's daemon processes are there, and wait in the gate
     *:systemd)
-        systemctl start "$name.socket"
-        if [ "$1" = yes ]; then systemctl start "$name.service"; else systemctl start --no-block "$name.service"; fi ;;
+        systemctl start "$socket_unit"
+        if [ "$1" = yes ]; then systemctl start "$service"; else systemctl start --no-block "$service"; fi ;;
     *:supervisor) supervisorctl start "$name:0" "$name:1" ;;
     *) false ;;
     esac

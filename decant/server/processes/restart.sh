@@ -20,7 +20,7 @@ if [ -n "$(server_of_current)" ] && ask_health proxy 5 >/dev/null 2>&1; then bef
 
 case $(manager) in
 supervisor)
-    systemctl stop "$name.service" "$name.socket" 2>/dev/null
+    systemctl stop "$service" "$socket_unit" 2>/dev/null
     systemctl daemon-reload # it forgets units whose files are gone only then
     if ! { supervisorctl reread >/dev/null && supervisorctl update "$name" && supervisorctl start "$name:0" && supervisorctl restart "$name:1"; }; then
         fail "supervisor does not take $name: supervisorctl tail $name:1"
@@ -28,17 +28,17 @@ supervisor)
 systemd)
     ! systemctl -q is-active supervisor || supervisorctl update "$name"
     # A socket that is open elsewhere has to be opened anew; after the daemon-reload systemd would only tell where it should be.
-    case "$(systemctl show --property=Listen --value "$name.socket") " in
+    case "$(systemctl show --property=Listen --value "$socket_unit") " in
     "$(cat "$procedures/listen") "* | ' ') ;;
-    *) systemctl stop "$name.service" "$name.socket" ;;
+    *) systemctl stop "$service" "$socket_unit" ;;
     esac
     systemctl daemon-reload
-    if ! { systemctl enable -q "$name.socket" "$name.service" && systemctl start "$name.socket"; }; then
-        fail "systemd does not take $name: systemctl status $name.socket"
+    if ! { systemctl enable -q "$socket_unit" "$service" && systemctl start "$socket_unit"; }; then
+        fail "systemd does not take $name: systemctl status $socket_unit"
     fi
     case $(server_of_current) in
     '' | mod_wsgi | none) ;;
-    *) systemctl restart "$name.service" || fail "$name.service does not start: journalctl -u $name" ;;
+    *) systemctl restart "$service" || fail "$service does not start: journalctl -u $name" ;;
     esac ;;
 esac
 [ "$(server_of_current)" != mod_wsgi ] || end_daemons
