@@ -1,6 +1,7 @@
 """A launcher in a folder, with releases that are scripts."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -36,8 +37,10 @@ class Launched:
         for name in ("old", "new"):
             self.program(name, SERVES.replace("$1", name).replace("$2", str(self.log)))
         self.lead_to("old")
+        (root / "run").mkdir()
         self.process = subprocess.Popen(
-            [sys.executable, "-I", "-S", LAUNCHER, root], env={**os.environ, "LISTEN_FDS": "1"}
+            [sys.executable, "-I", "-S", LAUNCHER, root, root / "run"],
+            env={**os.environ, "LISTEN_FDS": "1"},
         )
 
     def program(self, name: str, text: str) -> None:
@@ -58,6 +61,11 @@ class Launched:
         return [
             int(line.split()[4]) for line in self.log.read_text().splitlines() if "starts" in line
         ]
+
+    def start(self, name: str) -> None:
+        """Have a release started beside what runs."""
+        (self.root / "run/starting").write_text(f"token {name} http\n")
+        self.tell(signal.SIGUSR2)
 
     def tell(self, number: int) -> None:
         self.process.send_signal(number)

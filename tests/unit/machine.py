@@ -124,12 +124,12 @@ class FakeServices(services.Services):
     def serving(self) -> str:
         return f"process of {self.running}" if self.running else ""
 
-    def start_beside(self, limit: float) -> None:
+    def start_beside(self, release: str, limit: float) -> None:
         problem = self._did("start_beside")
         assert self.running and not self.beside
         if problem:
             raise problem
-        self.beside = self.folder.current
+        self.beside = release
         killer.tick()
 
     def keep_old(self, old: str) -> None:
@@ -144,7 +144,7 @@ class FakeServices(services.Services):
         if self.beside:
             self.running, self.beside = self.beside, None
         elif self.running and old == self.serving():
-            self.running = None
+            self.running = self.folder.current
         killer.tick()
 
     def end_confined(self) -> bool:

@@ -28,7 +28,7 @@ children = []
 for text in TEXTS:
     pid = os.fork()
     if pid == 0:
-        tell(text.replace("PID", str(os.getpid())))
+        tell(text)
         time.sleep(60)
         os._exit(0)
     children.append(pid)
@@ -39,13 +39,12 @@ time.sleep(SECONDS)
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let nothing be taken for a leftover: here everybody has the same account."""
-    monkeypatch.setattr(beside, "_group", lambda pid: str(pid))
+    monkeypatch.setattr(beside, "belongs_together", lambda *_: False)
 
 
 @pytest.fixture
 def launched(tmp_path: Path) -> Iterator[Launched]:
     made = Launched(tmp_path)
-    (tmp_path / "run").mkdir()
     until(lambda: made.said == ["old starts"])
     yield made
     made.process.terminate()
@@ -65,7 +64,6 @@ def service(launched: Launched) -> beside.Service:
 def new(launched: Launched, *texts: str, seconds: float = 60) -> None:
     text = TELLS.replace("RUN", f"{launched.root}/run").replace("LOG", str(launched.log))
     launched.program("new", text.replace("TEXTS", repr(texts)).replace("SECONDS", str(seconds)))
-    launched.lead_to("new")
 
 
 def test_a_release_is_a_child_of_the_launcher(launched: Launched, service: beside.Service) -> None:
@@ -80,18 +78,18 @@ def test_where_no_launcher_runs_nothing_does(service: beside.Service, pid: int |
     service.main_pid = lambda: number
     assert service.running() == []
     with pytest.raises(records.Failure, match="nothing runs"):
-        service.start("http", 1)
+        service.start("new", "http", 1)
 
 
 def test_it_answers_when_all_of_its_workers_do(launched: Launched, service: beside.Service) -> None:
     old = service.running()[0]
-    new(launched, "ready PID 2", "ready PID 2")
-    started = service.start("http", 20)
+    new(launched, "ready 2", "ready 2")
+    started = service.start("new", "http", 20)
     assert service.running() == [old, started]
     assert len(service.members(started)) == 3
     assert os.getpriority(os.PRIO_PROCESS, started.pid) == os.getpriority(os.PRIO_PROCESS, 0)
     assert list((launched.root / "run").iterdir()) == []
-    service.keep(started, 10)
+    service.keep(started)
     assert service.running() == [started]
     assert launched.said[-1] == "old stops"
 
@@ -100,18 +98,17 @@ def test_fewer_workers_than_announced_are_enough_when_no_other_comes(
     launched: Launched, service: beside.Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(beside, "QUIET", 0.3)
-    new(launched, "ready PID 4", "ready PID")
-    assert service.start("http", 20) in service.running()
+    new(launched, "ready 4", "ready ²")
+    assert service.start("new", "http", 20) in service.running()
 
 
 @pytest.mark.parametrize(
     ("texts", "seconds", "limit", "cause"),
     [
-        (("unwell PID /up answered 500 NO",), 60, 20, "/up answered 500 NO"),
+        (("unwell /up answered 500 NO",), 60, 20, "/up answered 500 NO"),
         ((), 0.5, 20, "it ended before it answered"),
-        ((), 60, 0.5, r"no worker was ready within app.health.timeout \(0.5 s\)"),
-        # what is not a word of one of its own workers
-        (("ready 1 1", "ready", "", "ready x y", "unwell 1 no"), 60, 0.5, "no worker was ready"),
+        ((), 60, 0.5, r"0 of its workers were ready within app.health.timeout \(0.5 s\)"),
+        (("", "what is this", "ready 9"), 60, 1, "1 of its workers were ready"),
     ],
 )
 def test_one_that_does_not_answer_ends_and_the_old_one_serves_on(
@@ -125,8 +122,8 @@ def test_one_that_does_not_answer_ends_and_the_old_one_serves_on(
     old = service.running()
     new(launched, *texts, seconds=seconds)
     with pytest.raises(records.Failure, match=cause) as raised:
-        service.start("http", limit)
-    assert isinstance(raised.value, beside.Unwell) == ("unwell PID" in "".join(texts))
+        service.start("new", "http", limit)
+    assert isinstance(raised.value, beside.Unwell) == ("unwell" in "".join(texts))
     assert service.running() == old
     assert list((launched.root / "run").iterdir()) == []
 
@@ -136,13 +133,13 @@ def test_another_account_is_not_heard(
 ) -> None:
     if os.getuid() != 0:
         pytest.skip("needs root, to be somebody else")
-    with service._listening("http") as sock:
+    with service._listening("token new http") as sock:
         said = f"""
 import os, socket
 os.setuid(65534)
 with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
     sock.connect("{launched.root}/run/ready")
-    sock.send(b"ready 1 1")
+    sock.send(b"ready 1")
 """
         (launched.root / "run/ready").chmod(0o666)
         for folder in launched.root.parents:
@@ -150,7 +147,7 @@ with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
                 folder.chmod(0o755)
         launched.root.chmod(0o755)
         subprocess.run([sys.executable, "-c", said], check=True)
-        assert service._heard(sock) == ("", 0, "")
+        assert service._heard(sock) == (0, "", "")
 
 
 def test_an_old_release_that_does_not_end_is_killed(
@@ -159,13 +156,13 @@ def test_an_old_release_that_does_not_end_is_killed(
     launched.program(
         "new", SERVES.replace("exit 0", ":").replace("$1", "new").replace("$2", str(launched.log))
     )
-    launched.lead_to("new")
-    launched.tell(signal.SIGUSR2)
+    launched.start("new")
     until(lambda: len(service.running()) == 2)
     stubborn = service.running()[1]
     until(lambda: len(launched.pids()) == 2)
     began = time.monotonic()
-    service.end(stubborn, 0.5)
+    service.limit = 0.5
+    service.end(stubborn)
     assert 0.4 < time.monotonic() - began < 5
     assert len(service.running()) == 1
 
@@ -175,34 +172,86 @@ def test_one_that_cannot_be_killed_is_said(
 ) -> None:
     monkeypatch.setattr(beside, "STUBBORN", 0.1)
     monkeypatch.setattr(beside.Process, "signal", lambda *_: None)
+    service.limit = 0.1
+    old = service.running()[0]
     with pytest.raises(records.Failure, match="does not end"):
-        service.end(service.running()[0], 0.1)
+        service.end(old)
 
 
 def test_what_a_release_leaves_in_the_services_group_is_killed(
     launched: Launched, service: beside.Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    left = subprocess.Popen(["sleep", "60"])
+    left = subprocess.Popen(["sh", "-c", "sleep 60 & wait"])
     outside = subprocess.Popen(["sleep", "60"])
-    group = {launched.process.pid: "service", left.pid: "service"}
-    monkeypatch.setattr(beside, "_group", lambda pid: group.get(pid, "other"))
-    service._end_leftovers()
+    shell = beside.Process.read(left.pid)
+    assert shell is not None
+    until(lambda: len(service.members(shell)) == 2)
+    group = {process.pid for process in service.members(shell)}
+    monkeypatch.setattr(beside, "belongs_together", lambda process, _: process.pid in group)
+    launched.start("new")
+    until(lambda: len(service.running()) == 2)
+    first, second = service.running()
+    service.end(second, since=second.born)  # it failed: what was there before is not its own
+    assert left.poll() is None
+    launched.start("new")
+    until(lambda: len(service.running()) == 2)
+    service.end(first)
     assert left.wait(10) == -signal.SIGKILL
+    assert all(beside.Process.read(pid) is None for pid in group)
     assert outside.poll() is None
     outside.kill()
     outside.wait()
-    assert len(service.running()) == 1
+
+
+def test_a_leftover_that_cannot_be_killed_is_said(
+    launched: Launched, service: beside.Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launched.start("new")
+    until(lambda: len(service.running()) == 2)
+    monkeypatch.setattr(beside, "STUBBORN", 0.2)
+    stranger = beside.Process(1 << 22, 1, 1, 1, service.uid)
+    monkeypatch.setattr(service, "_leftovers", lambda _: [stranger])
+    with pytest.raises(records.Failure, match="which a release left, does not end"):
+        service.end(service.running()[1])
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "group", "together"),
+    [
+        ("1:name=systemd:/system.slice/shop.service", None, 7, True),
+        ("1:name=systemd:/system.slice/shop.import.1.service", None, 1, False),
+        ("1:name=systemd:/system.slice/supervisor.service", "", 1, True),
+        ("1:name=systemd:/system.slice/supervisor.service", "", 7, False),
+    ],
+)
+def test_what_belongs_to_a_service(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    own: str,
+    other: str | None,
+    group: int,
+    together: bool,
+) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr(beside, "PROC", tmp_path)
+    launcher = "1:name=systemd:/system.slice/shop.service" if other is None else own
+    for pid, text in ((1, launcher), (2, own)):
+        (tmp_path / str(pid)).mkdir()
+        (tmp_path / str(pid) / "cgroup").write_text(text)
+    process = beside.Process(2, 1, group, 1, 0)
+    assert beside.belongs_together(process, beside.Process(1, 0, 1, 1, 0)) is together
+    assert not beside.belongs_together(process, beside.Process(3, 0, 1, 1, 0))
 
 
 def test_a_process_that_is_gone_is_no_process_and_gets_no_signal() -> None:
     ended = subprocess.Popen(["true"])
-    found = beside.Process(ended.pid, os.getpid(), 1, os.getuid())
+    found = beside.Process(ended.pid, os.getpid(), 1, 1, os.getuid())
     until(lambda: beside.Process.read(ended.pid) is None)  # a zombie is none
     found.signal(signal.SIGKILL)
     ended.wait()
     found.signal(signal.SIGKILL)
     # Another one has its number now.
-    beside.Process(os.getpid(), 1, 1, os.getuid()).signal(signal.SIGKILL)
+    beside.Process(os.getpid(), 1, 1, 1, os.getuid()).signal(signal.SIGKILL)
 
 
 def test_memory_that_is_left_is_told() -> None:
@@ -212,5 +261,5 @@ def test_memory_that_is_left_is_told() -> None:
 def test_a_socket_that_was_left_is_opened_anew(launched: Launched, service: beside.Service) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as left:
         left.bind(f"{launched.root}/run/ready")
-    new(launched, "ready PID 1")
-    assert service.start("http", 20) in service.running()
+    new(launched, "ready 1")
+    assert service.start("new", "http", 20) in service.running()

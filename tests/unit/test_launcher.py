@@ -26,8 +26,7 @@ def test_a_release_gets_the_socket_in_systemds_way(launched: Launched) -> None:
 
 
 def test_a_release_starts_beside_the_one_that_serves(launched: Launched) -> None:
-    launched.lead_to("new")
-    launched.tell(signal.SIGUSR2)
+    launched.start("new")
     until(lambda: launched.said == ["old starts", "new starts"])
     launched.tell(signal.SIGHUP)
     until(lambda: launched.said[2:] == ["new reloads"])
@@ -37,7 +36,7 @@ def test_a_release_starts_beside_the_one_that_serves(launched: Launched) -> None
 
 
 def test_all_are_told_to_stop_and_waited_for(launched: Launched) -> None:
-    launched.tell(signal.SIGUSR2)
+    launched.start("old")
     until(lambda: len(launched.said) == 2)
     launched.tell(signal.SIGTERM)
     assert launched.process.wait(10) == 0
@@ -52,8 +51,10 @@ def test_it_ends_as_the_last_one_does(launched: Launched, number: int, code: int
 
 def test_one_that_cannot_start_is_forgotten(launched: Launched) -> None:
     launched.program("new", "#!/nonexistent\n")
-    launched.lead_to("new")
-    launched.tell(signal.SIGUSR2)
+    launched.start("new")
+    launched.start("nowhere")
+    (launched.root / "run/starting").unlink()
+    launched.tell(signal.SIGUSR2)  # of a window that was killed
     time.sleep(0.3)
     assert launched.process.poll() is None
     os.kill(launched.pids()[0], signal.SIGKILL)

@@ -1,6 +1,5 @@
 """What gunicorn's workers do before they accept: ask for health, tell the window; and streams."""
 
-import os
 import runpy
 import socket
 import subprocess
@@ -37,7 +36,7 @@ class Worker:
 
     def listen(self) -> None:
         self.sock.bind(str(self.run / "ready"))
-        (self.run / "starting").write_text("https\n")
+        (self.run / "starting").write_text("token new https\n")
 
     def heard(self) -> str:
         return self.sock.recv(2000).decode()
@@ -46,6 +45,7 @@ class Worker:
 @pytest.fixture
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
     found = Worker(tmp_path)
+    monkeypatch.setenv("DECANT_STARTS", "token")
     monkeypatch.setitem(found.ready["problem"].__globals__, "GRACE", 0.2)
     yield found
     found.sock.close()
@@ -61,8 +61,8 @@ def test_a_worker_that_is_well_says_so_and_asks_as_a_visitor_would(made: Worker)
         return [b""]
 
     made.ready["worker"](application, 3)
-    assert made.heard() == f"starting {os.getpid()}"
-    assert made.heard() == f"ready {os.getpid()} 3"
+    assert made.heard() == "starting"
+    assert made.heard() == "ready 3"
     (environ,) = asked
     assert {
         name: environ[name]
@@ -101,7 +101,7 @@ def test_a_worker_that_is_not_well_accepts_nothing(made: Worker, status: Any, sa
     assert type(raised.value).__name__ == "Unwell"
     made.heard()
     heard = made.heard()
-    assert heard.startswith(f"unwell {os.getpid()} ")
+    assert heard.startswith("unwell ")
     assert heard.endswith(said)
 
 
@@ -114,7 +114,7 @@ def test_a_wrong_answer_may_still_turn_right(made: Worker) -> None:
         return [b"x"]
 
     made.ready["worker"](application, 1)
-    assert [made.heard() for _ in range(2)][1] == f"ready {os.getpid()} 1"
+    assert [made.heard() for _ in range(2)][1] == "ready 1"
 
 
 def test_an_answer_without_end_is_read_to_a_limit_and_closed(made: Worker) -> None:
@@ -139,7 +139,7 @@ def test_an_answer_without_end_is_read_to_a_limit_and_closed(made: Worker) -> No
 
 def test_where_no_window_waits_nobody_is_asked_or_told(made: Worker) -> None:
     made.ready["worker"](None, 1)
-    (made.run / "starting").write_text("http\n")  # of one that was killed
+    (made.run / "starting").write_text("token new http\n")  # of one that was killed
     made.ready["worker"](None, 1)
     assert not made.ready["tell"](str(made.run), "ready 1 1")
 
@@ -147,7 +147,28 @@ def test_where_no_window_waits_nobody_is_asked_or_told(made: Worker) -> None:
 def test_uwsgis_hook_tells_for_its_worker(made: Worker) -> None:
     made.listen()
     subprocess.run([sys.executable, "-I", "-S", made.script, "5"], check=True)
-    assert made.heard() == f"ready {os.getpid()} 5"
+    assert made.heard() == "ready 5"
+
+
+def test_a_worker_of_the_old_release_that_starts_anew_is_not_asked(
+    made: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made.listen()
+    monkeypatch.setenv("DECANT_STARTS", "another")
+    made.ready["worker"](None, 1)
+    subprocess.run([sys.executable, "-I", "-S", made.script, "5"], check=True)
+    made.sock.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        made.heard()
+
+
+def test_a_worker_that_is_late_serves_even_if_it_is_not_well(
+    made: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made.listen()
+    told = iter([True, False])
+    monkeypatch.setitem(made.ready["worker"].__globals__, "tell", lambda *_: next(told))
+    made.ready["worker"](lambda *_: [], 1)
 
 
 # --- streams ------------------------------------------------------------------------------------------

@@ -6,17 +6,18 @@ from typing import Any
 
 import pytest
 
-from tests.unit.machine import NEW, OLD, Application, beside, services
+from tests.unit.machine import NEW, OLD, Application, beside, records, services
 
 
 def process(pid: int) -> Any:
-    return beside.Process(pid, 1, pid * 10, 1000)
+    return beside.Process(pid, 1, 1, pid * 10, 1000)
 
 
 class FakeService:
     """The service, with what runs in it as a list."""
 
-    def __init__(self, *running: int) -> None:
+    def __init__(self, *running: int, run: Path = Path("/nonexistent")) -> None:
+        self.run = run
         self.processes = [process(pid) for pid in running]
         self.calls: list[str] = []
         self.bytes = 50 << 20
@@ -31,12 +32,12 @@ class FakeService:
     def stop_listening(self) -> None:
         self.listens = False
 
-    def keep(self, one: Any, limit: float) -> None:
-        self.calls.append(f"keep {one.pid} for {limit:g}")
+    def keep(self, one: Any) -> None:
+        self.calls.append(f"keep {one.pid}")
         self.processes = [one]
 
-    def start(self, scheme: str, limit: float) -> Any:
-        self.calls.append(f"start by {scheme} in {limit:g}")
+    def start(self, release: str, scheme: str, limit: float) -> Any:
+        self.calls.append(f"start {release} by {scheme} in {limit:g}")
         return process(9)
 
 
@@ -48,7 +49,7 @@ class Asked(services.Services):
         self.fake = service
         self.answers = {"scheme": "https", "memory_limit": ""}
         self.mode: tuple[int, str] = (0, "wal")
-        self.stopped = False
+        self.stopped = self.started = False
 
     def _service(self) -> Any:
         return self.fake
@@ -63,6 +64,10 @@ class Asked(services.Services):
     def stop(self) -> bool:
         self.stopped = True
         return True
+
+    def start(self, wait: bool) -> None:
+        assert wait and self.stopped
+        self.started = True
 
 
 @pytest.fixture
@@ -101,7 +106,7 @@ def test_requests_that_wait_for_another_server_cannot_be_answered_by_both(asked:
 
 def test_nothing_starts_beside_nothing(asked: Asked) -> None:
     asked.fake.processes = []
-    assert asked.must_stop_first(OLD, NEW).startswith("the service does not run, or a version of")
+    assert asked.must_stop_first(OLD, NEW).startswith("the service does not run, or was set up by")
 
 
 @pytest.mark.parametrize("mode", [(0, "delete"), (2, "")])
@@ -128,18 +133,27 @@ def test_the_memory_for_both_has_to_be_there(
 
 
 def test_what_a_killed_command_left_beside_ends_before_another_starts(asked: Asked) -> None:
-    asked.start_beside(30)
-    assert asked.fake.calls == ["start by https in 30"]
-    asked.fake = FakeService(1, 2, 3)
-    asked.start_beside(30)
-    assert asked.fake.calls == ["keep 3 for 20", "start by https in 30"]
+    run = asked.root / "run"
+    asked.fake = FakeService(1, run=run)
+    asked.start_beside(NEW, 30)
+    assert asked.fake.calls == [f"start {NEW} by https in 30"]
+    assert (run / "serving").read_text() == "1 10\n"
+    asked.fake = FakeService(1, 2, 3, run=run)
+    asked.start_beside(NEW, 30)
+    assert asked.fake.calls == ["keep 1", f"start {NEW} by https in 30"]
+    # Where nobody noted which one served, it is the newest.
+    (run / "serving").unlink()
+    asked.fake = FakeService(1, 2, 3, run=run)
+    asked.start_beside(NEW, 30)
+    assert asked.fake.calls[0] == "keep 3"
+    assert (run / "serving").read_text() == "3 30\n"
 
 
 @pytest.mark.parametrize(
     ("running", "calls", "stopped"),
     [
-        ((1, 2), ["keep 1 for 20"], False),
-        ((1,), ["keep 1 for 20"], False),
+        ((1, 2), ["keep 1"], False),
+        ((1,), ["keep 1"], False),
         ((2,), [], True),
         ((), [], False),
     ],
@@ -157,8 +171,8 @@ def test_the_old_release_goes_on_alone(
 @pytest.mark.parametrize(
     ("running", "calls", "stopped"),
     [
-        ((1, 2), ["keep 2 for 20"], False),
-        ((2,), ["keep 2 for 20"], False),
+        ((1, 2), ["keep 2"], False),
+        ((2,), ["keep 2"], False),
         ((1,), [], True),
         ((), [], False),
     ],
@@ -169,9 +183,22 @@ def test_the_new_release_goes_on_alone(
     asked.fake = FakeService(*running)
     asked.keep_new("1 10")
     assert not asked.fake.listens
-    assert (asked.fake.calls, asked.stopped) == (calls, stopped)
+    assert (asked.fake.calls, asked.stopped, asked.started) == (calls, stopped, stopped)
 
 
 def test_where_nothing_runs_nothing_serves(asked: Asked) -> None:
     asked.fake.processes = []
     assert asked.serving() == ""
+
+
+@pytest.mark.parametrize("answer", [(1, ""), (0, ""), (0, "error: no such process")])
+def test_a_manager_that_does_not_answer_is_no_stopped_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: tuple[int, str]
+) -> None:
+    app = Application(tmp_path / "shop")
+    real = services.Services(app.root)
+    monkeypatch.setattr(real, "_ask", lambda *_: answer)
+    with pytest.raises(records.Failure, match="the manager does not say what serves"):
+        real._main_pid()
+    monkeypatch.setattr(real, "_ask", lambda *_: (0, "17"))
+    assert real._main_pid() == 17

@@ -222,10 +222,29 @@ def test_a_restart_starts_the_release_beside_itself(
     assert capsys.readouterr().out == "stop first: wsgi.switch\n"
     app.services.why = ""
     assert app.restart() == 0
-    assert app.services.calls == ["start_beside", "keep_new"]
+    assert app.services.calls == ["ask_health", "start_beside", "keep_new"]
     app.services.wrong = {"start_beside": beside.Unwell("/up answered 500")}
-    with pytest.raises(beside.Unwell):
+    with pytest.raises(records.Failure, match="the health check failed: /up answered 500"):
         app.restart()
+    app.services.wrong = {"start_beside": records.Failure("it ended before it answered")}
+    assert app.restart() == 3
+    app.services.wrong = {"ask_health": "502"}
+    app.folder.switch_to(NEW)
+    app.services.running = NEW
+    assert app.restart() == 3
+    app.folder.write_record(records.Transition("w", OLD, NEW, "", False, "prepared"))
+    assert app.restart() == 3
+    app.folder.remove_record()
+    said = capsys.readouterr().out
+    for why in ("it does not start beside itself: it ended", "it is not well as it is", "a window"):
+        assert f"stop first: {why}" in said
+    # uWSGI's workers do not ask by themselves.
+    (app.root / f"releases/{NEW}/.deploy/server").write_text("uwsgi\n")
+    app.services.wrong, app.services.calls = {"smoke": "/up: 500\nmore"}, []
+    with pytest.raises(records.Failure, match="the health check failed: /up: 500"):
+        app.restart()
+    assert app.services.calls == ["ask_health", "smoke"]
+    app.services.wrong = {}
     holder = os.open(app.folder.gate, os.O_RDWR | os.O_CREAT)
     fcntl.flock(holder, fcntl.LOCK_EX)
     with pytest.raises(records.Failure, match="a release window is open"):
@@ -848,6 +867,7 @@ CRASH_POINTS = [
     ("the record of several; the last word is serve", "good", NEW),
     ("the record of several; the last word is back", "failed", OLD),
     ("start first: the record; current is the old one", "failed", OLD),
+    ("start first: the record; both run, and current is the old one", "failed", OLD),
     ("start first: the record; both run", "failed", OLD),
     ("start first: the record; the new one runs alone", "failed", OLD),
     ("start first: no record; both run", "good", NEW),
@@ -890,12 +910,12 @@ def put_both_on_disk(app: Application, what: str) -> None:
     app.ask()
     app.folder.log("w", "beside").write_text(app.services.serving())
     app.folder.write_record(records.Transition("w", OLD, NEW, "", False, "prepared"))
+    if "both run" in what:
+        app.services.beside = NEW
     if "current is the old" in what:
         return
     app.folder.switch_to(NEW)
-    if "both run" in what:
-        app.services.beside = NEW
-    elif "the new one runs alone" in what:
+    if "the new one runs alone" in what:
         app.services.running = NEW
     if "no record" in what:
         app.folder.set_state(NEW, "good")

@@ -18,6 +18,7 @@ from urllib.parse import unquote
 
 ROOT = Path(__file__).resolve().parents[1]
 MOST = 1 << 20  # bytes of an answer that are read
+HEARD = 0.3  # seconds in which the window looks at who told it something
 GRACE = 2.0  # seconds in which a wrong answer may still turn right, as health.py gives
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -31,6 +32,18 @@ def conf() -> dict[str, str]:
     lines = (ROOT / "procedures/app.conf").read_text(encoding="utf-8").splitlines()
     pairs = (line.partition("=") for line in lines)
     return {name: "".join(shlex.split(value)) for name, _, value in pairs}
+
+
+def expected(known: dict[str, str]) -> str:
+    """Return the scheme by which a window has its workers ask for health, or nothing.
+
+    Nothing where no window is open, or for workers of another release than the one that starts.
+    """
+    try:
+        token, _, scheme = Path(known["run"], "starting").read_text(encoding="utf-8").split()
+    except (OSError, ValueError):
+        return ""
+    return scheme if token == os.environ.get("DECANT_STARTS") else ""
 
 
 def tell(run: str, text: str) -> bool:
@@ -109,21 +122,25 @@ def problem(application: Application, known: dict[str, str], scheme: str) -> str
 def worker(application: Application, workers: int) -> None:
     """Before a worker of gunicorn accepts requests: ask its application for health, and tell.
 
-    Raises Unwell, with which gunicorn gives up all of these workers.
+    Raises Unwell, with which gunicorn gives up all of these workers, if the window was told.
     """
     known = conf()
-    try:
-        scheme = Path(known["run"], "starting").read_text(encoding="utf-8").strip()
-    except OSError:
+    scheme = expected(known)
+    if not scheme or not tell(known["run"], "starting"):  # one that was killed left the file
         return
-    if not tell(known["run"], f"starting {os.getpid()}"):
-        return  # a window that was killed left the file
     wrong = problem(application, known, scheme)
-    if wrong:
-        tell(known["run"], f"unwell {os.getpid()} {wrong}")
+    if not wrong:
+        tell(known["run"], f"ready {workers}")
+    elif tell(known["run"], f"unwell {wrong}"):
         raise Unwell(wrong)
-    tell(known["run"], f"ready {os.getpid()} {workers}")
+
+
+def main(workers: str) -> None:
+    """Tell for a worker of uWSGI, whose child this is."""
+    known = conf()
+    if expected(known) and tell(known["run"], f"ready {workers}"):
+        time.sleep(HEARD)
 
 
 if __name__ == "__main__":
-    tell(conf()["run"], f"ready {os.getppid()} {sys.argv[1]}")
+    main(sys.argv[1])

@@ -9,8 +9,10 @@ root=$1
 . "$root/procedures/lib.sh"
 
 if [ "${2:-}" = same ]; then
-    python3 -I -S "$procedures/window.py" restart "$root" && exit 0
-    [ $? -eq 3 ] || fail "the application does not start again with this; what served goes on"
+    said=$(python3 -I -S "$procedures/window.py" restart "$root") && exit 0
+    code=$?
+    [ $code -eq 3 ] || fail "$(printf '%s\n' "$said" | tail -n 1); what served goes on"
+    say "$said"
 fi
 if [ "${2:-}" = changed ]; then check_proxy || fail "$(proxy) does not take its own configuration: $(proxy) -t says why"; fi
 

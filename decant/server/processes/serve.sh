@@ -13,4 +13,4 @@ sh "$procedures/gate.sh" "$root" 0</dev/null || { sleep 1; exit 1; }
 case $(server_of_current) in '' | mod_wsgi | none) exec sleep infinity ;; esac
 umask 027
 exec setpriv --reuid="$user" --regid="$user" --init-groups --no-new-privs -- \
-    env -i PATH="$PATH" HOME="$root" LANG=C.UTF-8 LISTEN_FDS=1 /usr/bin/python3 -I -S "$procedures/launcher.py" "$root" 3<&0 0</dev/null
+    env -i PATH="$PATH" HOME="$root" LANG=C.UTF-8 LISTEN_FDS=1 /usr/bin/python3 -I -S "$procedures/launcher.py" "$root" "$run" 3<&0 0</dev/null

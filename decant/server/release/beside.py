@@ -8,13 +8,14 @@ launcher, and what it starts are descendants of that. Standard library only.
 import contextlib
 import os
 import pwd
+import secrets
 import signal
 import socket
 import struct
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -35,7 +36,8 @@ class Process:
     """A process as /proc/PID/stat has it; `born` tells it from a later one with its number."""
 
     pid: int
-    parent: int
+    parent: int = field(compare=False)  # another one when that ends
+    group: int = field(compare=False)
     born: int
     uid: int
 
@@ -48,9 +50,9 @@ class Process:
         except OSError:
             return None
         words = text.rpartition(")")[2].split()  # a name may contain anything
-        if words[0] in ("Z", "X"):
+        if words[0] in ("Z", "X") and int(words[17]) < 2:  # of its threads, others may go on
             return None
-        return cls(pid, int(words[1]), int(words[19]), uid)
+        return cls(pid, int(words[1]), int(words[2]), int(words[19]), uid)
 
     def signal(self, number: int) -> None:
         """Send it a signal, unless it is gone; never to another one that has its number now."""
@@ -72,11 +74,14 @@ def processes(uid: int) -> dict[int, Process]:
 class Service:
     """The application's service on this server: its launcher, and the releases that run in it.
 
-    `main_pid` asks the manager for the launcher's process, 0 where none runs.
+    `main_pid` asks the manager for the launcher's process, 0 where none runs. `limit`: the seconds
+    in which a release has to finish what it began.
     """
 
-    def __init__(self, run: Path, account: str, main_pid: Callable[[], int]) -> None:
-        self.run, self.main_pid = run, main_pid
+    def __init__(
+        self, run: Path, account: str, main_pid: Callable[[], int], limit: float = 45
+    ) -> None:
+        self.run, self.main_pid, self.limit = run, main_pid, limit
         self.uid, self.gid = pwd.getpwnam(account)[2:4]
 
     def launcher(self) -> Process | None:
@@ -86,7 +91,8 @@ class Service:
         if not found or found.uid != self.uid:
             return None
         try:
-            words = (PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
+            with (PROC / str(pid) / "cmdline").open("rb") as file:
+                words = file.read(4096).split(b"\0")
         except OSError:
             return None
         return found if any(word.endswith(b"/launcher.py") for word in words) else None
@@ -125,32 +131,31 @@ class Service:
 
     # --- beside
 
-    def start(self, scheme: str, limit: float) -> Process:
-        """Start what current leads to beside what runs, and wait until it answers.
+    def start(self, release: str, scheme: str, limit: float) -> Process:
+        """Start a release beside the one that runs, and wait until it answers.
 
-        `scheme`: by which its workers ask it for health. Raises Failure with why it does not; what
-        had started of it has ended then.
+        `scheme`: by which its workers ask it for health. Raises Failure with why it does not, and
+        Unwell where it does not answer as it should; what had started of it has ended then.
         """
-        before = self.running()
-        launcher = self.launcher()
+        before, launcher = self.running(), self.launcher()
         if not launcher or not before:
             raise Failure("nothing runs that it could start beside")
-        with self._listening(scheme) as sock:
+        with self._listening(f"{secrets.token_hex(16)} {release} {scheme}") as sock:
             launcher.signal(signal.SIGUSR2)
             new = self._appeared(before, launcher)
-            usual = os.getpriority(os.PRIO_PROCESS, launcher.pid)
-            self._renice(new, usual + NICE)
             try:
+                usual = os.getpriority(os.PRIO_PROCESS, launcher.pid)
+                self._renice(new, usual + NICE)
                 self._wait(new, sock, limit)
-            except Failure:
-                self.end(new, 0)
+                self._renice(new, usual)
+            except BaseException:
+                self.end(new, since=new.born)
                 raise
-        self._renice(new, usual)
         return new
 
     @contextlib.contextmanager
-    def _listening(self, scheme: str) -> Iterator[socket.socket]:
-        """Open the socket on which workers tell that they are ready."""
+    def _listening(self, starting: str) -> Iterator[socket.socket]:
+        """Say what is to start, and open the socket on which its workers tell that they are ready."""
         path = self.run / "ready"
         self.stop_listening()
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
@@ -160,7 +165,7 @@ class Service:
                 path.chmod(0o620)
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
                 sock.settimeout(0.2)
-                (self.run / "starting").write_text(f"{scheme}\n", encoding="utf-8")
+                (self.run / "starting").write_text(f"{starting}\n", encoding="utf-8")
                 yield sock
             finally:
                 self.stop_listening()
@@ -191,35 +196,37 @@ class Service:
             if Process.read(new.pid) != new:
                 raise Failure("it ended before it answered")
             if time.monotonic() > until:
-                raise Failure(f"no worker was ready within app.health.timeout ({limit:g} s)")
-            word, pid, rest = self._heard(sock)
-            # A worker of the old release may start anew meanwhile.
-            if pid not in {process.pid for process in self.members(new)}:
+                raise Failure(
+                    f"{len(ready)} of its workers were ready within app.health.timeout ({limit:g} s)"
+                )
+            pid, word, rest = self._heard(sock)
+            # A worker of the old release is none of these, whatever it says.
+            if not word or pid not in {process.pid for process in self.members(new)}:
                 continue
             if word == "unwell":
                 raise Unwell(rest)
             if word == "ready":
                 ready.add(pid)
-                wanted = min(int(rest), 1000) if rest.isdigit() else 1
-                last = time.monotonic()
+                number = rest.isascii() and rest.isdigit()
+                wanted, last = min(int(rest), 1000) if number else 1, time.monotonic()
 
-    def _heard(self, sock: socket.socket) -> tuple[str, int, str]:
-        """Return a word, its process and the rest of what a worker tells, or nothing.
+    def _heard(self, sock: socket.socket) -> tuple[int, str, str]:
+        """Return who tells something, by the kernel's word, and its word and the rest of it.
 
-        What other accounts say is not heard.
+        Nothing where nobody does within a moment, or another account.
         """
         size = struct.calcsize("3i")
         try:
             data, control, _, _ = sock.recvmsg(1000, socket.CMSG_SPACE(size))
         except TimeoutError:
-            return "", 0, ""
+            return 0, "", ""
         for level, kind, text in control:
-            if (level, kind) != (socket.SOL_SOCKET, socket.SCM_CREDENTIALS):
-                continue
-            word, pid, rest = (*data.decode("utf-8", "replace").split(" ", 2), "", "", "")[:3]
-            if struct.unpack("3i", text[:size])[1] == self.uid and pid.isdigit():
-                return word, int(pid), rest
-        return "", 0, ""
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS):
+                pid, uid, _ = struct.unpack("3i", text[:size])
+                if uid == self.uid:
+                    word, _, rest = data.decode("utf-8", "replace").partition(" ")
+                    return pid, word, rest
+        return 0, "", ""
 
     def _renice(self, of: Process, value: int) -> None:
         """Give a release and all its threads a priority."""
@@ -230,13 +237,14 @@ class Service:
 
     # --- the end of one
 
-    def end(self, process: Process, limit: float) -> None:
+    def end(self, process: Process, since: int = 0) -> None:
         """Have a release end when it has answered what it began, with all that it started.
 
-        After `limit` seconds it is killed. Raises Failure for one that does not end even then.
+        It is killed when its time is over, and what it leaves in the service's group, if that was
+        born `since` then. Raises Failure for what does not end even so.
         """
         process.signal(signal.SIGTERM)
-        until = time.monotonic() + limit
+        until = time.monotonic() + self.limit
         while Process.read(process.pid) == process:
             now = time.monotonic()
             if now > until + STUBBORN:
@@ -245,34 +253,56 @@ class Service:
                 for each in self.members(process):
                     each.signal(signal.SIGKILL)
             time.sleep(0.05)
-        self._end_leftovers()
+        until = time.monotonic() + STUBBORN
+        while leftovers := self._leftovers(since):
+            if time.monotonic() > until:
+                raise Failure(f"process {leftovers[0].pid}, which a release left, does not end")
+            for each in leftovers:
+                each.signal(signal.SIGKILL)
+            time.sleep(0.05)
 
-    def keep(self, one: Process, limit: float) -> None:
+    def keep(self, one: Process) -> None:
         """Let every release go but one."""
         others = [process for process in self.running() if process != one]
         for process in others:
             process.signal(signal.SIGTERM)
         for process in others:
-            self.end(process, limit)
+            self.end(process)
 
-    def _end_leftovers(self) -> None:
-        """Kill what a release left in the service's control group when it ended."""
+    def _leftovers(self, since: int) -> list[Process]:
+        """Return what is in the service's group, and no release's any more.
+
+        A process that went into the background by itself is no release's.
+        """
         launcher = self.launcher()
         if not launcher:
-            return
-        group = _group(launcher.pid)
+            return []
         kept = {process.pid for process in self.members(launcher)}
-        for process in processes(self.uid).values():
-            if process.pid not in kept and _group(process.pid) == group:
-                process.signal(signal.SIGKILL)
+        return [
+            process
+            for process in processes(self.uid).values()
+            if process.pid not in kept
+            and process.born >= since
+            and belongs_together(process, launcher)
+        ]
 
 
-def _group(pid: int) -> str:
-    """Return the control group of a process, or nothing where it is gone."""
+def belongs_together(process: Process, launcher: Process) -> bool:
+    """Tell whether a process was started in the launcher's service.
+
+    systemd gives a service a control group of its own; under supervisor, which shares one with all
+    programs, it is the process group.
+    """
     try:
-        return (PROC / str(pid) / "cgroup").read_text(encoding="utf-8")
+        own, other = (
+            (PROC / str(each.pid) / "cgroup").read_text(encoding="utf-8")
+            for each in (process, launcher)
+        )
     except OSError:
-        return ""
+        return False
+    if "/supervisor.service" in other:
+        return process.group == launcher.group
+    return own == other
 
 
 def available() -> int:

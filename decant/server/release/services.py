@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import beside
-from records import Folder
+from records import Failure, Folder
 
 # With lib.sh read, the function that is named.
 FUNCTION = 'root=$1; shift; . "$root/procedures/lib.sh"; "$@"'
@@ -66,11 +66,14 @@ class Services:
 
     def _service(self) -> beside.Service:
         conf = Folder(self.root).conf
-        return beside.Service(Path(conf["run"]), conf["user"], self._main_pid)
+        limit = float(conf["request_timeout"]) + 15
+        return beside.Service(Path(conf["run"]), conf["user"], self._main_pid, limit)
 
     def _main_pid(self) -> int:
-        said = self._ask("main_pid")[1]
-        return int(said) if said.isdigit() else 0
+        code, said = self._ask("main_pid")
+        if code != 0 or not said.isdigit():
+            raise Failure(f"the manager does not say what serves: {said}".rstrip(": "))
+        return int(said)
 
     def must_stop_first(self, old: str, new: str, known: bool = False) -> str:
         """Return why an old release has to stop before a new one starts, or nothing.
@@ -86,7 +89,10 @@ class Services:
         service = self._service()
         running = service.running()
         if not running:
-            return "the service does not run, or a version of Decant before this one started it"
+            return (
+                "the service does not run, or was set up by a version of Decant that could not"
+                " start first: fab deploy"
+            )
         if folder.conf["db_kind"] == "sqlite" and not known:
             code, mode = self.database("journal")
             if code != 0 or mode not in ("", "wal"):
@@ -106,20 +112,24 @@ class Services:
         return ""
 
     def serving(self) -> str:
-        """Return which process serves, for `serve_only`: its number, and when it was born."""
+        """Return which process serves, for `keep_old` and `keep_new`: its number, and its birth."""
         running = self._service().running()
-        return f"{running[-1].pid} {running[-1].born}" if running else ""
+        return _named(running[-1]) if running else ""
 
-    def start_beside(self, limit: float) -> None:
-        """Start what current leads to beside what serves, and wait until it answers.
+    def start_beside(self, release: str, limit: float) -> None:
+        """Start a release beside what serves, and wait until it answers.
 
         Raises Failure with why it does not; it has ended then.
         """
         service = self._service()
+        noted = service.run / "serving"
         running = service.running()
-        if len(running) > 1:  # what was killed in between has left them
-            service.keep(running[-1], self._limit)
-        service.start(self._ask("scheme")[1], limit)
+        if len(running) > 1:  # a restart that was killed has left them
+            known = noted.read_text(encoding="utf-8").strip() if noted.exists() else ""
+            service.keep(next((each for each in running if _named(each) == known), running[-1]))
+            running = service.running()
+        noted.write_text(f"{_named(running[-1]) if running else ''}\n", encoding="utf-8")
+        service.start(release, self._ask("scheme")[1], limit)
 
     def keep_old(self, old: str) -> None:
         """End every release that was started beside the old one, which goes on.
@@ -130,9 +140,9 @@ class Services:
         service = self._service()
         service.stop_listening()  # what was killed may have left that
         running = service.running()
-        kept = [each for each in running if f"{each.pid} {each.born}" == old]
+        kept = [each for each in running if _named(each) == old]
         if kept:
-            service.keep(kept[0], self._limit)
+            service.keep(kept[0])
         elif running:
             self.stop()
 
@@ -144,15 +154,11 @@ class Services:
         service = self._service()
         service.stop_listening()
         running = service.running()
-        if running and f"{running[-1].pid} {running[-1].born}" == old:
+        if running and _named(running[-1]) == old:
             self.stop()
+            self.start(wait=True)
         elif running:
-            service.keep(running[-1], self._limit)
-
-    @property
-    def _limit(self) -> float:
-        """The seconds in which an old release has to finish what it began."""
-        return float(Folder(self.root).conf["request_timeout"]) + 15
+            service.keep(running[-1])
 
     def end_confined(self) -> bool:
         """End everything that runs as the application beside its stopped service."""
@@ -225,3 +231,7 @@ class Services:
         return self._run(
             ["python3", "-I", program, self.root, action, *words], errors=errors, quiet=True
         )
+
+
+def _named(process: beside.Process) -> str:
+    return f"{process.pid} {process.born}"

@@ -32,6 +32,7 @@ from services import Services
 
 BUSY, STOP_FIRST = 75, 3
 WAITS = 20  # seconds for a lock
+WELL = 5  # seconds in which an application that is well answers
 KILLED = (137, 143, 255)  # exit codes of a command that was ended by a signal
 
 
@@ -202,9 +203,8 @@ class Window:
             old,
         )
         self.guarded("the transition record could not be written", folder.write_record, record)
-        self.guarded("current could not be switched", folder.switch_to, request.new)
         try:
-            services.start_beside(float(folder.conf["health_timeout"]))
+            services.start_beside(request.new, float(folder.conf["health_timeout"]))
         except Unwell as error:
             self.give_up(f"the new release failed its health check: {error}")
         except (Failure, OSError) as error:
@@ -216,6 +216,9 @@ class Window:
             except (Failure, OSError) as problem:
                 self.cannot_put_back(problem)
             return
+        # Only now: the proxy serves static files by this link, and the pages of the old release name
+        # its own.
+        self.guarded("current could not be switched", folder.switch_to, request.new)
         self.must(self.check_site())
         self.commit()
         self.stage("stop: the old release finishes what it began")
@@ -547,17 +550,38 @@ class Window:
 
 
 def restart(folder: Folder, services: Services) -> int:
-    """Start the release that serves beside itself, and let the older processes go."""
+    """Start the release that serves beside itself, and let the older processes go.
+
+    Returns 3 where it has to stop first: also where it cannot run twice, and where it is not well
+    already, as a restart may be what it needs.
+    """
     if not locks.take(folder.gate, locks.GATE, timeout=WAITS):
         raise Failure("a release window is open")
-    why = services.must_stop_first(folder.current, folder.current)
+    if folder.open_record():
+        print("stop first: a window was cut off, and the next start puts it back", flush=True)
+        return STOP_FIRST
+    current = folder.current
+    why = services.must_stop_first(current, current)
+    if not why and services.ask_health(WELL):
+        why = "it is not well as it is"
+    if not why and folder.told(current, "server") != "gunicorn":  # whose workers ask by themselves
+        said = services.smoke(current)
+        if said:
+            raise Failure(f"the health check failed: {said.splitlines()[0]}")
+    if not why:
+        old = services.serving()
+        try:
+            services.start_beside(current, float(folder.conf["health_timeout"]))
+        except Unwell as error:
+            raise Failure(f"the health check failed: {error}") from None
+        except Failure as error:
+            why = f"it does not start beside itself: {error}"
     if why:
         print(f"stop first: {why}", flush=True)
         return STOP_FIRST
-    old = services.serving()
-    services.start_beside(float(folder.conf["health_timeout"]))
     locks.open_gate(folder)
-    services.keep_new(old)
+    with contextlib.suppress(Failure):  # the new one serves; an old one that does not end is killed
+        services.keep_new(old)
     return 0
 
 
