@@ -95,12 +95,12 @@ def test_from_gunicorn_to_uwsgi_loses_no_row_and_rollback_leads_back(booth: Serv
     rows = server.rows()
     moved(server, rows, 'server = "uwsgi"')
     assert "uwsgi" in server.ssh(
-        "cat /proc/$(systemctl show -p MainPID --value guestbook)/cmdline | tr '\\0' ' '"
+        "ps -o args= --ppid $(systemctl show -p MainPID --value guestbook)"
     )
     server.fab("rollback")
     assert server.get("/version") == (200, "v1")
     assert "gunicorn" in server.ssh(
-        "cat /proc/$(systemctl show -p MainPID --value guestbook)/cmdline | tr '\\0' ' '"
+        "ps -o args= --ppid $(systemctl show -p MainPID --value guestbook)"
     )
     assert server.rows() == rows
 
