@@ -66,48 +66,49 @@ step 56 - file /srv/shop/procedures/obtain.sh 56 root:root 0644 plain
 step 57 - file /srv/shop/procedures/postgresql.py 57 root:root 0644 plain
 step 58 - file /srv/shop/procedures/prepare.sh 58 root:root 0644 plain
 step 59 - file /srv/shop/procedures/probe.py 59 root:root 0644 plain
-step 60 - file /srv/shop/procedures/proxy.sh 60 root:root 0644 plain
-step 61 - file /srv/shop/procedures/quiet.sh 61 root:root 0644 plain
-step 62 - file /srv/shop/procedures/records.py 62 root:root 0644 plain
-step 63 - file /srv/shop/procedures/recover.sh 63 root:root 0644 plain
-step 64 - file /srv/shop/procedures/recovery.py 64 root:root 0644 plain
-step 65 - file /srv/shop/procedures/renew.sh 65 root:root 0644 plain
-step 66 - file /srv/shop/procedures/renewed.sh 66 root:root 0644 plain
-step 67 - file /srv/shop/procedures/restart.sh 67 root:root 0644 plain
-step 68 - file /srv/shop/procedures/serve.sh 68 root:root 0644 plain
-step 69 - file /srv/shop/procedures/services.py 69 root:root 0644 plain
-step 70 - file /srv/shop/procedures/sqlite.py 70 root:root 0644 plain
-step 71 - file /srv/shop/procedures/stop.sh 71 root:root 0644 plain
-step 72 - file /srv/shop/procedures/tools-pipenv.txt 72 root:root 0644 plain
-step 73 - file /srv/shop/procedures/tools-poetry.txt 73 root:root 0644 plain
-step 74 - file /srv/shop/procedures/tools-uv.txt 74 root:root 0644 plain
-step 75 - file /srv/shop/procedures/tools.py 75 root:root 0644 plain
-step 76 - file /srv/shop/procedures/tree.py 76 root:root 0644 plain
-step 77 - file /srv/shop/procedures/window.py 77 root:root 0644 plain
-step 78 - file /srv/shop/procedures/window.sh 78 root:root 0644 plain
-step 79 - file /srv/shop/procedures/app.conf 79 root:root 0644 plain
-step 80 - file /srv/shop/procedures/sandbox.application 80 root:root 0644 plain
-step 81 - file /srv/shop/procedures/sandbox.build 81 root:root 0644 plain
-step 82 - absent /srv/shop/procedures/front.sh
-step 83 daemon-reload file /etc/systemd/system/shop-smoke@.service 83 root:root 0644 plain
-step 84 daemon-reload file /etc/systemd/system/shop-window@.service 84 root:root 0644 plain
-step 85 - handler daemon-reload
+step 60 - file /srv/shop/procedures/procfs.py 60 root:root 0644 plain
+step 61 - file /srv/shop/procedures/proxy.sh 61 root:root 0644 plain
+step 62 - file /srv/shop/procedures/quiet.sh 62 root:root 0644 plain
+step 63 - file /srv/shop/procedures/records.py 63 root:root 0644 plain
+step 64 - file /srv/shop/procedures/recover.sh 64 root:root 0644 plain
+step 65 - file /srv/shop/procedures/recovery.py 65 root:root 0644 plain
+step 66 - file /srv/shop/procedures/renew.sh 66 root:root 0644 plain
+step 67 - file /srv/shop/procedures/renewed.sh 67 root:root 0644 plain
+step 68 - file /srv/shop/procedures/restart.sh 68 root:root 0644 plain
+step 69 - file /srv/shop/procedures/serve.sh 69 root:root 0644 plain
+step 70 - file /srv/shop/procedures/services.py 70 root:root 0644 plain
+step 71 - file /srv/shop/procedures/sqlite.py 71 root:root 0644 plain
+step 72 - file /srv/shop/procedures/stop.sh 72 root:root 0644 plain
+step 73 - file /srv/shop/procedures/tools-pipenv.txt 73 root:root 0644 plain
+step 74 - file /srv/shop/procedures/tools-poetry.txt 74 root:root 0644 plain
+step 75 - file /srv/shop/procedures/tools-uv.txt 75 root:root 0644 plain
+step 76 - file /srv/shop/procedures/tools.py 76 root:root 0644 plain
+step 77 - file /srv/shop/procedures/tree.py 77 root:root 0644 plain
+step 78 - file /srv/shop/procedures/window.py 78 root:root 0644 plain
+step 79 - file /srv/shop/procedures/window.sh 79 root:root 0644 plain
+step 80 - file /srv/shop/procedures/app.conf 80 root:root 0644 plain
+step 81 - file /srv/shop/procedures/sandbox.application 81 root:root 0644 plain
+step 82 - file /srv/shop/procedures/sandbox.build 82 root:root 0644 plain
+step 83 - absent /srv/shop/procedures/front.sh
+step 84 daemon-reload file /etc/systemd/system/shop-smoke@.service 84 root:root 0644 plain
+step 85 daemon-reload file /etc/systemd/system/shop-window@.service 85 root:root 0644 plain
 step 86 - handler daemon-reload
-step 87 - unit decant-metadata@shop.service yes -
-step 88 - handler decant-metadata@shop.service.restart
-step 89 - run 'systemctl restart decant-metadata@shop.service' 'nft list table inet decant_shop'
-step 90 - background /srv/shop/procedures/prepare.sh 90
-step 91 - packages python3 python3-venv nginx postgresql ca-certificates git nftables ufw
-step 92 systemd-sysctl.service.restart file /etc/sysctl.d/70-decant-harden.conf 92 root:root 0644 plain
-step 93 - handler systemd-sysctl.service.restart
-step 94 - packages unattended-upgrades needrestart
-step 95 - file /etc/apt/apt.conf.d/20auto-upgrades 95 root:root 0644 plain
-step 96 - file /etc/needrestart/conf.d/decant.conf 96 root:root 0644 plain
-step 97 - packages fail2ban python3-systemd nftables
-step 98 - directory /etc/fail2ban/jail.d root:root 0755
-step 99 fail2ban.service.restart file /etc/fail2ban/jail.d/decant.conf 99 root:root 0644 plain
-step 100 - unit fail2ban.service yes yes
-step 101 - handler fail2ban.service.restart
+step 87 - handler daemon-reload
+step 88 - unit decant-metadata@shop.service yes -
+step 89 - handler decant-metadata@shop.service.restart
+step 90 - run 'systemctl restart decant-metadata@shop.service' 'nft list table inet decant_shop'
+step 91 - background /srv/shop/procedures/prepare.sh 91
+step 92 - packages python3 python3-venv nginx postgresql ca-certificates git nftables ufw
+step 93 systemd-sysctl.service.restart file /etc/sysctl.d/70-decant-harden.conf 93 root:root 0644 plain
+step 94 - handler systemd-sysctl.service.restart
+step 95 - packages unattended-upgrades needrestart
+step 96 - file /etc/apt/apt.conf.d/20auto-upgrades 96 root:root 0644 plain
+step 97 - file /etc/needrestart/conf.d/decant.conf 97 root:root 0644 plain
+step 98 - packages fail2ban python3-systemd nftables
+step 99 - directory /etc/fail2ban/jail.d root:root 0755
+step 100 fail2ban.service.restart file /etc/fail2ban/jail.d/decant.conf 100 root:root 0644 plain
+step 101 - unit fail2ban.service yes yes
+step 102 - handler fail2ban.service.restart
 begin_transaction 0d23f206a051 'sh -c '"'"'sshd -t && systemctl try-reload-or-restart ssh.service && sleep 0.3 && 
 shown=$(sshd -T) || exit 1
 printf '"'"'"'"'"'"'"'"'%s\n'"'"'"'"'"'"'"'"' "$@" | { wrong=0; while IFS= read -r line; do
@@ -117,10 +118,10 @@ printf '"'"'"'"'"'"'"'"'%s\n'"'"'"'"'"'"'"'"' "$@" | { wrong=0; while IFS= read 
     }
 done; exit $wrong; }
 '"'"' check '"'"'passwordauthentication no'"'"' '"'"'kbdinteractiveauthentication no'"'"' '"'"'permitemptypasswords no'"'"' '"'"'permitrootlogin without-password'"'"' '"'"'permituserenvironment no'"'"' '"'"'hostbasedauthentication no'"'"' '"'"'ignorerhosts yes'"'"' '"'"'maxauthtries 4'"'"' '"'"'maxsessions 10'"'"' '"'"'maxstartups 10:30:60'"'"' '"'"'logingracetime 60'"'"' '"'"'clientaliveinterval 15'"'"' '"'"'clientalivecountmax 3'"'"' '"'"'x11forwarding no'"'"' '"'"'allowagentforwarding no'"'"' '"'"'loglevel VERBOSE'"'"' '"'"'kexalgorithms sntrup761x25519-sha512@openssh.com,curve25519-sha256,curve25519-sha256@libssh.org,diffie-hellman-group16-sha512,diffie-hellman-group18-sha512'"'"' '"'"'macs hmac-sha2-512-etm@openssh.com,hmac-sha2-256-etm@openssh.com,umac-128-etm@openssh.com'"'"' '"'"'hostkeyalgorithms sk-ssh-ed25519-cert-v01@openssh.com,ssh-ed25519-cert-v01@openssh.com,rsa-sha2-512-cert-v01@openssh.com,rsa-sha2-256-cert-v01@openssh.com,sk-ssh-ed25519@openssh.com,ssh-ed25519,rsa-sha2-512,rsa-sha2-256'"'"'' 'sh -c '"'"'systemctl try-reload-or-restart ssh.service'"'"'' guarded
-step 102 - file /etc/ssh/sshd_config.d/00-decant.conf 102 root:root 0644 plain
-step 103 - absent /etc/ssh/sshd_config.d/10-decant.conf
-commit 104
-step 105 - run 'sh -c '"'"'
+step 103 - file /etc/ssh/sshd_config.d/00-decant.conf 103 root:root 0644 plain
+step 104 - absent /etc/ssh/sshd_config.d/10-decant.conf
+commit 105
+step 106 - run 'sh -c '"'"'
 shown=$(sshd -T) || exit 1
 printf '"'"'"'"'"'"'"'"'%s\n'"'"'"'"'"'"'"'"' "$@" | { wrong=0; while IFS= read -r line; do
     printf '"'"'"'"'"'"'"'"'%s\n'"'"'"'"'"'"'"'"' "$shown" | grep -qxF -e "$line" || {
@@ -137,47 +138,47 @@ printf '"'"'"'"'"'"'"'"'%s\n'"'"'"'"'"'"'"'"' "$@" | { wrong=0; while IFS= read 
     }
 done; exit $wrong; }
 '"'"' compare '"'"'passwordauthentication no'"'"' '"'"'kbdinteractiveauthentication no'"'"' '"'"'permitemptypasswords no'"'"' '"'"'permitrootlogin without-password'"'"' '"'"'permituserenvironment no'"'"' '"'"'hostbasedauthentication no'"'"' '"'"'ignorerhosts yes'"'"' '"'"'maxauthtries 4'"'"' '"'"'maxsessions 10'"'"' '"'"'maxstartups 10:30:60'"'"' '"'"'logingracetime 60'"'"' '"'"'clientaliveinterval 15'"'"' '"'"'clientalivecountmax 3'"'"' '"'"'x11forwarding no'"'"' '"'"'allowagentforwarding no'"'"' '"'"'loglevel VERBOSE'"'"' '"'"'kexalgorithms sntrup761x25519-sha512@openssh.com,curve25519-sha256,curve25519-sha256@libssh.org,diffie-hellman-group16-sha512,diffie-hellman-group18-sha512'"'"' '"'"'macs hmac-sha2-512-etm@openssh.com,hmac-sha2-256-etm@openssh.com,umac-128-etm@openssh.com'"'"' '"'"'hostkeyalgorithms sk-ssh-ed25519-cert-v01@openssh.com,ssh-ed25519-cert-v01@openssh.com,rsa-sha2-512-cert-v01@openssh.com,rsa-sha2-256-cert-v01@openssh.com,sk-ssh-ed25519@openssh.com,ssh-ed25519,rsa-sha2-512,rsa-sha2-256'"'"''
-step 106 - packages postgresql
-step 107 - unit postgresql.service yes yes
-step 108 - run 'sh -c '"'"'root=$1; shift; "$@" && { [ ! -e "$root/current" ] || sh "$root/procedures/restart.sh" "$root"; }'"'"' create /srv/shop python3 -I /srv/shop/procedures/database.py /srv/shop create' 'python3 -I /srv/shop/procedures/database.py /srv/shop created'
-step 109 - packages nginx
+step 107 - packages postgresql
+step 108 - unit postgresql.service yes yes
+step 109 - run 'sh -c '"'"'root=$1; shift; "$@" && { [ ! -e "$root/current" ] || sh "$root/procedures/restart.sh" "$root"; }'"'"' create /srv/shop python3 -I /srv/shop/procedures/database.py /srv/shop create' 'python3 -I /srv/shop/procedures/database.py /srv/shop created'
+step 110 - packages nginx
 begin_transaction dbbf133c09f0 'nginx -t' true
-step 110 nginx.service.reload file /etc/nginx/modules-enabled/90-decant.conf 110 root:root 0644 plain
-step 111 nginx.service.reload edit /etc/nginx/nginx.conf '
+step 111 nginx.service.reload file /etc/nginx/modules-enabled/90-decant.conf 111 root:root 0644 plain
+step 112 nginx.service.reload edit /etc/nginx/nginx.conf '
 s/((^|\n)[^#\n]*\bworker_connections\s+)[0-9]+/\18192/g
 t
 s/((^|\n)[^#\n]*\bevents\s*\{)/\1 worker_connections 8192;/
 '
-commit 112
+commit 113
 begin_transaction 72104b75168d 'sh /srv/shop/procedures/restart.sh /srv/shop changed' 'sh /srv/shop/procedures/restart.sh /srv/shop'
-step 113 - run 'supervisorctl stop '"'"'shop:*'"'"'' 'test '"'"'!'"'"' -e /etc/supervisor/conf.d/shop.conf'
-step 114 - absent /etc/supervisor/conf.d/shop.conf
-step 115 - file /srv/shop/procedures/listen 115 root:root 0644 plain
-step 116 - file /etc/systemd/system/shop.socket 116 root:root 0644 plain
-step 117 - file /etc/systemd/system/shop.service 117 root:root 0644 plain
-commit 118
-step 119 - unit shop.socket yes yes
-step 120 - unit shop.service yes -
+step 114 - run 'supervisorctl stop '"'"'shop:*'"'"'' 'test '"'"'!'"'"' -e /etc/supervisor/conf.d/shop.conf'
+step 115 - absent /etc/supervisor/conf.d/shop.conf
+step 116 - file /srv/shop/procedures/listen 116 root:root 0644 plain
+step 117 - file /etc/systemd/system/shop.socket 117 root:root 0644 plain
+step 118 - file /etc/systemd/system/shop.service 118 root:root 0644 plain
+commit 119
+step 120 - unit shop.socket yes yes
+step 121 - unit shop.service yes -
 begin_transaction 00115dd8162e 'sh /srv/shop/procedures/proxy.sh /srv/shop' 'sh /srv/shop/procedures/proxy.sh /srv/shop'
-step 121 - file /srv/shop/procedures/names 121 root:root 0644 plain
-step 122 nginx.service.reload file /etc/nginx/sites-available/shop 122 root:root 0644 plain
-step 123 nginx.service.reload link /etc/nginx/sites-enabled/shop /etc/nginx/sites-available/shop
-step 124 apache2.service.reload absent /etc/apache2/sites-enabled/shop.conf
-step 125 apache2.service.reload absent /etc/apache2/sites-enabled/000-shop.conf
-step 126 apache2.service.reload absent /etc/apache2/sites-available/shop.conf
-commit 127
-step 128 - unit nginx.service yes yes
-step 129 - handler nginx.service.reload
-step 130 - handler apache2.service.reload
-step 131 daemon-reload absent /etc/systemd/system/apache2.service.d/decant-shop.conf
-step 132 - handler daemon-reload
-step 133 - run 'rm -rf /etc/decant/tls/shop/self-signed' 'test '"'"'!'"'"' -e /etc/decant/tls/shop/self-signed'
-step 134 - run 'rm -rf /etc/decant/tls/shop/files' 'test '"'"'!'"'"' -e /etc/decant/tls/shop/files'
-step 135 - packages ufw
+step 122 - file /srv/shop/procedures/names 122 root:root 0644 plain
+step 123 nginx.service.reload file /etc/nginx/sites-available/shop 123 root:root 0644 plain
+step 124 nginx.service.reload link /etc/nginx/sites-enabled/shop /etc/nginx/sites-available/shop
+step 125 apache2.service.reload absent /etc/apache2/sites-enabled/shop.conf
+step 126 apache2.service.reload absent /etc/apache2/sites-enabled/000-shop.conf
+step 127 apache2.service.reload absent /etc/apache2/sites-available/shop.conf
+commit 128
+step 129 - unit nginx.service yes yes
+step 130 - handler nginx.service.reload
+step 131 - handler apache2.service.reload
+step 132 daemon-reload absent /etc/systemd/system/apache2.service.d/decant-shop.conf
+step 133 - handler daemon-reload
+step 134 - run 'rm -rf /etc/decant/tls/shop/self-signed' 'test '"'"'!'"'"' -e /etc/decant/tls/shop/self-signed'
+step 135 - run 'rm -rf /etc/decant/tls/shop/files' 'test '"'"'!'"'"' -e /etc/decant/tls/shop/files'
+step 136 - packages ufw
 begin_transaction b5bea41b6c62 true 'sh -c '"'"'if grep -qx ENABLED=yes /etc/ufw/ufw.conf; then ufw reload; else ufw --force disable; fi'"'"'' guarded
-step 136 - peer_rules
-step 137 - firewall 22/tcp 80/tcp
-commit 138
-step 139 - procedure /srv/shop/procedures/prepare.sh 139
+step 137 - peer_rules
+step 138 - firewall 22/tcp 80/tcp
+commit 139
+step 140 - procedure /srv/shop/procedures/prepare.sh 140
 wait
 exit 0

@@ -16,12 +16,13 @@ from decant.plans.rendering import SERVER
 sys.path[:0] = [str(SERVER / "release"), str(SERVER / "database")]
 import beside  # noqa: E402
 import locks  # noqa: E402
+import procfs  # noqa: E402
 import records  # noqa: E402
 import recovery  # noqa: E402
 import services  # noqa: E402
 import window  # noqa: E402
 
-__all__ = ["beside", "locks", "records", "recovery", "services", "window"]
+__all__ = ["beside", "locks", "procfs", "records", "recovery", "services", "window"]
 OLD, NEW = "20260101T000000-old", "20260102T000000-new"
 CHANGES = {"open", "os.rename", "os.remove", "os.symlink", "os.link"}
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.launched import SERVES, Launched, until
-from tests.unit.machine import beside, records
+from tests.unit.machine import beside, procfs, records
 
 # A release whose workers say what they are told to say on the window's socket.
 TELLS = f"""#!{sys.executable}
@@ -68,7 +68,7 @@ def new(launched: Launched, *texts: str, seconds: float = 60) -> None:
 
 def test_a_release_is_a_child_of_the_launcher(launched: Launched, service: beside.Service) -> None:
     assert [each.pid for each in service.running()] == launched.pids()
-    assert service.size(service.running()[0]) > 100_000
+    assert procfs.size(service.running()) > 100_000
     assert not (launched.root / "run/ready").exists()
 
 
@@ -86,7 +86,7 @@ def test_it_answers_when_all_of_its_workers_do(launched: Launched, service: besi
     new(launched, "ready 2", "ready 2")
     started = service.start("new", "http", 20)
     assert service.running() == [old, started]
-    assert len(service.members(started)) == 3
+    assert len(procfs.descendants(started)) == 3
     assert os.getpriority(os.PRIO_PROCESS, started.pid) == os.getpriority(os.PRIO_PROCESS, 0)
     assert list((launched.root / "run").iterdir()) == []
     service.keep(started)
@@ -171,7 +171,7 @@ def test_one_that_cannot_be_killed_is_said(
     service: beside.Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(beside, "STUBBORN", 0.1)
-    monkeypatch.setattr(beside.Process, "signal", lambda *_: None)
+    monkeypatch.setattr(procfs.Process, "signal", lambda *_: None)
     service.limit = 0.1
     old = service.running()[0]
     with pytest.raises(records.Failure, match="does not end"):
@@ -183,10 +183,10 @@ def test_what_a_release_leaves_in_the_services_group_is_killed(
 ) -> None:
     left = subprocess.Popen(["sh", "-c", "sleep 60 & wait"])
     outside = subprocess.Popen(["sleep", "60"])
-    shell = beside.Process.read(left.pid)
+    shell = procfs.Process.read(left.pid)
     assert shell is not None
-    until(lambda: len(service.members(shell)) == 2)
-    group = {process.pid for process in service.members(shell)}
+    until(lambda: len(procfs.descendants(shell)) == 2)
+    group = {process.pid for process in procfs.descendants(shell)}
     monkeypatch.setattr(beside, "belongs_together", lambda process, _: process.pid in group)
     launched.start("new")
     until(lambda: len(service.running()) == 2)
@@ -197,7 +197,7 @@ def test_what_a_release_leaves_in_the_services_group_is_killed(
     until(lambda: len(service.running()) == 2)
     service.end(first)
     assert left.wait(10) == -signal.SIGKILL
-    assert all(beside.Process.read(pid) is None for pid in group)
+    assert all(procfs.Process.read(pid) is None for pid in group)
     assert outside.poll() is None
     outside.kill()
     outside.wait()
@@ -209,7 +209,7 @@ def test_a_leftover_that_cannot_be_killed_is_said(
     launched.start("new")
     until(lambda: len(service.running()) == 2)
     monkeypatch.setattr(beside, "STUBBORN", 0.2)
-    stranger = beside.Process(1 << 22, 1, 1, 1, service.uid)
+    stranger = procfs.Process(1 << 22, 1, 1, 1, service.uid)
     monkeypatch.setattr(service, "_leftovers", lambda _: [stranger])
     with pytest.raises(records.Failure, match="which a release left, does not end"):
         service.end(service.running()[1])
@@ -233,29 +233,29 @@ def test_what_belongs_to_a_service(
     together: bool,
 ) -> None:
     monkeypatch.undo()
-    monkeypatch.setattr(beside, "PROC", tmp_path)
+    monkeypatch.setattr(procfs, "PROC", tmp_path)
     launcher = "1:name=systemd:/system.slice/shop.service" if other is None else own
     for pid, text in ((1, launcher), (2, own)):
         (tmp_path / str(pid)).mkdir()
         (tmp_path / str(pid) / "cgroup").write_text(text)
-    process = beside.Process(2, 1, group, 1, 0)
-    assert beside.belongs_together(process, beside.Process(1, 0, 1, 1, 0)) is together
-    assert not beside.belongs_together(process, beside.Process(3, 0, 1, 1, 0))
+    process = procfs.Process(2, 1, group, 1, 0)
+    assert procfs.belongs_together(process, procfs.Process(1, 0, 1, 1, 0)) is together
+    assert not procfs.belongs_together(process, procfs.Process(3, 0, 1, 1, 0))
 
 
 def test_a_process_that_is_gone_is_no_process_and_gets_no_signal() -> None:
     ended = subprocess.Popen(["true"])
-    found = beside.Process(ended.pid, os.getpid(), 1, 1, os.getuid())
-    until(lambda: beside.Process.read(ended.pid) is None)  # a zombie is none
+    found = procfs.Process(ended.pid, os.getpid(), 1, 1, os.getuid())
+    until(lambda: procfs.Process.read(ended.pid) is None)  # a zombie is none
     found.signal(signal.SIGKILL)
     ended.wait()
     found.signal(signal.SIGKILL)
     # Another one has its number now.
-    beside.Process(os.getpid(), 1, 1, 1, os.getuid()).signal(signal.SIGKILL)
+    procfs.Process(os.getpid(), 1, 1, 1, os.getuid()).signal(signal.SIGKILL)
 
 
 def test_memory_that_is_left_is_told() -> None:
-    assert beside.available() > 1 << 20
+    assert procfs.available() > 1 << 20
 
 
 def test_a_socket_that_was_left_is_opened_anew(launched: Launched, service: beside.Service) -> None:

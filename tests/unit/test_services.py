@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from tests.unit.machine import NEW, OLD, Application, beside, records, services
+from tests.unit.machine import NEW, OLD, Application, procfs, records, services
 
 
 def process(pid: int) -> Any:
-    return beside.Process(pid, 1, 1, pid * 10, 1000)
+    return procfs.Process(pid, 1, 1, pid * 10, 1000)
 
 
 class FakeService:
@@ -20,14 +20,10 @@ class FakeService:
         self.run = run
         self.processes = [process(pid) for pid in running]
         self.calls: list[str] = []
-        self.bytes = 50 << 20
         self.listens = True
 
     def running(self) -> list[Any]:
         return self.processes
-
-    def size(self, _: Any) -> int:
-        return self.bytes
 
     def stop_listening(self) -> None:
         self.listens = False
@@ -74,7 +70,9 @@ class Asked(services.Services):
 def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asked:
     app = Application(tmp_path / "shop")
     (app.root / f"releases/{NEW}/.deploy/switch").write_text("start-first\n")
-    monkeypatch.setattr(beside, "available", lambda: 500 << 20)
+    monkeypatch.setattr(procfs, "available", lambda: 500 << 20)
+    monkeypatch.setattr(procfs, "descendants", lambda process: [process])
+    monkeypatch.setattr(procfs, "size", lambda _: 50 << 20)
     return Asked(app.root, FakeService(1))
 
 
@@ -125,7 +123,7 @@ def test_sqlite_without_wal_is_written_by_one_at_a_time(
 def test_the_memory_for_both_has_to_be_there(
     asked: Asked, monkeypatch: pytest.MonkeyPatch, limit: str, room: int
 ) -> None:
-    monkeypatch.setattr(beside, "available", lambda: 40 << 20)
+    monkeypatch.setattr(procfs, "available", lambda: 40 << 20)
     asked.answers["memory_limit"] = limit
     assert asked.must_stop_first(OLD, NEW) == (
         f"the application takes 50 MB of memory, and there is room for {room} MB more"

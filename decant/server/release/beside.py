@@ -15,13 +15,13 @@ import struct
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+import procfs
+from procfs import Process, belongs_together, descendants, processes
 from records import Failure
 
-PROC = Path("/proc")
 QUIET = 3.0  # seconds without another worker after which those that are there are all there are
 STUBBORN = 10.0  # seconds that one which was killed may take
 NICE = 10  # of workers that start, until they answer
@@ -29,46 +29,6 @@ NICE = 10  # of workers that start, until they answer
 
 class Unwell(Failure):
     """A release that starts, and does not answer a health check as it should."""
-
-
-@dataclass(frozen=True)
-class Process:
-    """A process as /proc/PID/stat has it; `born` tells it from a later one with its number."""
-
-    pid: int
-    parent: int = field(compare=False)  # another one when that ends
-    group: int = field(compare=False)
-    born: int
-    uid: int
-
-    @classmethod
-    def read(cls, pid: int) -> "Process | None":
-        """Return a process, or None where it is gone or has ended."""
-        try:
-            text = (PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
-            uid = (PROC / str(pid)).stat().st_uid
-        except OSError:
-            return None
-        words = text.rpartition(")")[2].split()  # a name may contain anything
-        if words[0] in ("Z", "X") and int(words[17]) < 2:  # of its threads, others may go on
-            return None
-        return cls(pid, int(words[1]), int(words[2]), int(words[19]), uid)
-
-    def signal(self, number: int) -> None:
-        """Send it a signal, unless it is gone; never to another one that has its number now."""
-        with contextlib.suppress(ProcessLookupError):
-            handle = os.pidfd_open(self.pid)
-            try:
-                if Process.read(self.pid) == self:
-                    signal.pidfd_send_signal(handle, number)
-            finally:
-                os.close(handle)
-
-
-def processes(uid: int) -> dict[int, Process]:
-    """Return every process of an account, by its number."""
-    found = (Process.read(int(path.name)) for path in PROC.iterdir() if path.name.isdigit())
-    return {process.pid: process for process in found if process and process.uid == uid}
 
 
 class Service:
@@ -90,11 +50,7 @@ class Service:
         found = Process.read(pid) if pid > 0 else None
         if not found or found.uid != self.uid:
             return None
-        try:
-            with (PROC / str(pid) / "cmdline").open("rb") as file:
-                words = file.read(4096).split(b"\0")
-        except OSError:
-            return None
+        words = procfs.arguments(found)
         return found if any(word.endswith(b"/launcher.py") for word in words) else None
 
     def running(self) -> list[Process]:
@@ -104,30 +60,6 @@ class Service:
             return []
         children = (each for each in processes(self.uid).values() if each.parent == launcher.pid)
         return sorted(children, key=lambda process: (process.born, process.pid))
-
-    def members(self, of: Process) -> list[Process]:
-        """Return a release's process and its descendants."""
-        everybody = processes(self.uid)
-        found = {of.pid: of}
-        while True:
-            more = {
-                pid: process
-                for pid, process in everybody.items()
-                if pid not in found and process.parent in found
-            }
-            if not more:
-                return list(found.values())
-            found |= more
-
-    def size(self, of: Process) -> int:
-        """Return the bytes of memory that a release takes by itself."""
-        total = 0
-        for process in self.members(of):
-            with contextlib.suppress(OSError, ValueError):
-                text = (PROC / str(process.pid) / "smaps_rollup").read_text(encoding="utf-8")
-                lines = (line.split() for line in text.splitlines())
-                total += sum(int(words[1]) << 10 for words in lines if words[0] == "Pss:")
-        return total
 
     # --- beside
 
@@ -145,9 +77,9 @@ class Service:
             new = self._appeared(before, launcher)
             try:
                 usual = os.getpriority(os.PRIO_PROCESS, launcher.pid)
-                self._renice(new, usual + NICE)
+                procfs.renice(descendants(new), usual + NICE)
                 self._wait(new, sock, limit)
-                self._renice(new, usual)
+                procfs.renice(descendants(new), usual)
             except BaseException:
                 self.end(new, since=new.born)
                 raise
@@ -201,7 +133,7 @@ class Service:
                 )
             pid, word, rest = self._heard(sock)
             # A worker of the old release is none of these, whatever it says.
-            if not word or pid not in {process.pid for process in self.members(new)}:
+            if not word or pid not in {process.pid for process in descendants(new)}:
                 continue
             if word == "unwell":
                 raise Unwell(rest)
@@ -228,13 +160,6 @@ class Service:
                     return pid, word, rest
         return 0, "", ""
 
-    def _renice(self, of: Process, value: int) -> None:
-        """Give a release and all its threads a priority."""
-        for process in self.members(of):
-            with contextlib.suppress(OSError):
-                for task in (PROC / str(process.pid) / "task").iterdir():
-                    os.setpriority(os.PRIO_PROCESS, int(task.name), value)
-
     # --- the end of one
 
     def end(self, process: Process, since: int = 0) -> None:
@@ -250,7 +175,7 @@ class Service:
             if now > until + STUBBORN:
                 raise Failure(f"process {process.pid} does not end")
             if now > until:
-                for each in self.members(process):
+                for each in descendants(process):
                     each.signal(signal.SIGKILL)
             time.sleep(0.05)
         until = time.monotonic() + STUBBORN
@@ -277,7 +202,7 @@ class Service:
         launcher = self.launcher()
         if not launcher:
             return []
-        kept = {process.pid for process in self.members(launcher)}
+        kept = {process.pid for process in descendants(launcher)}
         return [
             process
             for process in processes(self.uid).values()
@@ -285,29 +210,3 @@ class Service:
             and process.born >= since
             and belongs_together(process, launcher)
         ]
-
-
-def belongs_together(process: Process, launcher: Process) -> bool:
-    """Tell whether a process was started in the launcher's service.
-
-    systemd gives a service a control group of its own; under supervisor, which shares one with all
-    programs, it is the process group.
-    """
-    try:
-        own, other = (
-            (PROC / str(each.pid) / "cgroup").read_text(encoding="utf-8")
-            for each in (process, launcher)
-        )
-    except OSError:
-        return False
-    if "/supervisor.service" in other:
-        return process.group == launcher.group
-    return own == other
-
-
-def available() -> int:
-    """Return the bytes of memory that this server has left."""
-    for line in (PROC / "meminfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) << 10
-    return 0

@@ -11,6 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import beside
+import procfs
 from records import Failure, Folder
 
 # With lib.sh read, the function that is named.
@@ -100,10 +101,10 @@ class Services:
                     "two releases would lock each other out of the SQLite database, which is not"
                     " in WAL mode; to change that: fab db.shell, then PRAGMA journal_mode = WAL;"
                 )
-        size, room = service.size(running[-1]), beside.available()
+        size, room = _size(running[-1]), procfs.available()
         limit = self._ask("memory_limit")[1]
         if limit.isdigit():
-            room = min(room, int(limit) - sum(service.size(each) for each in running))
+            room = min(room, int(limit) - sum(_size(each) for each in running))
         if size > room:
             return (
                 f"the application takes {size >> 20} MB of memory, and there is room for"
@@ -233,5 +234,9 @@ class Services:
         )
 
 
-def _named(process: beside.Process) -> str:
+def _size(release: procfs.Process) -> int:
+    return procfs.size(procfs.descendants(release))
+
+
+def _named(process: procfs.Process) -> str:
     return f"{process.pid} {process.born}"
