@@ -13,9 +13,9 @@ from decant.plans.rendering import SERVER
 LAUNCHER = SERVER / "inside/launcher.py"
 # A release that says what it is told, until it is told to stop.
 SERVES = """#!/bin/sh
-echo "$1 starts $LISTEN_PID $LISTEN_FDS $$" >>"$2"
 trap 'echo "$1 stops" >>"$2"; exit 0' TERM
 trap 'echo "$1 reloads" >>"$2"' HUP
+echo "$1 starts $LISTEN_PID $LISTEN_FDS $$" >>"$2"
 while :; do sleep 0.02; done
 """
 
