@@ -226,6 +226,28 @@ def test_a_stream_that_ended_by_itself_is_forgotten(made: Worker, worker: Any) -
     visitors.close()
 
 
+def test_eventlets_workers_answer_what_they_have_accepted_when_they_stop(
+    made: Worker, worker: Any, tmp_path: Path
+) -> None:
+    class EventletWorker(SimpleNamespace):
+        pass
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "sock"))
+        seen: list[Any] = []
+        found = EventletWorker(**vars(worker), sockets=[listener])
+        found.handle = lambda sock, *rest: seen.append((sock.getsockname(), sock.fileno(), *rest))
+        serve(made, None, found)
+        listener.close()
+        found.handle(listener, "client", "address")
+        assert seen == [(str(tmp_path / "sock"), -1, "client", "address")]
+    found.alive = False
+    other = SimpleNamespace(**vars(worker), handle=len)
+    serve(made, None, other)
+    assert other.handle is len
+    other.alive = False
+
+
 def test_an_ordinary_request_is_left_alone(made: Worker, worker: Any) -> None:
     ours, visitors = socket.socketpair()
     body = [b"one"]

@@ -67,6 +67,34 @@ class Streams:
                 continue
 
 
+class Listener:
+    """A listening socket that knows its name when it is closed."""
+
+    def __init__(self, sock: Any, name: Any) -> None:
+        self._sock, self._name = sock, name
+
+    def getsockname(self) -> Any:
+        """Return its name."""
+        return self._name
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what the socket has under any other name."""
+        return getattr(self._sock, name)
+
+
+def keep_names(worker: Any) -> None:
+    """Have eventlet's workers answer what they have accepted.
+
+    A worker that is told to stop closes its listener first, and what it has accepted but not begun
+    fails then, as each request asks the listener for its name (gunicorn/workers/base_async.py,
+    AsyncWorker.handle).
+    """
+    if type(worker).__name__ != "EventletWorker":
+        return
+    handle, name = worker.handle, worker.sockets[0].getsockname()  # the manager hands over one
+    worker.handle = lambda sock, *words: handle(Listener(sock, name), *words)
+
+
 def start(worker: Any, application: Application, drain: float) -> Application:
     """Return the application as the worker serves it, and tell the window that it is ready.
 
@@ -80,6 +108,7 @@ def start(worker: Any, application: Application, drain: float) -> Application:
         time.sleep(drain)
         streams.close()
 
+    keep_names(worker)
     READY["worker"](application, worker.cfg.workers)
     threading.Thread(target=watch, daemon=True).start()
     return streams
