@@ -200,6 +200,7 @@ def test_a_network_cut_ctrl_c_and_a_full_disk_while_both_run(booth: ServerFactor
     one_serves(server, "starts-slowly")
 
 
+@pytest.mark.full
 def test_a_release_that_is_not_well_beside_the_old_one_is_met_by_nobody(
     booth: ServerFactory,
 ) -> None:
@@ -255,6 +256,7 @@ def test_an_old_release_that_does_not_end_is_ended(booth: ServerFactory) -> None
     one_serves(server, "better")
 
 
+@pytest.mark.full
 def test_restarts_and_variables_start_the_release_beside_itself(booth: ServerFactory) -> None:
     server = booth.deployed()
     server.configure(wsgi="workers = 2")
