@@ -134,7 +134,7 @@ def test_a_hostile_sqlite_file_moves_root_to_nothing(evil: Hostile, guestbook: S
     for name in ("db.status", "db.dump") * 3:
         done = evil.server.fab(name, code=None)
         assert "entry" not in done.stdout + done.stderr
-    evil.server.ssh("pkill -f 'seq 4000' || true; sleep 0.5")
+    evil.server.ssh("pkill -f '[s]eq 4000' || true; sleep 0.5")
     assert evil.server.ssh("zcat /srv/evil/backups/*.gz | grep -c row1 || true") == "0"
     evil.run(f"rm -f {file}*")
     assert guestbook.rows()[:2] == ["row0", "row1"]
