@@ -130,6 +130,13 @@ def dump(settings: "Settings", path: str, migrates: bool = False) -> Plan:
     )
 
 
+def dumped_before(settings: "Settings", pending: bool) -> bool:
+    """Tell whether the database is dumped before a release; `pending`: a migration waits."""
+    snapshot = settings.db.snapshot
+    wanted = snapshot == "always" or (pending and snapshot == "auto")
+    return wanted and settings.can_dump and not settings.database_peer
+
+
 def verify(settings: "Settings", path: str, administrator: bool = False) -> Plan:
     """Check a dump on the server by restoring it into a scratch database.
 

@@ -38,12 +38,15 @@ class Launched:
             self.program(name, SERVES.replace("$1", name).replace("$2", str(self.log)))
         self.lead_to("old")
         (root / "run").mkdir()
+        self.errors = root / "errors"
         # What runs these tests may ignore it, as nohup(1) does, and a shell cannot undo that.
-        self.process = subprocess.Popen(
-            [sys.executable, "-I", "-S", LAUNCHER, root, root / "run"],
-            env={**os.environ, "LISTEN_FDS": "1"},
-            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
-        )
+        with self.errors.open("w") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, "-I", "-S", LAUNCHER, root, root / "run"],
+                env={**os.environ, "LISTEN_FDS": "1"},
+                stderr=errors,
+                preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+            )
 
     def program(self, name: str, text: str) -> None:
         file = self.root / "releases" / name / ".deploy/start"

@@ -203,6 +203,22 @@ def test_what_a_release_leaves_in_the_services_group_is_killed(
     outside.wait()
 
 
+def test_what_the_old_release_had_in_the_background_stays_when_the_new_one_goes(
+    launched: Launched, service: beside.Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    helper = subprocess.Popen(["sleep", "60"])
+    monkeypatch.setattr(beside, "belongs_together", lambda process, _: process.pid == helper.pid)
+    old = service.running()[0]
+    launched.start("new")
+    until(lambda: len(service.running()) == 2)
+    service.keep(old)
+    assert helper.poll() is None
+    launched.start("new")
+    until(lambda: len(service.running()) == 2)
+    service.keep(service.running()[1])
+    assert helper.wait(10) == -signal.SIGKILL
+
+
 def test_a_leftover_that_cannot_be_killed_is_said(
     launched: Launched, service: beside.Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -248,10 +264,14 @@ def test_a_process_that_is_gone_is_no_process_and_gets_no_signal() -> None:
     found = procfs.Process(ended.pid, os.getpid(), 1, 1, os.getuid())
     until(lambda: procfs.Process.read(ended.pid) is None)  # a zombie is none
     found.signal(signal.SIGKILL)
-    ended.wait()
+    assert ended.wait() == 0
     found.signal(signal.SIGKILL)
     # Another one has its number now.
-    procfs.Process(os.getpid(), 1, 1, 1, os.getuid()).signal(signal.SIGKILL)
+    other = subprocess.Popen(["sleep", "60"])
+    procfs.Process(other.pid, os.getpid(), 1, 1, os.getuid()).signal(signal.SIGKILL)
+    assert other.poll() is None
+    other.kill()
+    other.wait()
 
 
 def test_memory_that_is_left_is_told() -> None:

@@ -2,8 +2,8 @@
 
 import os
 import signal
-import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -49,13 +49,18 @@ def test_it_ends_as_the_last_one_does(launched: Launched, number: int, code: int
     assert launched.process.wait(10) == code
 
 
-def test_one_that_cannot_start_is_forgotten(launched: Launched) -> None:
+def test_one_that_cannot_start_is_forgotten_and_said(launched: Launched) -> None:
+    def heard(text: str) -> bool:
+        return text in launched.errors.read_text()
+
     launched.program("new", "#!/nonexistent\n")
-    launched.start("new")
-    launched.start("nowhere")
+    for name in ("new", "nowhere"):
+        launched.start(name)
+        program = launched.root / "releases" / name / ".deploy/start"
+        until(partial(heard, f"launcher: {program}: No such file"))
     (launched.root / "run/starting").unlink()
     launched.tell(signal.SIGUSR2)  # of a window that was killed
-    time.sleep(0.3)
+    until(lambda: heard("launcher: nothing was started: "))
     assert launched.process.poll() is None
     os.kill(launched.pids()[0], signal.SIGKILL)
     assert launched.process.wait(10) == 137
@@ -63,4 +68,5 @@ def test_one_that_cannot_start_is_forgotten(launched: Launched) -> None:
 
 def test_what_it_started_ends_with_it(launched: Launched) -> None:
     launched.tell(signal.SIGKILL)
-    until(lambda: launched.said[1:] == ["old stops"])
+    until(lambda: len(launched.said) == 2)
+    assert launched.said[1:] == ["old stops"]

@@ -169,6 +169,7 @@ def test_a_worker_that_is_late_serves_even_if_it_is_not_well(
     told = iter([True, False])
     monkeypatch.setitem(made.ready["worker"].__globals__, "tell", lambda *_: next(told))
     made.ready["worker"](lambda *_: [], 1)
+    assert list(told) == []  # it said that it starts, and that it is not well, to nobody
 
 
 # --- streams ------------------------------------------------------------------------------------------

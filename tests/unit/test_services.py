@@ -107,6 +107,16 @@ def test_nothing_starts_beside_nothing(asked: Asked) -> None:
     assert asked.must_stop_first(OLD, NEW).startswith("the service does not run, or was set up by")
 
 
+def test_where_the_manager_does_not_answer_nothing_starts_beside(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent() -> Any:
+        raise records.Failure("the manager does not say what serves")
+
+    monkeypatch.setattr(asked, "_service", silent)
+    assert asked.must_stop_first(OLD, NEW) == "the manager does not say what serves"
+
+
 @pytest.mark.parametrize("mode", [(0, "delete"), (2, "")])
 def test_sqlite_without_wal_is_written_by_one_at_a_time(
     asked: Asked, mode: tuple[int, str]

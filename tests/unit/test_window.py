@@ -215,6 +215,21 @@ def test_what_was_started_and_cannot_be_ended_waits_for_whoever_comes_next(
     assert (app.folder.current, app.services.running) == (OLD, OLD)
 
 
+def test_an_old_release_that_does_not_end_keeps_no_window_open(
+    app: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_both_on_disk(app, "start first: no record; the new one runs alone")
+
+    def stubborn(_: str) -> None:
+        raise records.Failure("process 1 does not end")
+
+    monkeypatch.setattr(app.services, "keep_new", stubborn)
+    app.folder.maintenance.touch()
+    assert app.recover() == 0
+    assert app.verdict.startswith("good ")
+    assert not app.folder.maintenance.exists()
+
+
 def test_a_restart_starts_the_release_beside_itself(
     app: Application, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from decant.config import source
 from decant.errors import DeployError
 from decant.operations.release.outcome import Prepared, Result
-from decant.plans import app, preflight, release, stack
+from decant.plans import app, db, preflight, release, stack
 from decant.plans.requests import SourceKind
 from decant.remote import transfer
 from decant.remote.host import BUSY, Host
@@ -115,7 +115,7 @@ def _order(settings: "Settings") -> str:
     """Say in which order a release would be switched to; what is pending shows with its code."""
     stops = "stop, pull, migrate, start"
     why = stack.switch(settings)
-    if settings.db.snapshot == "always":
+    if db.dumped_before(settings, pending=False):
         why = 'db.snapshot is "always"'
     if why != "start-first":
         return f"{stops}, as {why}"

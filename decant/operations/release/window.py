@@ -11,7 +11,7 @@ from typing import Any
 from decant import quoting
 from decant.operations.release.outcome import Outcome, Prepared, Result, Verdict, judge
 from decant.operations.release.prepare import new_id
-from decant.plans import app, release
+from decant.plans import app, db, release
 from decant.plans.requests import Change, WindowRequest
 from decant.remote.host import Host
 from decant.steps import Plan
@@ -119,12 +119,7 @@ def dump_wanted(host: Host, pending: bool) -> bool:
 
     Say so where a migration has no dump.
     """
-    snapshot = host.settings.db.snapshot
-    wanted = (
-        host.settings.can_dump
-        and not host.settings.database_peer
-        and (snapshot == "always" or (pending and snapshot == "auto"))
-    )
+    wanted = db.dumped_before(host.settings, pending)
     if pending and not wanted and not host.settings.database_peer:
         say_no_dump(host)
     return wanted
@@ -132,10 +127,10 @@ def dump_wanted(host: Host, pending: bool) -> bool:
 
 def say_no_dump(host: Host) -> None:
     """Say that a database is migrated without a dump, and what that means."""
-    db = host.settings.db
+    chosen = host.settings.db
     host.output.line(
-        f'no dump (db.kind = "{db.kind}", db.snapshot = "{db.snapshot}"): a migration that fails'
-        " will not be undone"
+        f'no dump (db.kind = "{chosen.kind}", db.snapshot = "{chosen.snapshot}"): a migration'
+        " that fails will not be undone"
     )
 
 

@@ -38,6 +38,8 @@ def start(release: Path, token: str = "") -> int:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     try:
         os.execv(program, (str(program),))
+    except OSError as error:
+        print(f"launcher: {program}: {error.strerror}", file=sys.stderr, flush=True)
     finally:
         os._exit(126)
 

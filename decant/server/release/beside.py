@@ -187,12 +187,15 @@ class Service:
             time.sleep(0.05)
 
     def keep(self, one: Process) -> None:
-        """Let every release go but one."""
+        """Let every release go but one.
+
+        What the one had in the background before another started stays.
+        """
         others = [process for process in self.running() if process != one]
         for process in others:
             process.signal(signal.SIGTERM)
         for process in others:
-            self.end(process)
+            self.end(process, since=process.born if process.born > one.born else 0)
 
     def _leftovers(self, since: int) -> list[Process]:
         """Return what is in the service's group, and no release's any more.

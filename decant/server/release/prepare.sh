@@ -218,7 +218,7 @@ if [ "$server" != none ]; then
 fi
 # Where it will start beside the release that serves, gunicorn's workers ask for health themselves, before they answer anybody.
 smoked=no start_first=no
-if [ $pending = no ] && [ -n "$old" ] && [ -z "$(python3 -I -S "$procedures/window.py" order "$root" "$old" "$release")" ]; then start_first=yes; fi
+if [ $pending = no ] && [ -n "$old" ] && [ "$(cat "$releases/$release/.deploy/switch")" = start-first ] && [ -z "$(python3 -I -S "$procedures/window.py" order "$root" "$old" "$release")" ]; then start_first=yes; fi
 if [ $pending = no ] && [ "$server" != none ] && [ "$start_first:$server" != yes:gunicorn ]; then
     said=$(smoke "$release") || { printf '%s\n' "$said"; fail "the release failed its health check on a private socket: $(printf '%s\n' "$said" | head -n 1)"; }
     smoked=yes

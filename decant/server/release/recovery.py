@@ -7,6 +7,7 @@ before anything is touched. docs/releases.md has the table of every crash point.
 only.
 """
 
+import contextlib
 import fcntl
 import os
 import sys
@@ -104,7 +105,8 @@ def recover(folder: Folder, services: Services, id: str) -> int:
     locks.open_gate(folder)
     old = "" if known else folder.beside(id)
     if old and folder.current == folder.request(id).new:
-        services.keep_new(old)
+        with contextlib.suppress(Failure):  # the new one serves, whether the old one ends or not
+            services.keep_new(old)
     services.start(wait=False)
     services.maintenance_off()
     # Only then, and only for a new site: a reload closes the idle connections of visitors.

@@ -4,6 +4,7 @@ Each method is a function of lib.sh or an action of database.py. Standard librar
 """
 
 import contextlib
+import functools
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -65,8 +66,13 @@ class Services:
 
     # --- a release beside the one that serves
 
+    @functools.cached_property
+    def folder(self) -> Folder:
+        """The application's folder."""
+        return Folder(self.root)
+
     def _service(self) -> beside.Service:
-        conf = Folder(self.root).conf
+        conf = self.folder.conf
         limit = float(conf["request_timeout"]) + 15
         return beside.Service(Path(conf["run"]), conf["user"], self._main_pid, limit)
 
@@ -81,14 +87,16 @@ class Services:
 
         `known`: the database has just been asked.
         """
-        folder = Folder(self.root)
+        folder = self.folder
         wanted = folder.told(new, "switch")
         if wanted != "start-first":
             return wanted or f"{new} is of a version of Decant that could not start first"
         if folder.told(old, "server") != folder.told(new, "server"):
             return "another WSGI server"
-        service = self._service()
-        running = service.running()
+        try:
+            running = self._service().running()
+        except Failure as error:
+            return str(error)
         if not running:
             return (
                 "the service does not run, or was set up by a version of Decant that could not"
@@ -101,6 +109,10 @@ class Services:
                     "two releases would lock each other out of the SQLite database, which is not"
                     " in WAL mode; to change that: fab db.shell, then PRAGMA journal_mode = WAL;"
                 )
+        return self._no_room(running)
+
+    def _no_room(self, running: list[procfs.Process]) -> str:
+        """Say that the memory for one more release is not there, or nothing."""
         size, room = _size(running[-1]), procfs.available()
         limit = self._ask("memory_limit")[1]
         if limit.isdigit():

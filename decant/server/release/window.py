@@ -524,7 +524,7 @@ class Window:
         raise Ended(code)
 
     def give_up(self, cause: str) -> NoReturn:
-        """Before the commit point: the old version comes back, and nobody has met the new one."""
+        """Before the commit point: the old version comes back, code and database."""
         folder, services = self.folder, self.services
         record = folder.open_record()
         self.stage(f"failed: {cause}")
@@ -542,8 +542,9 @@ class Window:
 
     def cannot_put_back(self, error: Exception) -> NoReturn:
         """Say what a person has to do; the record stays, and whoever comes next tries again."""
+        serves = "what served goes on" if self.folder.beside(self.id) else "the site waits"
         self.stage(
-            f"putting back failed ({error}); the site waits. Fix the cause and run: sh"
+            f"putting back failed ({error}); {serves}. Fix the cause and run: sh"
             f" {self.folder.procedures}/restart.sh {self.folder.root}"
         )
         raise Ended(1)

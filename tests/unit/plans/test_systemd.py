@@ -82,3 +82,13 @@ def test_the_socket_is_where_bind_says() -> None:
     )
     assert "ListenStream=127.0.0.1:5000\n" in bound
     assert "SocketMode" not in bound
+
+
+def test_nothing_of_the_application_tells_systemd_anything() -> None:
+    unit = render("systemd/service.j2", settings())
+    assert "\nType=exec\n" in unit
+    assert "NotifyAccess" not in unit
+    assert (
+        "ExecStart=/usr/bin/python3 -I -S /srv/shop/procedures/launcher.py /srv/shop /run/shop\n"
+        in unit
+    )
