@@ -187,10 +187,11 @@ def _without_wal(folder: Path) -> None:
 
 
 def _crashes_in_public(folder: Path) -> None:
+    """Take all of the release down without an answer, when it is asked by others than itself."""
     _health(
         folder,
-        'import os, signal; "SERVER_SOFTWARE" in __import__("flask").request.environ and'
-        " os.kill(os.getppid(), signal.SIGKILL)",
+        'import os, signal; "SERVER_SOFTWARE" in __import__("flask").request.environ and not'
+        ' os.environ.get("DECANT_SMOKE") and (os.kill(os.getppid(), signal.SIGKILL), os._exit(1))',
     )
 
 
