@@ -195,6 +195,16 @@ def _crashes_in_public(folder: Path) -> None:
     )
 
 
+def _ends_after_its_answer(folder: Path) -> None:
+    """Take all of the release down a moment after others than itself got an answer."""
+    _health(
+        folder,
+        'import os, signal, threading; os.environ.get("DECANT_SMOKE") or "SERVER_SOFTWARE" in'
+        ' __import__("flask").request.environ and threading.Timer(0.4, os.kill, (os.getppid(),'
+        " signal.SIGKILL)).start()",
+    )
+
+
 def _sick_in_public(folder: Path) -> None:
     _migration(folder, ADD)
     _health(folder, 'import os; os.environ.get("DECANT_SMOKE") or abort(500)')
@@ -221,6 +231,7 @@ BRANCHES: dict[str, Callable[[Path], object]] = {
     "without-wal": _without_wal,
     "without-wal-too": _without_wal,
     "crashes-in-public": _crashes_in_public,
+    "ends-after-its-answer": _ends_after_its_answer,
     "sick": lambda folder: _health(folder, "abort(500)"),
     "sick-after-migration": _sick_after_migration,
     "sick-in-public": _sick_in_public,

@@ -234,14 +234,20 @@ def test_a_release_that_cannot_run_twice_starts_when_the_old_one_has_stopped(
 
 
 @pytest.mark.full
+@pytest.mark.parametrize("switch", ["auto", "stop-first"])
 def test_a_release_that_dies_when_visitors_come_gives_way_to_the_old_one(
-    booth: ServerFactory,
+    booth: ServerFactory, switch: str
 ) -> None:
     server = booth.deployed()
-    server.configure('ref = "crashes-in-public"', "workers = 2")
-    said = server.fab("update", code=1).stderr
-    assert "the health check through the proxy failed" in said
-    one_serves(server, "v1")
+    for branch, cause in {
+        "crashes-in-public": "the health check through the proxy failed: ",
+        "ends-after-its-answer": "failed: it ended right after it had answered",
+    }.items():
+        server.configure(f'ref = "{branch}"', f'workers = 2\nswitch = "{switch}"')
+        said = server.fab("update", code=1)
+        assert f"{switch.replace('auto', 'start-first').replace('-', ' ')}: " in said.stdout
+        assert cause in said.stderr
+        one_serves(server, "v1")
 
 
 @pytest.mark.full

@@ -362,6 +362,38 @@ def test_a_release_that_is_not_well_for_visitors_stays_only_with_its_database(
 
 
 @pytest.mark.parametrize(
+    ("serving", "good"),
+    [
+        (["1 10", "1 10", "1 10"], True),
+        (["1 10", "2 20", "2 20"], True),  # it ended before it answered, and serves now
+        (["1 10", "1 10", "2 20"], False),
+        (["1 10", "1 10", ""], False),
+        (["1 10", "", ""], False),
+        (["1 10", "", "2 20"], False),
+        (["", "", ""], True),  # no process of ours: mod_wsgi, a release of an older Decant
+        ([None, None, None], True),
+    ],
+)
+def test_a_release_that_ends_after_its_answer_is_not_good(
+    app: Application, monkeypatch: pytest.MonkeyPatch, serving: list[str | None], good: bool
+) -> None:
+    told = iter(serving)
+
+    def serves() -> str:
+        said = next(told)
+        if said is None:
+            raise records.Failure("the manager does not say what serves")
+        return said
+
+    monkeypatch.setattr(app.services, "serving", serves)
+    app.ask()
+    assert app.window() == (0 if good else 1)
+    assert (app.folder.current, app.services.running) == ((NEW, NEW) if good else (OLD, OLD))
+    if not good:
+        assert app.verdict.endswith("failed: it ended right after it had answered")
+
+
+@pytest.mark.parametrize(
     ("current", "wanted", "cause"),
     [
         (NEW, NEW, f"go back with: db.restore w-{NEW}.dump (loses what was written since)"),

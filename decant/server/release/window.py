@@ -33,6 +33,7 @@ from services import Services
 BUSY, STOP_FIRST = 75, 3
 WAITS = 20  # seconds for a lock
 WELL = 5  # seconds in which an application that is well answers
+AFTERWARDS = 1.0  # seconds in which a release that has answered must not end
 KILLED = (137, 143, 255)  # exit codes of a command that was ended by a signal
 
 
@@ -423,7 +424,8 @@ class Window:
         request, folder = self.request, self.folder
         # The question waits in the same queue as everybody who came during the window.
         limit = float(folder.conf["health_timeout"]) + time.monotonic() - self.began
-        said = self.services.ask_health(limit)
+        started = self._serving()
+        said = self.services.ask_health(limit) or self.ended_afterwards(started)
         if not said:
             if request.rolled_back:
                 self.mark(request.old, State.ROLLED_BACK)
@@ -436,6 +438,20 @@ class Window:
         if request.migrate or request.restore or request.role or not request.old:
             self.stay(said)
         self.go_back(failed)
+
+    def ended_afterwards(self, started: str) -> str:
+        """Return that a release ended when it had answered, or nothing; `started`: its process."""
+        answered = self._serving()
+        time.sleep(AFTERWARDS)
+        stays = answered == self._serving() and (answered or not started)
+        return "" if stays else "it ended right after it had answered"
+
+    def _serving(self) -> str:
+        """Return which process serves; nothing where there is none, or the manager does not say."""
+        try:
+            return self.services.serving()
+        except Failure:
+            return ""
 
     def let_in(self, door: bool = True) -> None:
         """Open the gate, start what current leads to, and let visitors in."""
