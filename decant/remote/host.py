@@ -198,7 +198,9 @@ class Host:
                 raise DeployError(f"{self.name}: {self.explained(status, errors)}")
             return status
         command = quoting.join(words)
-        options: dict[str, Any] = {"pty": True, "warn": True, "hide": None, "echo": False}
+        # A terminal there only for a terminal here: what a script reads must not pass through two.
+        terminal = sys.stdin.isatty() and sys.stdout.isatty()
+        options: dict[str, Any] = {"pty": terminal, "warn": True, "hide": None, "echo": False}
         if self.facts.sudo == "root":
             return int(self.connection.run(command, **options).exited)
         return int(self.connection.sudo(command, password=self._secret(), **options).exited)

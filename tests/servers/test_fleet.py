@@ -79,7 +79,7 @@ def test_one_that_is_not_well_stops_the_rollout_and_those_before_it_go_back(
     rows = [line.split(maxsplit=3) for line in done.stdout.splitlines()[-3:]]
     assert [row[0] for row in rows] == [server.name for server in servers]
     assert rows[0][3].startswith("put back: to ")
-    assert rows[1][3].startswith("failed: the health check through the proxy failed")
+    assert rows[1][3].startswith("failed: the new release failed its health check: /up answered")
     assert rows[2][3].startswith("not switched: ")
     fleet.fab("update", "--keep-going", code=1)
     assert versions(servers) == [(200, "sick-where-told"), OLD, (200, "sick-where-told")]
