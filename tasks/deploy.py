@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from decant.commands.decorators import fleet_task, task
+from decant.config import contents
 from decant.errors import DeployError
 from decant.operations import certificate
 from decant.operations.release import joint_window, rollout, shared
@@ -15,7 +16,7 @@ from decant.operations.release.outcome import Outcome, Result
 from decant.operations.release.prepare import preview, release_lock
 from decant.operations.release.rollback import roll_back_all, rollback_targets
 from decant.operations.release.status import describe
-from decant.plans import app, certbot, db, preflight, release, stack
+from decant.plans import app, certbot, db, preflight, release_files, stack
 from decant.plans import destroy as plans
 from decant.plans.provision import packages_first, provision
 from decant.remote.connection import ServerConnection
@@ -50,6 +51,7 @@ def deploy(
 ) -> None:
     """Make the server what hosts.toml says, then release the application."""
     hosts, plan = _hosts(fleet, json), Rollout(batch, keep_going, rolling)
+    _check_sources(hosts)
     with _report_outcomes(fleet, hosts, json) as outcomes:
         fleet.map(_can_begin, hosts)
         fleet.raise_if_failed(shared.NOTHING, keep_going)
@@ -102,6 +104,7 @@ def update(
     Stop, pull, migrate, start, without losing a request.
     """
     hosts, plan = _hosts(fleet, json), Rollout(batch, keep_going, rolling)
+    _check_sources(hosts)
     with _report_outcomes(fleet, hosts, json) as outcomes:
         fleet.map(_can_update, hosts)
         fleet.raise_if_failed(shared.NOTHING, keep_going)
@@ -230,6 +233,17 @@ def destroy(c: ServerConnection, yes: bool = False, backup: bool = True) -> None
         )
 
 
+def _check_sources(hosts: Mapping[str, Host]) -> None:
+    """Refuse what can be seen to be wrong here, before anything is connected."""
+    seen = []
+    for settings in (host.settings for host in hosts.values()):
+        about = (settings.app, settings.wsgi.app, settings.is_app)
+        if about not in seen:
+            seen.append(about)
+            contents.check(settings)
+            release_files.check(settings)
+
+
 def _hosts(fleet: Fleet, json: bool) -> dict[str, Host]:
     return {name: Host(connection, json) for name, connection in fleet.connections.items()}
 
@@ -239,7 +253,7 @@ def _can_begin(host: Host) -> None:
         host.output.line(notice)
     host.require_disk_space()
     # A template that is not valid fails here, before anything changes
-    release.files(host.settings, host.facts)
+    release_files.files(host.settings, host.facts)
 
 
 def _can_update(host: Host) -> None:

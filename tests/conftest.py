@@ -15,7 +15,7 @@ __all__ = ["authority", "booth", "deployed", "installers", "repository"]
 
 # Fixtures that boot one server for several tests of a module: these tests stay in one worker and in
 # one shard.
-SHARED_SERVERS = {"deployed", "attacked", "hardened", "evil", "postgresql", "mariadb"}
+SHARED_SERVERS = {"deployed", "anywhere", "attacked", "hardened", "evil", "postgresql", "mariadb"}
 RESULTS = booted.ROOT / ".full-results"
 
 

@@ -141,3 +141,56 @@ class Load:
             if answer is None:
                 self.lost.append(f"{method} {path}: {said} after {time.monotonic() - began:.1f} s")
         return answer
+
+
+@dataclass
+class Visits:
+    """Visit any application at a fixed rate while the block runs: one request after the other of a
+    list, each (method, path, form, status). Afterwards `lost` says what visitors met instead.
+    """
+
+    address: str
+    requests: tuple[tuple[str, str, dict[str, str], int], ...]
+    host: str = ""
+    rate: float = 20
+    sent: int = 0
+    lost: list[str] = field(default_factory=list)
+
+    def __enter__(self) -> "Visits":
+        self._stop, self._threads = threading.Event(), list[threading.Thread]()
+        self._loop = threading.Thread(target=self._visit)
+        self._loop.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._loop.join()
+        for thread in self._threads:
+            thread.join(timeout=120)
+
+    def _visit(self) -> None:
+        began = time.monotonic()
+        while not self._stop.is_set():
+            thread = threading.Thread(
+                target=self.ask, args=self.requests[self.sent % len(self.requests)], daemon=True
+            )
+            thread.start()
+            self._threads.append(thread)
+            self.sent += 1
+            self._stop.wait(max(0.0, began + self.sent / self.rate - time.monotonic()))
+
+    def ask(self, method: str, path: str, form: dict[str, str], wanted: int) -> None:
+        """Visit once."""
+        connection = http.client.HTTPConnection(self.address, timeout=120)
+        headers = {"Content-Type": "application/x-www-form-urlencoded"} if form else {}
+        headers |= {"Host": self.host} if self.host else {}
+        try:
+            connection.request(method, path, urllib.parse.urlencode(form) or None, headers)
+            answer = connection.getresponse()
+            answer.read()
+            if answer.status != wanted:
+                self.lost.append(f"{method} {path}: {answer.status}")
+        except (OSError, http.client.HTTPException) as error:
+            self.lost.append(f"{method} {path}: {error!r}")
+        finally:
+            connection.close()

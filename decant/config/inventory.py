@@ -355,7 +355,7 @@ def _named_files(table: Mapping[str, Any]) -> Iterator[str]:
     for key, value in table.items():
         if isinstance(value, str) and value and key in FILE_KEYS:
             yield value
-        elif key == "admins" and isinstance(value, dict):
+        elif key in ("admins", "files") and isinstance(value, dict):
             yield from (file for file in value.values() if isinstance(file, str))
         elif isinstance(value, dict):
             yield from _named_files(value)

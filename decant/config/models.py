@@ -53,6 +53,14 @@ def _no_control(value: str) -> str:
     return value
 
 
+def _command(value: str) -> str:
+    if not value.strip():
+        raise ValueError("should be a shell command")
+    if "\0" in value:
+        raise ValueError("should have no NUL character")
+    return value
+
+
 # A TOML list becomes a tuple, which stays as it is.
 T = TypeVar("T")
 Listed = Annotated[tuple[T, ...], Field(strict=False)]
@@ -80,6 +88,14 @@ InsidePath = Annotated[
         "a path inside the application, without ..",
     ),
 ]
+# Also what begins with a dot, but for git's folder, ours, and what is never part of a release.
+ReleasePath = Annotated[
+    str,
+    _matches(
+        r"(?!(.*/)?(\.\.?|\.git|\.deploy|\.env[^/]*)(/|$))[A-Za-z0-9._+@-]+(/[A-Za-z0-9._+@-]+)*/?",
+        "a path inside the application, without .., .git, .deploy and .env",
+    ),
+]
 UrlPrefix = Annotated[str, _matches(r"(/[A-Za-z0-9._~-]+)+/?", "a URL path such as /static")]
 UrlPath = Annotated[str, _matches(r"/[!#-&(-;=?-\[\]-~]*", "a URL path such as /up")]
 Domain = Annotated[
@@ -99,10 +115,17 @@ SqlName = Annotated[
     str,
     _or_empty(r"[a-z][a-z0-9_]{0,62}", "a lower-case letter, then lower-case letters, digits, _"),
 ]
+Command = Annotated[str, AfterValidator(_command)]
 PackageName = Annotated[
     str, _matches(r"[a-z0-9][a-z0-9.+-]+(:[a-z0-9]+)?", "a Debian package name")
 ]
 Requirement = Annotated[str, _matches(r"[A-Za-z0-9][ -~]*", "a requirement such as gevent>=24")]
+GroupName = Annotated[
+    str,
+    _matches(
+        r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", "the name of a group or an extra, such as prod"
+    ),
+]
 Port = Annotated[int, _whole(1, 65535)]
 Workers = Annotated[
     int | str,
@@ -183,13 +206,36 @@ class App(Model):
     env_file: Text = ""
     dotenv: bool = False
     migrate: Text = "auto"
-    shared: Listed[InsidePath] = ("instance",)
+    pending: Text = ""
+    setup: Listed[Command] = ()
+    build: Listed[Command] = ()
+    build_cache: Listed[ReleasePath] = ()
+    build_secrets: bool = False
+    send: Listed[ReleasePath] = ()
+    files: dict[ReleasePath, Text] = {}
+    shared: Listed[ReleasePath] = ("instance",)
     static: Annotated[dict[UrlPrefix, InsidePath], AfterValidator(_without_empty)] = {}
     health: Annotated[
         Health, BeforeValidator(health_table), _either({"type": "string"}, Health)
     ] = Health()
     keep: Annotated[int, Field(ge=2)] = 5
     env: dict[VariableName, str] = {}
+
+    @property
+    def shared_files(self) -> tuple[str, ...]:
+        """The entries of `shared` that are files by their names: app.log is one, conf.d is none."""
+        file = re.compile(r"(.*/)?[^/.][^/]*\.(?!d$)[A-Za-z0-9]+$")
+        return tuple(entry for entry in self.shared if file.match(entry))
+
+    @property
+    def single_files(self) -> dict[str, str]:
+        """The entries of `static` that name a file: both sides end in a suffix, as in .ico."""
+        suffix = re.compile(r"[^/]\.[A-Za-z0-9]+$")
+        return {
+            url: path
+            for url, path in self.static.items()
+            if suffix.search(url) and suffix.search(path) and path.rstrip("/") not in self.shared
+        }
 
     @property
     def is_git(self) -> bool:
@@ -204,8 +250,12 @@ class Python(Model):
 
     version: Annotated[str, _or_empty(r"3\.[0-9]{1,2}", "a version such as 3.12")] = ""
     installer: Literal["auto", "pip", "uv", "pipenv", "poetry"] = "auto"
+    requirements: InsidePath = ""
+    groups: Listed[GroupName] = ()
+    extras: Listed[GroupName] = ()
     packages: Listed[Requirement] = ()
     refresh: Annotated[int, Field(ge=1)] = 7
+    env: dict[VariableName, Text] = {}
 
 
 class Wsgi(Model):
@@ -523,7 +573,6 @@ class Settings(Model):
 
         A shared folder by its own path, before the one that it is in.
         """
-        above = f"{self.app.subdir.rstrip('/')}/" if self.app.subdir else ""
         shared = {
             entry.rstrip("/"): f"{self.paths.shared}/{entry.rstrip('/')}"
             for entry in self.app.shared
@@ -536,9 +585,20 @@ class Settings(Model):
                 for entry, path in shared.items()
                 if f"{entry}/".startswith(f"{inside}/")
             }
-            if inside not in shared:
-                found[url] = f"{self.paths.current}/{above}{inside}"
+            if inside not in shared and prefix not in self.app.single_files:
+                found[url] = f"{self._released}{inside}"
         return found
+
+    @property
+    def served_files(self) -> dict[str, str]:
+        """What the proxy serves itself and is a single file: URL -> file on the server."""
+        return {url: f"{self._released}{path}" for url, path in self.app.single_files.items()}
+
+    @property
+    def _released(self) -> str:
+        """The application's folder in the release that serves, with a slash at its end."""
+        above = f"{self.app.subdir.rstrip('/')}/" if self.app.subdir else ""
+        return f"{self.paths.current}/{above}"
 
     @property
     def body_bytes(self) -> int:

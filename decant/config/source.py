@@ -35,26 +35,41 @@ PRIVATE = frozenset(
 class Source:
     """What is to be sent.
 
-    Its identity (a commit, or a digest of the tree), a label for people, where it is, and what of a
-    working tree is left out.
+    Its identity (a commit, or a digest of the tree), a label for people, where it is, what is in
+    it, what of a working tree is left out, and its version by git's tags.
     """
 
     folder: Path
     commit: str
     label: str
-    files: tuple[str, ...] = ()
+    files: tuple[str, ...]
+    is_commit: bool = False
     left_out: tuple[str, ...] = ()
+    version: str = ""
 
     def archive(self) -> bytes:
         """Return the tree as a tar."""
-        if not self.files:
-            with repository(self.folder) as git:
-                return git("archive", "--format=tar", self.commit)
         buffer = io.BytesIO()
+        if self.is_commit:
+            with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
+                for part in _archives(self.folder, self.commit):
+                    with tarfile.open(fileobj=io.BytesIO(part)) as given:
+                        for entry in given:
+                            tar.addfile(entry, given.extractfile(entry) if entry.isreg() else None)
+            return buffer.getvalue()
         with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
             for name in self.files:
                 tar.add(self.folder / name, name, recursive=False)
         return buffer.getvalue()
+
+    def read(self, name: str) -> bytes:
+        """Return a file of it; nothing for one that is not there."""
+        if self.is_commit:
+            with repository(self.folder) as git, contextlib.suppress(SettingsError):
+                return git("show", f"{self.commit}:./{name}")
+            return b""
+        path = self.folder / name
+        return path.read_bytes() if path.is_file() else b""
 
 
 def find(settings: "Settings") -> Source:
@@ -96,24 +111,66 @@ def _commit(git: Git, ref: str) -> Source:
         )
     except SettingsError as error:
         raise SettingsError(f"app.ref: {folder} has no branch, tag or commit {ref}") from error
-    return Source(
-        folder,
-        commit,
-        git("log", "-1", "--format=%h %s", commit).decode("utf-8", "replace").strip(),
-    )
+    label = git("log", "-1", "--format=%h %s", commit).decode("utf-8", "replace").strip()
+    files = tuple(_committed(folder, commit))
+    return Source(folder, commit, label, files, is_commit=True, version=_version(git, commit))
+
+
+def _version(git: Git, commit: str) -> str:
+    return git("describe", "--tags", "--always", commit).decode("utf-8", "replace").strip()
+
+
+def _tree(git: Git, commit: str) -> Iterator[tuple[str, str, str]]:
+    """Yield what is in a commit, below the folder: its kind, its object and its path."""
+    for line in git("ls-tree", "-r", "-z", commit).decode("utf-8", "surrogateescape").split("\0"):
+        about, _, name = line.partition("\t")
+        if name:
+            _, kind, object_name = about.split(" ")
+            yield kind, object_name, name
+
+
+def _committed(folder: Path, commit: str) -> Iterator[str]:
+    """Yield the files of a commit, and of its submodules."""
+    with repository(folder) as git:
+        found = tuple(_tree(git, commit))
+    for kind, object_name, name in found:
+        if kind == "commit":
+            yield from (f"{name}/{file}" for file in _committed(_module(folder, name), object_name))
+        else:
+            yield name
+
+
+def _archives(folder: Path, commit: str, prefix: str = "") -> Iterator[bytes]:
+    """Yield a commit as a tar, and each of its submodules."""
+    with repository(folder) as git:
+        yield git("archive", "--format=tar", f"--prefix={prefix}", commit)
+        modules = [found for found in _tree(git, commit) if found[0] == "commit"]
+    for _, object_name, name in modules:
+        yield from _archives(_module(folder, name), object_name, f"{prefix}{name}/")
+
+
+def _module(folder: Path, name: str) -> Path:
+    """Return the folder of a submodule; raise SettingsError where it is not checked out."""
+    if not (folder / name / ".git").exists():
+        raise SettingsError(
+            f"app.source: the submodule {name} of {folder} is not checked out, so its files are not"
+            " there; run: git submodule update --init --recursive"
+        )
+    return folder / name
 
 
 def _working_tree(folder: Path, settings: "Settings") -> Source:
-    label = "the working tree"
+    label, version = "the working tree", ""
     if any((parent / ".git").exists() for parent in (folder, *folder.parents)):
-        with repository(folder) as git:
-            names = set(_tracked(git))
-            with contextlib.suppress(SettingsError):  # no commit yet
-                last = git("log", "-1", "--format=%h %s").decode("utf-8", "replace").strip()
-                dirty = bool(git("status", "--porcelain", "--ignore-submodules=all", "--", "."))
-                label += f" at {last}" + (" (dirty)" if dirty else "")
+        names = set(_tracked(folder))
+        with repository(folder) as git, contextlib.suppress(SettingsError):  # no commit yet
+            last = git("log", "-1", "--format=%h %s").decode("utf-8", "replace").strip()
+            dirty = bool(git("status", "--porcelain", "--ignore-submodules=all", "--", "."))
+            version = _version(git, "HEAD")
+            label += f" at {last}" + (" (dirty)" if dirty else "")
     else:
         names = set(_everything(folder))
+    names |= set(_sent_besides(folder, settings))
     left_out = _left_out(names, frozenset(private(settings)))
     files = tuple(sorted(names - {name for found in left_out.values() for name in found}))
     if not files:
@@ -123,7 +180,8 @@ def _working_tree(folder: Path, settings: "Settings") -> Source:
         _digest(folder, files),
         label,
         files,
-        tuple(sorted(name for name in left_out if name)),
+        left_out=tuple(sorted(name for name in left_out if name)),
+        version=version,
     )
 
 
@@ -165,15 +223,36 @@ def _left_out(names: set[str], named: frozenset[str]) -> dict[str, list[str]]:
     return found
 
 
-def _tracked(git: Git) -> Iterator[str]:
-    """Yield what git does not ignore, as far as it is there."""
-    for name in (
-        git("ls-files", "-z", "--cached", "--others", "--exclude-standard")
-        .decode("utf-8", "surrogateescape")
-        .split("\0")
-    ):
-        if name and ((git.folder / name).is_file() or (git.folder / name).is_symlink()):
+def _tracked(folder: Path) -> Iterator[str]:
+    """Yield what git does not ignore, as far as it is there, also in submodules."""
+    with repository(folder) as git:
+        listed = git("ls-files", "-z", "--cached", "--others", "--exclude-standard")
+        staged = git("ls-files", "-z", "--stage").decode("utf-8", "surrogateescape")
+    for name in listed.decode("utf-8", "surrogateescape").split("\0"):
+        if name and ((folder / name).is_file() or (folder / name).is_symlink()):
             yield name
+    for line in staged.split("\0"):
+        about, _, name = line.partition("\t")
+        if about.startswith("160000 "):
+            yield from (f"{name}/{file}" for file in _tracked(_module(folder, name)))
+
+
+def _sent_besides(folder: Path, settings: "Settings") -> Iterator[str]:
+    """Yield the files of app.send: built ones that git ignores, and that come along."""
+    top = folder / settings.app.subdir
+    for entry in settings.app.send:
+        path = top / entry
+        if not path.exists():
+            raise SettingsError(
+                f"app.send: there is no {entry.rstrip('/')} in {top}; build it first, or build it"
+                " on the server (app.build)"
+            )
+        files = [path] if path.is_file() else path.rglob("*")
+        yield from (
+            str(each.relative_to(folder))
+            for each in files
+            if not each.is_dir() or each.is_symlink()
+        )
 
 
 def _everything(folder: Path) -> Iterator[str]:

@@ -335,7 +335,7 @@ def _database(settings: "Settings") -> Iterator[str]:
     if (
         settings.has_database_server
         and db.driver
-        and db.driver not in DRIVERS[db.kind]
+        and db.driver not in (*DRIVERS[db.kind], "none")
         and not db.package
     ):
         yield (
@@ -355,7 +355,14 @@ def _database(settings: "Settings") -> Iterator[str]:
 
 def _folders(settings: "Settings") -> Iterator[str]:
     shared = _shared(settings)
+    if settings.app.build and settings.app.static and not settings.is_app:
+        yield (
+            "app.build: runs where the application does, and this web host would not have what it"
+            " writes below app.static; build it before, and send it (app.send)"
+        )
     for entry in shared:
+        if entry.split("/")[0] in ("secrets.env", ".new"):
+            yield f"app.shared: {entry} is this tool's own name there; choose another"
         if any(entry != other and _inside(entry, other) for other in shared):
             yield (
                 f"app.shared: {entry} is inside another shared folder, and with it shared already;"
@@ -378,6 +385,25 @@ def _folders(settings: "Settings") -> Iterator[str]:
 
 
 def _names(settings: "Settings") -> Iterator[str]:
+    app = settings.app
+    if app.send and (app.is_git or app.ref):
+        yield (
+            "app.send: goes with a working tree, whose files are sent as they are; remove it, or"
+            " app.ref, and use a local app.source"
+        )
+    if app.build_cache and not app.build:
+        yield "app.build_cache: goes with app.build, and there is none; remove it"
+    for target in app.files:
+        if any(_inside(target, entry) for entry in _shared(settings)):
+            yield (
+                f"app.files.{target}: is inside a shared folder, which is the application's own;"
+                " choose another path"
+            )
+    if settings.app.pending and settings.app.migrate in ("", "auto"):
+        yield (
+            "app.pending: goes with an app.migrate of your own, and that is"
+            f' "{settings.app.migrate}"; set app.migrate to the command that migrates, or remove it'
+        )
     if settings.proxy.redirect and not settings.proxy.domains:
         yield "proxy.redirect: needs proxy.domains, to whose first name it leads"
     if set(settings.proxy.redirect) & set(settings.proxy.domains):

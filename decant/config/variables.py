@@ -14,6 +14,13 @@ if TYPE_CHECKING:
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 PASSWORD = "{db.password}"  # noqa: S105  # the place where one is filled in
+DEPLOY = re.compile(r"\{deploy\.([A-Za-z_][A-Za-z0-9_]*)\}")
+OF_BUILDS = (
+    "XDG_CONFIG_HOME",
+    "UV_PROJECT_ENVIRONMENT",
+    "UV_LINK_MODE",
+    "POETRY_VIRTUALENVS_CREATE",
+)
 RESERVED_VARIABLES = (
     "PATH",
     "VIRTUAL_ENV",
@@ -62,6 +69,50 @@ def with_password(settings: "Settings") -> tuple[str, ...]:
     the only place that knows it.
     """
     return tuple(name for name, value in settings.app.env.items() if PASSWORD in value)
+
+
+def plain_variables(settings: "Settings") -> dict[str, str]:
+    """Return the variables that are no secrets: [app.env] without the database's password."""
+    secret = with_password(settings)
+    return {
+        name: value
+        for name, value in variables(settings).items()
+        if name in settings.app.env and name not in secret
+    }
+
+
+def with_database(data: bytes, settings: "Settings") -> bytes:
+    """Return a file of app.files with the names of the database filled in."""
+    for token, text in _names(settings).items():
+        data = data.replace(token.encode(), text.encode())
+    return data
+
+
+def deploy_variables(settings: "Settings") -> dict[str, str]:
+    """Return [python.env], with what `.env.deploy` has in the place of {deploy.NAME}.
+
+    Raises SettingsError for a name that is not there.
+    """
+    from dotenv import dotenv_values
+
+    path = settings.folder / ".env.deploy"
+    kept = dotenv_values(path, interpolate=False) if path.is_file() else {}
+
+    def filled(name: str, text: str) -> str:
+        def value(found: re.Match[str]) -> str:
+            known = kept.get(found[1])
+            if known is None:
+                raise SettingsError(
+                    f"python.env.{name}: there is no {found[1]} in {path}; write it there"
+                )
+            return known
+
+        return DEPLOY.sub(value, text)
+
+    for name in settings.python.env:
+        if name in RESERVED_VARIABLES or name in OF_BUILDS:
+            raise SettingsError(f"python.env.{name}: belongs to the build itself; remove it")
+    return {name: filled(name, text) for name, text in settings.python.env.items()}
 
 
 def dialect(values: Mapping[str, str]) -> str:
@@ -153,10 +204,14 @@ def _filled(value: str, settings: "Settings") -> str:
             f"app.env: {PASSWORD} belongs to a database server that this tool installs, and db.kind"
             f' is "{settings.db.kind}"'
         )
-    for token, text in {
+    for token, text in _names(settings).items():
+        value = value.replace(token, text)
+    return value
+
+
+def _names(settings: "Settings") -> dict[str, str]:
+    return {
         "{db.host}": settings.database_host,
         "{db.name}": settings.database_name,
         "{db.user}": settings.database_user,
-    }.items():
-        value = value.replace(token, text)
-    return value
+    }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from decant import __version__, quoting
 from decant.config.variables import variables
 from decant.paths import ACME_CAS, MANIFESTS, Paths
-from decant.plans import apache, certbot, db, metadata, mod_wsgi, stack, systemd
+from decant.plans import apache, certbot, db, metadata, mod_wsgi, python, stack, systemd
 from decant.plans.rendering import procedures, render
 from decant.steps import Absent, Directory, File, GeneratedSecret, Handler, Plan, Run
 
@@ -102,6 +102,7 @@ def server_scripts(settings: "Settings") -> Plan:
             for name, data in files.items()
         ),
         File(f"{paths.procedures}/app.conf", quoting.assignments(parameters(settings))),
+        *python.wanted(settings),
         File(f"{paths.procedures}/sandbox.application", render("systemd/sandbox.j2", settings)),
         File(f"{paths.procedures}/sandbox.build", render("systemd/build.j2", settings)),
     )

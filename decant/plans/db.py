@@ -171,20 +171,22 @@ def action(settings: "Settings", *words: str) -> tuple[str, ...]:
 
 def driver_name(settings: "Settings") -> str:
     """Return the driver that the URL names, or an empty string."""
-    return settings.db.driver or next(iter(DRIVERS.get(settings.db.kind, {})), "")
+    named = settings.db.driver or next(iter(DRIVERS.get(settings.db.kind, {})), "")
+    return "" if named == "none" else named
 
 
 def scheme(settings: "Settings") -> str:
     """Return the scheme of the URL as a release of these settings sees it."""
-    return f"{SCHEMES[settings.db.kind]}+{driver_name(settings)}"
+    named = driver_name(settings)
+    return f"{SCHEMES[settings.db.kind]}{f'+{named}' if named else ''}"
 
 
 def driver(settings: "Settings") -> str:
     """Return the driver's module and the requirement that brings it, for an application that lacks
     it; an empty string where it needs none from us.
     """
-    if not settings.has_database_server:
-        return ""
     name = driver_name(settings)
+    if not settings.has_database_server or not name:
+        return ""
     module, requirement = DRIVERS[settings.db.kind].get(name, (name, name))
     return f"{module} {settings.db.package or requirement}"

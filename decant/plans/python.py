@@ -3,10 +3,13 @@
 Environments are made by decant/server/environment/environment.py when a release is prepared.
 """
 
+import json
 from typing import TYPE_CHECKING
 
-from decant.plans import db
-from decant.steps import Packages, Plan, Run
+from decant.config.variables import deploy_variables
+from decant.plans import db, stack
+from decant.quoting import Secret
+from decant.steps import File, Packages, Plan, Run
 
 if TYPE_CHECKING:
     from decant.config.models import Settings
@@ -21,6 +24,8 @@ PYTHON_VERSIONS = {
     "jammy": "3.10",
     "noble": "3.12",
 }
+
+EXTRAS = ("gevent", "eventlet", "tornado")  # of gunicorn, each by the name of its worker
 
 
 def packages(settings: "Settings", facts: "Facts") -> tuple[str, ...]:
@@ -102,22 +107,49 @@ def of_current(settings: "Settings", facts: "Facts") -> Plan:
     return (Run(command, unless=there, label="environment of the current release"),)
 
 
+def wanted(settings: "Settings") -> Plan:
+    """What hosts.toml says of the environment, for environment.py.
+
+    In a file that only root reads: [python.env] may hold the password of an index.
+    """
+    if not settings.is_app:
+        return ()
+    python = settings.python
+    found = {
+        "installer": python.installer,
+        "requirements": python.requirements,
+        "groups": python.groups,
+        "extras": python.extras,
+        "packages": packages_beside(settings),
+        "refresh": python.refresh,
+        "version": python.version,
+        "server": stack.server(settings),
+        "driver": db.driver(settings),
+        "env": deploy_variables(settings),
+    }
+    text = json.dumps(found, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
+    path = f"{settings.paths.procedures}/environment.json"
+    return (File(path, Secret(text) if python.env else text, mode=0o600),)
+
+
+def packages_beside(settings: "Settings") -> tuple[str, ...]:
+    """Return the requirements beside the application's own.
+
+    A worker of gunicorn's that needs more than gunicorn comes with what it needs (gunicorn's
+    "Settings", worker_class).
+    """
+    given = settings.python.packages
+    worker = str(settings.wsgi.options.get("worker_class", ""))
+    named = any(package.replace(" ", "").startswith("gunicorn[") for package in given)
+    if settings.wsgi.server != "gunicorn" or worker not in EXTRAS or named:
+        return given
+    return (*given, f"gunicorn[{worker}]")
+
+
 def environment(settings: "Settings", commit: str) -> tuple[str, ...]:
     """Return the command that makes the environment anew that the current release is linked to."""
-    paths, python = settings.paths, settings.python
-    words = (
-        "build",
-        paths.current,
-        settings.app.subdir.rstrip("/"),
-        paths.environments,
-        python.installer,
-        "\n".join(python.packages),
-        str(python.refresh),
-        commit,
-        settings.wsgi.server,
-        python.version,
-        db.driver(settings),
-    )
+    paths = settings.paths
+    words = ("build", paths.current, settings.app.subdir.rstrip("/"), paths.environments, commit)
     linked = 'exec python3 -I "$0" "$@" "$(basename "$(readlink "$LINK")")"'
     return (
         "env",

@@ -1,16 +1,13 @@
-"""The release flow's procedures with their parameters, and the files that belong to one release."""
+"""The release flow's procedures with their parameters."""
 
 import hashlib
-import io
 import json
-import tarfile
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from decant import quoting
 from decant.config import source as source_module
-from decant.config.variables import dialect, dotenv, variables, with_password
-from decant.plans import db, python, stack
-from decant.plans.rendering import procedure, render
+from decant.plans import python, stack
 from decant.plans.requests import (
     PrepareRequest,
     SourceKind,
@@ -18,78 +15,11 @@ from decant.plans.requests import (
     WordRequest,
     parameters,
 )
-from decant.quoting import Secret
-from decant.steps import Background, File, Plan, Procedure
+from decant.steps import Background, Plan, Procedure
 
 if TYPE_CHECKING:
     from decant.config.models import Settings
     from decant.facts import Facts
-
-
-def contents(settings: "Settings", facts: "Facts") -> dict[str, tuple[bytes, int]]:
-    """Return the files of a release's .deploy folder by name, each with its mode."""
-    sites = {
-        # For both proxies: the one in front may change without a release.
-        "nginx.conf": (render("nginx/release.conf.j2", settings).encode(), 0o644),
-        "apache.conf": (render("apache/release.conf.j2", settings).encode(), 0o644),
-    }
-    if not settings.is_app:
-        why = b"the application does not run on this host\n"
-        return {"server": (b"none\n", 0o644), "switch": (why, 0o644), **sites}
-    given = variables(settings)
-    found = {
-        "server": (f"{settings.wsgi.server}\n".encode(), 0o644),
-        "switch": (f"{stack.switch(settings)}\n".encode(), 0o644),
-        **{
-            name: (text.encode(), mode)
-            for name, (text, mode) in stack.release_files(settings, facts.cores).items()
-        },
-        **sites,
-        "env": (dialect(given).encode(), 0o640),
-        "with-env": (procedure("with-env"), 0o755),
-    }
-    if settings.has_database_server:
-        found["database"] = (
-            " ".join((settings.db.variable, db.scheme(settings), *with_password(settings))).encode()
-            + b"\n",
-            0o644,
-        )
-    if settings.app.dotenv:
-        found["dotenv"] = (dotenv(given).encode(), 0o600)
-    return found
-
-
-def files(settings: "Settings", facts: "Facts") -> bytes:
-    """Return the files of a release's .deploy folder as a tar.
-
-    The same settings give the same bytes.
-    """
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for name, (data, mode) in contents(settings, facts).items():
-            entry = tarfile.TarInfo(name)
-            entry.size, entry.mode = len(data), mode
-            tar.addfile(entry, io.BytesIO(data))
-    return buffer.getvalue()
-
-
-def preview(settings: "Settings", facts: "Facts") -> Plan:
-    """The rendered files of a release against those of the one that serves.
-
-    For a dry run alone, as a release is never edited.
-    """
-    shown = {name: item for name, item in contents(settings, facts).items() if name != "dotenv"}
-    group = {"env": settings.app.name}
-    folder = f"{settings.paths.current}/.deploy"
-    return tuple(
-        File(
-            f"{folder}/{name}",
-            Secret(data.decode()) if name == "env" else data,
-            f"root:{group.get(name, 'root')}",
-            mode,
-        )
-        for name, (data, mode) in shown.items()
-    )
 
 
 def prepare(
@@ -100,9 +30,10 @@ def prepare(
     source: str = "",
     commit: str = "",
     label: str = "",
+    version: str = "",
 ) -> Plan:
     """Make a release ready."""
-    request = _preparation(settings, id, rendered, kind, source, commit, label)
+    request = _preparation(settings, id, rendered, kind, source, commit, label, version)
     return (Procedure("prepare", parameters(request), settings.paths.procedures),)
 
 
@@ -133,8 +64,9 @@ def _preparation(
     source: str = "",
     commit: str = "",
     label: str = "",
+    version: str = "",
 ) -> PrepareRequest:
-    app, wanted = settings.app, settings.python
+    app = settings.app
     shared = [entry.rstrip("/") for entry in app.shared] if settings.is_app else []
     folders = [folder.rstrip("/") for folder in app.static.values()]
     public = [
@@ -153,23 +85,21 @@ def _preparation(
         ref=app.ref,
         commit=commit,
         label=label,
+        version=version,
         subdir=app.subdir.rstrip("/"),
         rendered=(
             hashlib.sha256(rendered + "\n".join(["", *shared, "", *public]).encode()).hexdigest()
         ),
         shared="\n".join(shared),
+        shared_files="\n".join(app.shared_files),
         public="\n".join(public),
         static="\n".join(above + folder for folder in folders if folder not in shared),
         private="\n".join(source_module.private(settings)),
         named="\n".join(f"{key}\t{path}" for key, path in named if path),
         server=stack.server(settings),
-        python=wanted.version,
-        installer=wanted.installer,
-        packages="\n".join(wanted.packages),
-        driver=db.driver(settings),
-        refresh=str(wanted.refresh),
         wsgi_app=settings.wsgi.app,
         migrate=app.migrate if settings.is_app else "",
+        ask_pending=app.pending if settings.is_app else "",
     )
 
 
@@ -231,4 +161,17 @@ def finish(settings: "Settings", seen: tuple[str, ...]) -> Plan:
 
 def migrate_command(settings: "Settings") -> str:
     """Return the shell command that migrates the database."""
-    return "flask db upgrade" if settings.app.migrate == "auto" else settings.app.migrate
+    return (
+        _migrations(settings, "upgrade") if settings.app.migrate == "auto" else settings.app.migrate
+    )
+
+
+def downgrade_command(settings: "Settings", heads: str) -> str:
+    """Return the shell command that migrates the database down to the heads of an older release."""
+    return _migrations(settings, "downgrade", heads)
+
+
+def _migrations(settings: "Settings", *action: str) -> str:
+    program = f"{settings.paths.procedures}/decant_migrations.py"
+    variable = "" if settings.db.kind == "none" else settings.db.variable
+    return quoting.join(("python", program, *action, settings.wsgi.app, variable))

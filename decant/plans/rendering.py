@@ -42,6 +42,25 @@ def render(name: str, settings: "Settings", **values: Any) -> str:
         ) from error
 
 
+def render_file(path: Path, settings: "Settings") -> str:
+    """Return the text of a template of the user's own, which lies anywhere.
+
+    Raises SettingsError where it is not valid, raises, or uses a name that nobody gave it.
+    """
+    from jinja2 import TemplateError
+
+    environment = _environment(settings.folder)
+    try:
+        template = environment.from_string(path.read_text(encoding="utf-8"))
+        return template.render(settings=settings, paths=settings.paths, app=settings.app)
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"app.files: {path} is not UTF-8") from error
+    # Whatever a template divides by zero or looks up is the template's mistake.
+    except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+        where = f", line {error.lineno}" if hasattr(error, "lineno") else ""
+        raise SettingsError(f"app.files: {path}{where}: {type(error).__name__}: {error}") from error
+
+
 def load(folder: Path) -> None:
     """Import what rendering needs and read all templates, which takes as long as a question to a
     server; what is wrong with one is told when it is rendered.

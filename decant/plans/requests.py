@@ -54,21 +54,19 @@ class PrepareRequest:
     ref: str
     commit: str
     label: str
+    version: str
     subdir: str
     rendered: str
     shared: str
+    shared_files: str
     public: str
     static: str
     private: str
     named: str
     server: str
-    python: str
-    installer: str
-    packages: str
-    driver: str
-    refresh: str
     wsgi_app: str
     migrate: str
+    ask_pending: str = ""
     only: str = ""
 
 

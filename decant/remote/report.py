@@ -70,7 +70,8 @@ class Reader:
         seconds, self.since = time.monotonic() - self.since, time.monotonic()
         if word == "failed":
             self.report.failed = step
-            for line in self.report.log:
+            # The last line is the cause, which the error says.
+            for line in self.report.log[:-1]:
                 self.output.line(f"  | {line}")
         else:
             getattr(self.report, word).append(step)

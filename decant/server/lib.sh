@@ -100,23 +100,36 @@ open_gate() { # open_gate: whoever starts the application may go on
     flock -u 9
 }
 
-import_release() { # import_release RELEASE yes|no: import its callable; with yes find code_heads and database_heads, comma-separated. Ends the procedure if it cannot
-    external=
-    case $db_kind in external | remote) external=${db_variable:?} ;; esac
-    in_release import 120 "$1" "$releases/$1/.deploy/venv/bin/python" "$procedures/look.py" "${wsgi_app:?}" "$2" "$external" >"${here:?}/found" 2>"$here/errors"
+explain() { # explain BEGINNING: read what a program printed; print what went wrong, and the key of hosts.toml that mends it
+    python3 -I -S "$procedures/causes.py" "$1" "$root"
+}
+
+as_in_the_repository() { # as_in_the_repository: name files of a release or of a build as they are called there
+    sed "s|$releases/[^/]*/||g; s|$root/build/tree/||g"
+}
+
+# Ends the procedure where it cannot be imported, or not looked at.
+import_release() { # import_release RELEASE yes|no [HEADS]: import its callable, and find flask_is (itself, inside another, or nothing); with yes code_heads and database_heads, comma-separated, and waits (true, false)
+    external=no variable='' limit=120
+    [ "$db_kind" = none ] || variable=${db_variable:?}
+    case $db_kind in external | remote) external=yes ;; esac
+    [ "${health_timeout:?}" -le $limit ] || limit=$health_timeout
+    began=$(date +%s)
+    in_release import "$limit" "$1" "$releases/$1/.deploy/venv/bin/python" "$procedures/look.py" "${wsgi_app:?}" "$2" "$variable" $external "${3:-}" >"${here:?}/found" 2>"$here/errors"
     code=$?
     # The application printed these, and may have printed without end.
-    tail -c 100000 "$here/errors"
-    cause=$(tail -c 2000 "$here/errors" | tail -n 1)
-    case $code in
-    0) ;;
-    3) fail "$cause" ;;
-    *) fail "the release cannot be imported: ${cause:-it did not end within 120 s}" ;;
-    esac
-    found=$(tail -c 2000 "$here/found" | tail -n 1)
-    [ "$2" = no ] || case $found in '{"code"'*) ;; *) fail "the migration heads could not be read" ;; esac
+    tail -c 100000 "$here/errors" | as_in_the_repository | if [ $code -eq 0 ]; then cat; else sed '$d'; fi
+    if [ $code -eq 3 ]; then fail "$(tail -c 2000 "$here/errors" | tail -n 1)"; fi
+    if [ $code -ne 0 ] && [ $(($(date +%s) - began)) -ge "$limit" ]; then
+        fail "the release cannot be imported: it did not end within $limit s; if it needs longer, raise app.health.timeout"
+    fi
+    [ $code -eq 0 ] || fail "$(explain "the release cannot be imported" <"$here/errors")"
+    found=$(tail -c 20000 "$here/found" | tail -n 1)
+    case $found in '{"code"'*) ;; *) fail "what the import of the release found could not be read" ;; esac
     code_heads=$(printf '%s' "$found" | sed -n 's/.*"code": \[\([^]]*\)\].*/\1/p' | tr -d '" ')
     database_heads=$(printf '%s' "$found" | sed -n 's/.*"database": \[\([^]]*\)\].*/\1/p' | tr -d '" ')
+    waits=$(printf '%s' "$found" | sed -n 's/.*"pending": \(true\|false\).*/\1/p')
+    flask_is=$(printf '%s' "$found" | sed -n 's/.*"flask": "\([a-z]*\)".*/\1/p')
 }
 
 write_durably() { # write_durably FILE TEXT: the whole text or the old one, whatever happens; fails when the disk does

@@ -22,6 +22,7 @@ from typing import NamedTuple, NoReturn
 
 FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 PROXY = "www-data"
+LFS = b"version https://git-lfs.github.com/spec/"
 TOP = PurePosixPath()
 # What is never part of a release, wherever in the tree it stands: settings and keys of those who
 # develop and deploy. `.env*` and folders of environments are seen besides.
@@ -141,6 +142,11 @@ def _refuse_way_out(top: str, folder: str) -> None:
             )
 
 
+def missing(top: str, static: list[str]) -> list[str]:
+    """Return the folders and files for the proxy that a whole release does not have."""
+    return [path for path in static if not os.path.exists(f"{top}/{path}")]
+
+
 def own(top: str, user: str, static: list[str]) -> None:
     """Let root own a tree, the application's group read it, and the proxy its static folders.
 
@@ -164,6 +170,12 @@ def own(top: str, user: str, static: list[str]) -> None:
                 f"{entry.path} in the repository is neither a file nor a folder nor a link;"
                 " remove it"
             )
+        if _is_lfs_pointer(entry):
+            fail(
+                f"{entry.path} in the repository is a pointer of Git LFS, and the file itself was"
+                ' not sent: use a working tree in which "git lfs pull" has run as the source'
+                ' (app.source a local path, app.ref = ""), or take the file out of LFS'
+            )
         passable = 0o751 if entry.path in on_the_way else 0o750
         mode = (
             passable
@@ -179,6 +191,17 @@ def own(top: str, user: str, static: list[str]) -> None:
             readable(entry, mode, group)
     os.fchown(descriptor, 0, group)
     os.fchmod(descriptor, 0o751 if static else 0o750)
+
+
+def _is_lfs_pointer(entry: Entry) -> bool:
+    """Tell a file that only says where its content is (git-lfs.com, docs/spec.md)."""
+    if not stat.S_ISREG(entry.status.st_mode) or not 100 < entry.status.st_size < 1024:
+        return False
+    descriptor = os.open(entry.name, FLAGS, dir_fd=entry.folder)
+    try:
+        return os.read(descriptor, len(LFS)) == LFS
+    finally:
+        os.close(descriptor)
 
 
 def seclude(root: str, user: str) -> None:
@@ -319,7 +342,7 @@ def _copy(source: int, target: int, path: PurePosixPath) -> None:
                 _copy_file(source, target, name, path)
             else:
                 fail(
-                    f"{path / name} in the environment is neither a file nor a folder nor a link,"
+                    f"{path / name} in what was built is neither a file nor a folder nor a link,"
                     " and is refused"
                 )
 
@@ -331,11 +354,11 @@ def _copy_file(source: int, target: int, name: str, path: PurePosixPath) -> None
         status = os.fstat(given)
         if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
             fail(
-                f"{path / name} in the environment has other names ({status.st_nlink} hard links),"
+                f"{path / name} in what was built has other names ({status.st_nlink} hard links),"
                 " and is refused"
             )
         if status.st_mode & (stat.S_ISUID | stat.S_ISGID):
-            fail(f"{path / name} in the environment is a setuid or setgid program, and is refused")
+            fail(f"{path / name} in what was built is a setuid or setgid program, and is refused")
         mode = 0o750 if status.st_mode & 0o100 else 0o640
         made = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         new = os.open(name, made, mode, dir_fd=target)
@@ -402,6 +425,8 @@ def main() -> None:
                 (key, path) for key, _, path in (line.partition("\t") for line in lines(named))
             ]
             release(top, user, lines(static), lines(private), pairs)
+        case ["missing", top, static]:
+            print("\n".join(missing(top, lines(static))))
         case ["seclude", root, user]:
             seclude(root, user)
         case ["adopt", made, target, group]:

@@ -63,7 +63,7 @@ def _is_key(name: str) -> bool:
     section, _, key = name.partition(".")
     text = (ROOT / "hosts.toml").read_text()
     part = text.partition(f"\n[{section}]\n")[2].partition("\n[")[0]
-    return bool(re.search(rf"^{re.escape(key)} ", part, re.MULTILINE))
+    return f"\n[{name}]" in text or bool(re.search(rf"^{re.escape(key)} ", part, re.MULTILINE))
 
 
 def test_the_page_for_those_who_write_tasks_is_made_from_the_docstrings() -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from decant.config.models import Settings
 from decant.facts import Facts, Release
-from decant.plans import release
+from decant.plans import release, release_files
 from decant.plans.provision import provision
 from decant.program import Program, compile_plan
 from tests.servers.test_stacks import STACKS
@@ -59,7 +59,7 @@ def program(row: str, live: bool) -> Program:
     made, found = chosen(*ROWS[row]), facts(live, ROWS[row][0])
     plan = (
         *provision(made, found),
-        *release.prepare(made, "20260202T000000", release.files(made, found)),
+        *release.prepare(made, "20260202T000000", release_files.files(made, found)),
     )
     return compile_plan((("apply", plan),), "shop")
 
@@ -70,7 +70,7 @@ def found(row: str) -> dict[str, str]:
     Its programs and their files, at the first deploy and on a server that serves, and its release.
     """
     first, live = program(row, live=False), program(row, live=True)
-    contents = release.contents(chosen(*ROWS[row]), FACTS)
+    contents = release_files.contents(chosen(*ROWS[row]), FACTS)
     return {
         "first deploy": digest(first.text),
         "its files": _files(first.files),

@@ -13,7 +13,17 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from decant import quoting
-from decant.plans import apache, app, nginx, release, stack, supervisor, system, systemd
+from decant.plans import (
+    apache,
+    app,
+    nginx,
+    release,
+    release_files,
+    stack,
+    supervisor,
+    system,
+    systemd,
+)
 from decant.plans.rendering import render
 from decant.program import compile_plan
 from decant.steps import File
@@ -101,7 +111,7 @@ def test_a_hostile_string_is_refused_or_stays_one_value(
 ) -> None:
     try:
         made = settings(tmp_path, **put(path, value))
-        release.contents(made, FACTS)
+        release_files.contents(made, FACTS)
     except MISTAKES:
         return
     # A folder to serve and a name add their lines; what is in them adds none.

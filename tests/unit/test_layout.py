@@ -156,6 +156,8 @@ LONG = {
     "server/database/postgresql.py": "one class: everything that PostgreSQL needs",
     "server/driver/steps.sh": "one function a step: steps.py in sh, read beside it",
     "server/environment/builds.py": "a build, from the tree to what root takes over",
+    "server/inside/decant_migrations.py": "what auto knows; runs beside the application, as one file",
+    "server/inside/recipe.py": "one decision, by what files there are; runs alone in its sandbox",
     "server/inside/builder.py": "runs alone in its sandbox, as one file",
     "server/lib.sh": "read by every procedure, in the middle of a deploy: one file, sent whole",
     "server/release/records.py": "what a window leaves on the disk, and nothing else",

@@ -1,5 +1,6 @@
 """The static procedures and scripts, run in a folder: what they do without a server."""
 
+import codecs
 import contextlib
 import http.client
 import http.server
@@ -19,6 +20,7 @@ import tracemalloc
 from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -591,22 +593,40 @@ def digest(
     folder: Path, installer: str, packages: str, refresh: str, commit: str, driver: str = ""
 ) -> str:
     """Return the environment's name, or why there is none."""
-    words = [
-        str(folder),
-        installer,
-        str(folder if not folder.parent.joinpath("uv.lock").exists() else folder.parent),
-    ]
+    settings = asked(installer=installer, packages=packages.split(), driver=driver)
+    recipe = recipe_of(folder, **settings)
+    if isinstance(recipe, str):
+        return recipe
+    environment = module_of("environment")
+    name = environment.digest(recipe, settings, commit, sys.executable)
+    return str(environment.choose(recipe["pinned"], name, folder / "venvs", int(refresh)))
+
+
+def asked(**given: Any) -> dict[str, Any]:
+    """Return what hosts.toml says of an environment."""
+    usual: dict[str, Any] = {
+        "installer": "auto",
+        "requirements": "",
+        "groups": [],
+        "extras": [],
+        "packages": [],
+        "driver": "",
+        "server": "gunicorn",
+        "env": {},
+    }
+    return {**usual, **given}
+
+
+def recipe_of(folder: Path, top: Path | None = None, **given: Any) -> dict[str, Any] | str:
+    """Return how an environment is made, or why not."""
+    words = [str(folder), str(top or folder), json.dumps(asked(**given))]
     done = subprocess.run(
         [sys.executable, "-I", SERVER / "inside/recipe.py", *words], capture_output=True, text=True
     )
     if done.returncode:
         return done.stderr.strip()
-    environment = module_of("environment")
-    recipe = environment.checked(done.stdout)
-    name = environment.digest(
-        recipe, tuple(packages.split()), commit, "gunicorn", sys.executable, driver
-    )
-    return str(environment.choose(recipe["pinned"], name, folder / "venvs", int(refresh)))
+    found: dict[str, Any] = module_of("environment").checked(done.stdout)
+    return found
 
 
 def test_an_environment_is_named_by_everything_that_decides_it(tmp_path: Path) -> None:
@@ -644,7 +664,7 @@ def test_unpinned_requirements_carry_the_day_they_were_resolved(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("file", "message"),
     [
-        ("", "found no uv.lock, poetry.lock, Pipfile.lock, requirements.txt or pyproject.toml"),
+        ("", "found no uv.lock, poetry.lock, Pipfile.lock, requirements.txt, pyproject.toml"),
         ("poetry.lock", "there is no pyproject.toml"),
         ("-r", "is named by a requirements file"),
     ],
@@ -662,11 +682,12 @@ def test_a_repository_without_a_usable_list_is_refused(
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        ("here:app", "{}"),
-        ("here:make()", "{}"),
-        ("here:make('x', n=3)", "{}"),
+        ("here:app", '"pending": false'),
+        ("here:make()", '"pending": false'),
+        ("here:make('x', n=3)", '"pending": false'),
         ("here:nothing", "wsgi.app: 'here' has no 'nothing'"),
-        ("nowhere:app", "No module named 'nowhere'"),
+        ("nowhere:app", "wsgi.app: there is no module nowhere in the release"),
+        ("here:nothing", "did you mean here:app?"),
         ("here:number", "is not callable"),
         ("here:make(__import__('os').mkdir('owned'))", "ValueError"),
     ],
@@ -676,7 +697,7 @@ def test_the_callable_is_looked_up_as_servers_do(tmp_path: Path, spec: str, said
         "app = lambda: 0\nnumber = 3\ndef make(*a, **k): return app\n"
     )
     done = subprocess.run(
-        [sys.executable, SERVER / "inside/look.py", spec, "no", ""],
+        [sys.executable, SERVER / "inside/look.py", spec, "no", "", "no", ""],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -729,7 +750,7 @@ def test_a_requirement_is_a_path_or_pinned_or_neither(line: str, local: bool, pi
 
 
 @pytest.mark.parametrize(
-    ("output", "package"),
+    ("output", "packages"),
     [
         (
             (
@@ -739,6 +760,8 @@ def test_a_requirement_is_a_path_or_pinned_or_neither(line: str, local: bool, pi
             "python-ldap",
         ),
         ("ERROR: Failed building wheel for uWSGI\nFailed to build uWSGI", "uwsgi"),
+        ("ERROR: Failed building wheel for a\nFailed to build a my_B", "a my-b"),
+        ("error: failed-wheel-build: some pyproject.toml based projects (x, y.z)\nbuild", "x y-z"),
         (
             "  x Failed to build `mysqlclient==2.2.7`\n  |- The build backend returned an error",
             "mysqlclient",
@@ -756,9 +779,9 @@ def test_a_requirement_is_a_path_or_pinned_or_neither(line: str, local: bool, pi
     ],
 )
 def test_the_package_that_must_be_built_is_found_in_what_the_installers_print(
-    output: str, package: str
+    output: str, packages: str
 ) -> None:
-    assert module_of("compilers").package_that_failed(output) == package
+    assert " ".join(module_of("compilers").packages_that_failed(output)) == packages
 
 
 @pytest.mark.parametrize(
@@ -769,17 +792,204 @@ def test_the_package_that_must_be_built_is_found_in_what_the_installers_print(
         ("fatal error: lber.h: No such file", True),
         ("error: command 'gcc' failed", True),
         ("this cannot be built", False),
+        ("Make sure that you have the newest version", False),
+        ("make: command not found", True),
+        ("error: [Errno 2] No such file or directory: 'make'", True),
     ],
 )
 def test_missing_compilers_and_headers_are_told_from_other_causes(text: str, missing: bool) -> None:
     assert bool(module_of("compilers").UNCOMPILED.search(text)) is missing
 
 
-def test_a_member_of_a_uv_workspace_is_refused_instead_of_resolved_anew(tmp_path: Path) -> None:
-    (tmp_path / "web").mkdir()
-    (tmp_path / "uv.lock").touch()
-    (tmp_path / "web/pyproject.toml").write_text("[project]\nname = 'web'\n")
-    assert "uv.lock lies above app.subdir" in digest(tmp_path / "web", "auto", "", "7", "c")
+PROJECT = "[project]\nname = 'web'\nversion = '1'\n"
+WORKSPACE = PROJECT + "[tool.uv.workspace]\nmembers = ['apps/*']\nexclude = ['apps/old']\n"
+POETRY = "[tool.poetry]\nname = 'web'\nversion = '1'\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "where", "given", "recipe"),
+    [
+        ({"requirements.txt": "flask"}, "", {}, "pip requirements.txt"),
+        (
+            {"reqs/prod.txt": "flask==3.1.3"},
+            "",
+            {"requirements": "reqs/prod.txt"},
+            "pip reqs/prod.txt pinned",
+        ),
+        ({"setup.py": ""}, "", {}, "pip setup.py installs packaged"),
+        (
+            {"setup.cfg": "", "pyproject.toml": "[build-system]"},
+            "",
+            {},
+            "pip setup.cfg installs packaged",
+        ),
+        (
+            {"pyproject.toml": PROJECT},
+            "",
+            {"extras": ["x"]},
+            "pip pyproject.toml installs packaged",
+        ),
+        ({"wsgi.py": ""}, "", {"packages": ["flask"]}, "pip python.packages"),
+        ({"pyproject.toml": "[tool.black]"}, "", {"packages": ["flask"]}, "pip python.packages"),
+        ({"Pipfile": ""}, "", {"installer": "pipenv"}, "pipenv Pipfile pinned unlocked"),
+        (
+            {"requirements.txt": "flask"},
+            "",
+            {"installer": "pipenv"},
+            "pipenv requirements.txt pinned unlocked",
+        ),
+        (
+            {"requirements.txt": "-e git+https://example.org/a@" + "a" * 40 + "#egg=a"},
+            "",
+            {},
+            "pip requirements.txt pinned",
+        ),
+        (
+            {"requirements.txt": "-e .", "setup.py": ""},
+            "",
+            {},
+            "pip requirements.txt installs pinned",
+        ),
+        # a uv.lock above: of a workspace, of the project that the folder is a part of, of neither
+        (
+            {"uv.lock": "", "pyproject.toml": WORKSPACE, "apps/web/pyproject.toml": PROJECT},
+            "apps/web",
+            {},
+            "uv-lock uv.lock installs pinned packaged member=web",
+        ),
+        (
+            {"uv.lock": "", "pyproject.toml": PROJECT, "apps/web/wsgi.py": ""},
+            "apps/web",
+            {},
+            "uv-lock uv.lock pinned",
+        ),
+        (
+            {"uv.lock": "", "pyproject.toml": WORKSPACE, "apps/old/pyproject.toml": PROJECT},
+            "apps/old",
+            {},
+            "pip pyproject.toml installs packaged",
+        ),
+        (
+            {"uv.lock": "", "pyproject.toml": PROJECT, "apps/web/requirements.txt": "flask"},
+            "apps/web",
+            {},
+            "pip requirements.txt",
+        ),
+        # a project of poetry's is a package where there is one
+        (
+            {"poetry.lock": "", "pyproject.toml": POETRY, "wsgi.py": ""},
+            "",
+            {},
+            "poetry poetry.lock pinned",
+        ),
+        (
+            {"poetry.lock": "", "pyproject.toml": POETRY, "web/__init__.py": ""},
+            "",
+            {},
+            "poetry poetry.lock installs pinned packaged",
+        ),
+        (
+            {
+                "poetry.lock": "",
+                "pyproject.toml": POETRY + "package-mode = false",
+                "web/__init__.py": "",
+            },
+            "",
+            {},
+            "poetry poetry.lock pinned",
+        ),
+    ],
+)
+def test_the_files_decide_how_an_environment_is_made(
+    tmp_path: Path, files: dict[str, str], where: str, given: dict[str, Any], recipe: str
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    found = recipe_of(tmp_path / where, tmp_path, **given)
+    assert isinstance(found, dict), found
+    words = [found["tool"], found["source"]]
+    words += ["installs"] if found["installs_project"] else []
+    words += [name for name in ("pinned", "packaged", "unlocked") if found[name]]
+    words += [f"member={found['member']}"] if found["member"] else []
+    assert " ".join(words) == recipe
+
+
+@pytest.mark.parametrize(
+    ("files", "given", "said"),
+    [
+        (
+            {"pyproject.toml": "[tool.black]"},
+            {},
+            "pyproject.toml has no [project], so it names no dependencies",
+        ),
+        (
+            {"requirements/prod.txt": ""},
+            {},
+            "set python.requirements (there is requirements/prod.txt)",
+        ),
+        (
+            {"requirements-prod.txt": ""},
+            {},
+            "set python.requirements (there is requirements-prod.txt)",
+        ),
+        ({}, {"requirements": "prod.txt"}, "python.requirements: there is no file prod.txt"),
+        ({"requirements.txt": "flask"}, {"groups": ["prod"]}, "python.groups: pip knows no groups"),
+        ({"requirements.txt": "flask"}, {"extras": ["prod"]}, "a requirements file has neither"),
+        (
+            {"requirements.txt": b"flask\n# caf\xe9\n"},
+            {},
+            "requirements.txt, line 2, is not UTF-8; save the file",
+        ),
+        (
+            {"requirements.txt": b"# coding: ascii\n# caf\xe9\n"},
+            {},
+            "not in the encoding that it names",
+        ),
+        ({"uv.lock": "", "pyproject.toml": b"# caf\xe9\n"}, {}, "pyproject.toml is not UTF-8"),
+    ],
+)
+def test_what_cannot_be_installed_is_said_by_its_name(
+    tmp_path: Path, files: dict[str, str | bytes], given: dict[str, Any], said: str
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    found = recipe_of(tmp_path, **given)
+    assert isinstance(found, str) and said in found
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-32"])
+def test_a_requirements_file_is_read_in_the_encodings_that_pip_knows(
+    tmp_path: Path, encoding: str
+) -> None:
+    mark = codecs.BOM_UTF16_BE if encoding == "utf-16-be" else b""
+    file = tmp_path / "requirements.txt"
+    file.write_bytes(mark + "flask==3.1.3\r\n-e ./lib # ü\r\n-r more.txt\r\n".encode(encoding))
+    (tmp_path / "more.txt").write_text("requests==2.32.3\n")
+    recipe = module_of("recipe")
+    assert recipe.requirement_lines(file) == ["flask==3.1.3", "-e ./lib", "-r more.txt"]
+    module_of("builder").written_anew(file)
+    assert file.read_text() == "flask==3.1.3\n./lib # ü\n-r more.txt\n"
+
+
+@pytest.mark.parametrize(
+    ("described", "version"),
+    [
+        ("v1.2.3", "1.2.3"),
+        ("1.2-4-gabcdef0", "1.2.post4+gabcdef0"),
+        ("v2.0rc1-1-g1234567", "2.0rc1.post1+g1234567"),
+        ("abcdef0", "0.0.0+gabcdef0"),
+        ("release-7-gabcdef0", "0.0.0+gabcdef0"),
+        ("", "0.0.0"),
+    ],
+)
+def test_a_version_from_git_is_written_as_installers_want_it(
+    tmp_path: Path, described: str, version: str
+) -> None:
+    (tmp_path / ".deploy").mkdir()
+    (tmp_path / ".deploy/version").write_text(f"{described}\n")
+    assert module_of("builds").version(tmp_path) == version
 
 
 @pytest.mark.parametrize(

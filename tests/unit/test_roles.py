@@ -10,7 +10,7 @@ import pytest
 from decant.config import inventory as module
 from decant.config.models import Settings
 from decant.errors import SettingsError
-from decant.plans import app, release, stack, system
+from decant.plans import app, release_files, stack, system
 from decant.plans.provision import provision
 from decant.steps import File, Packages, PeerRules, Unit
 from tests.unit.values import FACTS, flat
@@ -178,7 +178,7 @@ def test_a_host_gets_what_its_roles_need_and_nothing_else(tmp_path: Path) -> Non
 
 def test_a_web_host_has_no_secret(tmp_path: Path) -> None:
     made = fleet(tmp_path)
-    contents = release.contents(made["web"], FACTS)
+    contents = release_files.contents(made["web"], FACTS)
     assert set(contents) == {"server", "switch", "nginx.conf", "apache.conf"}
     assert not [
         step for step in flat(app.folders_and_secrets(made["web"])) if "secret" in str(step)

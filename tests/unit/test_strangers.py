@@ -165,10 +165,10 @@ def test_a_signature_that_a_repository_asks_for_is_not_checked(signed: Path) -> 
 
 
 def test_a_signature_is_not_checked_on_the_server(signed: Path) -> None:
-    text = (SERVER / "release/prepare.sh").read_text()
+    text = (SERVER / "release/source.sh").read_text()
     start = text.index("git=$(command -v git)")
     function = text[start : text.index("3>&- 8>&-; }", start)] + "; }"
-    call = re.search(r"git\) (.* archive .*) \| tar", text)
+    call = re.search(r"(PATH=.* archive .*) \| tar", text)
     assert call
     (signed.parent / "repo.git").symlink_to(signed / ".git")
     done = subprocess.run(

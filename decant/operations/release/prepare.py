@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from decant.config import source
-from decant.errors import DeployError
+from decant.errors import DeployError, StepError
 from decant.operations.release.outcome import Prepared, Result
-from decant.plans import app, db, preflight, release, stack
+from decant.plans import app, db, preflight, release, release_files, stack
 from decant.plans.requests import SourceKind
 from decant.remote import transfer
 from decant.remote.host import BUSY, Host
@@ -62,11 +62,23 @@ def prepare(host: Host, id: str, before: Plan = (), compare: Plan = ()) -> tuple
 
     `before` is what has to stand on the server first (in the same program, where nothing has to be
     sent in between); `compare` is only compared.
+    Raises StepError with what serves now.
     """
+    try:
+        return _prepared(host, id, before, compare)
+    except StepError as error:
+        current = host.facts.current
+        serves = f"{current} still serves" if current else "nothing serves yet"
+        raise StepError(
+            f"{error}; {serves}{'' if before else ', and nothing was changed'}"
+        ) from None
+
+
+def _prepared(host: Host, id: str, before: Plan, compare: Plan) -> tuple[Prepared, Report]:
     settings, facts = host.settings, host.facts
     if not before:
         preflight.refuse_older(settings, facts)
-    rendered = release.files(settings, facts)
+    rendered = release_files.files(settings, facts)
     files = {"deploy.tar": rendered}
     first = before or app.server_scripts(settings)
     if settings.app.is_git:
@@ -76,7 +88,7 @@ def prepare(host: Host, id: str, before: Plan = (), compare: Plan = ()) -> tuple
     host.output.line(f"source: {sent.label} of {sent.folder}")
     if sent.left_out:
         host.output.line(f"left out of the release, as private: {', '.join(sent.left_out)}")
-    known: dict[str, Any] = {"commit": sent.commit, "label": sent.label}
+    known: dict[str, Any] = {"commit": sent.commit, "label": sent.label, "version": sent.version}
     if any(found.commit == sent.commit for found in facts.releases):
         # A release of this very tree is there: often nothing has to be sent.
         made = release.prepare(settings, id, rendered, SourceKind.KNOWN, **known)
@@ -85,7 +97,7 @@ def prepare(host: Host, id: str, before: Plan = (), compare: Plan = ()) -> tuple
             return Prepared.read(stood.values), stood
     else:
         stood = host.apply(first)
-    folder = transfer.send_tree(host, sent) if sent.files else ""
+    folder = "" if sent.is_commit else transfer.send_tree(host, sent)
     files |= {} if folder else {"source.tar": sent.archive()}
     kind = SourceKind.FOLDER if folder else SourceKind.TAR
     plan = release.prepare(settings, id, rendered, kind, source=folder, **known)
@@ -104,7 +116,7 @@ def preview(host: Host, compare: Plan = ()) -> None:
     if not settings.receives_releases:
         return
     if host.facts.current:
-        host.apply(release.preview(settings, host.facts))
+        host.apply(release_files.preview(settings, host.facts))
     ref = settings.app.ref or ("its HEAD" if settings.app.is_git else "the working tree")
     host.output.line(
         f"would release {ref} of {settings.app.source}: prepare; then {_order(settings)}"

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from decant import quoting
 from decant.errors import DeployError
 from decant.operations.release import joint_window
 from decant.operations.release.batches import Rollout, switches_as_one
@@ -251,7 +250,7 @@ def _database_change(
             f"{host.name}: {target} does not say at which migration its database was; use --restore"
         )
     if downgrade:
-        command = quoting.join(("flask", "db", "downgrade", head))
+        command = release.downgrade_command(host.settings, head)
         return Change(
             migrate=command,
             migrate_in=host.facts.current,

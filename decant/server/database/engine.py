@@ -343,13 +343,19 @@ class Engine:
                 f" {self.name} and its account {self.user} that hosts.toml names; run: fab deploy"
             )
 
+    @property
+    def _driver(self) -> str:
+        """What stands behind the scheme of the URL."""
+        named = self.conf["db_driver"]
+        return f"+{named}" if named else ""
+
     def keep_url(self) -> Login:
         """Write a URL with a new password where there is none for this database.
 
         Return how to log in.
         """
         if not self.url_fits():
-            made = f"{self.scheme}+{self.conf['db_driver']}://{self.user}:{secrets.token_hex(24)}@localhost/{self.name}{self.query}"
+            made = f"{self.scheme}{self._driver}://{self.user}:{secrets.token_hex(24)}@localhost/{self.name}{self.query}"
             self._write_variable(self.conf["db_variable"], made)
         return cast("Login", self.login())
 

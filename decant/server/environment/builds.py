@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import pwd
+import re
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from compilers import COMPILERS, HEADERS, UNCOMPILED, development, package_that_failed
+from compilers import COMPILERS, HEADERS, UNCOMPILED, development, packages_that_failed
 from tools import (
     INSTALLERS,
     MARK,
@@ -29,7 +30,7 @@ from tools import (
     alone,
     debian,
     fail,
-    last_line,
+    first_cause,
     pip_wheel,
     run,
     say,
@@ -37,6 +38,9 @@ from tools import (
 )
 
 HOUR = 3600
+# What pip and uv say where a requirement comes from git, and there is none.
+NO_GIT = re.compile(r"Cannot find command 'git'|Git executable not found|git: command not found")
+LOCK = "shared/.Pipfile.lock.json"  # what pipenv has locked on this server
 LONGEST = 1 << 20  # bytes of what a build prints that are looked at
 PROXIES = (
     "http_proxy",
@@ -60,7 +64,7 @@ def build(asked: Wanted) -> None:
         fail("this environment is not made beside other steps")
     nobody_left(root)
     remove(asked.target, made, *made.parent.glob("removed-*"))
-    settings_for_builds(root)
+    settings_for_builds(root, asked.settings["env"])
     tool_of_ours = asked.recipe["tool"].removesuffix("-lock")
     with alone("tools.lock"):  # what is shared is made before it is used
         tools = (
@@ -90,6 +94,7 @@ def build(asked: Wanted) -> None:
         )
     finally:
         remove_later(made)
+    keep_lock(asked)
     os.sync()
     mark = asked.target / MARK
     mark.touch(mode=0o640)
@@ -102,14 +107,19 @@ def installed(asked: Wanted, tools: dict[str, str], copy: Path) -> None:
     """
     request = {
         "recipe": asked.recipe,
-        "folder": f"{copy}/{asked.subdir}".rstrip("/"),
+        "folder": f"{copy}/{asked.recipe['subdir']}".rstrip("/"),
+        "project": f"{copy}/{asked.recipe['project']}".rstrip("/"),
         "target": str(asked.target),
-        "packages": asked.packages,
-        "server": SERVERS[asked.server],
-        "command": asked.server,
-        "driver": asked.driver,
+        "packages": asked.settings["packages"],
+        "groups": asked.settings["groups"],
+        "extras": asked.settings["extras"],
+        "server": SERVERS[asked.settings["server"]],
+        "command": asked.settings["server"],
+        "driver": asked.settings["driver"],
         "python": asked.python,
+        "version": version(asked.tree),
         "tools": tools,
+        "lock": kept_lock(asked),
         "seeds": [str(wheel) for wheel in (seeds() if asked.python == sys.executable else [])],
         "wheels": bool(BESIDE),
     }
@@ -121,35 +131,108 @@ def installed(asked: Wanted, tools: dict[str, str], copy: Path) -> None:
                 say("".join(char for char in line[5:] if char.isprintable())[:200])
         if not done.returncode:
             return
-        print(done.stdout, file=sys.stderr)
-        error = InstallError(done.stdout)
+        printed = done.stdout.rstrip()
         if done.returncode == 3:
-            fail(done.stdout.strip().splitlines()[-1])
-        package = package_that_failed(done.stdout)
-        missing = bool(package and UNCOMPILED.search(done.stdout)) and not BESIDE
-        wanted = (
-            {*COMPILERS, *development(asked.python), *HEADERS.get(package, ())} - added
-            if missing
-            else set()
-        )
+            before, _, refusal = printed.rpartition("\n")
+            print(before, file=sys.stderr)
+            fail(refusal)
+        print(printed, file=sys.stderr)
+        error = InstallError(done.stdout)
+        if NO_GIT.search(done.stdout) and "git" not in added and not BESIDE:
+            say("a requirement comes from git: installing git")
+            debian("git")
+            added.add("git")
+            continue
+        packages = packages_that_failed(done.stdout)
+        missing = bool(packages and UNCOMPILED.search(done.stdout)) and not BESIDE
+        wanted = _needs(asked, packages) - added if missing else set()
+        names = ", ".join(packages)
         if not wanted:
-            fail(
-                f"{package} could not be built; the lines above say why: {last_line(error)}"
-                if package
-                else last_line(error)
-            )
+            fail(_unbuilt(asked, names, error) if packages else _failed(asked, copy, error))
         say(
-            f"{package} has no wheel for this server and must be built: installing"
+            f"{names}: no wheel for this server, so it must be built: installing"
             f" {' '.join(sorted(wanted))}"
         )
         try:
             debian(*sorted(wanted))
         except InstallError as refusal:
             fail(
-                f"{package} must be built, and what that needs cannot be installed:"
-                f" {last_line(refusal)}"
+                f"{names} must be built, and what that needs cannot be installed:"
+                f" {first_cause(refusal)}"
             )
         added |= wanted
+
+
+def kept_lock(asked: Wanted) -> str:
+    """Return what was locked here for the very file that a release has, or nothing."""
+    file = asked.root / LOCK
+    if not asked.recipe["unlocked"] or not file.exists():
+        return ""
+    kept = json.loads(file.read_text(encoding="utf-8"))
+    return str(kept["lock"]) if kept["files"] == asked.recipe["files"] else ""
+
+
+def keep_lock(asked: Wanted) -> None:
+    """Keep what pipenv has locked, so that another environment of the same file is the same."""
+    made = asked.target / "Pipfile.lock"
+    if not asked.recipe["unlocked"] or not made.is_file():
+        return
+    text = made.read_text(encoding="utf-8")
+    new = asked.root / f"{LOCK}.new"
+    new.touch(mode=0o600)
+    new.write_text(json.dumps({"files": asked.recipe["files"], "lock": text}), encoding="utf-8")
+    new.replace(asked.root / LOCK)
+    say(
+        "there is no Pipfile.lock in the repository: locked on this server, which later releases"
+        " keep to; better: pipenv lock, and commit it"
+    )
+
+
+def _needs(asked: Wanted, packages: tuple[str, ...]) -> set[str]:
+    """Return Debian's packages that building these needs."""
+    headers = (name for package in packages for name in HEADERS.get(package, ()))
+    return {*COMPILERS, *development(asked.python), *headers}
+
+
+def _failed(asked: Wanted, copy: Path, error: InstallError) -> str:
+    """Say why an installer failed, and offer pip where there is something for it."""
+    told, tool = first_cause(error), asked.recipe["tool"]
+    if tool != "pip" and os.path.lexists(copy / asked.recipe["subdir"] / "requirements.txt"):
+        told += (
+            f'; or leave {tool.removesuffix("-lock")} out: python.installer = "pip", as there is a'
+            " requirements.txt"
+        )
+    return told
+
+
+def _unbuilt(asked: Wanted, names: str, error: InstallError) -> str:
+    """Say that packages could not be built, and which version of each would not need to be."""
+    told = f"{names} could not be built; the lines above say why: {first_cause(error)}"
+    ready = []
+    for name in names.split(", "):
+        done = run_builder(asked, "newest", f"{asked.target} {name}")
+        found = re.search(r"^newest: (\S+)$", done.stdout, re.MULTILINE)
+        if found and not done.returncode:
+            ready.append(f"{name} {found[1]}")
+    if ready:
+        told += f"; with a wheel for this Python there is {', '.join(ready)}"
+    return told
+
+
+def version(tree: Path) -> str:
+    """Return the version that a release's commit has by its tags, for a project that asks git.
+
+    As PEP 440 writes it: v1.2-3-gabcdef is 1.2.post3+gabcdef.
+    """
+    file = tree / ".deploy/version"
+    described = file.read_text(encoding="utf-8").strip() if file.exists() else ""
+    tagged = re.fullmatch(
+        r"v?(\d+(?:\.\d+)*(?:\.?(?:a|b|rc|dev|post)\d+)?)(?:-(\d+)-g([0-9a-f]+))?", described
+    )
+    if tagged:
+        return tagged[1] + (f".post{tagged[2]}+g{tagged[3]}" if tagged[2] else "")
+    known = re.search(r"([0-9a-f]{7,40})$", described)
+    return "0.0.0" + (f"+g{known[1]}" if known else "")
 
 
 def run_builder(asked: Wanted, *words: str) -> subprocess.CompletedProcess[str]:
@@ -300,9 +383,9 @@ def application(root: Path) -> str:
     return line.partition("=")[2].strip("'")
 
 
-def settings_for_builds(root: Path) -> None:
+def settings_for_builds(root: Path, env: dict[str, str]) -> None:
     """Put root's own settings of pip and uv, such as an index and its password, where builds may
-    read them.
+    read them, and [python.env].
     """
     folder, group = root / "build/settings", builder(root).pw_gid
     shutil.rmtree(folder, ignore_errors=True)
@@ -310,7 +393,7 @@ def settings_for_builds(root: Path) -> None:
         name: value
         for name, value in os.environ.items()
         if name.startswith(INSTALLERS) or name in PROXIES
-    }
+    } | env
     # In a file: everybody can read the arguments of a process and of a unit.
     texts = {"environment.json": json.dumps(given).encode()}
     for name, files in (("pip/pip.conf", PIP_SETTINGS[2:]), ("uv/uv.toml", UV_SETTINGS[1:])):

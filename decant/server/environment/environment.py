@@ -5,12 +5,11 @@ Name it, have it built by an account of its own, and take over what came out.
 Nothing of a repository or of its dependencies is read or run here: `inside/recipe.py` reads, in
 the sandbox of builds.
 
-`name` or `build`, and: the tree, app.subdir, the folder of the environments, installer (auto, pip,
-uv, pipenv, poetry), packages (a line each), refresh (days), commit, WSGI server, Python
-version (nothing: the distribution's), driver (module and requirement, or nothing), and where a
-certain environment is to be made anew its name; prints the environment's folder
-name. Or `python` and a version: provide that Python. An environment is made at its final path and
-counts only with its mark, a file written last. Standard library only.
+`name` or `build`, and: the tree, app.subdir, the folder of the environments, the commit, and where
+a certain environment is to be made anew its name; prints the environment's folder name. What
+hosts.toml says of it is in environment.json beside this file (decant/plans/python.py). Or `python`
+and a version: provide that Python. An environment is made at its final path and counts only with
+its mark, a file written last. Standard library only.
 """
 
 import hashlib
@@ -35,11 +34,13 @@ from tools import (
     Wanted,
     alone,
     fail,
-    last_line,
+    first_cause,
     pip_wheel,
     provide,
 )
 
+# Of what hosts.toml says: what decides which files of the repository are read.
+READ = ("installer", "requirements", "groups", "extras", "packages")
 # What an environment is made by; a change of how it is made makes each anew.
 MAKER = "by an account of its own"
 
@@ -57,25 +58,21 @@ def interpreter(version: str) -> str:
     fail(f"python.version: there is no Python {version} on this server yet; run: fab deploy")
 
 
-def digest(
-    recipe: dict[str, Any],
-    packages: tuple[str, ...],
-    commit: str,
-    server: str,
-    python: str,
-    driver: str,
-) -> str:
+def digest(recipe: dict[str, Any], settings: dict[str, Any], commit: str, python: str) -> str:
     """Return the digest of what decides an environment's content."""
     version = TOOLS.get(recipe["tool"].removesuffix("-lock")) or pip_version()
+    driver, chosen = settings["driver"], (*settings["groups"], "", *settings["extras"])
     parts = [
         MAKER,
         os.path.realpath(python),
         full_version(python),
         recipe["tool"],
         version,
-        SERVERS[server],
-        *packages,
+        SERVERS[settings["server"]],
+        *settings["packages"],
         *([driver] if driver else []),
+        *(chosen if any(chosen) else ()),
+        *(f"{name}={value}" for name, value in sorted(settings["env"].items())),
     ]
     parts += [
         f"{name}={value}"
@@ -140,13 +137,13 @@ def choose(pinned: bool, name: str, environments: Path, refresh: int) -> str:
     return max(fresh).name if fresh else f"{name}-{time.strftime('%Y%m%d')}"
 
 
-def recipe_of(tree: Path, subdir: str, installer: str, root: Path) -> dict[str, Any]:
+def recipe_of(tree: Path, subdir: str, settings: dict[str, Any], root: Path) -> dict[str, Any]:
     """Return how a tree's environment is made.
 
     It is read once, in the sandbox of builds, and kept beside the release's other files.
     """
     kept = tree / ".deploy/recipe"
-    asked = {"installer": installer, "subdir": subdir}
+    asked = {"subdir": subdir, **{name: settings[name] for name in READ}}
     if kept.exists():
         found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
         if asked.items() <= found.items():
@@ -154,27 +151,18 @@ def recipe_of(tree: Path, subdir: str, installer: str, root: Path) -> dict[str, 
     from builds import confined, copied
 
     with copied(tree, root) as copy:
-        done = confined(
-            root,
-            "recipe",
-            60,
-            (),
-            [
-                "/usr/bin/python3",
-                "-I",
-                f"{root}/procedures/recipe.py",
-                f"{copy}/{subdir}".rstrip("/"),
-                installer,
-                str(copy),
-            ],
-        )
+        words = [
+            "/usr/bin/python3",
+            "-I",
+            f"{root}/procedures/recipe.py",
+            f"{copy}/{subdir}".rstrip("/"),
+            str(copy),
+            json.dumps(asked),
+        ]
+        done = confined(root, "recipe", 60, (), words)
     if done.returncode:
-        fail(
-            (
-                done.stdout.strip().splitlines()
-                or ["the repository's requirements could not be read"]
-            )[-1]
-        )
+        said = done.stdout.strip().splitlines()
+        fail(said[-1] if said else "the repository's requirements could not be read")
     made = {**checked(done.stdout), **asked}
     if kept.parent.is_dir():
         kept.write_text(json.dumps(made) + "\n", encoding="utf-8")
@@ -189,19 +177,21 @@ def checked(output: str) -> dict[str, Any]:
     """
     try:
         told = json.loads(output.strip().splitlines()[-1])
-        good = told["tool"] in ("pip", "uv", "uv-lock", "poetry", "pipenv") and bool(
-            re.fullmatch(r"[0-9a-f]{64}", told["files"])
+        good = (
+            told["tool"] in ("pip", "uv", "uv-lock", "poetry", "pipenv")
+            and bool(re.fullmatch(r"[0-9a-f]{64}", told["files"]))
+            and bool(re.fullmatch(r"[\w.@+-]+(/[\w.@+-]+)*", told["source"]))
+            and bool(re.fullmatch(r"([\w.@+-]+(/[\w.@+-]+)*)?", told["project"]))
+            and bool(re.fullmatch(r"[\w.-]*", told["member"]))
+            and ".." not in told["project"].split("/")
         )
-        good = good and told["source"] in (
-            "requirements.txt",
-            "pyproject.toml",
-            "uv.lock",
-            "poetry.lock",
-            "Pipfile.lock",
-        )
-        flags = {name: told[name] for name in ("installs_project", "pinned", "packaged")}
+        flags = {
+            name: told[name] for name in ("installs_project", "pinned", "packaged", "unlocked")
+        }
         if good and all(isinstance(flag, bool) for flag in flags.values()):
-            return {"tool": told["tool"], "source": told["source"], "files": told["files"], **flags}
+            return {
+                name: told[name] for name in ("tool", "source", "files", "project", "member")
+            } | flags
     except (LookupError, ValueError, TypeError):
         pass
     fail("the repository's requirements could not be read")
@@ -212,45 +202,22 @@ def wanted(words: list[str]) -> Wanted:
 
     One word more is the name of one that is to be made anew.
     """
-    (
-        tree,
-        subdir,
-        environments,
-        installer,
-        packages,
-        refresh,
-        commit,
-        server,
-        version,
-        driver,
-        *given,
-    ) = words
-    root, python, added = (
-        Path(environments).parent,
-        interpreter(version),
-        tuple(line for line in packages.splitlines() if line),
-    )
-    recipe = recipe_of(Path(tree).resolve(), subdir, installer, root)
+    tree, subdir, environments, commit, *given = words
+    root = Path(environments).parent
+    settings = json.loads((root / "procedures/environment.json").read_text(encoding="utf-8"))
+    python = interpreter(settings["version"])
+    recipe = recipe_of(Path(tree).resolve(), subdir, settings, root)
     name = (
         given[0]
         if given
         else choose(
             recipe["pinned"],
-            digest(recipe, added, commit, server, python, driver),
+            digest(recipe, settings, commit, python),
             Path(environments),
-            int(refresh),
+            settings["refresh"],
         )
     )
-    return Wanted(
-        Path(tree).resolve(),
-        subdir,
-        recipe,
-        Path(environments) / name,
-        added,
-        server,
-        python,
-        driver,
-    )
+    return Wanted(Path(tree).resolve(), recipe, Path(environments) / name, settings, python)
 
 
 def main() -> None:
@@ -268,7 +235,7 @@ def main() -> None:
             try:
                 build(asked)
             except InstallError as error:
-                fail(last_line(error))
+                fail(first_cause(error))
             finally:
                 if not (asked.target / MARK).exists():
                     remove(asked.target)

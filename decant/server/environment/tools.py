@@ -44,17 +44,14 @@ class InstallError(Exception):
 class Wanted(NamedTuple):
     """An environment that is wanted.
 
-    From which tree and recipe, where, and what comes into it besides.
+    From which tree and recipe, where, and what hosts.toml says of it (environment.json).
     """
 
     tree: Path
-    subdir: str
     recipe: dict[str, Any]
     target: Path
-    packages: tuple[str, ...]
-    server: str
+    settings: dict[str, Any]
     python: str
-    driver: str
 
     @property
     def root(self) -> Path:
@@ -110,7 +107,7 @@ def run(*command: str, **variables: str) -> str:
     return done.stdout
 
 
-def last_line(error: InstallError) -> str:
+def first_cause(error: InstallError) -> str:
     """Return the line of an installer's output that names the cause, as far as one does.
 
     The first of the most telling kind.
@@ -124,6 +121,11 @@ def last_line(error: InstallError) -> str:
         (
             r"Current Python version|\S+ changed significantly|All attempts|THESE PACKAGES|No"
             r" matching distribution"
+        ),
+        # Of a build that failed: what it said, before what pip says of that.
+        (
+            r"fatal: |[A-Za-z_.]*(Error|Exception): |.*: fatal error: |.*: command not found"
+            r"|error: (?!subprocess-|metadata-|failed-|legacy-)"
         ),
         r"error|ERROR|Error|\u00d7|E:",
     ):
@@ -141,7 +143,7 @@ def provide(version: str) -> None:
         run(tool("uv"), "python", "install", "--no-bin", version, **found)
         path = run(tool("uv"), "python", "find", version, **found).strip().splitlines()[-1]
     except InstallError as error:
-        fail(f"python.version: uv could not fetch Python {version}: {last_line(error)}")
+        fail(f"python.version: uv could not fetch Python {version}: {first_cause(error)}")
     link = store / version
     link.with_suffix(".new").unlink(missing_ok=True)
     link.with_suffix(".new").symlink_to(Path(path).parents[1])

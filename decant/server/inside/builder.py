@@ -3,8 +3,9 @@
 Runs as the account of builds, in its sandbox. What root adds to it is in environment.py, which
 starts this.
 
-Arguments: `compile` and the environment's folder; or `install` and a JSON document: `recipe` (recipe.py's), `folder` (the repository's, a copy to write in),
-`target`, `packages`, `server` (a requirement or nothing) and `command` (the program that tells
+Arguments: `compile` and the environment's folder; `newest` and an environment and a package,
+which prints the newest version that has a wheel there; or `install` and a JSON document: `recipe` (recipe.py's), `folder` (the repository's, a copy to write in),
+`project` (where its tool works), `target`, `packages`, `groups`, `extras`, `server` (a requirement or nothing) and `command` (the program that tells
 whether
 it is there), `driver` (module and requirement, or nothing), `python`, `tools` (the paths of our uv,
 pipenv and poetry), `seeds` (the wheels that an environment begins with), `wheels` (yes: nothing is
@@ -25,7 +26,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from recipe import is_local
+from recipe import EDITABLE, decoded, included, is_local, requirement_lines
+
+OLDEST = (20, 1)  # gunicorn's version whose start can be a file alone (`wsgi_app`)
 
 
 class InstallError(Exception):
@@ -124,15 +127,71 @@ def build(asked: dict[str, Any]) -> None:
     """Install dependencies, packages, the server and the driver."""
     target, folder = Path(asked["target"]), Path(asked["folder"])
     install = empty(asked, target)
+    os.environ.update(version_of(asked, Path(asked["project"])))
     dependencies(asked, install, folder, target)
     if asked["packages"]:
         print(run(*install, *asked["packages"], folder=folder))
     if asked["server"] and not (target / "bin" / asked["command"]).exists():
         print(run(*install, asked["server"], folder=folder))
+    refuse_old_gunicorn(asked, target)
     module, _, requirement = asked["driver"].partition(" ")
     if module and not has_module(target, module):
         print(f"say: the application brings no {module}; adding {requirement}")
         print(run(*install, requirement, folder=folder))
+
+
+def refuse_old_gunicorn(asked: dict[str, Any], target: Path) -> None:
+    """Refuse a gunicorn that cannot be started as it is here."""
+    if asked["command"] != "gunicorn":
+        return
+    said = run(
+        f"{target}/bin/python",
+        "-I",
+        "-c",
+        "import importlib.metadata as m; print(m.version('gunicorn'))",
+        folder=Path("/"),
+    ).strip()
+    found = tuple(int(part) for part in re.findall(r"\d+", said)[:2])
+    if found < OLDEST:
+        fail(
+            f"{asked['recipe']['source']} pins gunicorn {said}, and this tool needs 20.1 or newer;"
+            " raise the pin"
+        )
+
+
+def version_of(asked: dict[str, Any], folder: Path) -> dict[str, str]:
+    """Return the variables that tell a project its version, which it would ask git for.
+
+    A release has no .git (setuptools-scm's "Integrations"; pbr's "Usage").
+    """
+    version, project = asked["version"], folder / "pyproject.toml"
+    text = project.read_text("utf-8", "replace") if project.is_file() else ""
+    named = re.search(r"^name\s*=\s*[\"']([\w.-]+)[\"']", text, re.MULTILINE)
+    if not version:
+        return {}
+    found = {
+        "PBR_VERSION": version,
+        "PDM_BUILD_SCM_VERSION": version,
+        "POETRY_DYNAMIC_VERSIONING_BYPASS": version,
+    }
+    if named:
+        found[f"SETUPTOOLS_SCM_PRETEND_VERSION_FOR_{re.sub(r'[-_.]+', '_', named[1]).upper()}"] = (
+            version
+        )
+    else:
+        found["SETUPTOOLS_SCM_PRETEND_VERSION"] = version
+    return found
+
+
+def written_anew(file: Path) -> Path:
+    """Write a requirements file, and those that it names, as every installer reads them.
+
+    In UTF-8, and without -e: a copy is installed, as a link would lead into a folder that goes.
+    """
+    for path in included(file):
+        lines = (EDITABLE.sub("", line.lstrip()) for line in decoded(path).splitlines())
+        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return file
 
 
 def compile_all(target: Path) -> None:
@@ -164,12 +223,32 @@ def has_module(target: Path, module: str) -> bool:
     ).returncode
 
 
+def newest(target: str, package: str) -> str:
+    """Return the newest version of a package that has a wheel for the Python of an environment.
+
+    Raises InstallError where there is none, or the environment has no pip.
+    """
+    found = run(
+        f"{target}/bin/python",
+        *("-I", "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--dry-run"),
+        *("--no-deps", "--only-binary=:all:", "--ignore-installed"),
+        package,
+        folder=Path("/"),
+    )
+    name = re.sub(r"[-_.]+", "[-_.]+", package)
+    version = re.search(rf"Would install {name}-(\S+)", found, re.IGNORECASE)
+    if not version:
+        raise InstallError(found)
+    return version[1]
+
+
 def dependencies(asked: dict[str, Any], install: list[str], folder: Path, target: Path) -> None:
     """Install what the repository asks for.
 
     From a lock what stands in it, and a lock that is out of date is refused.
     """
     made_from, tools = asked["recipe"], asked["tools"]
+    groups, extras, project = asked["groups"], asked["extras"], Path(asked["project"])
     if made_from["tool"] == "uv-lock":
         flags = ["--no-editable"] if made_from["installs_project"] else ["--no-install-project"]
         command = [
@@ -181,8 +260,11 @@ def dependencies(asked: dict[str, Any], install: list[str], folder: Path, target
             "--python",
             f"{target}/bin/python",
             *flags,
+            *(["--package", made_from["member"]] if made_from["member"] else []),
+            *(part for name in groups for part in ("--group", name)),
+            *(part for name in extras for part in ("--extra", name)),
         ]
-        run(*command, folder=folder, UV_PROJECT_ENVIRONMENT=str(target), UV_LINK_MODE="copy")
+        run(*command, folder=project, UV_PROJECT_ENVIRONMENT=str(target), UV_LINK_MODE="copy")
     elif made_from["tool"] == "poetry":
         quiet = {
             "VIRTUAL_ENV": str(target),
@@ -190,11 +272,19 @@ def dependencies(asked: dict[str, Any], install: list[str], folder: Path, target
             "POETRY_NO_INTERACTION": "1",
         }
         poetry = tools["poetry"]
+        command = [
+            poetry,
+            "install",
+            "--no-root",
+            "--only",
+            ",".join(("main", *groups)),
+            *(part for name in extras for part in ("--extras", name)),
+        ]
         checked(
             "poetry.lock",
             "poetry lock",
             "changed significantly",
-            lambda: run(poetry, "install", "--only", "main", "--no-root", folder=folder, **quiet),
+            lambda: run(*command, folder=folder, **quiet),
         )
         if made_from["packaged"]:
             run(*install, "--no-deps", str(folder), folder=folder)
@@ -206,6 +296,8 @@ def dependencies(asked: dict[str, Any], install: list[str], folder: Path, target
             "PIPENV_YES": "1",
         }
         pipenv = tools["pipenv"]
+        if made_from["unlocked"]:
+            lock_here(asked, pipenv, folder, target, quiet)
         refuse_other_python(folder, target)
         checked(
             "Pipfile.lock",
@@ -214,10 +306,46 @@ def dependencies(asked: dict[str, Any], install: list[str], folder: Path, target
             lambda: run(pipenv, "verify", folder=folder, **quiet),
         )
         locked(run(pipenv, "requirements", "--hash", folder=folder, **quiet), folder, install)
-    elif made_from["source"] == "requirements.txt":
-        run(*install, "-r", str(folder / "requirements.txt"), folder=folder)
-    else:
-        run(*install, str(folder), folder=folder)
+    elif made_from["packaged"]:
+        with_extras = f"{folder}[{','.join(extras)}]" if extras else str(folder)
+        run(*install, with_extras, folder=folder)
+    elif made_from["source"] != "python.packages":
+        run(*install, "-r", str(written_anew(folder / made_from["source"])), folder=folder)
+
+
+def lock_here(
+    asked: dict[str, Any], pipenv: str, folder: Path, target: Path, quiet: dict[str, str]
+) -> None:
+    """Put the lock there that this server has kept, or make one and leave it for the server."""
+    lock, pipfile = folder / "Pipfile.lock", folder / "Pipfile"
+    if not pipfile.exists():
+        lines = [
+            line for line in requirement_lines(folder / "requirements.txt") if line[0] not in "-."
+        ]
+        pipfile.write_text("[packages]\n" + "".join(_pipfile_line(line) for line in lines))
+    if asked["lock"]:
+        lock.write_text(asked["lock"], encoding="utf-8")
+        return
+    run(pipenv, "lock", folder=folder, **quiet)
+    (target / "Pipfile.lock").write_bytes(lock.read_bytes())
+
+
+def _pipfile_line(requirement: str) -> str:
+    """Write a requirement as a line of a Pipfile."""
+    found = re.fullmatch(r"([\w.-]+)\s*(?:\[([^\]]*)\])?\s*([^;@]*?)\s*(?:;\s*(.*))?", requirement)
+    if not found:
+        fail(
+            f"requirements.txt: {requirement}: pipenv takes names and versions alone from there;"
+            ' write a Pipfile, or set python.installer = "pip"'
+        )
+    name, extras, version, markers = found.groups()
+    table = {"version": version or "*"}
+    told = [f"{key} = {json.dumps(value)}" for key, value in table.items()]
+    told += (
+        [f"extras = {json.dumps([each.strip() for each in extras.split(',')])}"] if extras else []
+    )
+    told += [f"markers = {json.dumps(markers)}"] if markers else []
+    return f"{json.dumps(name)} = {{ {', '.join(told)} }}\n"
 
 
 def checked(lock: str, fresh: str, stale: str, command: Callable[[], str]) -> None:
@@ -287,7 +415,7 @@ def locked(exported: str, folder: Path, install: list[str]) -> None:
 
 
 def main() -> None:
-    """Do one of the two; what an installer printed is printed where it failed."""
+    """Do one of the three; what an installer printed is printed where it failed."""
     action, argument = sys.argv[1:]
     if action == "compile":
         compile_all(Path(argument))
@@ -295,7 +423,10 @@ def main() -> None:
     given = Path(os.environ["XDG_CONFIG_HOME"]) / "environment.json"
     os.environ.update(json.loads(given.read_text(encoding="utf-8")))
     try:
-        build(json.loads(argument))
+        if action == "newest":
+            print(f"newest: {newest(*argument.split())}", flush=True)
+        else:
+            build(json.loads(argument))
     except InstallError as error:
         print(error, flush=True)
         sys.exit(1)

@@ -1,13 +1,15 @@
-"""Import the application in a release's own environment, and say which migrations wait.
+"""Import the application in a release's own environment, and say what its database waits for.
 
-One JSON document on standard output.
+One JSON document on standard output; what the application prints goes to standard error.
 
-Arguments: `module:callable` or `module:factory(literals)`, `yes` when migrations are to be looked
-at, and the variable whose URL must let us log in (an
-external database), or nothing. Exit code 3 when it does not, 1 when the callable is not there, each
-with one line on standard error. Runs under with-env.
+Arguments: `module:callable` or `module:factory(literals)`; `yes` when migrations are to be looked
+at; the variable with the URL of the database that hosts.toml names, or nothing; `yes` where that
+URL must let us log in (an external database); the migration heads of another release, or nothing.
+Exit code 3 for what is said as it is, 1 when the callable is not there, each with one line on
+standard error. Runs under with-env.
 """
 
+import inspect
 import json
 import os
 import socket
@@ -16,24 +18,10 @@ import traceback
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from decant_load import load
+import decant_migrations as migrations
+from decant_load import SpecError, flask_applications, load
 
-
-def heads() -> dict[str, list[str]]:
-    """Return the migration heads of the code and of the database, through Flask-Migrate's own
-    configuration.
-    """
-    from alembic.migration import MigrationContext
-    from alembic.script import ScriptDirectory
-    from flask.cli import ScriptInfo
-
-    app = ScriptInfo().load_app()
-    with app.app_context():
-        extension = app.extensions["migrate"]
-        script = ScriptDirectory.from_config(extension.migrate.get_config())
-        with extension.db.engine.connect() as connection:
-            current = MigrationContext.configure(connection).get_current_heads()
-    return {"code": sorted(script.get_heads()), "database": sorted(current)}
+OURS = str(Path(__file__).resolve().parent)
 
 
 class LoginError(Exception):
@@ -73,34 +61,78 @@ def log_in(variable: str) -> None:
         raise LoginError(f"{where} does not let the application log in: {said}{hint}") from None
 
 
+def refuse_asgi(application: object, spec: str) -> None:
+    """Refuse what takes a scope in place of a WSGI environment, which every request would fail."""
+    call = application if inspect.isfunction(application) else type(application).__call__
+    if inspect.iscoroutinefunction(call):
+        raise SpecError(
+            f"wsgi.app: {spec} is an ASGI application, and this tool serves WSGI; wrap it (the"
+            " package a2wsgi: ASGIMiddleware(app)), and name the result"
+        )
+
+
+def look(spec: str, wanted: bool, named: str, known: list[str]) -> dict[str, object]:
+    """Return what was found: the heads, whether a migration waits, and where Flask's is."""
+    application = load(spec)
+    refuse_asgi(application, spec)
+    flask = flask_applications(application)
+    how = "" if not flask else "itself" if flask[0] is application else "inside"
+    found = migrations.find(application, named) if wanted else None
+    return {
+        "code": found.code() if found else [],
+        "database": found.database(known) if found else [],
+        "pending": found.pending() if found else False,
+        "flask": how,
+    }
+
+
+def frames(error: BaseException) -> str:
+    """Return a traceback without our own frames, Python's import system, and its last line."""
+    told = traceback.TracebackException.from_exception(error)
+    each: traceback.TracebackException | None = told
+    while each is not None:
+        each.stack = traceback.StackSummary.from_list(
+            frame
+            for frame in each.stack
+            if not frame.filename.startswith((OURS, "<frozen importlib"))
+            and "/importlib/" not in frame.filename
+        )
+        each = each.__cause__ or each.__context__
+    lines = "".join(told.format()).splitlines()
+    return "\n".join(lines[:-1])
+
+
+def said_of(error: BaseException) -> str:
+    """Return an exception's last line, and where a syntax error is."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{type(error).__name__}: {error.msg} ({error.filename}, line {error.lineno})"
+    lines = "".join(traceback.format_exception_only(error)).strip().splitlines()
+    return lines[-1]
+
+
 def main() -> int:
     """Print what was found."""
+    spec, wanted, variable, external, known = sys.argv[1:]
     sys.path[0] = str(Path.cwd())  # not this script's folder: the release's, where it is started
-    result: dict[str, object] = {}
+    sys.argv[1:] = []
+    # What it prints on standard output, too, is no part of the answer.
+    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    named = os.environ.get(variable, "") if variable else ""
     try:
-        if sys.argv[3]:
-            log_in(sys.argv[3])
-        load(sys.argv[1])
-        if sys.argv[2] == "yes":
-            result = dict(heads())
-    except LoginError as error:
+        if external == "yes":
+            log_in(variable)
+        result = look(spec, wanted == "yes", named, [head for head in known.split(",") if head])
+    except (LoginError, SpecError, migrations.Refused) as error:
+        sys.stdout.flush()
         print(error, file=sys.stderr)
         return 3
     except BaseException as error:
-        if not isinstance(error, LookupError) or isinstance(error, KeyError):
-            traceback.print_exc()
-        missing = isinstance(error, KeyError) and error.args == ("migrate",)
-        print(
-            (
-                "app.migrate: there is a migrations folder, but the application has no"
-                " Flask-Migrate"
-                if missing
-                else f"{type(error).__name__}: {error}"
-            ),
-            file=sys.stderr,
-        )
+        sys.stdout.flush()
+        print(frames(error), file=sys.stderr)
+        print(said_of(error), file=sys.stderr)
         return 1
-    print(json.dumps(result))
+    print(json.dumps(result), file=answer, flush=True)
     return 0
 
 

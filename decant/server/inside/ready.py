@@ -14,11 +14,12 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urljoin, urlsplit
 
 ROOT = Path(__file__).resolve().parents[1]
 MOST = 1 << 20  # bytes of an answer that are read
 HEARD = 0.3  # seconds in which the window looks at who told it something
+REDIRECTS = 5  # that are followed on the site itself, as health.py does
 GRACE = 2.0  # seconds in which a wrong answer may still turn right, as health.py gives
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -57,8 +58,8 @@ def tell(run: str, text: str) -> bool:
     return True
 
 
-def answer(application: Application, path: str, host: str, scheme: str) -> str:
-    """Ask an application as its proxy would; return the status line of what it answers."""
+def answer(application: Application, path: str, host: str, scheme: str) -> tuple[str, str]:
+    """Ask an application as its proxy would; return its status line, and where that leads."""
     name, _, query = path.partition("?")
     environ = {
         "REQUEST_METHOD": "GET",
@@ -85,8 +86,13 @@ def answer(application: Application, path: str, host: str, scheme: str) -> str:
     }
     said: list[str] = []
 
-    def start_response(status: str, *_: Any) -> Callable[[bytes], None]:
-        said[:] = [status]
+    def start_response(
+        status: str,
+        headers: Iterable[tuple[str, str]] = (),
+        *_: Any,
+    ) -> Callable[[bytes], None]:
+        found = (value for name, value in headers if name.lower() == "location")
+        said[:] = [status, next(found, "")]
         return lambda _: None
 
     body = application(environ, start_response)
@@ -98,7 +104,26 @@ def answer(application: Application, path: str, host: str, scheme: str) -> str:
                 break
     finally:
         getattr(body, "close", lambda: None)()
-    return said[0] if said else "no status"
+    return (said[0], said[1]) if said else ("no status", "")
+
+
+def followed(application: Application, path: str, host: str, scheme: str) -> tuple[str, str]:
+    """Ask, and follow where that leads on the same site; return the first status line, and an
+    error to which it led.
+    """
+    first, location = answer(application, path, host, scheme)
+    at = path
+    for _ in range(REDIRECTS):
+        if not location:
+            break
+        parts = urlsplit(urljoin(f"http://{host}{at}", location))
+        if parts.hostname != urlsplit(f"http://{host}").hostname:
+            break
+        at = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        said, location = answer(application, at, host, scheme)
+        if said[:1] == "5":
+            return first, f", and {at}, to which that leads, answered {said}"
+    return first, ""
 
 
 def problem(application: Application, known: dict[str, str], scheme: str) -> str:
@@ -107,15 +132,16 @@ def problem(application: Application, known: dict[str, str], scheme: str) -> str
     low, _, high = wanted.partition("-")
     deadline = time.monotonic() + GRACE
     while True:
+        led = ""
         try:
-            said = answer(application, path, known["health_host"], scheme)
+            said, led = followed(application, path, known["health_host"], scheme)
         except Exception as error:
             said = f"500 ({type(error).__name__}: {error})"
         code = said[:3]
-        if code.isdigit() and int(low) <= int(code) <= int(high or low):
+        if code.isdigit() and int(low) <= int(code) <= int(high or low) and not led:
             return ""
         if time.monotonic() > deadline:
-            return f"{path} answered {said}, wanted {wanted}"
+            return f"{path} answered {said}{led}, wanted {wanted}"
         time.sleep(0.1)
 
 

@@ -8,12 +8,12 @@ set -u
 . "$root/procedures/lib.sh"
 export DECANT_SMOKE=1
 
-folder=$(cat "$releases/$current/.deploy/folder")
 code_head='' database_head=''
-if [ "$migrate" = auto ] && [ -d "$releases/$current/$folder/migrations" ]; then
-    import_release "$current" yes
-    database_head=$database_heads
+# A release without migrations has no heads; one of before has no such file.
+if [ "$migrate" = auto ] && [ -n "$(cat "$releases/$current/.deploy/heads" "$releases/$target/.deploy/heads" 2>/dev/null)" ]; then
     code_head=$(cat "$releases/$target/.deploy/heads" 2>/dev/null)
+    import_release "$current" yes "$code_head"
+    database_head=$database_heads
 fi
 # The newest dump of a database that was where the target's code wants it: of the target itself, or of a release after it that came without a migration.
 dump=''

@@ -17,10 +17,21 @@ import sys
 import time
 import urllib.parse
 from pathlib import Path
+from typing import NamedTuple
 
 MOST = 1 << 20  # bytes of an answer that are read: it is the application's, and may have no end
+REDIRECTS = 5  # that are followed on the site itself: what they lead to must not be an error
 # Seconds in which a wrong answer may still turn right: nginx reloads late, workers boot one by one
 GRACE = 2.0
+
+
+class Answer(NamedTuple):
+    """An answer: its status (0: none came), what it says, who answered, and where it leads."""
+
+    status: int
+    said: str
+    by: str = ""
+    location: str = ""
 
 
 class Direct(http.client.HTTPConnection):
@@ -83,10 +94,8 @@ def connection(where: str, host: str, scheme: str, timeout: float) -> http.clien
     return http.client.HTTPConnection("127.0.0.1", timeout=timeout)
 
 
-def over_http(
-    where: str, path: str, host: str, scheme: str, timeout: float, token: str
-) -> tuple[int, str, str]:
-    """Return status and reason of one request, and what the proxy says of who answered."""
+def over_http(where: str, path: str, host: str, scheme: str, timeout: float, token: str) -> Answer:
+    """Return the answer to one request, with what the proxy says of who gave it."""
     made = connection(where, host, scheme, timeout)
     headers = {
         "Host": host,
@@ -101,13 +110,16 @@ def over_http(
     answer = made.getresponse()
     answer.read(MOST)
     made.close()
-    return answer.status, answer.reason, answer.getheader("X-Decant-Answer", "")
+    return Answer(
+        answer.status,
+        f"{answer.status} {answer.reason}",
+        answer.getheader("X-Decant-Answer", ""),
+        answer.getheader("Location", ""),
+    )
 
 
-def over_uwsgi(
-    where: str, path: str, host: str, scheme: str, timeout: float
-) -> tuple[int, str, str]:
-    """Return status and reason of one request in uWSGI's own protocol.
+def over_uwsgi(where: str, path: str, host: str, scheme: str, timeout: float) -> Answer:
+    """Return the answer to one request in uWSGI's own protocol.
 
     A length, and length-prefixed names and values.
     """
@@ -135,24 +147,31 @@ def over_uwsgi(
         answer = http.client.HTTPResponse(sock, method="GET")
         answer.begin()
         answer.read(MOST)
-        return answer.status, answer.reason, ""
+        said = f"{answer.status} {answer.reason}"
+        return Answer(answer.status, said, "", answer.getheader("Location", ""))
 
 
 def ask(
     where: str, path: str, host: str, scheme: str, timeout: float, protocol: str, token: str
-) -> tuple[int, str, str]:
-    """Return status, what it says, and what the proxy says of who answered one request.
-
-    Status 0 means that no answer came.
-    """
+) -> Answer:
+    """Return the answer to one request."""
     try:
         if protocol == "uwsgi":
-            status, reason, by = over_uwsgi(where, path, host, scheme, timeout)
-        else:
-            status, reason, by = over_http(where, path, host, scheme, timeout, token)
+            return over_uwsgi(where, path, host, scheme, timeout)
+        return over_http(where, path, host, scheme, timeout, token)
     except (OSError, http.client.HTTPException) as error:
-        return 0, f"no answer ({error or type(error).__name__})", ""
-    return status, f"{status} {reason}", by
+        return Answer(0, f"no answer ({error or type(error).__name__})")
+
+
+def leads_to(location: str, path: str, host: str) -> str:
+    """Return the path of the same site that a redirect leads to, or nothing."""
+    try:
+        parts = urllib.parse.urlsplit(urllib.parse.urljoin(f"http://{host}{path}", location))
+        same = parts.hostname == urllib.parse.urlsplit(f"http://{host}").hostname
+    except ValueError:
+        return ""
+    found = urllib.parse.quote(parts.path or "/", safe="/%:@!$&'()*+,;=~")
+    return f"{found}?{parts.query}" if same and parts.query else found if same else ""
 
 
 def proven(by: str, name: str, listens: str) -> bool:
@@ -173,6 +192,21 @@ def proven(by: str, name: str, listens: str) -> bool:
     )
 
 
+def led_to_error(
+    location: str, where: str, path: str, host: str, scheme: str, timeout: float, protocol: str
+) -> str:
+    """Follow a redirect on the same site; return the error that it leads to, or nothing."""
+    for _ in range(REDIRECTS):
+        path = leads_to(location, path, host) if location else ""
+        if not path:
+            break
+        after = ask(where, path, host, scheme, timeout, protocol, "")
+        if not after.status or after.status >= 500:
+            return f", and {path}, to which that leads, answered {after.said}"
+        location = after.location
+    return ""
+
+
 def main() -> int:
     """Ask until the answer is in the range."""
     where, path, host, wanted, seconds, scheme, protocol, token, name, listens = sys.argv[1:11]
@@ -181,8 +215,12 @@ def main() -> int:
     first_wrong = 0.0
     while True:
         now = time.monotonic()
-        status, said, by = ask(where, path, host, scheme, max(deadline - now, 0.5), protocol, token)
+        left = max(deadline - now, 0.5)
+        status, said, by, location = ask(where, path, host, scheme, left, protocol, token)
         good = int(low) <= status <= int(high or low)
+        led = led_to_error(location, where, path, host, scheme, left, protocol) if good else ""
+        if led:
+            good, said = False, said + led
         if good and (not token or proven(by, name, listens)):
             return 0
         now = time.monotonic()

@@ -1,9 +1,9 @@
 # shellcheck shell=sh
 # Make a release ready while the old one serves: fetch, export, environment, import, pending migrations and, where none wait, a smoke test.
-# Parameters: root, id (TIME part of the release's name), kind (git, tar, folder; known: nothing was sent, as a release of this commit may be there), source, ref, commit and label (known for what was sent),
-# subdir, rendered (a digest of the files below), shared (a path a line), public (those of them that the proxy serves), static (the folders of the repository that it serves),
+# Parameters: root, id (TIME part of the release's name), kind (git, tar, folder; known: nothing was sent, as a release of this commit may be there), source, ref, commit, label and version (by its tags; known for what was sent),
+# subdir, rendered (a digest of the files below), shared (a path a line), shared_files (those of them that are files where nothing is there yet), public (those of them that the proxy serves), static (the folders of the repository that it serves),
 # private (files that hosts.toml names: no part of a release), named (KEY, a tab, and the path in the repository that it names, a line each), server (none: the application does not
-# run here), python, installer, packages, driver (of the database: its module, and what brings it), refresh, wsgi_app, migrate (auto, a command, or nothing), dotenv,
+# run here), wsgi_app, migrate (auto, a command, or nothing), ask_pending (a command: exit code 0 where it has nothing to do; or nothing), dotenv,
 # only (environment: nothing but that, on a new server, beside other steps; or nothing).
 # The release's rendered files are beside the parameters, in deploy.tar; a source that was sent is source.tar, or the folder itself.
 # Tells: result (current, prepared, absent), release, old, commit, pending, smoked (its health was checked), start_first (it may start beside the old one), heads.
@@ -11,50 +11,20 @@ set -u
 here_files=$(dirname "$1")
 # shellcheck source=/dev/null
 . "$1"
-: "${here:?}" "${root:?}" "${id:?}" "${kind:?}" "${source?}" "${ref?}" "${commit?}" "${label?}" "${subdir?}" "${rendered:?}" "${shared?}" "${public?}" "${static?}" "${private?}" "${named?}" "${server:?}" "${python?}" "${installer:?}" "${packages?}" "${driver?}" "${refresh:?}" "${wsgi_app:?}" "${migrate?}" "${only?}"
+: "${here:?}" "${root:?}" "${id:?}" "${kind:?}" "${source?}" "${ref?}" "${commit?}" "${label?}" "${version?}" "${subdir?}" "${rendered:?}" "${shared?}" "${shared_files?}" "${public?}" "${static?}" "${private?}" "${named?}" "${server:?}" "${wsgi_app:?}" "${migrate?}" "${ask_pending?}" "${only?}"
 # shellcheck source=lib.sh
 . "$root/procedures/lib.sh"
+# shellcheck source=release/source.sh
+. "$root/procedures/source.sh"
 export DECANT_SMOKE=1 GIT_TERMINAL_PROMPT=0 HOME="${HOME:-/root}" GIT_CONFIG_NOSYSTEM=1 GIT_ATTR_NOSYSTEM=1
 export GIT_SSH_COMMAND="ssh -o BatchMode=yes -o ConnectTimeout=15 -o ServerAliveInterval=15"
 part='' beside=$releases/.part-environment
 trap '[ -z "$part" ] || { rm -rf "$part"; list_releases; }' EXIT
 
-# Without the descriptors of the report and the lock, which a child that stays behind would keep open. The mirror is root's, and so is its configuration; what a repository
-# says of attributes names no program, as filters are configured nowhere here.
-git=$(command -v git)
-repository() { "${git:-git}" --git-dir="$root/repo.git" -c core.hooksPath=/dev/null -c core.fsmonitor=false -c core.attributesFile=/dev/null -c filter.lfs.smudge= -c filter.lfs.process= -c filter.lfs.required=false -c log.showSignature=false -c tar.umask=0077 -c http.lowSpeedLimit=1 -c http.lowSpeedTime=60 -c gc.auto=0 -c maintenance.auto=false "$@" 3>&- 8>&-; }
-
-fetch() { # fetch: bring the mirror up to date; the remote's HEAD is kept as a ref of our own
-    command -v git >/dev/null || fail "app.source is a git URL and there is no git on the server; run: fab deploy (or system.packages)"
-    [ -d "$root/repo.git" ] || git init -q --bare --template= "$root/repo.git" || fail "git could not make $root/repo.git"
-    chmod 0700 "$root/repo.git"
-    set -- --end-of-options "$source" '+refs/heads/*:refs/heads/*' '+refs/tags/*:refs/tags/*'
-    # A repository without commits, or whose HEAD names a branch that is not there, has no HEAD to fetch.
-    repository fetch -q --prune --force --no-tags "$@" '+HEAD:refs/decant/head' || repository fetch -q --prune --force --no-tags "$@" ||
-        fail "app.source: $source cannot be read from the server: check the URL, and that root on the server may read it (for ssh: its key and known_hosts in /root/.ssh)"
-}
-
-resolve() { # resolve: the commit that ref names: a branch, a tag, tag:PATTERN (the highest version) or a commit
-    case $ref in
-    '') found=refs/decant/head ;;
-    tag:*)
-        found=$(repository -c versionsort.suffix=- for-each-ref --sort=-version:refname --format='%(refname)' "refs/tags/${ref#tag:}" | head -n 1)
-        [ -n "$found" ] || fail "app.ref: no tag of $source matches ${ref#tag:}" ;;
-    *)
-        for found in "refs/heads/$ref" "refs/tags/$ref" "$ref"; do
-            if repository rev-parse -q --verify --end-of-options "$found^{commit}" >/dev/null; then break; fi
-            found=
-        done
-        [ -n "$found" ] || fail "app.ref: $source has no branch, tag or commit $ref" ;;
-    esac
-    commit=$(repository rev-parse -q --verify "$found^{commit}") || fail "app.source: $source is empty: it has no commit"
-    label=$(repository log -1 --format='%h %s' "$commit")
-}
-
 environment() { # environment name|build TREE COMMIT: the name of the tree's environment; `build` makes it where it is missing
     # Imported, so that Python keeps it compiled.
     python3 -I -S -c 'import sys; sys.path.insert(0, sys.argv.pop(1)); import environment; environment.main()' \
-        "$procedures" "$1" "$2" "$subdir" "$root/venvs" "$installer" "$packages" "$refresh" "$3" "$server" "$python" "$driver"
+        "$procedures" "$1" "$2" "$subdir" "$root/venvs" "$3"
 }
 
 whole() { # whole RELEASE: are its environment and the interpreter in it there? Somebody may have removed them by hand, or an upgrade of the distribution
@@ -79,15 +49,6 @@ prepared_before() { # a release that was made ready earlier and never switched t
     return 1
 }
 
-export_tree() { # export_tree FOLDER
-    case $kind in
-    # Where .gitattributes has export-subst, an archive asks for signatures, and git looks for gpg by its name.
-    git) PATH=/nonexistent repository archive --format=tar "$commit" | tar -xf - -C "$1" ;;
-    tar) tar -xf "$here_files/source.tar" -C "$1" --no-same-owner ;;
-    folder) cp -a "$source/." "$1/" && chmod 0700 "$1" ;;
-    esac || fail "the tree of $label could not be exported (free disk: $(df -Ph "$root" | awk 'NR == 2 { print $4 }'))"
-}
-
 roots_own() { # roots_own FOLDER: every folder from shared/ down to it is root's and no link, so that what is done in it happens there
     folder=$1
     while [ "$folder" != "$root" ]; do
@@ -105,9 +66,11 @@ link_shared() ( # link_shared TREE: shared folders and files are links into shar
         if [ ! -e "$target" ] && [ ! -L "$target" ]; then
             mkdir -p "$(dirname "$target")"
             rm -rf "$root/shared/.new"
-            if [ -e "$inside" ]; then cp -a "$inside" "$root/shared/.new"; else mkdir "$root/shared/.new"; fi
+            if [ -e "$inside" ]; then cp -a "$inside" "$root/shared/.new"
+            elif printf '%s\n' "$shared_files" | grep -qxF -e "$entry"; then : >"$root/shared/.new"
+            else mkdir "$root/shared/.new"; fi
             chown -R -h "$user:$user" "$root/shared/.new"
-            [ ! -d "$root/shared/.new" ] || chmod 0750 "$root/shared/.new"
+            if [ -d "$root/shared/.new" ]; then chmod 0750 "$root/shared/.new"; else chmod 0640 "$root/shared/.new"; fi
             mv -T "$root/shared/.new" "$target"
         fi
         [ ! -L "$target" ] || fail "app.shared: $target on the server is a symbolic link, and is not followed; put the folder itself there"
@@ -128,29 +91,85 @@ assemble() ( # assemble: the release in its unfinished folder, all of it or an e
     printf '%s\n' "$subdir" >"$part/.deploy/folder"
     printf '%s\n' "$commit" >"$part/.deploy/commit"
     printf '%s\n' "$label" >"$part/.deploy/label"
+    printf '%s\n' "$version" >"$part/.deploy/version"
     (umask 077 && printf '%s\n' "$identity" >"$part/.deploy/identity")
     printf 'prepared\n' >"$part/.deploy/state"
+    take_over
+    # What an environment beside the first steps was made from, which need not be read again
+    [ "$(cat "$beside/.deploy/commit" 2>/dev/null)" != "$commit" ] || mv -f "$beside/.deploy/recipe" "$part/.deploy/recipe"
+)
+
+take_over() { # take_over: give the tree to root and the application's group, without links out of it and what is private, and with the shared folders in it
     # Links and what is private first: what comes after this walks through folders only.
     said=$(python3 -I -S "$procedures/tree.py" release "$part" "$user" "$static" "$private" "$named" 2>&1) || fail "$said"
     [ -z "$said" ] || say "$said"
     chown root:root "$part/.deploy/identity" && chmod 0600 "$part/.deploy/identity"
-    # What an environment beside the first steps was made from, which need not be read again
-    [ "$(cat "$beside/.deploy/commit" 2>/dev/null)" != "$commit" ] || mv -f "$beside/.deploy/recipe" "$part/.deploy/recipe"
     link_shared "$part"
+}
+
+finish() ( # finish: what needs the environment, or is no part of the repository: app.build, app.files, the .env
+    set -e
+    own=$part/.deploy
+    if [ -e "$own/build.json" ]; then
+        say "app.build"
+        code=0
+        python3 -I -S "$procedures/assets.py" "$root" "$part" "$subdir" >"$here/built" 2>&1 || code=$?
+        tail -c 100000 "$here/built" | as_in_the_repository
+        [ $code -eq 0 ] || exit 1
+        take_over
+    fi
+    lacking=$(python3 -I -S "$procedures/tree.py" missing "$part" "$static" | head -n 1)
+    [ -z "$lacking" ] || fail "app.static: there is no $lacking in the release; correct the folder, build it (app.build), or send it with a working tree (app.send)"
+    if [ -e "$own/files.json" ]; then
+        said=$(python3 -I -S "$procedures/app_files.py" "$root" "$part" "$subdir" "$user" "$db_variable" 2>&1) || fail "$said"
+    fi
+    # After the builds, which get a copy of the tree and none of the variables.
+    if [ -e "$own/dotenv" ]; then
+        install -o root -g "$user" -m 0640 "$own/dotenv" "$part/${subdir:+$subdir/}.env" || fail "the .env could not be written"
+        rm -f "$own/dotenv"
+    fi
 )
 
-look_inside() { # look_inside: import the callable with the production variables; which migrations wait?
-    migrations=no
-    [ "$migrate" != auto ] || [ ! -d "$releases/$release/$subdir/migrations" ] || migrations=yes
+look_inside() { # look_inside: import the callable with the production variables; does a migration wait?
+    own=$releases/$release/.deploy migrations=no
+    set_up
+    [ "$migrate" != auto ] || migrations=yes
     import_release "$release" $migrations
-    case $code_heads in *,*) fail "there are several migration heads ($code_heads): join them with: flask db merge heads" ;; esac
-    (umask 027 && printf '%s\n' "$code_heads" >"$releases/$release/.deploy/heads")
+    (umask 027 && printf '%s\n' "$code_heads" >"$own/heads")
+    # The commands of flask do not look inside middleware.
+    [ "$flask_is" != inside ] || : >"$own/middleware"
     pending=no
-    if [ $migrations = yes ]; then
-        [ "$code_heads" = "$database_heads" ] || pending=yes
-    elif [ "$migrate" != auto ] && [ -n "$migrate" ]; then
-        pending=yes
-    fi
+    case $migrate in
+    '') ;;
+    auto) [ "$waits" = false ] || pending=yes ;;
+    *) if asks_whether_it_waits; then pending=yes; fi ;;
+    esac
+}
+
+set_up() { # set_up: run app.setup once for the application, and again when the list changes
+    [ -d "$own/setup" ] || return 0
+    listed=$(cat "$own/setup/"* | sha256sum | cut -d' ' -f1)
+    [ "$(cat "$root/setup.done" 2>/dev/null)" != "$listed" ] || return 0
+    for command in "$own/setup/"*; do
+        first=$(head -n 1 "$command")
+        say "app.setup: $first"
+        DECANT_SMOKE='' in_release setup 600 "$release" sh "$command" >"$here/set-up" 2>&1
+        code=$?
+        tail -c 100000 "$here/set-up" | as_in_the_repository
+        [ $code -eq 0 ] || fail "$(tail -c 100000 "$here/set-up" | explain "app.setup: $first failed (exit code $code)"); the list runs again from its beginning the next time"
+    done
+    write_durably "$root/setup.done" "$listed"
+}
+
+asks_whether_it_waits() { # asks_whether_it_waits: does app.pending say that the migration has something to do? Without it, it always has
+    [ -n "$ask_pending" ] || return 0
+    in_release pending 120 "$release" sh -c "$ask_pending" >"$here/pending" 2>&1
+    code=$?
+    tail -c 100000 "$here/pending" | as_in_the_repository
+    case $code in
+    0) return 1 ;;
+    126 | 127 | 137 | 143 | 255) fail "app.pending did not run (exit code $code): $(tail -c 2000 "$here/pending" | tail -n 1)" ;;
+    esac
 }
 
 if [ "$only" = environment ]; then
@@ -162,6 +181,7 @@ if [ "$only" = environment ]; then
     export_tree "$beside"
     [ ! -e "$beside/.deploy" ] || fail "the repository has a file or folder .deploy, which is this tool's own name"
     mkdir -m 0700 "$beside/.deploy"
+    printf '%s\n' "$version" >"$beside/.deploy/version"
     environment build "$beside" "$commit" && printf '%s\n' "$commit" >"$beside/.deploy/commit"
     exit
 fi
@@ -174,7 +194,8 @@ case $kind in git)
     fetch
     resolve ;;
 esac
-identity=$(printf '%s %s %s %s %s' "$commit" "$rendered" "$installer" "$packages" "$subdir$python${driver:+ $driver}" | sha256sum | cut -d' ' -f1)
+wanted=$([ "$server" = none ] || sha256sum <"$procedures/environment.json")
+identity=$(printf '%s %s %s %s' "$commit" "$rendered" "$subdir" "$wanted" | sha256sum | cut -d' ' -f1)
 value commit "$commit"
 value label "$label"
 value old "$old"
@@ -192,19 +213,21 @@ if ! prepared_before; then
     release=$id-$(printf '%.7s' "$commit")
     part=$releases/.part-$release
     rm -rf "$part"
-    assemble # not in a condition, where sh would forget its `set -e`
+    assemble # not in a condition, where sh would forget its `set -e`; its last line is the cause
     code=$?
-    [ $code -eq 0 ] || fail "$(tail -n 1 "$here/log")"
+    [ $code -eq 0 ] || exit 1
     if [ "$server" != none ]; then
         say "environment of $label"
-        digest=$(environment build "$part" "$commit") || fail "the environment could not be made: $(tail -n 1 "$here/log")"
+        digest=$(environment build "$part" "$commit" 2>"$here/environment") || {
+            cause=$(tail -n 1 "$here/environment")
+            grep -vxF -e "$cause" "$here/environment" | as_in_the_repository
+            fail "the environment could not be made: $(printf '%s\n' "$cause" | as_in_the_repository)"
+        }
         ln -s "$root/venvs/$digest" "$part/.deploy/venv" || fail "the environment could not be linked"
-        # After the build, which gets a copy of the tree and none of the variables.
-        if [ -e "$part/.deploy/dotenv" ]; then
-            install -o root -g "$user" -m 0640 "$part/.deploy/dotenv" "$part/${subdir:+$subdir/}.env" || fail "the .env could not be written"
-            rm -f "$part/.deploy/dotenv"
-        fi
     fi
+    finish # not in a condition, either
+    code=$?
+    [ $code -eq 0 ] || exit 1
     { mv -T "$part" "$releases/$release" && sync -f "$releases"; } || fail "the release could not be given its name"
     list_releases
 fi
@@ -220,7 +243,10 @@ fi
 smoked=no start_first=no
 if [ $pending = no ] && [ -n "$old" ] && [ "$(cat "$releases/$release/.deploy/switch")" = start-first ] && [ -z "$(python3 -I -S "$procedures/window.py" order "$root" "$old" "$release")" ]; then start_first=yes; fi
 if [ $pending = no ] && [ "$server" != none ] && [ "$start_first:$server" != yes:gunicorn ]; then
-    said=$(smoke "$release") || { printf '%s\n' "$said"; fail "the release failed its health check on a private socket: $(printf '%s\n' "$said" | head -n 1)"; }
+    smoke "$release" >"$here/smoked" || {
+        tail -n +2 "$here/smoked" | as_in_the_repository
+        fail "$({ tail -n +2 "$here/smoked"; head -n 1 "$here/smoked"; } | explain "the release failed its health check on a private socket")"
+    }
     smoked=yes
 fi
 part=''

@@ -27,6 +27,8 @@ from tests.unit.values import settings
 
 FOUND = Prepared(NEW, OLD, "c0de", "a commit", current=False, pending=False)
 MIGRATES = replace(FOUND, pending=True)
+MIGRATIONS = "python /srv/shop/procedures/decant_migrations.py"
+UPGRADE = f"{MIGRATIONS} upgrade wsgi:app DATABASE_URL"
 OLDER = "20251212T000000"
 WITH_OLDER = replace(
     LIVE,
@@ -170,9 +172,9 @@ def sent(
     monkeypatch: pytest.MonkeyPatch,
     commit: str,
     folder: str = "",
-    files: tuple[str, ...] = ("a",),
+    is_commit: bool = False,
 ) -> Any:
-    found = Source(Path("/here"), commit, "the working tree", files, (".env",))
+    found = Source(Path("/here"), commit, "the working tree", ("a",), is_commit, (".env",), "1.0")
     monkeypatch.setattr(source, "find", lambda _: found)
     monkeypatch.setattr(Source, "archive", lambda _: b"tar")
     monkeypatch.setattr(transfer, "send_tree", lambda host, _: host.note("send tree") or folder)
@@ -206,7 +208,7 @@ def test_a_commit_of_a_local_repository_has_no_tree_to_send(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     host = one(answers={"prepare": [READY]}, app={"source": ".", "ref": "main"})
-    sent(host, monkeypatch, "f00d", files=())
+    sent(host, monkeypatch, "f00d", is_commit=True)
     assert host.journal == ["a: steps", "a: prepare"]
 
 
@@ -265,10 +267,10 @@ def test_a_preview_compares_and_says_what_would_be_released(
     [
         (FOUND, {}, "", "no", "no", False),
         (replace(FOUND, smoked=True), {}, "", "no", "yes", False),
-        (MIGRATES, {}, "flask db upgrade", "yes", "no", False),
+        (MIGRATES, {}, UPGRADE, "yes", "no", False),
         (FOUND, {"snapshot": "always"}, "", "yes", "no", False),
-        (MIGRATES, {"snapshot": "never"}, "flask db upgrade", "no", "no", True),
-        (MIGRATES, {"kind": "none"}, "flask db upgrade", "no", "no", True),
+        (MIGRATES, {"snapshot": "never"}, UPGRADE, "no", "no", True),
+        (MIGRATES, {"kind": "none"}, UPGRADE.replace("DATABASE_URL", "''"), "no", "no", True),
     ],
 )
 def test_a_window_migrates_and_dumps_what_waits(
@@ -361,7 +363,7 @@ def test_the_database_is_migrated_alone_where_something_waits(
     if result == "good":
         asked = host.parameters("follow")
         assert (asked["old"], asked["new"], asked["dump_wanted"]) == (OLD, OLD, "yes")
-        assert asked["migrate"] == ("flask db upgrade" if migrate == "auto" else migrate)
+        assert asked["migrate"] == (UPGRADE if migrate == "auto" else migrate)
 
 
 @pytest.mark.parametrize(
@@ -451,7 +453,11 @@ HEADS = {"target_head": "1", "database_head": "2", "dump": "/srv/shop/backups/d.
             HEADS,
             (True, False),
             {},
-            Change(migrate="flask db downgrade 1", migrate_in=OLD, dump_wanted=True),
+            Change(
+                migrate=f"{MIGRATIONS} downgrade 1 wsgi:app DATABASE_URL",
+                migrate_in=OLD,
+                dump_wanted=True,
+            ),
         ),
         (HEADS, (False, True), {}, RESTORES),
         (

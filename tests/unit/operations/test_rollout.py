@@ -309,7 +309,9 @@ def test_a_pending_migration_takes_all_app_hosts_together_between_the_web_hosts(
     assert why == ""
     assert opened(hosts) == [
         "web: open update",
-        "app1: open together update app1 app2 on base: flask db upgrade in the new one",
+        "app1: open together update app1 app2 on base:"
+        " python /srv/shop/procedures/decant_migrations.py upgrade wsgi:app DATABASE_URL in the new"
+        " one",
     ]
     assert {name: found.result for name, found in outcomes.items()} == {
         "web": "good",
@@ -484,7 +486,7 @@ def test_a_shared_database_is_migrated_down_by_all_together_and_then_the_web_hos
     outcomes, why = went_back(hosts, True, False)
     assert why == ""
     assert opened(hosts) == [
-        f"app1: open together rollback app1 app2 on base: flask db downgrade 1 in {OLD},"
+        f"app1: open together rollback app1 app2 on base: python /srv/shop/procedures/decant_migrations.py downgrade 1 wsgi:app DATABASE_URL in {OLD},"
         " rolled back",
         "web: open rollback",
     ]

@@ -6,7 +6,7 @@ import pytest
 
 from decant.errors import DeployError
 from decant.facts import Release
-from decant.plans import app, preflight, release
+from decant.plans import app, preflight, release_files
 from decant.steps import Directory, File, GeneratedSecret
 from tests.unit.values import FACTS, settings
 
@@ -67,8 +67,8 @@ def test_two_applications_without_a_domain_do_not_fit_on_one_server() -> None:
 
 
 def test_the_same_settings_render_the_same_release() -> None:
-    assert release.files(settings(), FACTS) == release.files(settings(), FACTS)
-    assert release.files(settings(), FACTS) != release.files(
+    assert release_files.files(settings(), FACTS) == release_files.files(settings(), FACTS)
+    assert release_files.files(settings(), FACTS) != release_files.files(
         settings(wsgi={"app": "wsgi:app", "threads": 2}), FACTS
     )
 

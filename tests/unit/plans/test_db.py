@@ -7,7 +7,7 @@ import pytest
 
 from decant.config.variables import variables
 from decant.errors import DeployError, SettingsError
-from decant.plans import app, db, preflight, release, system
+from decant.plans import app, db, preflight, release_files, system
 from decant.steps import Packages, Plan, Run, Unit
 from tests.unit.values import FACTS, MISTAKES, settings
 
@@ -76,7 +76,7 @@ def test_the_password_is_filled_in_on_the_server_and_is_in_no_file_of_a_release(
         },
         db={"kind": "mariadb", "user": "u"},
     )
-    contents = release.contents(made, FACTS)
+    contents = release_files.contents(made, FACTS)
     assert contents["env"][0] == b'DSN="u:{db.password}@localhost/shop"\n'
     assert contents["database"][0] == b"DATABASE_URL mysql+pymysql DSN\n"
     with pytest.raises(SettingsError, match="belongs to a database server that this tool installs"):

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from decant.errors import DeployError
-from decant.plans import preflight, release, stack
+from decant.plans import preflight, release_files, stack
 from decant.steps import Absent, File, Plan
 from tests.unit.values import FACTS, flat, settings
 
@@ -22,10 +22,10 @@ def paths(plan: Plan) -> list[str]:
 
 
 def test_a_release_brings_the_configuration_of_both_proxies_and_names_its_server() -> None:
-    found = release.contents(settings(**MOD_WSGI), FACTS)
+    found = release_files.contents(settings(**MOD_WSGI), FACTS)
     assert found["server"][0] == b"mod_wsgi\n"
     assert {"nginx.conf", "apache.conf", "daemon.conf", "application", "start"} <= set(found)
-    assert "gunicorn.conf.py" in release.contents(settings(), FACTS)
+    assert "gunicorn.conf.py" in release_files.contents(settings(), FACTS)
 
 
 def test_nginx_comes_behind_the_release_that_mod_wsgi_served_before() -> None:
