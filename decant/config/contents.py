@@ -30,14 +30,13 @@ def check(settings: "Settings") -> None:
     sent = source.find(settings)
     above = f"{settings.app.subdir.rstrip('/')}/" if settings.app.subdir else ""
     files = {name.removeprefix(above) for name in sent.files if name.startswith(above)}
-    found = (
-        [f"app.subdir: there is no folder {above[:-1]} in {sent.folder}"]
-        if not files
-        else [
-            *_static(settings, sent, files, above),
-            *(_module(settings, sent, files, above) if settings.is_app else ()),
-        ]
-    )
+    if files:
+        found = list(_static(settings, sent, files, above))
+        found += _module(settings, sent, files, above) if settings.is_app else ()
+    elif {above[:-1], *map(str, PurePosixPath(above).parents)} & set(sent.files):
+        found = []  # a link, which the server refuses by name
+    else:
+        found = [f"app.subdir: there is no folder {above[:-1]} in {sent.folder}"]
     if found:
         raise SettingsError(report(settings.folder / "hosts.toml", found))
 
@@ -45,11 +44,11 @@ def check(settings: "Settings") -> None:
 def _static(
     settings: "Settings", sent: source.Source, files: set[str], above: str
 ) -> Iterator[str]:
+    if settings.app.build:  # which may make them; the server looks when it has
+        return
     folders = {
         str(parent) for name in files for parent in PurePosixPath(name).parents if parent.name
     }
-    if settings.app.build:  # which may make them; the server looks when it has
-        return
     shared = [entry.rstrip("/") for entry in settings.app.shared]
     for prefix, folder in settings.app.static.items():
         path = folder.rstrip("/")

@@ -4,6 +4,7 @@ first error says where that does not do.
 
 import json
 import subprocess
+import sys
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -166,6 +167,31 @@ MIDDLEWARE = (
     + "\nflask_app, app = app, DispatcherMiddleware(app, {})\n"
 )
 
+UV = Path(sys.executable).with_name("uv")
+MARKDOWN = WSGI.replace("from flask", "import markdown\nfrom flask", 1)
+WORKSPACE = """
+[project]
+name = "everything"
+version = "1"
+requires-python = ">=3.11"
+[tool.uv.workspace]
+members = ["apps/*"]
+"""
+MEMBER = """
+[project]
+name = "shop-web"
+version = "1"
+requires-python = ">=3.11"
+dependencies = ["flask"]
+[dependency-groups]
+prod = ["markdown"]
+[build-system]
+requires = ["setuptools>=68"]
+build-backend = "setuptools.build_meta"
+[tool.setuptools]
+py-modules = ["shop_web"]
+"""
+
 ROWS: dict[str, Row] = {
     # Sources
     "static-that-git-ignores": Row(
@@ -248,6 +274,33 @@ ROWS: dict[str, Row] = {
         base=False,
         refused="pyproject.toml has no [project], so it names no dependencies",
     ),
+    "a-member-of-a-uv-workspace": Row(
+        {
+            "pyproject.toml": WORKSPACE,
+            "apps/web/pyproject.toml": MEMBER,
+            "apps/web/shop_web.py": MARKDOWN,
+        },
+        'subdir = "apps/web"',
+        'app = "shop_web:app"',
+        '[python]\ngroups = ["prod"]',
+        base=False,
+        made=f"{UV} lock -q",
+    ),
+    "a-part-of-a-uv-project": Row(
+        {
+            "pyproject.toml": WORKSPACE.partition("[tool")[0]
+            + 'dependencies = ["flask"]\n[dependency-groups]\nprod = ["markdown"]\n',
+            "site/web.py": MARKDOWN,
+        },
+        'subdir = "site"',
+        'app = "web:app"',
+        '[python]\ngroups = ["prod"]',
+        base=False,
+        made=f"{UV} lock -q",
+    ),
+    "groups-for-pip": Row(
+        more='[python]\ngroups = ["prod"]', refused="python.groups: pip knows no groups"
+    ),
     "version-from-git": Row(
         {"pyproject.toml": SCM, "shop_web.py": VERSION},
         wsgi='app = "shop_web:app"',
@@ -317,6 +370,15 @@ static = { "/out" = "out" }""",
     "build-without-secrets": Row(
         {"../secrets": "TOKEN=hidden-thing\n"},
         'env_file = "secrets"\nbuild = ["test -z \\"$TOKEN$SECRET_KEY$DATABASE_URL\\" && ! cat ../../shared/secrets.env"]',
+    ),
+    "build-that-prints-a-secret": Row(
+        {"../secrets": "TOKEN=hidden-thing\n"},
+        'env_file = "secrets"\nbuild_secrets = true\nbuild = ["echo token $TOKEN; false"]',
+        refused="app.build: echo token $TOKEN; false failed (exit code 1)",
+    ),
+    "build-that-links-out": Row(
+        app='build = ["ln -s /etc/passwd shop/static/x"]\nstatic = { "/static" = "shop/static" }',
+        refused="app.static: shop/static/x in the repository is a symbolic link out of it, to /etc/passwd",
     ),
     "shared-that-begins-with-a-dot": Row(
         {
@@ -504,7 +566,8 @@ def test_an_application_goes_live_by_hosts_toml_or_the_error_says_what_to_change
     # The cause is told once, and no folder of ours has a part in it.
     assert row.refused not in done.stdout
     assert not any(
-        word in done.stdout + done.stderr for word in (".part-", "/releases/", "build/tree")
+        word in done.stdout + done.stderr
+        for word in (".part-", "/releases/", "build/tree", "hidden-thing")
     )
     assert anywhere.get("/version") == (200, "v1")
 
@@ -814,6 +877,24 @@ def test_a_private_index_gets_its_password_from_the_file_that_nobody_else_reads(
     assert (
         anywhere.ssh("stat -c '%U %a' /srv/private-index/procedures/environment.json") == "root 600"
     )
+
+
+def test_a_requirement_from_git_brings_git_and_its_e_is_no_matter(anywhere: Server) -> None:
+    anywhere.ssh(
+        "mkdir -p /opt/lib && cd /opt/lib && git init -q -b main . && printf '%s' \"from setuptools"
+        " import setup; setup(name='lib', version='1', py_modules=['lib'])\" > setup.py && echo 'X ="
+        " 1' > lib.py && git add . && git -c user.name=t -c user.email=t@example.org commit -qm one"
+        " && git update-server-info && { nohup python3 -m http.server 8098 --bind 127.0.0.1"
+        " --directory /opt >/dev/null 2>&1 & }"
+    )
+    commit = anywhere.ssh("git -C /opt/lib rev-parse HEAD")
+    anywhere.ssh("apt-get -q -y purge git")
+    line = f"-e git+http://127.0.0.1:8098/lib/.git@{commit}#egg=lib\nflask\n"
+    row = Row({"requirements.txt": line, "wsgi.py": "import lib\n" + WSGI})
+    project(anywhere, "from-git", row)
+    said = fab(anywhere, "from-git", "deploy").stdout
+    assert "a requirement comes from git: installing git" in said
+    assert get(anywhere, "from-git") == "hello"
 
 
 def test_what_pipenv_locks_on_the_server_stays_locked(anywhere: Server) -> None:

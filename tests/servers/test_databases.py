@@ -328,7 +328,7 @@ def test_several_migration_heads_are_refused_before_the_stop(booth: ServerFactor
     started = server.ssh("systemctl show -p MainPID -p NRestarts guestbook.service")
     with Load(server.address) as load:
         said = server.fab("update", code=1).stderr
-    assert "several migration heads (0003,0003b)" in said and "flask db merge heads" in said
+    assert "several migration heads (0003, 0003b)" in said and "flask db merge heads" in said
     assert load.lost == [] and load.versions.keys() == {"v1"}
     assert server.ssh("systemctl show -p MainPID -p NRestarts guestbook.service") == started
 
