@@ -196,11 +196,13 @@ def _needs(asked: Wanted, packages: tuple[str, ...]) -> set[str]:
 
 def _failed(asked: Wanted, copy: Path, error: InstallError) -> str:
     """Say why an installer failed, and offer pip where there is something for it."""
-    told, tool = first_cause(error), asked.recipe["tool"]
-    if tool != "pip" and os.path.lexists(copy / asked.recipe["subdir"] / "requirements.txt"):
+    told, tool, folder = first_cause(error), asked.recipe["tool"], copy / asked.recipe["subdir"]
+    files = ("requirements.txt", "setup.py", "pyproject.toml")
+    found = next((name for name in files if os.path.lexists(folder / name)), "")
+    if tool not in ("pip", "uv") and found:
         told += (
             f'; or leave {tool.removesuffix("-lock")} out: python.installer = "pip", as there is a'
-            " requirements.txt"
+            f" {found}"
         )
     return told
 

@@ -264,7 +264,13 @@ def dependencies(asked: dict[str, Any], install: list[str], folder: Path, target
             *(part for name in groups for part in ("--group", name)),
             *(part for name in extras for part in ("--extra", name)),
         ]
-        run(*command, folder=project, UV_PROJECT_ENVIRONMENT=str(target), UV_LINK_MODE="copy")
+        place = {"UV_PROJECT_ENVIRONMENT": str(target), "UV_LINK_MODE": "copy"}
+        checked(
+            "uv.lock",
+            "uv lock",
+            "needs to be updated",
+            lambda: run(*command, folder=project, **place),
+        )
     elif made_from["tool"] == "poetry":
         quiet = {
             "VIRTUAL_ENV": str(target),
@@ -356,7 +362,10 @@ def checked(lock: str, fresh: str, stale: str, command: Callable[[], str]) -> No
         command()
     except InstallError as error:
         if stale in str(error):
-            fail(f"{lock} is out of date; run: {fresh}, and commit it")
+            fail(
+                f"{lock} is out of date; run: {fresh}, and commit it; or leave the lock out:"
+                ' python.installer = "pip"'
+            )
         raise
 
 
