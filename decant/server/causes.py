@@ -5,6 +5,7 @@ printed is standard input. The applications' authors never saw Decant: what they
 collected here, and nowhere else. Standard library only.
 """
 
+import posixpath
 import re
 import sys
 from collections.abc import Callable
@@ -32,7 +33,7 @@ def _rule(pattern: str, advice: str | Callable[[Match], str]) -> Rule:
 
 
 def _read_only(found: Match) -> str:
-    path = found["path"]
+    path = posixpath.normpath(found["path"])
     if path.startswith("/"):
         return (
             f"it may write below its shared folders alone: have it write {path} to one of them"
@@ -65,10 +66,23 @@ RULES = (
         ),
     ),
     _rule(
+        r"module '(collections|inspect|asyncio|ast)' has no attribute"
+        r"|cannot import name '\w+' from 'collections'"
+        r"|No module named '(distutils|imp|asyncore|asynchat|cgi|pipes|telnetlib)'",
+        "a package is older than this Python: raise its pin, or set python.version to one that it"
+        " was made for",
+    ),
+    _rule(
         r"No module named '(?P<module>[\w.]+)'",
         lambda found: (
             f"add what brings {found['module'].split('.')[0]} to the application's requirements, or"
             " to python.packages"
+        ),
+    ),
+    _rule(
+        r"No such file or directory: '(?P<program>[A-Za-z0-9][\w.+-]*)'$",
+        lambda found: (
+            f"if {found['program']} is a program, name its Debian package in system.packages"
         ),
     ),
     _rule(

@@ -354,18 +354,18 @@ printf '%s' "$HOME" >> instance/made
     ),
     "build": Row(
         {"src/a.txt": "built"},
-        """build = ["mkdir -p out && cp src/a.txt out/ && flask --version > out/version", "ls cache >> out/a.txt; mkdir -p cache && touch cache/kept"]
+        """build = ["touch instance/x && mkdir -p out && cp src/a.txt out/ && flask --version > out/version", "ls cache >> out/a.txt; mkdir -p cache && touch cache/kept"]
 build_cache = ["cache"]
 static = { "/out" = "out" }""",
         answers={"/": "hello", "/out/a.txt": "built"},
     ),
     "build-that-fails": Row(
         app='build = ["echo one", "echo no such thing; exit 4"]',
-        refused="app.build: echo no such thing; exit 4 failed (exit code 4)",
+        refused="app.build: echo no such thing; exit 4 failed (exit code 4): no such thing",
     ),
     "build-that-writes-outside": Row(
         app='build = ["echo x > /etc/cron.d/x"]',
-        refused="app.build: echo x > /etc/cron.d/x failed",
+        refused="app.build: echo x > /etc/cron.d/x failed (exit code 2): /bin/sh: 1: cannot create",
     ),
     "build-without-secrets": Row(
         {"../secrets": "TOKEN=hidden-thing\n"},
@@ -374,7 +374,7 @@ static = { "/out" = "out" }""",
     "build-that-prints-a-secret": Row(
         {"../secrets": "TOKEN=hidden-thing\n"},
         'env_file = "secrets"\nbuild_secrets = true\nbuild = ["echo token $TOKEN; false"]',
-        refused="app.build: echo token $TOKEN; false failed (exit code 1)",
+        refused="app.build: echo token $TOKEN; false failed (exit code 1): token [REDACTED]",
     ),
     "build-that-links-out": Row(
         app='build = ["ln -s /etc/passwd shop/static/x"]\nstatic = { "/static" = "shop/static" }',

@@ -198,8 +198,13 @@ def test_a_submodule_comes_by_https_or_ssh(url: str, base: str, found: str, allo
             "sqlalchemy.exc.OperationalError: unable to open database file",
             "use the URL in db.variable",
         ),
+        ("ModuleNotFoundError: No module named 'distutils'", "a package is older than this Python"),
         ("OSError: [Errno 98] Address already in use", "DECANT_SMOKE is set where"),
         ("ModuleNotFoundError: No module named 'a.b'", "add what brings a to the application's"),
+        (
+            "FileNotFoundError: [Errno 2] No such file or directory: 'git'",
+            "if git is a program, name its Debian package in system.packages",
+        ),
         ("/: no answer (timed out)", "raise app.health.timeout"),
         ("/ answered 404 NOT FOUND, wanted 200-399", "have app.health.path name a page"),
         ("/ answered 400 BAD REQUEST, wanted 200", "app.health.host"),
@@ -357,7 +362,7 @@ def test_commands_run_as_they_are_written_and_the_first_that_fails_ends_the_buil
     done = build("echo one", "echo two; exit 3", "touch never")
     assert (done.returncode, done.stdout.splitlines()[-1]) == (
         1,
-        "app.build: echo two; exit 3 failed (exit code 3)",
+        "app.build: echo two; exit 3 failed (exit code 3): two",
     )
     assert not (tmp_path / "tree/never").exists()
     assert (tmp_path / "cache/node_modules").is_dir()

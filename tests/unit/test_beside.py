@@ -209,6 +209,7 @@ def test_what_the_old_release_had_in_the_background_stays_when_the_new_one_goes(
     helper = subprocess.Popen(["sleep", "60"])
     monkeypatch.setattr(beside, "belongs_together", lambda process, _: process.pid == helper.pid)
     old = service.running()[0]
+    time.sleep(0.05)  # births are counted in hundredths of a second
     launched.start("new")
     until(lambda: len(service.running()) == 2)
     service.keep(old)

@@ -3,6 +3,7 @@ were.
 """
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -56,6 +57,35 @@ def test_every_value_reaches_the_process_as_it_was(tmp_path: Path, values: dict[
     deploy = release(tmp_path / "root")
     (deploy / "env").write_text(variables.dialect(values), encoding="utf-8")
     assert shown(deploy) == values
+
+
+def test_a_release_knows_its_folder_and_flask_its_application(tmp_path: Path) -> None:
+    deploy = release(tmp_path / "root")
+    (deploy.parent / "web").mkdir()
+    (deploy / "folder").write_text("web\n")
+    (deploy / "env").write_text('X_FILE="{app.folder}/a.cfg"\n')
+    assert shown(deploy) == {"X_FILE": f"{deploy.parent}/web/a.cfg"}
+
+    def flask_app() -> str:
+        code = "import os; print(os.environ.get('FLASK_APP', ''))"
+        command: list[str | Path] = [
+            sys.executable,
+            "-I",
+            deploy / "with-env",
+            sys.executable,
+            "-c",
+            code,
+        ]
+        environment = {name: value for name, value in os.environ.items() if name != "FLASK_APP"}
+        return subprocess.check_output(command, text=True, env=environment).strip()
+
+    assert flask_app() == ""  # a release of before
+    (deploy / "flask").write_text("wsgi:app\n")
+    assert flask_app() == "wsgi:app"
+    (deploy / "middleware").touch()
+    assert flask_app() == f"{deploy}/decant_flask_app.py:app"
+    (deploy / "env").write_text('FLASK_APP="own:app"\n')
+    assert flask_app() == "own:app"
 
 
 def test_the_databases_password_is_filled_in_where_it_is_asked_for_and_nowhere_else(

@@ -9,6 +9,7 @@ Standard library only.
 import json
 import os
 import shutil
+import stat
 import sys
 import time
 from pathlib import Path
@@ -84,6 +85,20 @@ def commands(root: Path, part: Path, told: dict[str, Any], copy: Path, subdir: s
     return text
 
 
+def shared_folders(root: Path, part: Path, copy: Path) -> None:
+    """Put empty folders into the copy where a release has links to shared ones.
+
+    A command that imports the application finds them; what it writes there is no part of it.
+    """
+    account = builder(root)
+    for link in (path for path in part.rglob("*") if path.is_symlink()):
+        target = link.readlink()
+        if target.is_relative_to(root / "shared") and stat.S_ISDIR(target.lstat().st_mode):
+            made = copy / link.relative_to(part)
+            made.mkdir(mode=0o700)
+            os.chown(made, account.pw_uid, account.pw_gid)
+
+
 def node() -> None:
     """Bring the distribution's Node, with npm, where it is not there."""
     if all(shutil.which(program) for program in ("node", "npm")):
@@ -103,6 +118,7 @@ def main() -> None:
     remove(made)
     try:
         with alone(f"{root.name}.build.lock"), copied(part, root) as copy:
+            shared_folders(root, part, copy)
             print(commands(root, part, told, copy, subdir))
             made.mkdir(mode=0o700)
             adopt(copy, made, application(root))

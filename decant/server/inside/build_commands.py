@@ -11,12 +11,14 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any, NoReturn
 
 OF_NODE = re.compile(
     r"(?:^|[\s;&|(])(npm|npx|node|yarn|yarnpkg|pnpm|corepack|vite|webpack)(?=\s|$)"
 )
+MOST = 200_000  # characters of what a command prints
 MANAGERS = ("yarn", "pnpm")  # of packages; they come from the npm registry
 
 
@@ -119,17 +121,24 @@ def run(venv: Path, asked: dict[str, Any]) -> None:
     failed = ""
     for command in asked["commands"]:
         print(f"+ {command}", flush=True)
-        done = subprocess.run(
-            ["/bin/sh", "-c", command],
-            cwd=folder,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.STDOUT,
-        )
+        # Not by a pipe, which what a command leaves in the background would keep open.
+        with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as printed:
+            done = subprocess.run(
+                ["/bin/sh", "-c", command],
+                cwd=folder,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=printed,
+                stderr=subprocess.STDOUT,
+            )
+            printed.seek(0)
+            lines = [line for line in printed.read()[-MOST:].splitlines() if line.strip()]
         if done.returncode:
-            first = command.strip().splitlines()[0]
-            failed = f"app.build: {first} failed (exit code {done.returncode})"
+            print(*lines[:-1], sep="\n", flush=True)
+            first, last = command.strip().splitlines()[0], lines[-1].strip() if lines else ""
+            failed = f"app.build: {first} failed (exit code {done.returncode}): {last}".rstrip(": ")
             break
+        print(*lines, sep="\n", flush=True)
     for here, there in brought:
         if here.is_dir() and not here.is_symlink():
             subprocess.run(["rm", "-rf", "--", str(there)])

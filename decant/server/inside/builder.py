@@ -388,8 +388,8 @@ def refuse_other_python(folder: Path, target: Path) -> None:
     ).strip()
     if wanted and not f"{found}.".startswith(f"{wanted}."):
         fail(
-            f"Pipfile.lock is for Python {wanted}, and this is {found}; set python.version, or lock"
-            " it anew"
+            f"Pipfile.lock is for Python {wanted}, and this is {found}; set python.version, lock it"
+            ' anew, or leave the lock out: python.installer = "pip"'
         )
 
 

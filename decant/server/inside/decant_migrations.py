@@ -265,13 +265,16 @@ def _refuse_unknown() -> None:
 def _refuse_another_database(migrations: Migrations, named: str) -> None:
     """Refuse to migrate another database than the one that is dumped and put back."""
     theirs = migrations.url()
-    if named and theirs and _place(theirs) != _place(named):
-        raise Refused(
-            f"app.migrate: {migrations.name} changes the database {_shown(theirs)}, and hosts.toml"
-            f" names {_shown(named)}, which is the one that is dumped and put back; have the"
-            " application read the URL in db.variable, or set [db] to what it uses (for SQLite:"
-            ' db.path; db.kind = "none" for what is never dumped)'
-        )
+    if not named or not theirs or _place(theirs) == _place(named):
+        return
+    server, file = _place(theirs)
+    raise Refused(
+        f"app.migrate: {migrations.name} changes the database {_shown(theirs)}, and hosts.toml names"
+        f" {_shown(named)}, which is the one that is dumped and put back; have the application read"
+        " the URL in db.variable, or set "
+        + ("[db] to what it uses" if server else f'db.path = "{file}"')
+        + ' (db.kind = "none": it is never dumped)'
+    )
 
 
 def _place(url: str) -> tuple[str, str]:
@@ -288,7 +291,10 @@ def _place(url: str) -> tuple[str, str]:
 
 
 def _shown(url: str) -> str:
-    """Return a URL without its password."""
+    """Return a URL without its password; of SQLite, where the file really is."""
+    server, file = _place(url)
+    if not server:
+        return f"sqlite:///{file}"
     parts = urlsplit(url)
     return url.replace(f":{parts.password}@", "@") if parts.password else url
 
