@@ -69,7 +69,9 @@ def _module(
     module = settings.wsgi.app.partition(":")[0]
     path = module.replace(".", "/")
     there = any(name.startswith((f"{path}.", f"{path}/")) for name in files)
-    if there or any(name in files for name in PROJECTS) or settings.python.packages:
+    app = settings.app
+    made = app.build or "PYTHONPATH" in app.env or any(name.startswith(path) for name in app.files)
+    if there or made or any(name in files for name in PROJECTS) or settings.python.packages:
         return
     lists = [name for name in files if LISTS.search(name)]
     text = b"".join(sent.read(above + name) for name in lists).decode("utf-8", "replace").lower()

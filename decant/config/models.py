@@ -230,7 +230,7 @@ class App(Model):
     @property
     def single_files(self) -> dict[str, str]:
         """The entries of `static` that name a file: both sides end in a suffix, as in .ico."""
-        suffix = re.compile(r"[^/]\.[A-Za-z0-9]+$")
+        suffix = re.compile(r"[^/]\.[A-Za-z][A-Za-z0-9]*$")
         return {
             url: path
             for url, path in self.static.items()

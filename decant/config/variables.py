@@ -134,6 +134,11 @@ def dotenv(values: Mapping[str, str]) -> str:
                 f"{name}: {PASSWORD} is filled in on the server, where no .env knows it; set"
                 " app.dotenv = false"
             )
+        if "{app.folder}" in value:
+            raise SettingsError(
+                f"{name}: {{app.folder}} is filled in on the server, where no .env knows it; set"
+                " app.dotenv = false"
+            )
         if "${" in value:
             raise SettingsError(
                 f"{name}: python-dotenv would expand the ${{...}} in it; read it from the process's"

@@ -151,6 +151,7 @@ def main() -> None:
     """Print the line."""
     beginning, root = sys.argv[1:]
     text = sys.stdin.buffer.read()[-TAIL:].decode("utf-8", "replace")
+    text = "\n".join(line[:2000] for line in text.splitlines())
     print(explain(without_folders(text, root), beginning))
 
 

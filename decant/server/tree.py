@@ -22,6 +22,7 @@ from typing import NamedTuple, NoReturn
 
 FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 PROXY = "www-data"
+MARK = ".decant-complete"  # by which an environment counts; written by root alone
 LFS = b"version https://git-lfs.github.com/spec/"
 TOP = PurePosixPath()
 # What is never part of a release, wherever in the tree it stands: settings and keys of those who
@@ -327,6 +328,8 @@ def _copy(source: int, target: int, path: PurePosixPath) -> None:
     with os.scandir(source) as entries:
         for entry in entries:
             name = entry.name
+            if path == TOP and name == MARK:
+                fail(f"{MARK} in what was built is this tool's own name, and is refused")
             if entry.is_symlink():
                 os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
             elif entry.is_dir(follow_symlinks=False):
@@ -425,6 +428,8 @@ def main() -> None:
                 (key, path) for key, _, path in (line.partition("\t") for line in lines(named))
             ]
             release(top, user, lines(static), lines(private), pairs)
+        case ["own", top, user, static]:
+            own(top, user, lines(static))
         case ["missing", top, static]:
             print("\n".join(missing(top, lines(static))))
         case ["seclude", root, user]:

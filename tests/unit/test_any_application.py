@@ -417,7 +417,7 @@ def test_names_tell_files_from_folders() -> None:
     made = settings(
         app={
             "shared": ["instance", ".data", "app.log", "conf.d", "media/", "var/db.sqlite3"],
-            "static": {"/favicon.ico": "s/icon.ico", "/v1.2": "s/v1.2/", "/s": "s"},
+            "static": {"/favicon.ico": "s/icon.ico", "/v1.2": "s/v1.2", "/s": "s"},
         }
     )
     assert made.app.shared_files == ("app.log", "var/db.sqlite3")
@@ -553,6 +553,7 @@ def test_a_plain_url_names_no_driver_and_brings_none() -> None:
     [
         ("/login", "/login"),
         ("login?next=%2F", "/a/login?next=%2F"),
+        ("/login?next=/\xe9 x", "/login?next=/%C3%A9%20x"),
         ("https://shop.test/x", "/x"),
         ("http://shop.test:8080", "/"),
         ("https://other.test/x", ""),
@@ -583,3 +584,96 @@ def test_workers_follow_a_redirect_to_its_error() -> None:
     assert asked("/") == ("302 FOUND", ", and /sick, to which that leads, answered 500 NO")
     assert asked("/loop") == asked("/away") == ("302 FOUND", "")
     assert asked("/fine") == ("200 OK", "")
+
+
+# --- what a build may try
+
+
+def test_a_build_leaves_no_mark_and_no_lock_that_leads_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("precious")
+    builds, tree = module_of("builds"), module_of("tree")
+    (tmp_path / "Pipfile.lock").symlink_to(secret)
+    for text in (None, "precious", '{"_meta": 1, "default": {}}', "[]"):
+        if text is not None:
+            (tmp_path / "Pipfile.lock").unlink(missing_ok=True)
+            (tmp_path / "Pipfile.lock").write_text(text)
+        with pytest.raises(SystemExit):
+            builds._made_lock(tmp_path / "Pipfile.lock")
+    (tmp_path / "Pipfile.lock").write_text('{"_meta": {}, "default": {}}')
+    assert builds._made_lock(tmp_path / "Pipfile.lock") == '{"_meta": {}, "default": {}}'
+    assert builds._made_lock(tmp_path / "nothing") == ""
+
+    (tmp_path / "made").mkdir()
+    (tmp_path / "target").mkdir()
+    (tmp_path / "made/.decant-complete").symlink_to(secret)
+    monkeypatch.setattr(tree.os, "setegid", lambda _: None)
+    monkeypatch.setattr(tree.os, "fchown", lambda *_: None)
+    monkeypatch.setattr(tree.os, "umask", lambda _: None)
+    monkeypatch.setattr(tree.grp, "getgrnam", lambda _: types.SimpleNamespace(gr_gid=0))
+    with pytest.raises(SystemExit):
+        tree.adopt(str(tmp_path / "made"), str(tmp_path / "target"), "shop")
+    assert secret.read_text() == "precious"
+
+
+def test_what_a_build_prints_is_looked_at_quickly() -> None:
+    compilers = module_of("compilers")
+    odd = "Failed to build " + "a" * 60 + "!\n" + "not a problem with poetry but " + "a" * 100_000
+    assert compilers.packages_that_failed(odd) == ()
+    assert compilers.packages_that_failed("Failed to build a b c\nbuild") == ("a", "b", "c")
+
+
+def test_a_list_of_submodules_includes_no_other_file(tmp_path: Path) -> None:
+    write(tmp_path, "other", text='[submodule "x"]\n\tpath = theme\n\turl = https://h/x\n')
+    write(tmp_path, "top/.gitmodules", text=f"[include]\n\tpath = {tmp_path}/other\n")
+    top = tmp_path / "top"
+    git(top, "init", "-q")
+    git(top, "add", "-A")
+    git(top, "commit", "-qm", "one")
+    link = f"160000,{git(top, 'rev-parse', 'HEAD')},theme"
+    git(top, "update-index", "--add", "--cacheinfo", link)
+    git(top, "commit", "-qm", "two")
+    submodules = module_of("submodules")
+    with pytest.raises(SystemExit):
+        list(submodules.modules(top / ".git", git(top, "rev-parse", "HEAD"), "https://h/y"))
+
+
+def test_a_copy_for_a_build_has_no_file_that_may_hold_a_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    builds = module_of("builds")
+    monkeypatch.setattr(builds, "nobody_left", lambda _: None)
+    account = types.SimpleNamespace(pw_uid=os.getuid(), pw_gid=os.getgid())
+    monkeypatch.setattr(builds, "builder", lambda _: account)
+    tree = tmp_path / "release"
+    write(tree, "web/wsgi.py", "web/.env", "web/site.cfg", ".deploy/env")
+    write(tree, ".deploy/folder", text="web\n")
+    write(tree, ".deploy/files.json", text='[["site.cfg", "0"]]')
+    (tmp_path / "build").mkdir()
+    with builds.copied(tree, tmp_path) as copy:
+        found = {str(path.relative_to(copy)) for path in copy.rglob("*")}
+    assert found == {"web", "web/wsgi.py"}
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("[project]\nname = 'my-Shop'\n", {"SETUPTOOLS_SCM_PRETEND_VERSION_FOR_MY_SHOP"}),
+        (
+            "[[tool.uv.index]]\nname = 'ours'\n[project]\nname = 'shop'\n",
+            {"SETUPTOOLS_SCM_PRETEND_VERSION_FOR_SHOP"},
+        ),
+        ("[[tool.uv.index]]\nname = 'ours'\n", set()),
+        ("[project]\n[build-system]\nname = 'x'\n", set()),
+    ],
+)
+def test_a_version_is_told_to_the_project_alone(tmp_path: Path, text: str, names: set[str]) -> None:
+    write(tmp_path, "pyproject.toml", text=text)
+    builder = module_of("builder")
+    asked: dict[str, Any] = {"version": "1.0", "recipe": {"packaged": True}}
+    found = set(builder.version_of(asked, tmp_path)) - {"POETRY_DYNAMIC_VERSIONING_OVERRIDE"}
+    assert found == names
+    asked["recipe"]["packaged"] = False
+    assert builder.version_of(asked, tmp_path) == {}

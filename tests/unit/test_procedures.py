@@ -979,6 +979,7 @@ def test_a_requirements_file_is_read_in_the_encodings_that_pip_knows(
         ("v1.2.3", "1.2.3"),
         ("1.2-4-gabcdef0", "1.2.post4+gabcdef0"),
         ("v2.0rc1-1-g1234567", "2.0rc1.post1+g1234567"),
+        ("v1.0.post1-3-gabcdef0", "1.0.post1+3.gabcdef0"),
         ("abcdef0", "0.0.0+gabcdef0"),
         ("release-7-gabcdef0", "0.0.0+gabcdef0"),
         ("", "0.0.0"),

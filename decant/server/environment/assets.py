@@ -8,17 +8,26 @@ Standard library only.
 
 import json
 import os
+import re
 import shutil
-import stat
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from builds import application, builder, confined, copied, remove, settings_for_builds
+from builds import (
+    application,
+    builder,
+    confined,
+    copied,
+    for_builder,
+    remove,
+    settings_for_builds,
+)
 from tools import InstallError, alone, debian, fail, first_cause, run, say
 
+FILE = re.compile(r"[^.].*\.(?!d$)[A-Za-z0-9]+$")  # as App.shared_files of decant/config/models.py
 LIMIT = 1800  # seconds for all commands
 NODE = ("nodejs", "npm")  # Debian's; another version comes from the npm registry, by npm
 
@@ -44,21 +53,17 @@ def commands(root: Path, part: Path, told: dict[str, Any], copy: Path, subdir: s
         kept.mkdir(mode=0o700)
         account = builder(root)
         os.chown(kept, account.pw_uid, account.pw_gid)
+    folder = f"{copy}/{subdir}".rstrip("/")
     settings = root / "procedures/environment.json"
     settings_for_builds(root, json.loads(settings.read_text(encoding="utf-8"))["env"])
     asked = {
-        "folder": f"{copy}/{subdir}".rstrip("/"),
+        "folder": folder,
         "cache": told["cache"],
         "kept": str(kept),
         "commands": told["commands"],
-        "env": given,
+        "env": {name: value.replace("{app.folder}", folder) for name, value in given.items()},
     }
-    # In a file: everybody can read the arguments of a process and of a unit.
-    file = root / "build/settings/commands.json"
-    file.touch(mode=0o600)
-    shutil.chown(file, "root", builder(root).pw_gid)
-    file.chmod(0o640)
-    file.write_text(json.dumps(asked), encoding="utf-8")
+    file = for_builder(root, "commands.json", asked)
     # The environment belongs to root and the application's group.
     properties = (f"SupplementaryGroups={application(root)}",)
     venv = (part / ".deploy/venv").resolve()
@@ -90,13 +95,19 @@ def shared_folders(root: Path, part: Path, copy: Path) -> None:
 
     A command that imports the application finds them; what it writes there is no part of it.
     """
-    account = builder(root)
+    account, shared = builder(root), root / "shared"
     for link in (path for path in part.rglob("*") if path.is_symlink()):
         target = link.readlink()
-        if target.is_relative_to(root / "shared") and stat.S_ISDIR(target.lstat().st_mode):
+        # What prepare.sh has linked, and no link of the repository's own.
+        if (
+            target.is_relative_to(shared)
+            and link.parts[-len(target.relative_to(shared).parts) :]
+            == target.relative_to(shared).parts
+        ):
             made = copy / link.relative_to(part)
-            made.mkdir(mode=0o700)
-            os.chown(made, account.pw_uid, account.pw_gid)
+            if not FILE.search(made.name):
+                made.mkdir(mode=0o700)
+                os.chown(made, account.pw_uid, account.pw_gid)
 
 
 def node() -> None:

@@ -10,12 +10,14 @@ import os
 import pwd
 import re
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from compilers import COMPILERS, HEADERS, UNCOMPILED, development, packages_that_failed
 from tools import (
@@ -96,9 +98,10 @@ def build(asked: Wanted) -> None:
         remove_later(made)
     keep_lock(asked)
     os.sync()
-    mark = asked.target / MARK
-    mark.touch(mode=0o640)
-    mark.write_text(f"{asked.recipe['tool']} {asked.recipe['source']}\n")
+    # Never through what a build left there.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    with os.fdopen(os.open(asked.target / MARK, flags, 0o640), "w") as mark:
+        mark.write(f"{asked.recipe['tool']} {asked.recipe['source']}\n")
 
 
 def installed(asked: Wanted, tools: dict[str, str], copy: Path) -> None:
@@ -125,7 +128,7 @@ def installed(asked: Wanted, tools: dict[str, str], copy: Path) -> None:
     }
     added: set[str] = set()
     while True:
-        done = run_builder(asked, "install", json.dumps(request))
+        done = run_builder(asked, "install", str(for_builder(asked.root, "request.json", request)))
         for line in done.stdout.splitlines():
             if line.startswith("say: "):
                 say("".join(char for char in line[5:] if char.isprintable())[:200])
@@ -174,10 +177,9 @@ def kept_lock(asked: Wanted) -> str:
 
 def keep_lock(asked: Wanted) -> None:
     """Keep what pipenv has locked, so that another environment of the same file is the same."""
-    made = asked.target / "Pipfile.lock"
-    if not asked.recipe["unlocked"] or not made.is_file():
+    text = _made_lock(asked.target / "Pipfile.lock") if asked.recipe["unlocked"] else ""
+    if not text:
         return
-    text = made.read_text(encoding="utf-8")
     new = asked.root / f"{LOCK}.new"
     new.touch(mode=0o600)
     new.write_text(json.dumps({"files": asked.recipe["files"], "lock": text}), encoding="utf-8")
@@ -186,6 +188,26 @@ def keep_lock(asked: Wanted) -> None:
         "there is no Pipfile.lock in the repository: locked on this server, which later releases"
         " keep to; better: pipenv lock, and commit it"
     )
+
+
+def _made_lock(path: Path) -> str:
+    """Return a lock that a build has made, or nothing; a link is none, whatever it leads to."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        fail(f"Pipfile.lock, which pipenv has made, cannot be kept: {error.strerror}")
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        text = file.read(LONGEST * 8) if stat.S_ISREG(status.st_mode) else b""
+    try:
+        found = json.loads(text)
+        if isinstance(found["_meta"], dict) and isinstance(found["default"], dict):
+            return text.decode()
+    except (ValueError, LookupError, TypeError):
+        pass
+    fail("Pipfile.lock, which pipenv has made, is no lock, and cannot be kept")
 
 
 def _needs(asked: Wanted, packages: tuple[str, ...]) -> set[str]:
@@ -211,7 +233,7 @@ def _unbuilt(asked: Wanted, names: str, error: InstallError) -> str:
     """Say that packages could not be built, and which version of each would not need to be."""
     told = f"{names} could not be built; the lines above say why: {first_cause(error)}"
     ready = []
-    for name in names.split(", "):
+    for name in names.split(", ")[:5]:  # each is a build of its own
         done = run_builder(asked, "newest", f"{asked.target} {name}")
         found = re.search(r"^newest: (\S+)$", done.stdout, re.MULTILINE)
         if found and not done.returncode:
@@ -231,6 +253,8 @@ def version(tree: Path) -> str:
     tagged = re.fullmatch(
         r"v?(\d+(?:\.\d+)*(?:\.?(?:a|b|rc|dev|post)\d+)?)(?:-(\d+)-g([0-9a-f]+))?", described
     )
+    if tagged and tagged[2] and re.search("post|dev", tagged[1]):
+        return f"{tagged[1]}+{tagged[2]}.g{tagged[3]}"
     if tagged:
         return tagged[1] + (f".post{tagged[2]}+g{tagged[3]}" if tagged[2] else "")
     known = re.search(r"([0-9a-f]{7,40})$", described)
@@ -309,7 +333,8 @@ def copied(tree: Path, root: Path) -> Iterator[Path]:
     copy.mkdir(mode=0o700)
     try:
         run("cp", "-a", f"{tree}/.", str(copy))
-        remove(copy / ".deploy")
+        remove(copy / ".deploy", *_given(tree, copy))
+        run("find", str(copy), "-type", "f", "-name", ".env*", "-delete")
         # Links to shared folders lead to where no build may look, which tools that walk through the
         # tree take for an error.
         run("find", str(copy), "-type", "l", "-lname", f"{root}/shared/*", "-delete")
@@ -318,6 +343,15 @@ def copied(tree: Path, root: Path) -> Iterator[Path]:
         yield copy
     finally:
         remove(copy)
+
+
+def _given(tree: Path, copy: Path) -> list[Path]:
+    """Return the files of app.files in a copy of a release, which may hold secrets."""
+    listed, folder = tree / ".deploy/files.json", tree / ".deploy/folder"
+    if not listed.exists():
+        return []
+    subdir = folder.read_text(encoding="utf-8").strip()
+    return [copy / subdir / path for path, _ in json.loads(listed.read_text(encoding="utf-8"))]
 
 
 def nobody_left(root: Path) -> None:
@@ -409,6 +443,20 @@ def settings_for_builds(root: Path, env: dict[str, str]) -> None:
         shutil.chown(target, "root", group)
         target.chmod(0o640)
         target.write_bytes(data)
+
+
+def for_builder(root: Path, name: str, told: dict[str, Any]) -> Path:
+    """Write what a build is told where it alone may read it.
+
+    In a file: everybody can read the arguments of a process, and one may not be long.
+    """
+    file = root / "build/settings" / name
+    file.unlink(missing_ok=True)
+    file.touch(mode=0o600)
+    shutil.chown(file, "root", builder(root).pw_gid)
+    file.chmod(0o640)
+    file.write_text(json.dumps(told), encoding="utf-8")
+    return file
 
 
 def seeds() -> list[Path]:

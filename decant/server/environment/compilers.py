@@ -16,7 +16,8 @@ UNBUILT = (
 )
 # pip's last words, with all of them at once
 ALL_OF_THEM = re.compile(
-    r"based projects \(([\w., -]+)\)|^Failed to build ((?:[A-Za-z0-9][\w.-]* ?)+)$", re.MULTILINE
+    r"based projects \(([\w., -]+)\)|^Failed to build ([A-Za-z0-9][\w.-]*(?: [A-Za-z0-9][\w.-]*)*)$",
+    re.MULTILINE,
 )
 # Where none of them names it: the package that pip was at when one's own build ended it.
 AT_WORK = re.compile(r"(?:Collecting|Processing) (?:\S*/)?([A-Za-z0-9][\w.-]*)")
@@ -78,6 +79,8 @@ def packages_that_failed(output: str) -> tuple[str, ...]:
     """Return the packages that an installer could not build, in PEP 503's spelling, or nothing
     where something else failed.
     """
+    # A build may print lines without an end.
+    output = "\n".join(line[:1000] for line in output.splitlines())
     if not re.search(
         r"(?i)\b(build|building|subprocess-exited|metadata-generation|setup\.py|PEP ?517)", output
     ):

@@ -113,7 +113,7 @@ def first_cause(error: InstallError) -> str:
     The first of the most telling kind.
     """
     lines = [
-        line.strip(" |\t")
+        line.strip(" |\t")[:1000]
         for line in str(error).splitlines()
         if line.strip(" |\t") and "run your poetry command" not in line
     ]

@@ -93,6 +93,7 @@ def environment(venv: Path, asked: dict[str, Any]) -> dict[str, str]:
     kept, folder = Path(asked["kept"]), Path(asked["folder"])
     env = {**os.environ, **asked["env"], "npm_config_cache": str(kept / ".npm"), "CI": "true"}
     env |= {"VIRTUAL_ENV": str(venv), "DECANT_SMOKE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    env["npm_config_package_import_method"] = "copy"  # pnpm's links into its store are refused
     path = [f"{venv}/bin"]
     named = of_node(asked["commands"])
     if named:

@@ -4,7 +4,7 @@ Runs as the account of builds, in its sandbox. What root adds to it is in enviro
 starts this.
 
 Arguments: `compile` and the environment's folder; `newest` and an environment and a package,
-which prints the newest version that has a wheel there; or `install` and a JSON document: `recipe` (recipe.py's), `folder` (the repository's, a copy to write in),
+which prints the newest version that has a wheel there; or `install` and a file with a JSON document: `recipe` (recipe.py's), `folder` (the repository's, a copy to write in),
 `project` (where its tool works), `target`, `packages`, `groups`, `extras`, `server` (a requirement or nothing) and `command` (the program that tells
 whether
 it is there), `driver` (module and requirement, or nothing), `python`, `tools` (the paths of our uv,
@@ -160,26 +160,32 @@ def refuse_old_gunicorn(asked: dict[str, Any], target: Path) -> None:
 
 
 def version_of(asked: dict[str, Any], folder: Path) -> dict[str, str]:
-    """Return the variables that tell a project its version, which it would ask git for.
+    """Return the variables that tell the project its version, which it would ask git for.
 
-    A release has no .git (setuptools-scm's "Integrations"; pbr's "Usage").
+    A release has no .git. They name the project, as what it depends on may be built by the same
+    tools (setuptools-scm's "Overrides"; poetry-dynamic-versioning's README); pbr and pdm-backend
+    know none that does, and get theirs where the project itself is built by them.
     """
     version, project = asked["version"], folder / "pyproject.toml"
     text = project.read_text("utf-8", "replace") if project.is_file() else ""
-    named = re.search(r"^name\s*=\s*[\"']([\w.-]+)[\"']", text, re.MULTILINE)
-    if not version:
+    named = re.search(
+        r"^\[(?:project|tool\.poetry)\]\s*$(?:(?!^\[).)*?^name\s*=\s*[\"']([\w.-]+)[\"']",
+        text,
+        re.MULTILINE | re.DOTALL,
+    )
+    if not version or not asked["recipe"]["packaged"]:
         return {}
-    found = {
-        "PBR_VERSION": version,
-        "PDM_BUILD_SCM_VERSION": version,
-        "POETRY_DYNAMIC_VERSIONING_BYPASS": version,
-    }
+    found = {}
     if named:
-        found[f"SETUPTOOLS_SCM_PRETEND_VERSION_FOR_{re.sub(r'[-_.]+', '_', named[1]).upper()}"] = (
-            version
-        )
-    else:
-        found["SETUPTOOLS_SCM_PRETEND_VERSION"] = version
+        distribution = re.sub(r"[-_.]+", "_", named[1]).upper()
+        found[f"SETUPTOOLS_SCM_PRETEND_VERSION_FOR_{distribution}"] = version
+        found["POETRY_DYNAMIC_VERSIONING_OVERRIDE"] = f"{named[1]}={version}"
+    files = [folder / "setup.py", folder / "setup.cfg"]
+    text += "".join(file.read_text("utf-8", "replace") for file in files if file.is_file())
+    if re.search(r"\bpbr\b", text):
+        found["PBR_VERSION"] = version
+    if "pdm.backend" in text:
+        found["PDM_BUILD_SCM_VERSION"] = version
     return found
 
 
@@ -326,7 +332,10 @@ def lock_here(
     lock, pipfile = folder / "Pipfile.lock", folder / "Pipfile"
     if not pipfile.exists():
         lines = [
-            line for line in requirement_lines(folder / "requirements.txt") if line[0] not in "-."
+            line
+            for file in included(folder / "requirements.txt")
+            for line in requirement_lines(file)
+            if not re.match(r"(-r|--requirement)\b", line)
         ]
         pipfile.write_text("[packages]\n" + "".join(_pipfile_line(line) for line in lines))
     if asked["lock"]:
@@ -339,7 +348,7 @@ def lock_here(
 def _pipfile_line(requirement: str) -> str:
     """Write a requirement as a line of a Pipfile."""
     found = re.fullmatch(r"([\w.-]+)\s*(?:\[([^\]]*)\])?\s*([^;@]*?)\s*(?:;\s*(.*))?", requirement)
-    if not found:
+    if not found or requirement.startswith("-") or "--" in requirement or is_local(requirement):
         fail(
             f"requirements.txt: {requirement}: pipenv takes names and versions alone from there;"
             ' write a Pipfile, or set python.installer = "pip"'
@@ -435,7 +444,7 @@ def main() -> None:
         if action == "newest":
             print(f"newest: {newest(*argument.split())}", flush=True)
         else:
-            build(json.loads(argument))
+            build(json.loads(Path(argument).read_text(encoding="utf-8")))
     except InstallError as error:
         print(error, flush=True)
         sys.exit(1)

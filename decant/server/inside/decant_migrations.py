@@ -58,14 +58,16 @@ class Alembic:
         from alembic.runtime.environment import EnvironmentContext
 
         if self._at is None:
-            found: set[str] = set()
+            # One for each database of env.py: SQLALCHEMY_BINDS may name several.
+            found: list[list[str]] = []
 
             def look(_: Any, context: Any) -> list[Any]:
                 heads = context.get_current_heads()
-                found.update(heads)
+                found.append(sorted(heads))
                 if context.connection is not None and not self._url:
                     url = context.connection.engine.url
-                    self._url = url.render_as_string(hide_password=False)
+                    shown = getattr(url, "render_as_string", None)  # SQLAlchemy 1.4 and newer
+                    self._url = shown(hide_password=False) if shown else str(url)
                 return []
 
             with (
@@ -73,7 +75,8 @@ class Alembic:
                 EnvironmentContext(self.config, self.script, fn=look, dont_mutate=True),
             ):
                 self.script.run_env()
-            self._at = sorted(found)
+            behind = [heads for heads in found if heads != self.code()]
+            self._at = behind[0] if behind else found[0] if found else []
         return self._at
 
     def database(self, _: list[str]) -> list[str]:
@@ -159,7 +162,9 @@ class Django:
         kind, name = self.connection.vendor, str(settings["NAME"])
         if kind == "sqlite":
             return f"sqlite:///{name}"
-        return f"{kind}://{settings['HOST'] or 'localhost'}:{settings['PORT'] or PORTS.get(kind, '')}/{name}"
+        host = settings["HOST"] or "localhost"
+        host = "localhost" if host.startswith("/") else f"[{host}]" if ":" in host else host
+        return f"{kind}://{host}:{settings['PORT'] or PORTS.get(kind, '')}/{name}"
 
     def upgrade(self) -> None:
         """Migrate the database up to the code."""

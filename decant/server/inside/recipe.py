@@ -294,7 +294,9 @@ def pipenv_unlocked(folder: Path) -> Recipe:
     """Return the recipe of what pipenv has to lock first: a Pipfile, or a requirements file."""
     for name in ("Pipfile", "requirements.txt"):
         if (folder / name).exists():
-            return Recipe("pipenv", folder / name, (folder / name,), False, True, unlocked=True)
+            named = name == "requirements.txt"
+            files = tuple(included(folder / name)) if named else (folder / name,)
+            return Recipe("pipenv", folder / name, files, False, True, unlocked=True)
     fail(
         "python.installer: pipenv installs from a Pipfile.lock, a Pipfile or a requirements.txt,"
         " and there is none in the repository"

@@ -39,19 +39,23 @@ def variables(*files: Path) -> dict[str, str]:
     return found
 
 
-def filled(text: str, known: dict[str, str], target: str, variable: str) -> str:
-    """Fill in what only the server knows."""
+def filled(text: str, known: dict[str, str], target: str, variable: str, folder: str) -> str:
+    """Fill in what only the server knows; `folder`: the application's in the release."""
+
+    def password(found: str) -> str:
+        secret = urlsplit(known.get(variable, "")).password
+        if not secret:
+            fail(f"app.files.{target}: {found}: there is no database whose password is made here")
+        return unquote(secret)
 
     def value(found: re.Match[str]) -> str:
         if found[1] == "db.password":
-            password = urlsplit(known.get(variable, "")).password
-            if not password:
-                fail(f"app.files.{target}: there is no database whose password is made here")
-            return unquote(password)
+            return password(found[0])
         name = found[1].removeprefix("env.")
         if name not in known:
             fail(f"app.files.{target}: there is no variable {name}; set it in app.env or env_file")
-        return known[name]
+        told = known[name].replace("{app.folder}", folder)
+        return told.replace("{db.password}", password(name)) if "{db.password}" in told else told
 
     return PLACE.sub(value, text)
 
@@ -76,17 +80,18 @@ def put(root: Path, part: Path, subdir: str, account: str, variable: str) -> Non
     deploy = part / ".deploy"
     listed = json.loads((deploy / "files.json").read_text(encoding="utf-8"))
     known = variables(deploy / "env", root / "shared/secrets.env")
+    folder = f"{root}/releases/{part.name.removeprefix('.part-')}/{subdir}".rstrip("/")
     for path, name in listed:
         data = (deploy / "files" / name).read_bytes()
         with contextlib.suppress(UnicodeDecodeError):  # what is no text stays as it is
-            data = filled(data.decode(), known, path, variable).encode()
+            data = filled(data.decode(), known, path, variable, folder).encode()
         target = target_in(part / subdir, path)
         target.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-        for folder in target.parents:
-            if folder == part / subdir:
+        for parent in target.parents:
+            if parent == part / subdir:
                 break
-            if folder.stat().st_uid == 0 and folder.group() == "root":
-                shutil.chown(folder, "root", account)
+            if parent.stat().st_uid == 0 and parent.group() == "root":
+                shutil.chown(parent, "root", account)
         target.unlink(missing_ok=True)
         with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640), "wb") as file:
             file.write(data)

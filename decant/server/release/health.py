@@ -159,7 +159,7 @@ def ask(
         if protocol == "uwsgi":
             return over_uwsgi(where, path, host, scheme, timeout)
         return over_http(where, path, host, scheme, timeout, token)
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:
         return Answer(0, f"no answer ({error or type(error).__name__})")
 
 
@@ -171,7 +171,8 @@ def leads_to(location: str, path: str, host: str) -> str:
     except ValueError:
         return ""
     found = urllib.parse.quote(parts.path or "/", safe="/%:@!$&'()*+,;=~")
-    return f"{found}?{parts.query}" if same and parts.query else found if same else ""
+    query = urllib.parse.quote(parts.query, safe="/%:@!$&'()*+,;=~?")
+    return f"{found}?{query}" if same and query else found if same else ""
 
 
 def proven(by: str, name: str, listens: str) -> bool:
@@ -196,11 +197,13 @@ def led_to_error(
     location: str, where: str, path: str, host: str, scheme: str, timeout: float, protocol: str
 ) -> str:
     """Follow a redirect on the same site; return the error that it leads to, or nothing."""
+    deadline = time.monotonic() + timeout
     for _ in range(REDIRECTS):
         path = leads_to(location, path, host) if location else ""
         if not path:
             break
-        after = ask(where, path, host, scheme, timeout, protocol, "")
+        left = max(deadline - time.monotonic(), 0.5)
+        after = ask(where, path, host, scheme, left, protocol, "")
         if not after.status or after.status >= 500:
             return f", and {path}, to which that leads, answered {after.said}"
         location = after.location

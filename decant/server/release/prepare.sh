@@ -118,11 +118,14 @@ finish() ( # finish: what needs the environment, or is no part of the repository
         [ $code -eq 0 ] || exit 1
         take_over
     fi
-    lacking=$(python3 -I -S "$procedures/tree.py" missing "$part" "$static" | head -n 1)
-    [ -z "$lacking" ] || fail "app.static: there is no $lacking in the release; correct the folder, build it (app.build), or send it with a working tree (app.send)"
     if [ -e "$own/files.json" ]; then
         said=$(python3 -I -S "$procedures/app_files.py" "$root" "$part" "$subdir" "$user" "$db_variable" 2>&1) || fail "$said"
+        # What lies below app.static is the proxy's to read.
+        said=$(python3 -I -S "$procedures/tree.py" own "$part" "$user" "$static" 2>&1) || fail "$said"
+        chown root:root "$own/identity" && chmod 0600 "$own/identity"
     fi
+    lacking=$(python3 -I -S "$procedures/tree.py" missing "$part" "$static" | head -n 1)
+    [ -z "$lacking" ] || fail "app.static: there is no $lacking in the release; correct the folder, build it (app.build), or send it with a working tree (app.send)"
     # After the builds, which get a copy of the tree and none of the variables.
     if [ -e "$own/dotenv" ]; then
         install -o root -g "$user" -m 0640 "$own/dotenv" "$part/${subdir:+$subdir/}.env" || fail "the .env could not be written"

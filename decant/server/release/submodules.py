@@ -82,7 +82,9 @@ def modules(mirror: Path, commit: str, source: str) -> Iterator[Module]:
     if not links:
         return
     try:
-        settings = git(mirror, "config", "--blob", f"{commit}:.gitmodules", "-z", "--list")
+        settings = git(
+            mirror, "config", "--no-includes", "--blob", f"{commit}:.gitmodules", "-z", "--list"
+        )
     except GitError:
         settings = b""
     told: dict[str, dict[str, str]] = {}
