@@ -52,7 +52,9 @@ def _static(
     shared = [entry.rstrip("/") for entry in settings.app.shared]
     for prefix, folder in settings.app.static.items():
         path = folder.rstrip("/")
-        if path in folders or path in files or path in shared:
+        # Also what app.files brings, and what is below a link, which the server follows or refuses.
+        on_the_way = {path, *map(str, PurePosixPath(path).parents)}
+        if path in folders or path in shared or on_the_way & {*files, *settings.app.files}:
             continue
         where = f"app.static.{prefix}: there is no folder {path} in the release"
         if not sent.is_commit and (sent.folder / above / path).exists():

@@ -84,6 +84,7 @@ def _build(settings: "Settings") -> bytes:
     given = variables(settings) if app.build_secrets else plain_variables(settings)
     told = {
         "commands": app.build,
+        "shared": [entry.rstrip("/") for entry in app.shared if entry not in app.shared_files],
         "cache": [entry.rstrip("/") for entry in app.build_cache],
         "secrets": app.build_secrets,
         "env": {"FLASK_APP": settings.wsgi.app, **given},

@@ -62,6 +62,8 @@ def git(folder: Path, *words: str) -> str:
             "there is no folder dist in the release: git ignores it, so it is not sent",
         ),
         ({"subdir": "web"}, "wsgi:app", "app.subdir: there is no folder web in "),
+        ({"static": {"/r.txt": "r.txt"}, "files": {"r.txt": "main.py"}}, "wsgi:app", ""),
+        ({"static": {"/s": "link/below"}}, "wsgi:app", ""),
         ({}, "shop.web:create_app()", ""),
         (
             {},
@@ -77,6 +79,7 @@ def test_what_a_working_tree_lacks_is_said_before_anything_is_connected(
     write(tmp_path, "wsgi.py", "shop/web.py", text="")
     write(tmp_path, "main.py", "shop/static/a.css", "dist/app.js")
     write(tmp_path, ".gitignore", text="dist/\n")
+    (tmp_path / "link").symlink_to("shop")
     git(tmp_path, "init", "-q")
     made = settings(tmp_path, app={**LOCAL, **app}, wsgi={"app": wsgi})
     if not said:

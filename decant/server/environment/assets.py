@@ -8,7 +8,6 @@ Standard library only.
 
 import json
 import os
-import re
 import shutil
 import sys
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+from app_files import variables as read_variables
 from builds import (
     application,
     builder,
@@ -27,7 +27,6 @@ from builds import (
 )
 from tools import InstallError, alone, debian, fail, first_cause, run, say
 
-FILE = re.compile(r"[^.].*\.(?!d$)[A-Za-z0-9]+$")  # as App.shared_files of decant/config/models.py
 LIMIT = 1800  # seconds for all commands
 NODE = ("nodejs", "npm")  # Debian's; another version comes from the npm registry, by npm
 
@@ -36,12 +35,7 @@ def variables(root: Path, told: dict[str, Any]) -> tuple[dict[str, str], list[st
     """Return the variables of a build, and those of their values that are secret."""
     if not told["secrets"]:
         return told["env"], []
-    kept = {}
-    file = root / "shared/secrets.env"
-    for line in file.read_text(encoding="utf-8").split("\n") if file.exists() else ():
-        name, _, value = line.strip().partition("=")
-        if name and not name.startswith("#"):
-            kept[name] = str(json.loads(value))
+    kept = read_variables(root / "shared/secrets.env")
     return told["env"] | kept, [*told["env"].values(), *kept.values()]
 
 
@@ -90,24 +84,16 @@ def commands(root: Path, part: Path, told: dict[str, Any], copy: Path, subdir: s
     return text
 
 
-def shared_folders(root: Path, part: Path, copy: Path) -> None:
-    """Put empty folders into the copy where a release has links to shared ones.
+def shared_folders(root: Path, told: dict[str, Any], copy: Path, subdir: str) -> None:
+    """Put empty folders into the copy in the place of the shared ones.
 
     A command that imports the application finds them; what it writes there is no part of it.
     """
-    account, shared = builder(root), root / "shared"
-    for link in (path for path in part.rglob("*") if path.is_symlink()):
-        target = link.readlink()
-        # What prepare.sh has linked, and no link of the repository's own.
-        if (
-            target.is_relative_to(shared)
-            and link.parts[-len(target.relative_to(shared).parts) :]
-            == target.relative_to(shared).parts
-        ):
-            made = copy / link.relative_to(part)
-            if not FILE.search(made.name):
-                made.mkdir(mode=0o700)
-                os.chown(made, account.pw_uid, account.pw_gid)
+    account = builder(root)
+    for entry in told["shared"]:
+        made = copy / subdir / entry
+        made.mkdir(mode=0o700, exist_ok=True)
+        os.chown(made, account.pw_uid, account.pw_gid)
 
 
 def node() -> None:
@@ -129,7 +115,7 @@ def main() -> None:
     remove(made)
     try:
         with alone(f"{root.name}.build.lock"), copied(part, root) as copy:
-            shared_folders(root, part, copy)
+            shared_folders(root, told, copy, subdir)
             print(commands(root, part, told, copy, subdir))
             made.mkdir(mode=0o700)
             adopt(copy, made, application(root))

@@ -1,9 +1,10 @@
 """Put the files of app.files into a release: configuration that is in no repository.
 
 Arguments: the application's folder, the unfinished release, app.subdir, the account, and the
-variable with the database's URL. What they are is in the release's `.deploy/files.json`: (path in the release, name in `.deploy/files`). What
-only the server knows is filled in here: {db.password}, and {env.NAME} for a variable of the
-release. Runs as root on a tree that is root's alone. Standard library only.
+variable with the database's URL. What they are is in the release's `.deploy/files.json`: (path in
+the release, name in `.deploy/files`). What only the server knows is filled in here: {db.password},
+and {env.NAME} for a variable of the release. Runs as root on a tree that is root's alone. Standard
+library only.
 """
 
 import contextlib
