@@ -206,13 +206,28 @@ class App(Model):
     env_file: Text = ""
     dotenv: bool = False
     migrate: Text = "auto"
-    pending: Text = ""
-    setup: Listed[Command] = ()
-    build: Listed[Command] = ()
-    build_cache: Listed[ReleasePath] = ()
-    build_secrets: bool = False
-    send: Listed[ReleasePath] = ()
-    files: dict[ReleasePath, Text] = {}
+    pending: Text = Field(
+        default="",
+        description="With a migrate of your own: ends with 0 where there is nothing to migrate.",
+    )
+    setup: Listed[Command] = Field(
+        default=(), description="Commands that run once, before the first import."
+    )
+    build: Listed[Command] = Field(
+        default=(), description="Commands that make files of a release, before it serves."
+    )
+    build_cache: Listed[ReleasePath] = Field(
+        default=(), description="Folders that live across builds and are no part of a release."
+    )
+    build_secrets: bool = Field(
+        default=False, description="Builds get env_file's variables and the generated secrets."
+    )
+    send: Listed[ReleasePath] = Field(
+        default=(), description="Built files that git ignores and a working tree brings along."
+    )
+    files: dict[ReleasePath, Text] = Field(
+        default={}, description="Configuration files: path in the release to local file."
+    )
     shared: Listed[ReleasePath] = ("instance",)
     static: Annotated[dict[UrlPrefix, InsidePath], AfterValidator(_without_empty)] = {}
     health: Annotated[
@@ -250,12 +265,18 @@ class Python(Model):
 
     version: Annotated[str, _or_empty(r"3\.[0-9]{1,2}", "a version such as 3.12")] = ""
     installer: Literal["auto", "pip", "uv", "pipenv", "poetry"] = "auto"
-    requirements: InsidePath = ""
-    groups: Listed[GroupName] = ()
-    extras: Listed[GroupName] = ()
+    requirements: InsidePath = Field(
+        default="", description="Another requirements file, such as requirements/prod.txt."
+    )
+    groups: Listed[GroupName] = Field(
+        default=(), description="Groups of dependencies, for uv and poetry."
+    )
+    extras: Listed[GroupName] = Field(default=(), description="Extras of the project.")
     packages: Listed[Requirement] = ()
     refresh: Annotated[int, Field(ge=1)] = 7
-    env: dict[VariableName, Text] = {}
+    env: dict[VariableName, Text] = Field(
+        default={}, description="Variables of installers and builds; {deploy.NAME} is filled in."
+    )
 
 
 class Wsgi(Model):
