@@ -27,26 +27,12 @@ environment() { # environment name|build TREE COMMIT: the name of the tree's env
         "$procedures" "$1" "$2" "$subdir" "$root/venvs" "$3"
 }
 
-whole() { # whole RELEASE: are its environment and the interpreter in it there? Somebody may have removed them by hand, or an upgrade of the distribution
-    [ "$server" = none ] || { [ -e "$releases/$1/.deploy/venv/.decant-complete" ] && [ -x "$releases/$1/.deploy/venv/bin/python" ]; }
-}
-
-already_current() { # the serving release has the same code, files and environment
-    wait
-    [ -n "$old" ] && [ "$(state_of "$old")" = good ] && [ "$(cat "$releases/$old/.deploy/identity" 2>/dev/null)" = "$identity" ] && whole "$old" || return 1
-    [ "$server" != none ] || return 0
-    digest=$(cat "$here/digest") && [ -n "$digest" ] && [ "$(basename "$(readlink "$releases/$old/.deploy/venv")")" = "$digest" ]
-}
-
-prepared_before() { # a release that was made ready earlier and never switched to
-    for candidate in "$releases"/2*; do
-        [ "${candidate##*/}" != "$old" ] || continue # what serves is never taken for a draft
-        if [ "$(state_of "${candidate##*/}")" = prepared ] && [ "$(cat "$candidate/.deploy/identity" 2>/dev/null)" = "$identity" ] && whole "${candidate##*/}"; then
-            release=$(basename "$candidate")
-            return 0
-        fi
-    done
-    return 1
+stands() { # stands: the identity of the wanted release, and is (current, prepared, absent) and release: is it here already?
+    wait # for the name of the environment
+    found=$(python3 -I -S "$procedures/identity.py" "$root" "$server" "$commit" "$rendered" "$subdir" "$(cat "$here/digest" 2>/dev/null)") || fail "the releases in $releases could not be read"
+    { read -r identity; read -r is; read -r release; } <<EOF
+$found
+EOF
 }
 
 roots_own() { # roots_own FOLDER: every folder from shared/ down to it is root's and no link, so that what is done in it happens there
@@ -197,18 +183,17 @@ case $kind in git)
     fetch
     resolve ;;
 esac
-wanted=$([ "$server" = none ] || sha256sum <"$procedures/environment.json")
-identity=$(printf '%s %s %s %s' "$commit" "$rendered" "$subdir" "$wanted" | sha256sum | cut -d' ' -f1)
+stands
 value commit "$commit"
 value label "$label"
 value old "$old"
-if already_current; then
+if [ "$is" = current ]; then
     value result current
-    value release "$old"
+    value release "$release"
     exit 0
 fi
 
-if ! prepared_before; then
+if [ "$is" = absent ]; then
     if [ "$kind" = known ]; then
         value result absent
         exit 0

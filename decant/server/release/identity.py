@@ -1,0 +1,106 @@
+"""Tell what a release is, and whether the server has the one that is asked for already.
+
+Arguments: the application's folder, the WSGI server (none: the application does not run here), the
+commit, the digest of the rendered files, app.subdir, and the name of the environment that the
+serving release would get today (empty: not known). Prints three lines: the identity; `current`,
+`prepared` or `absent`; and the release that has it, or nothing. Standard library only.
+"""
+
+import hashlib
+import os
+import sys
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from records import Folder, State
+
+
+class Stands(StrEnum):
+    """Where a wanted release stands on the server."""
+
+    CURRENT = "current"  # it serves, and nothing of it is missing
+    PREPARED = "prepared"  # it was made ready earlier, and nobody switched to it
+    ABSENT = "absent"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The release that hosts.toml asks for.
+
+    `rendered` is the digest of its rendered files, `settings` what decides its environment beside
+    the repository.
+    """
+
+    server: str
+    commit: str
+    rendered: str
+    subdir: str
+    settings: bytes
+
+    @property
+    def runs(self) -> bool:
+        """Tell whether the application runs on this host, and needs an environment."""
+        return self.server != "none"
+
+    @property
+    def identity(self) -> str:
+        """Return what two releases have in common exactly if they are the same."""
+        settings = f"{hashlib.sha256(self.settings).hexdigest()}  -" if self.runs else ""
+        parts = f"{self.commit} {self.rendered} {self.subdir} {settings}"
+        return hashlib.sha256(parts.encode()).hexdigest()
+
+
+def is_whole(folder: Folder, release: str) -> bool:
+    """Tell whether a release's environment is there, with its mark and an interpreter that runs.
+
+    Somebody may have removed it by hand, or an upgrade of the distribution its interpreter.
+    """
+    environment = folder.releases / release / ".deploy/venv"
+    python = environment / "bin/python"
+    return (environment / ".decant-complete").exists() and os.access(python, os.X_OK)
+
+
+def stands(folder: Folder, wanted: Wanted, environment: str) -> tuple[Stands, str]:
+    """Tell where the wanted release stands, and which one it is.
+
+    `environment` is the name of the one that the serving release would get today.
+    """
+    current = folder.current
+    if current and _is(folder, current, wanted, State.GOOD):
+        linked = folder.releases / current / ".deploy/venv"
+        if not wanted.runs or (environment and _target(linked) == environment):
+            return Stands.CURRENT, current
+    for draft in sorted(path.name for path in folder.releases.glob("2*")):
+        # What serves is never taken for a draft.
+        if draft != current and _is(folder, draft, wanted, State.PREPARED):
+            return Stands.PREPARED, draft
+    return Stands.ABSENT, ""
+
+
+def _is(folder: Folder, release: str, wanted: Wanted, state: State) -> bool:
+    return (
+        folder.state(release) == state
+        and folder.told(release, "identity") == wanted.identity
+        and (not wanted.runs or is_whole(folder, release))
+    )
+
+
+def _target(link: Path) -> str:
+    try:
+        return link.readlink().name
+    except OSError:
+        return ""
+
+
+def main(root: str, server: str, commit: str, rendered: str, subdir: str, environment: str) -> None:
+    """Print where the wanted release stands."""
+    folder = Folder(Path(root))
+    settings = (folder.procedures / "environment.json").read_bytes() if server != "none" else b""
+    wanted = Wanted(server, commit, rendered, subdir, settings)
+    print(wanted.identity, *stands(folder, wanted, environment), sep="\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
