@@ -14,6 +14,16 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+MIGRATION = """"bench_{number}"
+import sqlalchemy as sa
+from alembic import op
+revision = "{number:04}"
+down_revision = "{before:04}"
+
+def upgrade():
+    op.create_table("bench_{number}", sa.Column("id", sa.Integer, primary_key=True))
+"""
+LAST = 2  # the number of the guestbook's last migration
 sys.path.insert(0, str(ROOT))
 
 from bench import compare  # noqa: E402
@@ -80,10 +90,17 @@ def main() -> None:
                     )
             for number in range(given.runs):
                 for which in sorted(roots, reverse=bool(number % 2)):
-                    compare.commit([servers[which]], f"update {number}")
-                    found.setdefault(("update", which), []).append(
-                        deploy(roots[which], tools, servers[which], "update")
-                    )
+                    for case, migration in (
+                        ("update", ""),
+                        (
+                            "with migration",
+                            MIGRATION.format(number=LAST + number + 1, before=LAST + number),
+                        ),
+                    ):
+                        compare.commit([servers[which]], f"{case} {number}", migration)
+                        found.setdefault((case, which), []).append(
+                            deploy(roots[which], tools, servers[which], "update")
+                        )
         finally:
             for name in names:
                 lab.down(name)

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import platform
+import shlex
 import signal
 import statistics
 import subprocess
@@ -214,11 +215,16 @@ def hosts_toml(servers: list[Server]) -> str:
     )
 
 
-def commit(servers: list[Server], text: str) -> None:
-    """Push a new version of the guestbook to the servers' repository, without a migration."""
+def commit(servers: list[Server], text: str, migration: str = "") -> None:
+    """Push a new version of the guestbook to the servers' repository.
+
+    `migration`: the text of a migration that it brings, named by its first line.
+    """
+    name = migration.partition("\n")[0].strip('"')
+    adds = f"printf %s {shlex.quote(migration)} > migrations/versions/{name}.py;" if name else ""
     script = (
         f"set -e; d=$(mktemp -d); git clone -q /srv/git/guestbook.git $d; cd $d; printf '{text}' >"
-        " NEWS; git add -A; git -c user.name=bench -c user.email=bench@localhost commit -qm"
+        f" NEWS; {adds} git add -A; git -c user.name=bench -c user.email=bench@localhost commit -qm"
         f" '{text}'; git push -q; rm -rf $d"
     )
     for server in servers:

@@ -1,7 +1,8 @@
 """Measure how long visitors wait in an update without a migration, beside a bare restart.
 
 On every stack with a manager, and with each kind of gunicorn's workers, in one run: 20 requests a
-second with POSTs, a keep-alive connection. Prints a table.
+second with POSTs, a keep-alive connection, and a visitor who asks again as soon as he has an
+answer. The health check asks for `/`, as it does by default. Prints a table.
 
 `sudo .venv/bin/python bench/waits.py --runs 3`
 """
@@ -61,7 +62,8 @@ def measure(server: Server, case: str, runs: int) -> Waits:
     wsgi, proxy = CASES[case]
     python = next((line for name, line in PACKAGES.items() if name in case), "")
     more = f'[proxy]\nkind = "{proxy}"\n[python]\n{python}'
-    server.configure("", wsgi, more)
+    health = 'health = "/"'
+    server.configure(health, wsgi, more)
     server.fab("deploy", timeout=600)
     unit = "guestbook:1" if "supervisor" in case else "guestbook"
     restart = "supervisorctl restart" if "supervisor" in case else "systemctl restart"
@@ -70,7 +72,7 @@ def measure(server: Server, case: str, runs: int) -> Waits:
         with Load(server.address, slow_seconds=0.0, reopens=proxy == "apache") as load:
             time.sleep(ORDINARY)
         found.ordinary += load.times
-        server.configure(f'ref = "{("better", "main")[run % 2]}"', wsgi, more)
+        server.configure(f'{health}\nref = "{("better", "main")[run % 2]}"', wsgi, more)
         with Load(server.address, slow_seconds=0.0, reopens=proxy == "apache") as load:
             time.sleep(1)
             said = server.fab("update").stdout
