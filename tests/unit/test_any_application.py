@@ -478,7 +478,8 @@ def test_files_are_put_into_a_release_filled_in_and_never_through_a_link(
     module = module_of("app_files")
     monkeypatch.setattr(module.shutil, "chown", lambda *_: None)
     part = tmp_path / "part"
-    write(part, ".deploy/env", text='WORD="a\\"b"\n')
+    write(part, ".deploy/env", text='WORD="a\\"b"\nDSN="u:{db.password}"\n')
+    write(part, ".deploy/database", text="DATABASE_URL postgresql+psycopg DSN\n")
     write(tmp_path, "shared/secrets.env", text='DATABASE_URL="postgresql://u:p%2Fw@h/x"\n')
 
     def put(listed: dict[str, bytes]) -> None:
@@ -489,8 +490,11 @@ def test_files_are_put_into_a_release_filled_in_and_never_through_a_link(
         write(part, ".deploy/files.json", text=json.dumps(pairs))
         module.put(tmp_path, part, "", "shop", "DATABASE_URL")
 
-    put({"a/b.cfg": b"{db.password} {env.WORD} {other}", "raw": b"\xff{env.WORD}"})
-    assert (part / "a/b.cfg").read_bytes() == b'p/w a"b {other}'
+    text = b"{db.password} {env.WORD} {other} {env.DSN} {env.DATABASE_URL}"
+    put({"a/b.cfg": text, "raw": b"\xff{env.WORD}"})
+    # As the application itself gets it: with the driver that this release has.
+    url = "postgresql+psycopg://u:p%2Fw@h/x"
+    assert (part / "a/b.cfg").read_text() == f'p/w a"b {{other}} u:p/w {url}'
     assert (part / "raw").read_bytes() == b"\xff{env.WORD}"
     assert (part / "raw").stat().st_mode & 0o777 == 0o640
     assert not (part / ".deploy/files").exists()

@@ -16,6 +16,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from app_files import variables as read_variables
+from app_files import with_database
 from builds import (
     application,
     builder,
@@ -31,17 +32,18 @@ LIMIT = 1800  # seconds for all commands
 NODE = ("nodejs", "npm")  # Debian's; another version comes from the npm registry, by npm
 
 
-def variables(root: Path, told: dict[str, Any]) -> tuple[dict[str, str], list[str]]:
+def variables(root: Path, part: Path, told: dict[str, Any]) -> tuple[dict[str, str], list[str]]:
     """Return the variables of a build, and those of their values that are secret."""
     if not told["secrets"]:
         return told["env"], []
-    kept = read_variables(root / "shared/secrets.env")
-    return told["env"] | kept, [*told["env"].values(), *kept.values()]
+    known = told["env"] | read_variables(root / "shared/secrets.env")
+    known = with_database(known, part / ".deploy")
+    return known, list(known.values())
 
 
 def commands(root: Path, part: Path, told: dict[str, Any], copy: Path, subdir: str) -> str:
     """Run the commands in the copy; return what they printed."""
-    given, secret = variables(root, told)
+    given, secret = variables(root, part, told)
     kept = root / "build/cache"
     if not kept.is_dir():
         kept.mkdir(mode=0o700)

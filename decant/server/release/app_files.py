@@ -40,23 +40,34 @@ def variables(*files: Path) -> dict[str, str]:
     return found
 
 
+def with_database(known: dict[str, str], deploy: Path) -> dict[str, str]:
+    """Return a release's variables as its processes see them: the database's URL with the driver,
+    and the password where it is asked for (with-env does the same for them).
+    """
+    if not (deploy / "database").exists():
+        return known
+    source, scheme, *names = (deploy / "database").read_text(encoding="utf-8").split()
+    url = known.get(source, "")
+    password = unquote(urlsplit(url).password or "")
+    own = {name: known[name].replace("{db.password}", password) for name in names if name in known}
+    return known | own | ({source: f"{scheme}:{url.partition(':')[2]}"} if url else {})
+
+
 def filled(text: str, known: dict[str, str], target: str, variable: str, folder: str) -> str:
     """Fill in what only the server knows; `folder`: the application's in the release."""
 
-    def password(found: str) -> str:
-        secret = urlsplit(known.get(variable, "")).password
-        if not secret:
-            fail(f"app.files.{target}: {found}: there is no database whose password is made here")
-        return unquote(secret)
-
     def value(found: re.Match[str]) -> str:
         if found[1] == "db.password":
-            return password(found[0])
+            secret = urlsplit(known.get(variable, "")).password
+            if not secret:
+                fail(
+                    f"app.files.{target}: {found[0]}: there is no database whose password is made here"
+                )
+            return unquote(secret)
         name = found[1].removeprefix("env.")
         if name not in known:
             fail(f"app.files.{target}: there is no variable {name}; set it in app.env or env_file")
-        told = known[name].replace("{app.folder}", folder)
-        return told.replace("{db.password}", password(name)) if "{db.password}" in told else told
+        return known[name].replace("{app.folder}", folder)
 
     return PLACE.sub(value, text)
 
@@ -80,7 +91,7 @@ def put(root: Path, part: Path, subdir: str, account: str, variable: str) -> Non
     """Put the files there, each root's and readable by the application alone."""
     deploy = part / ".deploy"
     listed = json.loads((deploy / "files.json").read_text(encoding="utf-8"))
-    known = variables(deploy / "env", root / "shared/secrets.env")
+    known = with_database(variables(deploy / "env", root / "shared/secrets.env"), deploy)
     folder = f"{root}/releases/{part.name.removeprefix('.part-')}/{subdir}".rstrip("/")
     for path, name in listed:
         data = (deploy / "files" / name).read_bytes()
