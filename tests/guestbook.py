@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "guestbook"
+# For tools that bring authorities of their own.
+TRUST = {"UV_SYSTEM_CERTS": "1", "REQUESTS_CA_BUNDLE": "/etc/ssl/certs/ca-certificates.crt"}
 
 # Answers slowly, and tells which version it is: what the tests' load asks for.
 TESTING = """
@@ -328,10 +330,9 @@ def index() -> str:
 
 def tool(folder: Path, *words: str) -> str:
     """Run uv, or a tool that it fetches, in a folder, and return what it prints."""
-    trust = {"UV_SYSTEM_CERTS": "1", "REQUESTS_CA_BUNDLE": "/etc/ssl/certs/ca-certificates.crt"}
     environment = {
         **os.environ,
-        **trust,
+        **TRUST,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "PIPENV_IGNORE_VIRTUALENVS": "1",
     }

@@ -29,6 +29,18 @@ def test_a_bad_release_a_killed_window_and_a_power_cut_leave_the_old_pair(
     server.fab("deploy")
     before = server.rows()
 
+    for branch, cause in (
+        (
+            "does-not-import",
+            "add what brings nowhere_to_be_found to the application's requirements",
+        ),
+        ("sick", "/up answered 500"),
+    ):
+        server.configure(f'ref = "{branch}"', wsgi, more)
+        done = server.fab("update", code=1)
+        assert cause in done.stderr and done.stderr.count("\n") == 1, done.stderr
+        assert cause not in done.stdout
+
     for branch in ("fails-to-migrate", "sick-in-public-only"):
         server.configure(f'ref = "{branch}"', wsgi, more)
         with Load(server.address) as load:

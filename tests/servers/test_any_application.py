@@ -3,9 +3,11 @@ first error says where that does not do.
 """
 
 import json
+import os
 import subprocess
 import sys
 import textwrap
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.booted import Server, ServerFactory, lost, why_not
-from tests.guestbook import git
+from tests.guestbook import TRUST, git, index
 from tests.load import Visits
 
 pytestmark = pytest.mark.full
@@ -192,6 +194,40 @@ build-backend = "setuptools.build_meta"
 py-modules = ["shop_web"]
 """
 
+PBR = """
+[metadata]
+name = shop
+[files]
+modules = shop_web
+"""
+POETRY = f"""
+[project]
+name = "shop"
+version = "1"
+requires-python = ">=3.11,<4"
+dependencies = ["flask"]
+[project.optional-dependencies]
+more = ["markdown"]
+[tool.poetry]
+package-mode = false
+[tool.poetry.group.prod]
+optional = true
+[tool.poetry.group.prod.dependencies]
+requests = "*"
+[[tool.poetry.source]]
+name = "index"
+url = "{index()}"
+priority = "primary"
+"""
+SCRIPTS = json.dumps(
+    {
+        "name": "shop",
+        "private": True,
+        "scripts": {"build": "mkdir -p out && echo built > out/a.txt"},
+    }
+)
+PNPM_LOCK = "lockfileVersion: '9.0'\n\nimporters:\n\n  .: {}\n"
+
 ROWS: dict[str, Row] = {
     # Sources
     "static-that-git-ignores": Row(
@@ -308,6 +344,28 @@ ROWS: dict[str, Row] = {
         made="git init -q . && git add -A && git commit -qm all && git tag v3.2",
         answers={"/": "3.2"},
     ),
+    "version-by-pbr": Row(
+        {
+            "setup.py": "from setuptools import setup\nsetup(pbr=True)\n",
+            "setup.cfg": PBR,
+            "pyproject.toml": '[build-system]\nrequires = ["setuptools<80", "pbr"]\nbuild-backend = "pbr.build"\n',
+            "requirements.txt": "flask\n",
+            "shop_web.py": VERSION,
+        },
+        wsgi='app = "shop_web:app"',
+        base=False,
+        made="git init -q . && git add -A && git commit -qm all && git tag 4.1",
+        answers={"/": "4.1.0"},
+    ),
+    "groups-and-extras-of-poetry": Row(
+        {
+            "pyproject.toml": POETRY,
+            "wsgi.py": MARKDOWN.replace("import markdown", "import markdown, requests"),
+        },
+        more='[python]\ninstaller = "poetry"\ngroups = ["prod"]\nextras = ["more"]',
+        base=False,
+        made=f"{UV} tool run poetry lock",
+    ),
     "old-gunicorn": Row(
         {"requirements.txt": "flask\ngunicorn==20.0.4\nsetuptools<80\n"},
         refused="requirements.txt pins gunicorn 20.0.4, and this tool needs 20.1 or newer",
@@ -358,6 +416,19 @@ printf '%s' "$HOME" >> instance/made
 build_cache = ["cache"]
 static = { "/out" = "out" }""",
         answers={"/": "hello", "/out/a.txt": "built"},
+    ),
+    "a-build-by-pnpm": Row(
+        {"package.json": SCRIPTS, "pnpm-lock.yaml": PNPM_LOCK},
+        """build = ["npx --yes pnpm@9 install --frozen-lockfile", "npx --yes pnpm@9 run build"]
+build_cache = ["node_modules"]
+static = { "/out" = "out" }""",
+        answers={"/": "hello", "/out/a.txt": "built\n"},
+    ),
+    "a-build-by-yarn": Row(
+        {"package.json": SCRIPTS, "yarn.lock": "# yarn lockfile v1\n"},
+        """build = ["npx --yes yarn@1.22 install --frozen-lockfile", "npx --yes yarn@1.22 build"]
+static = { "/out" = "out" }""",
+        answers={"/": "hello", "/out/a.txt": "built\n"},
     ),
     "build-that-fails": Row(
         app='build = ["echo one", "echo no such thing; exit 4"]',
@@ -458,6 +529,11 @@ static = { "/out" = "out" }""",
         {"wsgi.py": WSGI.replace('"/"', '"/api/ping"')},
         refused="/ answered 404 NOT FOUND, wanted 200-399; have app.health.path name a page",
     ),
+    "no-page-at-the-root-by-uwsgi": Row(
+        {"wsgi.py": WSGI.replace('"/"', '"/api/ping"')},
+        wsgi='app = "wsgi:app"\nserver = "uwsgi"',
+        refused="/ answered 404 NOT FOUND, wanted 200-399; have app.health.path name a page",
+    ),
     "a-redirect-to-an-error": Row(
         {"wsgi.py": REDIRECTS},
         'health = "/go"',
@@ -529,7 +605,7 @@ def project(server: Server, name: str, row: Row) -> Path:
             ["sh", "-ec", row.made],
             cwd=folder,
             check=True,
-            env={**__import__("os").environ, **identity},
+            env={**os.environ, **identity, **TRUST},
         )
     return folder
 
@@ -837,6 +913,25 @@ def test_submodules_come_by_ssh_and_by_nothing_that_names_a_path_or_a_program(
     assert get(anywhere, "modules") == "42"
 
 
+PRIVATE_INDEX = """
+import base64, functools, http.server
+
+class Index(http.server.SimpleHTTPRequestHandler):
+    def do_GET(self):
+        if self.headers.get("Authorization") == "Basic " + base64.b64encode(b"ci:never-seen-1").decode():
+            super().do_GET()
+        else:
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="index"')
+            self.end_headers()
+
+    def log_message(self, *words):
+        pass
+
+http.server.ThreadingHTTPServer(("127.0.0.1", 8097), functools.partial(Index, directory="/opt/index")).serve_forever()
+"""
+
+
 def _copy(server: Server, file: Path, to: str) -> None:
     options = [
         "-o",
@@ -863,17 +958,41 @@ def _copy(server: Server, file: Path, to: str) -> None:
 def test_a_private_index_gets_its_password_from_the_file_that_nobody_else_reads(
     anywhere: Server,
 ) -> None:
+    page = "import hidden_thing\n" + WSGI
     row = Row(
-        more='[python.env]\nPIP_EXTRA_INDEX_URL = "http://ci:{deploy.INDEX_PASSWORD}@127.0.0.1:9/simple"\nPIP_RETRIES = "0"'
+        {"requirements.txt": "flask\nhidden-thing\n", "wsgi.py": page},
+        more='[python.env]\nPIP_EXTRA_INDEX_URL = "http://ci:{deploy.INDEX_PASSWORD}@127.0.0.1:8097/simple"',
     )
     folder = project(anywhere, "private-index", row)
+    wheel = folder.parent / "hidden_thing-1-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as file:
+        about = "hidden_thing-1.dist-info"
+        file.writestr("hidden_thing.py", "")
+        file.writestr(
+            f"{about}/METADATA", "Metadata-Version: 2.1\nName: hidden-thing\nVersion: 1\n"
+        )
+        file.writestr(
+            f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        file.writestr(f"{about}/RECORD", "")
+    (folder.parent / "index.py").write_text(PRIVATE_INDEX)
+    anywhere.ssh("mkdir -p /opt/index/simple/hidden-thing")
+    _copy(anywhere, wheel, f"/opt/index/simple/hidden-thing/{wheel.name}")
+    _copy(anywhere, folder.parent / "index.py", "/opt/index.py")
+    anywhere.ssh("{ nohup python3 /opt/index.py >/dev/null 2>&1 & }")
+
     said = fab(anywhere, "private-index", "deploy", code=1).stderr
     assert "python.env.PIP_EXTRA_INDEX_URL: there is no INDEX_PASSWORD in " in said
-    (folder.parent / ".env.deploy").write_text("INDEX_PASSWORD=never-seen-1\n")
-    (folder.parent / ".env.deploy").chmod(0o600)
-    done = fab(anywhere, "private-index", "deploy")
-    assert "never-seen-1" not in done.stdout + done.stderr
-    assert anywhere.ssh("journalctl --no-pager | grep -c never-seen-1; true") == "0"
+    secrets = folder.parent / ".env.deploy"
+    for password in ("wrong-one-2", "never-seen-1"):
+        secrets.write_text(f"INDEX_PASSWORD={password}\n")
+        secrets.chmod(0o600)
+        right = password == "never-seen-1"
+        done = fab(anywhere, "private-index", "deploy", code=0 if right else 1)
+        assert right or "hidden-thing" in done.stderr
+        assert password not in done.stdout + done.stderr
+        assert anywhere.ssh(f"journalctl --no-pager | grep -c {password}; true") == "0"
+    assert get(anywhere, "private-index") == "hello"
     assert (
         anywhere.ssh("stat -c '%U %a' /srv/private-index/procedures/environment.json") == "root 600"
     )

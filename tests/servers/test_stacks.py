@@ -43,15 +43,15 @@ def test_a_stack_serves_updates_and_comes_back(
     host = server.login(login)
     stack = f'[proxy]\nkind = "{proxy}"\n{host}'
     wsgi = f'server = "{kind}"' + (f'\nmanager = "{manager}"' if manager != "systemd" else "")
-    server.configure(f'ref = "by-{installer}"', wsgi, stack)
+    static = '{ "/static" = "guestbook/static", "/style.css" = "guestbook/static/style.css" }'
+    server.configure(f'ref = "by-{installer}"\nstatic = {static}', wsgi, stack)
     server.fab("deploy")
 
     status, page = server.get()
     assert status == 200 and "<h1>Guestbook</h1>" in page
-    assert server.get("/static/style.css") == (
-        200,
-        (server.folder / "guestbook/guestbook/static/style.css").read_text(),
-    )
+    style = (server.folder / "guestbook/guestbook/static/style.css").read_text()
+    for path in ("/static/style.css", "/style.css"):
+        assert server.get(path) == (200, style)
     again = server.fab("deploy")
     assert changed(again.stdout) == [0] and "already current" in again.stdout
 
