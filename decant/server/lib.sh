@@ -41,10 +41,12 @@ database() { # database ACTION WORD...: database.py on the application's databas
     python3 -I "$procedures/database.py" "$root" "$@"
 }
 
-in_release() { # in_release WORD SECONDS RELEASE COMMAND...: run in the sandbox with a release's environment and variables, in its folder
+in_release() { # in_release WORD SECONDS RELEASE COMMAND...: run in the sandbox with a release's environment and variables, in its folder. Visitors come first, except in the window, where they wait for it
     word=$1 limit=$2 inside=$releases/$3/.deploy/with-env
     shift 3
-    sh "$procedures/confined.sh" "$root" application "$word" "$limit" "$inside" "$@"
+    set -- "$inside" "$@"
+    [ "$word" = migrate ] || set -- -p Nice=10 "$@"
+    sh "$procedures/confined.sh" "$root" application "$word" "$limit" "$@"
 }
 
 living() { # living ACCOUNT: the pids of its processes; Apache's daemon processes, which wait in the gate, are none of them
@@ -226,12 +228,34 @@ trust() { # trust FOLDER: let certbot believe the authorities of private ACME se
     export REQUESTS_CA_BUNDLE=/run/decant/acme-ca.pem
 }
 
-can_serve() { # can_serve RELEASE: is this server set up for the WSGI server that the release wants?
-    case $(cat "$releases/$1/.deploy/server"):$(manager):$(proxy) in
-    none:*) ;;
-    mod_wsgi:*:apache2) [ -e /etc/apache2/mods-enabled/wsgi.load ] ;;
-    mod_wsgi:*:nginx | *:none:*) false ;;
+cannot_serve() { # cannot_serve RELEASE: say why this server would not start it; nothing where it would
+    wants=$(cat "$releases/$1/.deploy/server")
+    case $wants:$(manager):$(proxy) in
+    none:*) return ;;
+    mod_wsgi:*:apache2) [ ! -e /etc/apache2/mods-enabled/wsgi.load ] || return 0 ;;
+    mod_wsgi:*:nginx | *:none:*) ;;
+    *:systemd:*)
+        for unit in "$socket_unit" "$service"; do
+            is=$(systemctl show --property=LoadState --value "$unit")
+            [ "$is" = loaded ] || { echo "systemd does not take $unit ($is); run: fab deploy, which writes it anew"; return; }
+        done
+        return ;;
+    *) return ;;
     esac
+    echo "this server is not set up for $wants, which $1 wants; run: fab deploy, with hosts.toml as that release needs it"
+}
+
+edited() { # edited: what keeps the processes by a file that somebody changed since it was written might not start them again: that file, or nothing
+    case $(manager) in
+    systemd) set -- "/etc/systemd/system/$socket_unit" "/etc/systemd/system/$service" ;;
+    supervisor) set -- "/etc/supervisor/conf.d/$name.conf" ;;
+    *) return 0 ;;
+    esac
+    for file in "$@"; do
+        written=$(awk -v path="$file" 'substr($0, 67) == path { sum = $1 } END { print sum }' "/var/lib/decant/apps/$name.files" 2>/dev/null)
+        # Nothing is known of it on a server where an older version wrote it.
+        case $(sha256sum <"$file" 2>/dev/null) in "$written"*) ;; *) printf '%s\n' "$file" && return ;; esac
+    done
 }
 
 daemons() { # the pids of the application's daemon processes in Apache; their name is cut to the length of Apache's own, their account is not

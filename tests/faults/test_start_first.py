@@ -334,3 +334,51 @@ def test_event_streams_do_not_lengthen_a_window(booth: ServerFactory, switch: st
         answer.close()
         stream.close()
     one_serves(server, "better")
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("manager", "file", "changes"),
+    [
+        (
+            "systemd",
+            "/etc/systemd/system/guestbook.service",
+            {
+                "ln -sf /dev/null FILE": "systemd does not take guestbook.service (masked); run: fab",
+                "sed -i 's|^ExecStart=.*|ExecStart=/nonexistent|' FILE": "changed by hand",
+                "echo '[Service]' >>FILE && echo 'Type=nonsense' >>FILE": "changed by hand",
+            },
+        ),
+        (
+            "supervisor",
+            "/etc/supervisor/conf.d/guestbook.conf",
+            {"sed -i 's|^command=.*|command=/nonexistent|' FILE": "changed by hand"},
+        ),
+    ],
+)
+def test_a_unit_that_somebody_masked_or_edited_stops_nothing_and_deploy_mends_it(
+    booth: ServerFactory, manager: str, file: str, changes: dict[str, str]
+) -> None:
+    server = booth.deployed()
+    wsgi = f'{MANAGERS[manager]}\nswitch = "stop-first"'
+    server.configure(wsgi=wsgi)
+    server.fab("deploy")
+    before = "v1"
+    for number, (change, said) in enumerate(changes.items()):
+        server.ssh(f"{change.replace('FILE', file)} && systemctl daemon-reload")
+        ref = ("better", "main")[number % 2]
+        server.configure(f'ref = "{ref}"', wsgi)
+        with Load(server.address) as load:
+            refused = server.fab("update", code=1).stderr
+            restarted = server.fab("gunicorn.restart", code=1).stderr
+        assert said in refused and refused.count("\n") == 1, refused
+        assert said in restarted and "what served goes on" in restarted, restarted
+        assert (load.lost, set(load.versions)) == ([], {before})
+
+        with Load(server.address) as load:
+            server.fab("deploy")
+        assert load.lost == []
+        before = {"better": "better", "main": "v1"}[ref]
+        one_serves(server, before)
+    server.fab("system.reboot")
+    server.wait_until(lambda: server.get("/version") == (200, before), what="it is back")

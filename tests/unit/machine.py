@@ -158,8 +158,11 @@ class FakeServices(services.Services):
         killer.tick()
         return int(self.wrong.get("migrate code", 0))
 
-    def can_serve(self, release: str) -> bool:
-        return not self._did("can_serve")
+    def cannot_serve(self, release: str) -> str:
+        return str(self._did("cannot_serve") or "")
+
+    def edited(self) -> str:
+        return str(self.wrong.get("edited", ""))
 
     def list_releases(self) -> None:
         self._did("list_releases")

@@ -94,6 +94,29 @@ def test_it_answers_when_all_of_its_workers_do(launched: Launched, service: besi
     assert launched.said[-1] == "old stops"
 
 
+def test_workers_start_behind_those_who_serve_and_not_once_they_accept(
+    launched: Launched, service: beside.Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[tuple[int, int]] = []
+    monkeypatch.setattr(
+        procfs, "renice", lambda members, value: given.append((len(members), value))
+    )
+    usual = os.getpriority(os.PRIO_PROCESS, 0)
+    new(launched, "ready 2", "ready 2")
+    service.start("new", "http", 60)
+    behind, *accepting, everybody = given
+    assert behind[1] == usual + beside.NICE
+    assert accepting == [(1, usual), (1, usual)]
+    assert everybody == (3, usual)
+
+    # On a server that is always busy they would not start in time.
+    given.clear()
+    new(launched, "nothing")
+    with pytest.raises(records.Failure, match="0 of its workers were ready"):
+        service.start("new", "http", 2)
+    assert [value for _, value in given] == [usual + beside.NICE, usual]
+
+
 def test_fewer_workers_than_announced_are_enough_when_no_other_comes(
     launched: Launched, service: beside.Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -62,7 +62,7 @@ def test_a_window_stops_pulls_migrates_checks_and_starts(
     assert app.window() == 0
     assert app.services.calls == [
         "maintenance_off",
-        "can_serve",
+        "cannot_serve",
         "ready",
         "stop",
         "exists",
@@ -100,7 +100,7 @@ def test_a_release_without_a_migration_starts_beside_the_old_one(
     assert app.window() == 0
     assert app.services.calls == [
         "maintenance_off",
-        "can_serve",
+        "cannot_serve",
         "start_beside",
         "list_releases",
         "keep_new",
@@ -283,7 +283,8 @@ def test_a_rollback_marks_the_release_that_it_leaves(app: Application) -> None:
 @pytest.mark.parametrize(
     ("wrong", "changes", "cause"),
     [
-        ({"can_serve": 1}, {}, f"this server is not set up for gunicorn, which {NEW} wants"),
+        ({"cannot_serve": "systemd does not take it"}, {}, "systemd does not take it"),
+        ({"edited": "/etc/x.service"}, {}, "/etc/x.service was changed by hand"),
         ({"ready": "no room"}, MIGRATES, "no dump for this window: no room"),
         ({"stop": 1}, {}, "the application could not be stopped"),
         ({"exists": "gone"}, MIGRATES, "the database could not be asked: sqlite: gone"),

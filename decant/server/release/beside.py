@@ -24,7 +24,7 @@ from records import Failure
 
 QUIET = 3.0  # seconds without another worker after which those that are there are all there are
 STUBBORN = 10.0  # seconds that one which was killed may take
-NICE = 10  # of workers that start, until they answer
+NICE = 19  # of workers that start, until they answer
 
 
 class Unwell(Failure):
@@ -78,7 +78,7 @@ class Service:
             try:
                 usual = os.getpriority(os.PRIO_PROCESS, launcher.pid)
                 procfs.renice(descendants(new), usual + NICE)
-                self._wait(new, sock, limit)
+                self._wait(new, sock, limit, usual)
                 procfs.renice(descendants(new), usual)
             except BaseException:
                 self.end(new, since=new.born)
@@ -119,9 +119,14 @@ class Service:
             time.sleep(0.02)
         raise Failure("it does not start")
 
-    def _wait(self, new: Process, sock: socket.socket, limit: float) -> None:
-        """Return when all workers of a release accept requests; raise Failure where they do not."""
+    def _wait(self, new: Process, sock: socket.socket, limit: float, usual: int) -> None:
+        """Return when all workers of a release accept requests; raise Failure where they do not.
+
+        One that accepts gets the usual priority, and all of them when half of the time is over: on
+        a busy server they might not start in time without it.
+        """
         until = time.monotonic() + limit
+        hurry = until - limit / 2
         ready: set[int] = set()
         wanted, last = 1, 0.0
         while len(ready) < wanted and not (ready and time.monotonic() > last + QUIET):
@@ -131,13 +136,18 @@ class Service:
                 raise Failure(
                     f"{len(ready)} of its workers were ready within app.health.timeout ({limit:g} s)"
                 )
+            if time.monotonic() > hurry:
+                procfs.renice(descendants(new), usual)
+                hurry = until
             pid, word, rest = self._heard(sock)
             # A worker of the old release is none of these, whatever it says.
-            if not word or pid not in {process.pid for process in descendants(new)}:
+            teller = [process for process in descendants(new) if process.pid == pid]
+            if not word or not teller:
                 continue
             if word == "unwell":
                 raise Unwell(rest)
             if word == "ready":
+                procfs.renice(teller, usual)
                 ready.add(pid)
                 number = rest.isascii() and rest.isdigit()
                 wanted, last = min(int(rest), 1000) if number else 1, time.monotonic()

@@ -182,9 +182,13 @@ class Services:
         words = ("migrate", f"{limit:g}", release, "sh", "-c", command)
         return self._call("in_release", *words)
 
-    def can_serve(self, release: str) -> bool:
-        """Tell whether this server is set up for the WSGI server that a release wants."""
-        return self._call("can_serve", release) == 0
+    def cannot_serve(self, release: str) -> str:
+        """Return why this server would not start a release, or nothing."""
+        return self._ask("cannot_serve", release)[1]
+
+    def edited(self) -> str:
+        """Return the manager's file that somebody changed since it was written, or nothing."""
+        return self._ask("edited")[1]
 
     def list_releases(self) -> None:
         """Write down what a login that may not look into releases is told of them."""

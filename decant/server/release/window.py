@@ -110,11 +110,7 @@ class Window:
     def make_sure(self) -> None:
         """Refuse what cannot end well, and say beforehand what will take long."""
         folder, request, services = self.folder, self.request, self.services
-        if not services.can_serve(request.new):
-            self.give_up(
-                f"this server is not set up for {folder.told(request.new, 'server')}, which"
-                f" {request.new} wants; run: fab deploy, with hosts.toml as that release needs it"
-            )
+        self.must(services.cannot_serve(request.new))
         if request.dump_wanted:
             # Room for the dump, and for putting it back beside what is there.
             errors = folder.log(self.id, "ready")
@@ -233,6 +229,12 @@ class Window:
     def stop(self, why: str) -> None:
         """End the application's processes; its requests wait in the socket."""
         request, services = self.request, self.services
+        edited = services.edited()
+        if edited:
+            self.give_up(
+                f"{edited} was changed by hand, and what stops might not start again by it; run: fab"
+                " deploy, which writes it anew and keeps a copy"
+            )
         if not (request.migrate or request.restore or request.role):
             self.must(self.health())  # nothing comes between, and the old one serves meanwhile
         if request.old and self.must_shut():
