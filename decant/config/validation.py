@@ -182,15 +182,9 @@ def _server(settings: "Settings") -> Iterator[str]:
             "wsgi.bind: only the proxy may speak to the application, which trusts its headers;"
             " bind to an address of this machine alone, such as 127.0.0.1:5000"
         )
-    _, parenthesis, arguments = wsgi.app.partition("(")
-    if parenthesis and not _is_literal_call(wsgi.app.partition(":")[2]):
+    if "(" in wsgi.app and not _is_literal_call(wsgi.app.partition(":")[2]):
         yield (
             "wsgi.app: a factory is called with literals alone, as in wsgi:create_app('production')"
-        )
-    if wsgi.server == "uwsgi" and parenthesis and arguments != ")":
-        yield (
-            "wsgi.app: uWSGI calls a factory without arguments; write a module that makes the"
-            " application, such as wsgi.py, and name that"
         )
 
 

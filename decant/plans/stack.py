@@ -103,8 +103,7 @@ def switch(settings: "Settings") -> str:
     if settings.wsgi.switch == "stop-first":
         return 'wsgi.switch is "stop-first"'
     # A template of the user's own may lack the hook by which workers tell that they are ready.
-    hook = "/ready.py" if settings.wsgi.server == "uwsgi" else "/worker.py"
-    if not any(hook in text for text, _ in release_files(settings, 1).values()):
+    if not any("worker.py" in text for text, _ in release_files(settings, 1).values()):
         return "the templates beside hosts.toml do not have workers tell that they are ready"
     return "start-first"
 

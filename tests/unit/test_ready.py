@@ -2,8 +2,6 @@
 
 import runpy
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +24,7 @@ class Worker:
         conf = {"run": str(self.run), "health_path": "/up?full=1", "health_host": "shop.test:8080"}
         conf |= {"health_status": "200-299"}
         (root / "procedures/app.conf").write_text(quoting.assignments(conf))
-        for name in ("ready.py", "worker.py"):
+        for name in ("decant_load.py", "ready.py", "uwsgi_worker.py", "worker.py"):
             (root / "procedures" / name).write_bytes((SERVER / "inside" / name).read_bytes())
         self.script = root / "procedures/ready.py"
         self.ready = runpy.run_path(str(self.script))
@@ -144,10 +142,25 @@ def test_where_no_window_waits_nobody_is_asked_or_told(made: Worker) -> None:
     assert not made.ready["tell"](str(made.run), "ready 1 1")
 
 
-def test_uwsgis_hook_tells_for_its_worker(made: Worker) -> None:
+def test_a_worker_of_uwsgi_does_the_same(
+    made: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made.listen()
-    subprocess.run([sys.executable, "-I", "-S", made.script, "5"], check=True)
-    assert made.heard() == "ready 5"
+    monkeypatch.setenv("DECANT_WORKERS", "5")
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "shop_of_uwsgi.py").write_text(
+        "def create_app(code):\n"
+        "    def app(environ, start_response):\n"
+        "        start_response(f'{code} OK', [])\n"
+        "        return []\n"
+        "    return app\n"
+    )
+    start = runpy.run_path(str(tmp_path / "procedures/uwsgi_worker.py"))["start"]
+    assert callable(start("shop_of_uwsgi:create_app(200)"))
+    assert [made.heard() for _ in range(2)] == ["starting", "ready 5"]
+    with pytest.raises(Exception, match="answered 500"):
+        start("shop_of_uwsgi:create_app(500)")
+    assert [made.heard() for _ in range(2)][1].startswith("unwell ")
 
 
 def test_a_worker_of_the_old_release_that_starts_anew_is_not_asked(
@@ -156,7 +169,6 @@ def test_a_worker_of_the_old_release_that_starts_anew_is_not_asked(
     made.listen()
     monkeypatch.setenv("DECANT_STARTS", "another")
     made.ready["worker"](None, 1)
-    subprocess.run([sys.executable, "-I", "-S", made.script, "5"], check=True)
     made.sock.setblocking(False)
     with pytest.raises(BlockingIOError):
         made.heard()

@@ -102,6 +102,14 @@ def test_requests_that_wait_for_another_server_cannot_be_answered_by_both(asked:
     assert asked.must_stop_first(OLD, NEW) == "another WSGI server"
 
 
+def test_a_release_whose_workers_of_uwsgi_ask_nothing_does_not_start_first(asked: Asked) -> None:
+    for name in (OLD, NEW):
+        (asked.root / f"releases/{name}/.deploy/server").write_text("uwsgi\n")
+    assert "is of a version of Decant that could not" in asked.must_stop_first(OLD, NEW)
+    (asked.root / f"releases/{NEW}/.deploy/uwsgi_application.py").write_text("application = 1\n")
+    assert asked.must_stop_first(OLD, NEW) == ""
+
+
 def test_nothing_starts_beside_nothing(asked: Asked) -> None:
     asked.fake.processes = []
     assert asked.must_stop_first(OLD, NEW).startswith("the service does not run, or was set up by")

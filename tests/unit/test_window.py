@@ -117,20 +117,6 @@ def test_a_release_without_a_migration_starts_beside_the_old_one(
     assert [app.folder.state(each) for each in (OLD, NEW)] == ["rolled-back", "good"]
 
 
-def test_one_whose_workers_do_not_ask_is_asked_for_health_first(app: Application) -> None:
-    app.services.why = ""
-    for name in (OLD, NEW):
-        (app.root / f"releases/{name}/.deploy/server").write_text("uwsgi\n")
-    app.ask()
-    assert app.window() == 0
-    assert app.services.calls.index("smoke") < app.services.calls.index("start_beside")
-    app.services.wrong = {"smoke": "/up: 500"}
-    app.ask("again", old=NEW, new=OLD)
-    assert app.window("again") == 1
-    assert app.services.running == NEW
-    assert "stop" not in app.services.calls
-
-
 def test_one_that_is_not_well_beside_the_old_one_ends_and_nothing_stops(app: Application) -> None:
     app.services.why, app.services.wrong = "", {"start_beside": beside.Unwell("/up answered 500")}
     app.ask()

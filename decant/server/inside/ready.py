@@ -1,8 +1,8 @@
 """Tell the release window that a worker has imported the application and accepts requests.
 
-As a program, in uWSGI's hook; argument: how many workers there will be. As a module, in gunicorn's
-workers (`worker`), which also ask the application for health before they accept anything. Where no
-window waits there is nobody to tell, and nothing is asked. Standard library only.
+`worker`, in each worker of gunicorn and uWSGI: ask the application for health before anything is
+accepted, and tell. Where no window waits there is nobody to tell, and nothing is asked. Standard
+library only.
 """
 
 import io
@@ -18,7 +18,6 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 ROOT = Path(__file__).resolve().parents[1]
 MOST = 1 << 20  # bytes of an answer that are read
-HEARD = 0.3  # seconds in which the window looks at who told it something
 REDIRECTS = 5  # that are followed on the site itself, as health.py does
 GRACE = 2.0  # seconds in which a wrong answer may still turn right, as health.py gives
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
@@ -146,9 +145,9 @@ def problem(application: Application, known: dict[str, str], scheme: str) -> str
 
 
 def worker(application: Application, workers: int) -> None:
-    """Before a worker of gunicorn accepts requests: ask its application for health, and tell.
+    """Before a worker accepts requests: ask its application for health, and tell.
 
-    Raises Unwell, with which gunicorn gives up all of these workers, if the window was told.
+    Raises Unwell, with which it accepts nothing, if the window was told.
     """
     known = conf()
     scheme = expected(known)
@@ -159,14 +158,3 @@ def worker(application: Application, workers: int) -> None:
         tell(known["run"], f"ready {workers}")
     elif tell(known["run"], f"unwell {wrong}"):
         raise Unwell(wrong)
-
-
-def main(workers: str) -> None:
-    """Tell for a worker of uWSGI, whose child this is."""
-    known = conf()
-    if expected(known) and tell(known["run"], f"ready {workers}"):
-        time.sleep(HEARD)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

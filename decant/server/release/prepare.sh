@@ -227,10 +227,10 @@ if [ "$server" != none ]; then
     look_inside
     say "imported $wsgi_app of $label; migration pending: $pending"
 fi
-# Where it will start beside the release that serves, gunicorn's workers ask for health themselves, before they answer anybody.
+# Where it will start beside the release that serves, its workers ask for health themselves, before they answer anybody.
 smoked=no start_first=no
 if [ $pending = no ] && [ -n "$old" ] && [ "$(cat "$releases/$release/.deploy/switch")" = start-first ] && [ -z "$(python3 -I -S "$procedures/window.py" order "$root" "$old" "$release")" ]; then start_first=yes; fi
-if [ $pending = no ] && [ "$server" != none ] && [ "$start_first:$server" != yes:gunicorn ]; then
+if [ $pending = no ] && [ "$server" != none ] && [ $start_first = no ]; then
     smoke "$release" >"$here/smoked" || {
         tail -n +2 "$here/smoked" | as_in_the_repository
         fail "$({ tail -n +2 "$here/smoked"; head -n 1 "$here/smoked"; } | explain "the release failed its health check on a private socket")"

@@ -88,9 +88,9 @@ class Services:
         `known`: the database has just been asked.
         """
         folder = self.folder
-        wanted = folder.told(new, "switch")
+        wanted = _order(folder, new)
         if wanted != "start-first":
-            return wanted or f"{new} is of a version of Decant that could not start first"
+            return wanted
         if folder.told(old, "server") != folder.told(new, "server"):
             return "another WSGI server"
         try:
@@ -248,6 +248,16 @@ class Services:
         return self._run(
             ["python3", "-I", program, self.root, action, *words], errors=errors, quiet=True
         )
+
+
+def _order(folder: Folder, release: str) -> str:
+    """Return `start-first`, or why a release cannot start so, by what it says of itself."""
+    # Before, uWSGI's workers did not ask the application for health.
+    silent = folder.told(release, "server") == "uwsgi" and not folder.told(
+        release, "uwsgi_application.py"
+    )
+    too_old = f"{release} is of a version of Decant that could not start first"
+    return too_old if silent else folder.told(release, "switch") or too_old
 
 
 def _size(release: procfs.Process) -> int:

@@ -188,8 +188,6 @@ class Window:
         Returns where it does not start so, though it is well by itself; nothing was changed then.
         """
         request, folder, services = self.request, self.folder, self.services
-        if folder.told(request.new, "server") != "gunicorn":  # whose workers ask by themselves
-            self.must(self.health())
         self.stage(f"start first: {request.new} beside {request.old}")
         old = services.serving()
         record = Transition(self.id, request.old, request.new, "", False, self.was)

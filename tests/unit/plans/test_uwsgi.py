@@ -21,7 +21,7 @@ def ini(**wsgi: Any) -> configparser.SectionProxy:
 
 def test_the_master_finishes_requests_instead_of_dying() -> None:
     found = ini()
-    assert found["module"] == "shop:make()"
+    assert found["wsgi-file"] == "%duwsgi_application.py"
     assert found["hook-master-start"] == "unix_signal:15 gracefully_kill_them_all"
     assert "die-on-term" not in found
     assert (found["need-app"], found["strict"], found["harakiri"]) == ("true", "true", "30")
@@ -49,9 +49,12 @@ def test_what_would_break_out_of_its_line_or_its_place_is_refused(
         ini(options=options)
 
 
-def test_a_factory_with_arguments_is_refused_with_the_way_out() -> None:
-    with pytest.raises(MISTAKES, match="write a module that makes the application"):
-        ini(app="shop:make('x')")
+def test_its_workers_load_the_callable_that_hosts_toml_names() -> None:
+    made = settings(wsgi={"app": "shop:make('x')", "server": "uwsgi"})
+    text, mode = uwsgi.files(made)["uwsgi_application.py"]
+    assert '/srv/shop/procedures/uwsgi_worker.py")["start"]("shop:make(\'x\')")' in text
+    assert mode == 0o644
+    compile(text, "uwsgi_application.py", "exec")
 
 
 def test_processes_are_counted_on_the_server_or_as_asked() -> None:
