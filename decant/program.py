@@ -35,15 +35,17 @@ class Program:
     files: Mapping[str, bytes]
     steps: tuple[Step, ...]
 
-    def archive(self, driver: bytes) -> bytes:
-        """Return the program, its driver (steps.sh) and its files as one compressed tar."""
+    def archive(self, driver: Mapping[str, bytes]) -> bytes:
+        """Return the program, its driver (steps.sh and what that reads) and its files as one
+        compressed tar.
+        """
         buffer = io.BytesIO()
         with tarfile.open(
             fileobj=buffer, mode="w:gz", compresslevel=1, format=tarfile.PAX_FORMAT
         ) as tar:
             for name, data in {
                 "program": self.text.encode(),
-                "steps.sh": driver,
+                **driver,
                 **self.files,
             }.items():
                 entry = tarfile.TarInfo(name)

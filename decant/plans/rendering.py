@@ -79,6 +79,11 @@ def procedure(name: str) -> bytes:
     return procedures()[name]
 
 
+def driver() -> dict[str, bytes]:
+    """Return what runs a program's steps, and travels with it."""
+    return {name: procedure(name) for name in ("steps.sh", "apt.sh")}
+
+
 @functools.cache
 def procedures() -> dict[str, bytes]:
     """Return every procedure by its file name: on a server they lie in one folder."""

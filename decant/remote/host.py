@@ -15,7 +15,7 @@ from decant.errors import DeployError, StepError
 from decant.facts import Facts
 from decant.output import asking
 from decant.paths import GUARDS, Paths
-from decant.plans.rendering import procedure
+from decant.plans.rendering import driver, procedure
 from decant.program import Mode, Program, compile_plan
 from decant.remote import lock, sudo
 from decant.remote.connection import ServerConnection, read_lines
@@ -272,7 +272,7 @@ class Host:
         return found
 
     def _run(self, program: Program) -> Report:
-        archive = program.archive(procedure("steps.sh"))
+        archive = program.archive(driver())
         report = Report()
         reader = Reader(
             program, report, self.output, self._come_in_again, f"{GUARDS}/{self.paths.name}"
@@ -357,7 +357,8 @@ class Host:
         if not given:
             raise DeployError(
                 f"{self.name}: sudo asks {self.facts.user} for a password; put SUDO_PASSWORD=..."
-                " into .env.deploy beside hosts.toml, or give --prompt-for-sudo-password"
+                " into .env.deploy beside hosts.toml, or give --prompt-for-sudo-password; or"
+                f" {self.facts.user} may not use sudo any more"
             )
         return str(given)
 
@@ -390,6 +391,11 @@ def _unusable(facts: Facts, user: str) -> str:
         return (
             "systemd does not run here; use a server or a virtual machine, not an application"
             " container"
+        )
+    if facts.sudo == "terminal":
+        return (
+            f"sudo wants a terminal (requiretty) there, and gets none; have visudo add:"
+            f" Defaults:{user} !requiretty"
         )
     if facts.sudo == "none":
         return (

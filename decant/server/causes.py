@@ -44,6 +44,9 @@ def _read_only(found: Match) -> str:
     return f'a release is read-only: add "{entry}" to app.shared, which lives across releases'
 
 
+# What stands behind the error itself: advice, and where to read on.
+AFTERWORD = re.compile(r"\(Background on this error at: |During handling of the above|\[SQL: ")
+
 RULES = (
     _rule(
         r"(?:Read-only file system|Permission denied): '(?P<path>[^']+)'",
@@ -86,6 +89,16 @@ RULES = (
         ),
     ),
     _rule(
+        r"Worker .*was (?:sent SIGKILL|killed)|Out of memory|oom-kill|uWSGI worker \d+ .*signal 9",
+        "its workers were killed: the server, or wsgi.memory, has too little memory for it"
+        " (journalctl -k says); give it more, or fewer wsgi.workers",
+    ),
+    _rule(
+        r"(?:Can't connect to|Lost connection to) (?:MySQL|MariaDB|server)|connection to server .* failed"
+        r"|could not connect to server|Connection refused.*(?:5432|3306)",
+        "the database does not answer: systemctl status mariadb or postgresql on its server says why",
+    ),
+    _rule(
         r"no answer \((?:timed out|.*No such file|.*Connection refused)",
         "if the application needs longer to start, raise app.health.timeout",
     ),
@@ -117,6 +130,8 @@ def without_folders(text: str, root: str) -> str:
 def line_of(text: str) -> str:
     """Return the last line that says something."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
+    while len(lines) > 1 and AFTERWORD.match(lines[-1]):
+        lines.pop()
     return lines[-1] if lines else ""
 
 

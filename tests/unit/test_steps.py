@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 
 from decant.output import Output
-from decant.plans.rendering import procedure
+from decant.plans.rendering import driver
 from decant.program import Mode, compile_plan
 from decant.quoting import Secret
 from decant.remote.report import Reader, Report
@@ -43,7 +43,7 @@ def run(folder: Path, plan: Plan, mode: Mode = "apply", code: int = 0) -> list[s
     """Run a plan's program with its state in a folder, and return the lines of its report."""
     here = folder / "program"
     here.mkdir(parents=True, exist_ok=True)
-    archive = compile_plan(((mode, plan),), "shop").archive(procedure("steps.sh"))
+    archive = compile_plan(((mode, plan),), "shop").archive(driver())
     subprocess.run(["tar", "-xzf", "-", "-C", str(here)], input=archive, check=True)
     done = subprocess.run(
         ["sh", str(here / "program")],
@@ -339,9 +339,7 @@ def test_what_is_as_it_should_be_is_seen_at_the_beginning_and_not_after_a_change
     )
     here = tmp_path / "second"
     here.mkdir()
-    subprocess.run(
-        ["tar", "-xzf", "-", "-C", str(here)], input=told.archive(procedure("steps.sh")), check=True
-    )
+    subprocess.run(["tar", "-xzf", "-", "-C", str(here)], input=told.archive(driver()), check=True)
     done = subprocess.run(
         ["sh", str(here / "program")],
         capture_output=True,

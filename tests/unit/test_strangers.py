@@ -167,7 +167,7 @@ def test_a_signature_that_a_repository_asks_for_is_not_checked(signed: Path) -> 
 def test_a_signature_is_not_checked_on_the_server(signed: Path) -> None:
     text = (SERVER / "release/source.sh").read_text()
     start = text.index("git=$(command -v git)")
-    function = text[start : text.index("3>&- 8>&-; }", start)] + "; }"
+    function = text[start : text.index("\n}\n", start)] + "\n}\n"
     call = re.search(r"(PATH=.* archive .*) \| tar", text)
     assert call
     (signed.parent / "repo.git").symlink_to(signed / ".git")

@@ -53,10 +53,10 @@ if [ "$uid" = 0 ]; then
     fact sudo root
 elif ! command -v sudo >/dev/null; then
     fact sudo none
-elif sudo -n true 2>/dev/null; then
+elif refusal=$(sudo -n true 2>&1); then
     fact sudo passwordless
 else
-    fact sudo password
+    case $refusal in *'have a tty'*) fact sudo terminal ;; *) fact sudo password ;; esac
 fi
 # shellcheck disable=SC1091
 (. /etc/os-release && fact os "${ID:-}" && fact os_like "${ID_LIKE:-}" && fact codename "${VERSION_CODENAME:-}" && fact os_name "${PRETTY_NAME:-}")

@@ -293,15 +293,9 @@ check_packages() { # NAME...
 }
 show_packages() { tell diff "install $*"; }
 apply_packages() {
-    free=$(df -Pk /var/cache | awk 'NR == 2 { print $4 }')
-    [ "$free" -ge 400000 ] || { echo "only $((free / 1024)) MB free on the disk of /var/cache; packages need 400 MB"; return 1; }
-    fresh=$(find /var/lib/apt/lists -maxdepth 1 -name '*_Packages*' -mtime -1 2>/dev/null | head -n 1)
-    [ -n "$fresh" ] || apt-get -q update
-    # --no-remove: what stands against our packages (iptables-persistent against ufw) is somebody's, and he is told.
-    apt-get -q -y -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confold install --no-install-recommends --no-remove "$@" || {
-        apt-get -q update
-        apt-get -q -y -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confold install --no-install-recommends --no-remove "$@"
-    }
+    # shellcheck source=driver/apt.sh
+    . "$here/apt.sh"
+    install_packages "$@"
 }
 
 # --- files ----------------------------------------------------------------------------------------------------------------------------

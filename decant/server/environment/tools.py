@@ -100,6 +100,8 @@ def run(*command: str, **variables: str) -> str:
         stderr=subprocess.STDOUT,
         text=True,
         env={**os.environ, **TRUST, **variables},
+        # The report: what takes long says so by itself.
+        pass_fds=(3,) if "DECANT_STEP" in os.environ else (),
     )
     if done.returncode:
         print(done.stdout, file=sys.stderr)
@@ -117,6 +119,14 @@ def first_cause(error: InstallError) -> str:
         for line in str(error).splitlines()
         if line.strip(" |\t") and "run your poetry command" not in line
     ]
+    silent = re.search(
+        r"Connection to (\S+) timed out|Failed to (?:resolve|establish a new connection)[^\n]*|"
+        r"Temporary failure in name resolution|Could not resolve host[^\n]*|"
+        r"(?:dns error|operation timed out|tcp connect error)[^\n]*",
+        str(error),
+    )
+    if silent and not re.search(r"THESE PACKAGES|Current Python version", str(error)):
+        return f"the package index cannot be reached from the server: {silent[0][:300]}"
     for kind in (
         (
             r"Current Python version|\S+ changed significantly|All attempts|THESE PACKAGES|No"
@@ -185,22 +195,9 @@ def tool(name: str) -> str:
 
 
 def debian(*packages: str) -> None:
-    """Install Debian packages; where that fails, once more with fresh package lists."""
-    apt = (
-        "apt-get",
-        "-q",
-        "-y",
-        "-o",
-        "DPkg::Lock::Timeout=300",
-        "-o",
-        "Dpkg::Options::=--force-confold",
-    )
-    install = (*apt, "install", "--no-install-recommends", "--no-remove", *packages)
-    try:
-        run(*install, DEBIAN_FRONTEND="noninteractive")
-    except InstallError:
-        run(*apt, "update")
-        run(*install, DEBIAN_FRONTEND="noninteractive")
+    """Install Debian packages, as the driver's steps do."""
+    install = '. "$1" && shift && install_packages "$@"'
+    run("sh", "-c", install, "sh", str(Path(__file__).with_name("apt.sh")), *packages)
 
 
 def pip_wheel() -> Path | None:

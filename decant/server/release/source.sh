@@ -4,16 +4,28 @@
 # Without the descriptors of the report and the lock, which a child that stays behind would keep open. The mirror is root's, and so is its configuration; what a repository
 # says of attributes names no program, as filters are configured nowhere here.
 git=$(command -v git)
-repository() { "${git:-git}" --git-dir="$root/repo.git" -c core.hooksPath=/dev/null -c core.fsmonitor=false -c core.attributesFile=/dev/null -c filter.lfs.smudge= -c filter.lfs.process= -c filter.lfs.required=false -c log.showSignature=false -c tar.umask=0077 -c http.lowSpeedLimit=1 -c http.lowSpeedTime=60 -c gc.auto=0 -c maintenance.auto=false "$@" 3>&- 8>&-; }
+repository() {
+    set -- "${git:-git}" --git-dir="$root/repo.git" -c core.hooksPath=/dev/null -c core.fsmonitor=false -c core.attributesFile=/dev/null -c filter.lfs.smudge= -c filter.lfs.process= -c filter.lfs.required=false -c log.showSignature=false -c tar.umask=0077 -c http.lowSpeedLimit=1 -c http.lowSpeedTime=60 -c gc.auto=0 -c maintenance.auto=false "$@"
+    if [ -n "${waits_for:-}" ]; then python3 -I -S "$procedures/watched.py" "$waits_for" "$@"; else "$@" 3>&- 8>&-; fi
+}
 
 fetch() { # fetch: bring the mirror up to date; the remote's HEAD is kept as a ref of our own
     command -v git >/dev/null || fail "app.source is a git URL and there is no git on the server; run: fab deploy (or system.packages)"
     [ -d "$root/repo.git" ] || git init -q --bare --template= "$root/repo.git" || fail "git could not make $root/repo.git"
     chmod 0700 "$root/repo.git"
     set -- --end-of-options "$source" '+refs/heads/*:refs/heads/*' '+refs/tags/*:refs/tags/*'
+    waits_for="the repository $source"
+    repository fetch --progress --prune --force --no-tags "$@" '+HEAD:refs/decant/head' 2>"$here/fetch.log"
+    code=$?
     # A repository without commits, or whose HEAD names a branch that is not there, has no HEAD to fetch.
-    repository fetch -q --prune --force --no-tags "$@" '+HEAD:refs/decant/head' || repository fetch -q --prune --force --no-tags "$@" ||
-        fail "app.source: $source cannot be read from the server: check the URL, and that root on the server may read it (for ssh: its key and known_hosts in /root/.ssh)"
+    if [ $code -ne 0 ] && grep -q 'find remote ref HEAD' "$here/fetch.log"; then
+        repository fetch --progress --prune --force --no-tags "$@" 2>"$here/fetch.log"
+        code=$?
+    fi
+    waits_for=''
+    # What git says last is advice.
+    cause=$(grep -v -e '^Please make sure' -e '^and the repository exists' -e '^fatal: Could not read from remote' "$here/fetch.log" | tail -n 1)
+    [ $code -eq 0 ] || fail "app.source: $source cannot be read from the server: ${cause:-git says nothing more}; check the URL, and that root on the server may read it (for ssh: its key and known_hosts in /root/.ssh)"
 }
 
 resolve() { # resolve: the commit that ref names: a branch, a tag, tag:PATTERN (the highest version) or a commit

@@ -17,6 +17,9 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 from urllib.parse import urlsplit, urlunsplit
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import watched
+
 ALLOWED = re.compile(
     r"(https|ssh)://[^-\s][^\s]*"
     r"|[A-Za-z0-9_][A-Za-z0-9._-]*@[A-Za-z0-9][A-Za-z0-9.-]*:[^-\s][^\s]*"
@@ -54,13 +57,18 @@ def fail(message: str) -> NoReturn:
     sys.exit(1)
 
 
-def git(mirror: Path, *words: str, settings: tuple[str, ...] = ()) -> bytes:
-    """Run git on a mirror; raise GitError where it fails."""
+def command(mirror: Path, *words: str, settings: tuple[str, ...] = ()) -> list[str]:
+    """Return the words that run git on a mirror."""
     options = [part for setting in (*SETTINGS, *settings) for part in ("-c", setting)]
+    return ["/usr/bin/git", f"--git-dir={mirror}", *options, *words]
+
+
+def git(mirror: Path, *words: str) -> bytes:
+    """Run git on a mirror; raise GitError where it fails."""
     # Where .gitattributes has export-subst, an archive looks for gpg by its name.
     path = {"PATH": "/nonexistent"} if words[0] == "archive" else {}
     done = subprocess.run(
-        ["/usr/bin/git", f"--git-dir={mirror}", *options, *words],
+        command(mirror, *words),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         env={**os.environ, **path},
@@ -141,16 +149,25 @@ def fetch(store: Path, module: Module) -> None:
             store.chmod(0o700)
         if there(store, wanted):
             return
-        refs = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
-        common = ("fetch", "-q", "--prune", "--force", "--no-tags", "--end-of-options", module.url)
-        git(store, *common, *refs, settings=FETCH)
+        fetch_refs(store, module, "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
         if not there(store, wanted):  # on no branch any more: not every server gives such a one
-            git(store, *common, module.commit, settings=FETCH)
+            fetch_refs(store, module, module.commit)
     except GitError as error:
         fail(
             f"app.source: the submodule {module.path} cannot be read from the server:"
             f" {module.url}, commit {module.commit[:12]}: {error}"
         )
+
+
+def fetch_refs(store: Path, module: Module, *refs: str) -> None:
+    """Fetch refs of a submodule into its mirror."""
+    words = ("fetch", "--progress", "--prune", "--force", "--no-tags", "--end-of-options")
+    code, said = watched.run(
+        f"the submodule {module.path} from {module.url}",
+        command(store, *words, module.url, *refs, settings=FETCH),
+    )
+    if code:
+        raise GitError(said[-1] if said else f"exit code {code}")
 
 
 def there(store: Path, wanted: str) -> bool:
