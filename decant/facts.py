@@ -53,6 +53,8 @@ class Facts:
     Sizes are in MB, `now` is the server's clock (seconds since the epoch), `listeners` are
     ADDRESS:PORT/PROTOCOL, `proxies` the units that run, `sites` paths of what is enabled in them.
 
+    `claims` are those of them with the names that they answer to, and `default_server`. `group`:
+    there is a group of the application's name, and no account. `nginx_layout`: empty for Debian's.
     `installed` are the packages that this tool brought, `present` those of them that are there.
     `distro_python` is asked where there is no python3 yet, `pythons` (those that the distribution
     has beside it) where hosts.toml names a version.
@@ -82,6 +84,8 @@ class Facts:
     account: str = ""
     builder: str = ""
     unit: str = ""
+    group: str = ""
+    nginx_layout: str = ""
     current: str = ""
     listed: str = ""
     distro_python: str = ""
@@ -101,6 +105,7 @@ class Facts:
     socket: str = ""
     proxies: tuple[str, ...] = ()
     sites: tuple[str, ...] = ()
+    claims: tuple[tuple[str, ...], ...] = ()
     listeners: tuple[str, ...] = ()
     manifests: tuple[Any, ...] = ()
     releases: tuple[Release, ...] = ()
@@ -135,6 +140,8 @@ TEXTS = (
     "account",
     "builder",
     "unit",
+    "group",
+    "nginx_layout",
     "current",
     "listed",
     "distro_python",
@@ -170,6 +177,7 @@ def parse(output: str) -> Facts:
         secure=tuple(every("secure")),
         proxies=tuple(every("proxy")),
         sites=tuple(every("site")),
+        claims=tuple(tuple(line.lower().split()) for line in every("claim") if line.split()),
         listeners=tuple(every("listener")),
         manifests=tuple(_documents(every("manifest"))),
         releases=tuple(

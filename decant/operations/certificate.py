@@ -120,20 +120,14 @@ def summary(host: Host) -> str:
 
 
 def read(host: Host) -> Certificate | None:
-    """Read the certificate that the site is served with; None where there is none."""
-    path = f"{tls.folder(host.settings)}/fullchain.pem"
+    """Read the certificate that the site is served with.
+
+    None where there is none, or it has no key that belongs to it.
+    """
+    folder = tls.folder(host.settings)
     try:
-        text = host.read(
-            "openssl",
-            "x509",
-            "-in",
-            path,
-            "-noout",
-            "-enddate",
-            "-issuer",
-            "-ext",
-            "subjectAltName",
-        )
+        about = "openssl x509 -in fullchain.pem -noout -enddate -issuer -ext subjectAltName"
+        text = host.read("sh", "-c", f'cd "$1" && {about} && {tls.PAIR}', "read", folder)
     except DeployError:
         return None
     ends = re.search(r"notAfter=(.*) GMT", text)

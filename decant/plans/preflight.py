@@ -115,6 +115,11 @@ def refuse_conflicts(settings: "Settings", facts: "Facts") -> None:
         raise DeployError(
             f"app.name: the server has {taken}, which is not this tool's; choose another name"
         )
+    if ours is None and facts.group:
+        raise DeployError(
+            f"app.name: the server has a group {name}, which is not this tool's; choose another"
+            " name"
+        )
     if ours is not None and ours.get("root") != settings.paths.root:
         raise DeployError(
             f"app.root: {name} is in {ours['root']} on this server; moving it is not built: set"
@@ -134,23 +139,40 @@ def refuse_conflicts(settings: "Settings", facts: "Facts") -> None:
         )
     if settings.is_web:
         refuse_displacement(settings, facts)
+        refuse_other_sites(settings, facts)
     others = [other for other in facts.manifests if other is not ours]
     for other in facts.manifests:
         _refuse_builder(settings.paths, str(other.get("name")))
-    if found := [line for other in others for line in _overlaps(settings, other)]:
+    if found := [line for other in others for line in _overlaps(settings, facts, other)]:
         raise DeployError("\n".join(found))
 
 
-def _overlaps(settings: "Settings", other: Mapping[str, Any]) -> Iterator[str]:
+def _sites(name: str) -> set[str]:
+    """Return where the site of an application of ours is enabled."""
+    apaches = "/etc/apache2/sites-enabled"
+    return {
+        f"/etc/nginx/sites-enabled/{name}",
+        f"{apaches}/{name}.conf",
+        f"{apaches}/000-{name}.conf",
+    }
+
+
+def _overlaps(settings: "Settings", facts: "Facts", other: Mapping[str, Any]) -> Iterator[str]:
     """Yield what another application on the server has that would be ours."""
     if _nested(settings.paths, str(other.get("root", ""))):
         yield (
             f"app.root: {settings.paths.root} and {other['root']} of {other['name']} overlap;"
             " choose another folder"
         )
-    if settings.is_web and (
-        both := {*settings.proxy.domains, *settings.proxy.redirect}
-        & set(map(str, other.get("domains", ())))
+    # A first deploy that failed before its site was there answers to nothing.
+    serves = not _sites(str(other["name"])).isdisjoint(facts.sites)
+    if (
+        settings.is_web
+        and serves
+        and (
+            both := {*settings.proxy.domains, *settings.proxy.redirect}
+            & set(map(str, other.get("domains", ())))
+        )
     ):
         yield (
             f"proxy.domains: {', '.join(sorted(both))} is served by {other['name']} on this server;"
@@ -158,6 +180,7 @@ def _overlaps(settings: "Settings", other: Mapping[str, Any]) -> Iterator[str]:
         )
     if (
         settings.is_web
+        and serves
         and not settings.proxy.domains
         and other.get("proxy", "nginx")
         and not other.get("domains")
@@ -247,13 +270,7 @@ def refuse_displacement(settings: "Settings", facts: "Facts") -> None:
         )
     if ours in facts.proxies:
         return
-    own = settings.app.name
-    known = {
-        *stack.STOCK_SITES,
-        f"/etc/nginx/sites-enabled/{own}",
-        f"/etc/apache2/sites-enabled/{own}.conf",
-        f"/etc/apache2/sites-enabled/000-{own}.conf",
-    }
+    known = stack.STOCK_SITES | _sites(settings.app.name)
     strange = [site for site in facts.sites if site.startswith(folder) and site not in known]
     if stack.proxy_to_replace(settings, facts) and strange:
         keep = "apache" if kind == "nginx" else "nginx"
@@ -268,6 +285,35 @@ def refuse_displacement(settings: "Settings", facts: "Facts") -> None:
             "proxy.kind: something that is neither nginx nor Apache listens on port 80 of this"
             f" server, so {ours} cannot; stop it first"
         )
+
+
+def refuse_other_sites(settings: "Settings", facts: "Facts") -> None:
+    """Raise DeployError where a site that was made by hand answers to our names, or to any name."""
+    if settings.proxy.kind == "nginx" and facts.nginx_layout:
+        raise DeployError(
+            "proxy.kind: nginx on this server is not laid out as Debian's and Ubuntu's: its"
+            " nginx.conf does not include sites-enabled (nginx.org's own package?). Have it include"
+            " /etc/nginx/sites-enabled/* and /etc/nginx/modules-enabled/*.conf, as theirs does, or"
+            " replace it with the distribution's"
+        )
+    ours = {settings.app.name, *(str(found.get("name")) for found in facts.manifests)}
+    known = set[str]().union(*(_sites(name) for name in ours))
+    folder = f"/etc/{'nginx' if settings.proxy.kind == 'nginx' else 'apache2'}/"
+    wanted = {name.lower() for name in (*settings.proxy.domains, *settings.proxy.redirect)}
+    for file, *names in facts.claims:
+        if file in known or not file.startswith(folder):
+            continue
+        if both := wanted.intersection(names):
+            raise DeployError(
+                f"proxy.domains: {', '.join(sorted(both))} is served by {file} on this server,"
+                " which is not this tool's; take the name out of it, or the file away, and run it"
+                " again"
+            )
+        if not wanted and "default_server" in names:
+            raise DeployError(
+                f"proxy.domains: {file} on this server, which is not this tool's, answers to any"
+                " name (default_server); give this application a domain, or take that file away"
+            )
 
 
 def refuse_unreachable(settings: "Settings", facts: "Facts") -> None:

@@ -42,9 +42,15 @@ openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 
     -addext basicConstraints=critical,CA:FALSE -addext extendedKeyUsage=serverAuth -keyout "$4.new/privkey.pem" -out "$4.new/fullchain.pem" &&
 chmod 0644 "$4.new/fullchain.pem" && rm -rf "$4" && mv -T "$4.new" "$4"
 """
+# The certificate of a folder and its key, which somebody may have removed by hand, are a pair.
+PAIR = (
+    'openssl x509 -in "$1/fullchain.pem" -noout -pubkey >/dev/null && [ "$(openssl pkey -in'
+    ' "$1/privkey.pem" -pubout)" = "$(openssl x509 -in "$1/fullchain.pem" -noout -pubkey)" ]'
+)
 THERE = (
-    'openssl x509 -in "$2/fullchain.pem" -noout -checkend 2592000 && openssl x509 -in'
-    ' "$2/fullchain.pem" -noout -ext subjectAltName | tail -n 1 | tr -d " " | grep -qxF "$1"'
+    f"{PAIR} &&"
+    ' openssl x509 -in "$1/fullchain.pem" -noout -checkend 2592000 && openssl x509 -in'
+    ' "$1/fullchain.pem" -noout -ext subjectAltName | tail -n 1 | tr -d " " | grep -qxF "$2"'
 )
 
 
@@ -133,7 +139,7 @@ def install(settings: "Settings", facts: "Facts", notify: tuple[str, ...]) -> Pl
         shown = alternative.replace("IP:", "IPAddress:")
         make = Run(
             ("sh", "-c", MAKE, "make", str(DAYS), settings.app.name, alternative, place),
-            unless=("sh", "-c", THERE, "there", shown, place),
+            unless=("sh", "-c", THERE, "there", place, shown),
             label=f"self-signed certificate for {', '.join(every)}",
             notify=notify,
         )

@@ -25,6 +25,15 @@ if [ "$test" = yes ]; then
     }
 fi
 
+# certbot goes on with what is there of a certificate, and cannot with half of it.
+live=/etc/letsencrypt/live/$lineage
+half() { # half: is its key gone, or another one's?
+    [ ! -s "$live/privkey.pem" ] || [ "$(openssl x509 -in "$live/fullchain.pem" -noout -pubkey)" != "$(openssl pkey -in "$live/privkey.pem" -pubout)" ]
+}
+if [ -e "/etc/letsencrypt/renewal/$lineage.conf" ] && half; then
+    say "the certificate $lineage is not whole any more: obtaining it anew"
+    rm -rf "$live" "/etc/letsencrypt/archive/$lineage" "/etc/letsencrypt/renewal/$lineage.conf"
+fi
 if [ -n "$email" ]; then set -- --email "$email"; else set -- --register-unsafely-without-email; fi
 for domain in $names; do set -- "$@" --domain "$domain"; done
 [ "$other_server" = no ] || set -- "$@" --force-renewal

@@ -90,6 +90,7 @@ getent passwd "$name" "$builder" | while IFS=: read -r login _ uid _ _ folder _;
     [ "$login" != "$name" ] || fact account "$uid"
     [ "$login" != "$builder" ] || fact builder "$folder"
 done
+getent passwd "$name" >/dev/null || ! getent group "$name" >/dev/null || fact group yes
 for unit in /etc/systemd/system/"$name".* /lib/systemd/system/"$name".* /usr/lib/systemd/system/"$name".* /etc/supervisor/conf.d/"$name".conf \
     /etc/nginx/sites-available/"$name" /etc/apache2/sites-available/"$name".conf; do
     [ ! -e "$unit" ] || fact unit "$unit"
@@ -140,8 +141,19 @@ pristine() { # pristine SITE: is it a proxy's own first page, as its package bro
             esac
         done
 }
+claims() { # claims SITE: the names that it answers to, and default_server where it answers to any other, too
+    case $1 in
+    /etc/nginx/*) sed 's/#.*//' "$1" | tr '\n\t' '  ' | grep -oE 'server_name [^;]*|listen [^;]*default_server' | sed 's/^server_name //; s/^listen .*/default_server/' ;;
+    *) awk 'tolower($1) ~ /^server(name|alias)$/ { $1 = ""; print }' "$1" ;;
+    esac 2>/dev/null | tr '\n' ' '
+}
 for site in /etc/nginx/sites-enabled/* /etc/nginx/conf.d/*.conf /etc/apache2/sites-enabled/* /etc/apache2/conf-enabled/*; do
-    { [ ! -e "$site" ] && [ ! -L "$site" ]; } || pristine "$site" || fact site "$site"
+    if { [ ! -e "$site" ] && [ ! -L "$site" ]; } || pristine "$site"; then continue; fi
+    fact site "$site"
+    names=$(claims "$site")
+    [ -z "$names" ] || fact claim "$site $names"
 done
+# nginx.org's own package reads conf.d alone.
+if [ -e /etc/nginx/nginx.conf ] && ! grep -qs '^[^#]*include.*sites-enabled' /etc/nginx/nginx.conf; then fact nginx_layout foreign; fi
 wait
 exit 0

@@ -33,7 +33,7 @@ def host(
 ) -> FakeHost:
     made = one(facts, answers, **sections)
     if said is not None:
-        made.says["openssl"] = said
+        made.says["sh"] = said
     return made
 
 
@@ -66,13 +66,13 @@ def test_one_without_an_issuer_is_one_too() -> None:
 @pytest.mark.parametrize(
     ("facts", "said", "sections", "journal"),
     [
-        (NOTED, says(), NAMED, ["a: read openssl"]),
-        (NOTED, None, NAMED, ["a: read openssl", "a: steps", "a: forget facts"]),
+        (NOTED, says(), NAMED, ["a: read sh"]),
+        (NOTED, None, NAMED, ["a: read sh", "a: steps", "a: forget facts"]),
         (
             NOTED,
             says(names="DNS:other.test"),
             NAMED,
-            ["a: read openssl", "a: steps", "a: forget facts"],
+            ["a: read sh", "a: steps", "a: forget facts"],
         ),
         (LIVE, None, NAMED, []),
         (NOTED, None, {}, []),
@@ -86,7 +86,7 @@ def test_a_certificate_that_was_taken_away_beside_us_is_asked_for_again(
         one(**{key: value for key, value in sections.items() if key != "host"}).settings,
         facts,
         "a",
-        says={"openssl": said} if said else {},
+        says={"sh": said} if said else {},
     )
     if "host" in sections:
         made.settings = made.settings.model_copy(

@@ -1,5 +1,6 @@
 """Which names are secure, which certificate serves them, and which mistakes are refused."""
 
+import subprocess
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,6 +45,23 @@ def test_a_name_is_secure_when_the_certificate_has_it() -> None:
     )
     assert tls.names(settings(tls={"kind": "self-signed"}), FACTS).secure == (tls.ANY,)
     assert tls.names(settings(), FACTS).plain == (tls.ANY,)
+
+
+@pytest.mark.parametrize("harm", ["", "key", "certificate", "both", "another key"])
+def test_a_certificate_without_its_key_is_made_anew(tmp_path: Path, harm: str) -> None:
+    place = tmp_path / "self-signed"
+    words = (str(tls.DAYS), "shop", "DNS:a.test", str(place))
+    subprocess.run(("sh", "-ec", tls.MAKE, "make", *words), check=True, capture_output=True)
+    key = place / "privkey.pem"
+    if harm in ("key", "both"):
+        key.unlink()
+    if harm in ("certificate", "both"):
+        (place / "fullchain.pem").unlink()
+    if harm == "another key":
+        subprocess.run(("openssl", "genpkey", "-algorithm", "ED25519", "-out", key), check=True)
+    there = ("sh", "-c", tls.THERE, "there", str(place), "DNS:a.test")
+    done = subprocess.run(there, capture_output=True)
+    assert (done.returncode == 0) == (harm == "")
 
 
 @pytest.mark.parametrize("proxy", [nginx, apache])
