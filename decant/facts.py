@@ -54,7 +54,8 @@ class Facts:
     ADDRESS:PORT/PROTOCOL, `proxies` the units that run, `sites` paths of what is enabled in them.
 
     `claims` are those of them with the names that they answer to, and `default_server`. `group`:
-    there is a group of the application's name, and no account. `nginx_layout`: empty for Debian's.
+    there is a group of the application's name, and no account. `nginx_layout`: empty for Debian's;
+    `nginx_names`: somebody has set how long names may be.
     `installed` are the packages that this tool brought, `present` those of them that are there.
     `distro_python` is asked where there is no python3 yet, `pythons` (those that the distribution
     has beside it) where hosts.toml names a version.
@@ -86,6 +87,7 @@ class Facts:
     unit: str = ""
     group: str = ""
     nginx_layout: str = ""
+    nginx_names: str = ""
     current: str = ""
     listed: str = ""
     distro_python: str = ""
@@ -142,6 +144,7 @@ TEXTS = (
     "unit",
     "group",
     "nginx_layout",
+    "nginx_names",
     "current",
     "listed",
     "distro_python",

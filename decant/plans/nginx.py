@@ -27,6 +27,10 @@ NAME = "nginx"
 UNIT = "nginx.service"
 RELOAD = f"{UNIT}.reload"
 CHECK = ("nginx", "-t")
+# A longer name does not fit into nginx's table of names as it is by itself (a cache line of 64
+# bytes, of which it needs some): nginx.org/en/docs/http/server_names.html.
+LONGEST_NAME = 46
+NAMES = "/etc/nginx/conf.d/decant-names.conf"
 HTTP2_SINCE = (
     1,
     25,
@@ -75,6 +79,9 @@ def site(settings: "Settings", facts: "Facts") -> Plan:
         File(vhost, _site_text(settings, facts), notify=(RELOAD,)),
         Link(f"/etc/nginx/sites-enabled/{name}", vhost, notify=(RELOAD,)),
     ]
+    names = (*settings.proxy.domains, *settings.proxy.redirect)
+    if any(len(name) > LONGEST_NAME for name in names) and not facts.nginx_names:
+        steps.insert(0, File(NAMES, render("nginx/names.conf.j2", settings), notify=(RELOAD,)))
     if not settings.proxy.domains:
         steps.append(Absent("/etc/nginx/sites-enabled/default", notify=(RELOAD,)))
     # Apache's site of this application

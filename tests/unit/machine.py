@@ -13,7 +13,7 @@ from decant import quoting
 from decant.plans.rendering import SERVER
 
 # On a server these lie in one folder, and import each other by their bare names.
-sys.path[:0] = [str(SERVER / "release"), str(SERVER / "database")]
+sys.path[:0] = [str(SERVER / name) for name in ("release", "database", ".")]
 import beside  # noqa: E402
 import locks  # noqa: E402
 import procfs  # noqa: E402

@@ -13,6 +13,7 @@ from decant.plans.rendering import SERVER
 from tests.unit.machine import NEW, OLD, Application, records
 
 sys.path.insert(0, str(SERVER / "release"))
+import contents
 import identity
 from identity import Stands, Wanted
 
@@ -100,6 +101,42 @@ def test_one_of_which_something_is_missing_is_made_anew(folder: records.Folder, 
     assert stands(folder) == (Stands.ABSENT, "")
 
 
+def test_a_file_that_somebody_removed_makes_it_another_one(folder: records.Folder) -> None:
+    release, environment = folder.releases / OLD, folder.root / "venvs/digest"
+    for place in (release / "shop/static", environment / "lib"):
+        place.mkdir(parents=True)
+        (place / "a").touch()
+    contents.write(release, contents.OF_RELEASE)
+    contents.write(environment, contents.OF_ENVIRONMENT)
+    assert stands(folder) == (Stands.CURRENT, OLD)
+    assert identity.lacks(folder, OLD) == ""
+    (environment / "lib/a").unlink()
+    assert stands(folder) == (Stands.ABSENT, "")
+    assert identity.lacks(folder, OLD) == "lib/a of its environment"
+    assert identity.lacks(folder, OLD, runs=False) == ""
+    (release / "shop/static/a").unlink()
+    assert identity.lacks(folder, OLD) == "shop/static/a"
+
+
+def test_an_environment_of_which_something_is_missing_is_made_beside_itself(
+    folder: records.Folder,
+) -> None:
+    sys.path.insert(0, str(SERVER / "environment"))
+    from environment import unharmed
+
+    venvs = folder.root / "venvs"
+    (venvs / "digest/lib").touch()
+    contents.write(venvs / "digest", contents.OF_ENVIRONMENT)
+    assert (unharmed(venvs, "digest"), unharmed(venvs, "other")) == ("digest", "other")
+    (venvs / "digest/lib").unlink()
+    assert unharmed(venvs, "digest") == "digest.1"
+    (venvs / "digest.1").mkdir()
+    (venvs / "digest.1/.decant-complete").touch()
+    assert unharmed(venvs, "digest") == "digest.1"
+    (venvs / "digest/.decant-complete").unlink()  # nothing counts that has no mark
+    assert unharmed(venvs, "digest") == "digest.1"
+
+
 def test_without_a_current_release_nothing_is_current(folder: records.Folder) -> None:
     (folder.root / "current").unlink()
     assert stands(folder) == (Stands.ABSENT, "")
@@ -132,7 +169,7 @@ def test_releases_of_the_version_before_keep_their_identity() -> None:
 
 
 def test_it_prints_what_prepare_reads(folder: records.Folder) -> None:
-    path = os.pathsep.join(str(SERVER / name) for name in ("release", "database"))
+    path = os.pathsep.join(str(SERVER / name) for name in ("release", "database", "."))
     done = subprocess.run(
         [
             *(sys.executable, "-S", SERVER / "release/identity.py", folder.root),

@@ -37,6 +37,7 @@ def in_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locks, "LOCK", 208)
     monkeypatch.setattr(locks, "GATE", 209)
     monkeypatch.setattr(window, "WAITS", 0.1)
+    monkeypatch.setattr(window, "RESERVE", 4096)
     monkeypatch.setattr(time, "sleep", lambda _: None)
     monkeypatch.setattr(os, "fsync", lambda _: None)
     monkeypatch.setattr(records, "sync", lambda _: None)
@@ -396,6 +397,59 @@ def test_the_ways_back_are_named(tmp_path: Path, current: str, wanted: str, caus
     app.ask(old=current, new=wanted, migrate="upgrade")
     assert app.window() == 1
     assert app.verdict.endswith(cause)
+
+
+def test_room_for_putting_back_is_kept_while_the_database_changes(
+    app: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reserve, sizes, migrate = app.root / "reserve", list[int](), app.services.migrate
+
+    def migrated(*words: Any) -> int:
+        sizes.append(reserve.stat().st_size)
+        return migrate(*words)
+
+    def restored(*words: Any, **_: Any) -> Any:
+        assert not reserve.exists()
+        return database(*words, **_)
+
+    monkeypatch.setattr(app.services, "migrate", migrated)
+    database = app.services.database
+    app.ask(**MIGRATES)
+    assert app.window() == 0
+    assert sizes == [4096 + int(database("size")[1])]
+    assert not reserve.exists()
+
+    app.services.wrong = {"migrate code": 1}
+    monkeypatch.setattr(
+        app.services,
+        "database",
+        lambda *words, **more: (restored if words[0] == "restore" else database)(*words, **more),
+    )
+    app.ask("again", old=NEW, new=OLD, **MIGRATES)
+    assert app.window("again") == 1
+    assert app.services.rows == "rows+upgrade"
+    assert not reserve.exists()
+
+
+def test_a_window_without_the_room_for_putting_back_changes_nothing(
+    app: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    app.ask(**MIGRATES)
+    assert app.window() == 1
+    assert app.verdict == "failed no room to put back: No space left on device"
+    assert (app.folder.current, app.services.running, app.services.rows) == (OLD, OLD, "rows")
+    assert not (app.root / "reserve").exists()
+
+
+def test_a_release_whose_folder_was_removed_needs_no_maintenance_page(app: Application) -> None:
+    (app.root / f"releases/{OLD}/.deploy/server").unlink()
+    app.ask()
+    assert app.window() == 0
+    assert "maintenance_on" not in app.services.calls
 
 
 def test_another_wsgi_server_puts_up_the_maintenance_page(app: Application) -> None:
@@ -822,6 +876,7 @@ def whole(app: Application, before: str) -> None:
     assert not app.folder.transition.exists()
     assert not app.folder.closed.exists()
     assert not app.folder.maintenance.exists()
+    assert not (app.root / "reserve").exists()
     assert app.services.running == (app.folder.current or None)
     assert app.services.beside is None
     request, (entry,) = app.folder.request("w"), history(app)

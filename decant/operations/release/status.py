@@ -11,6 +11,13 @@ def health(host: Host) -> str:
     return host.read("sh", "-c", script, "health", host.paths.procedures, host.paths.root)
 
 
+def missing(host: Host) -> str:
+    """Return what somebody took away of the release that serves, or nothing."""
+    # On a server that an older version set up, nobody can tell.
+    script = 'python3 -I -S "$1/identity.py" lacks "$2" 2>/dev/null || true'
+    return host.read("sh", "-c", script, "missing", host.paths.procedures, host.paths.root)
+
+
 def describe(host: Host) -> dict[str, Any]:
     """Return what a person wants to know about the application on a host, by name."""
     facts, settings = host.facts, host.settings
@@ -23,7 +30,8 @@ def describe(host: Host) -> dict[str, Any]:
         "state": current.state if current else "",
         "service": facts.service,
         "socket": facts.socket,
-        "health": health(host) if current else "nothing is deployed",
+        "health": health(host) if facts.current else "nothing is deployed",
+        "missing": missing(host) if facts.current else "",
         "open windows": (
             [window.name for window in facts.windows if not window.result]
             + [f"{part.window} over several hosts" for part in facts.participations]

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import contents
 from compilers import COMPILERS, HEADERS, UNCOMPILED, development, packages_that_failed
 from tools import (
     INSTALLERS,
@@ -97,6 +98,7 @@ def build(asked: Wanted) -> None:
     finally:
         remove_later(made)
     keep_lock(asked)
+    contents.write(asked.target, contents.OF_ENVIRONMENT)
     os.sync()
     # Never through what a build left there.
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW

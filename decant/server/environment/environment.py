@@ -137,6 +137,23 @@ def choose(pinned: bool, name: str, environments: Path, refresh: int) -> str:
     return max(fresh).name if fresh else f"{name}-{time.strftime('%Y%m%d')}"
 
 
+def unharmed(environments: Path, name: str) -> str:
+    """Return an environment's folder name, another one where somebody took a file out of it.
+
+    What runs with it goes on, and gets the other one with its next release.
+    """
+    import contents
+
+    def is_whole(path: Path) -> bool:
+        return (path / MARK).exists() and not contents.lacks(path, contents.OF_ENVIRONMENT)
+
+    again = (f"{name}.{number}" for number in range(1, 100))
+    names = [name, *again]
+    whole = (each for each in names if is_whole(environments / each))
+    unmade = (each for each in names if not (environments / each / MARK).exists())
+    return next(whole, next(unmade, name))
+
+
 def recipe_of(tree: Path, subdir: str, settings: dict[str, Any], root: Path) -> dict[str, Any]:
     """Return how a tree's environment is made.
 
@@ -217,6 +234,7 @@ def wanted(words: list[str]) -> Wanted:
             settings["refresh"],
         )
     )
+    name = name if given else unharmed(Path(environments), name)
     return Wanted(Path(tree).resolve(), recipe, Path(environments) / name, settings, python)
 
 

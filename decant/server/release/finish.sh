@@ -32,7 +32,7 @@ for release in $(newest_first "$releases"/2*); do
     rm -rf "${releases:?}/$release"
 done
 list_releases
-rm -rf "$releases"/.part-* "$root"/backups/.restore-* "$root"/backups/.dump-* "$root"/backups/.verify-* "$root"/backups/*.part
+rm -rf "$releases"/.part-* "$root"/backups/.restore-* "$root"/backups/.dump-* "$root"/backups/.verify-* "$root"/backups/*.part "$root/reserve"
 
 for environment in "$root"/venvs/*/; do
     environment=$(basename "$environment")

@@ -3,17 +3,18 @@
 Arguments: the application's folder, the WSGI server (none: the application does not run here), the
 commit, the digest of the rendered files, app.subdir, and the name of the environment that the
 serving release would get today (empty: not known). Prints three lines: the identity; `current`,
-`prepared` or `absent`; and the release that has it, or nothing. Standard library only.
+`prepared` or `absent`; and the release that has it, or nothing. Or `lacks` and the application's
+folder: prints what is missing of the release that serves. Standard library only.
 """
 
 import hashlib
-import os
 import sys
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+import contents
 from records import Folder, State
 
 
@@ -52,14 +53,23 @@ class Wanted:
         return hashlib.sha256(parts.encode()).hexdigest()
 
 
-def is_whole(folder: Folder, release: str) -> bool:
-    """Tell whether a release's environment is there, with its mark and an interpreter that runs.
+def lacks(folder: Folder, release: str, runs: bool = True) -> str:
+    """Return what is missing of a release and, where it `runs`, of its environment; or nothing.
 
     Somebody may have removed it by hand, or an upgrade of the distribution its interpreter.
     """
-    environment = folder.releases / release / ".deploy/venv"
-    python = environment / "bin/python"
-    return (environment / ".decant-complete").exists() and os.access(python, os.X_OK)
+    place = folder.releases / release
+    if not place.is_dir():
+        return "its folder"
+    missing = contents.lacks(place, contents.OF_RELEASE)
+    if missing or not runs:
+        return missing
+    environment = place / ".deploy/venv"
+    for path in (".decant-complete", "bin/python"):
+        if not (environment / path).exists():
+            return f"{path} of its environment"
+    missing = contents.lacks(environment, contents.OF_ENVIRONMENT)
+    return f"{missing} of its environment" if missing else ""
 
 
 def stands(folder: Folder, wanted: Wanted, environment: str) -> tuple[Stands, str]:
@@ -83,7 +93,7 @@ def _is(folder: Folder, release: str, wanted: Wanted, state: State) -> bool:
     return (
         folder.state(release) == state
         and folder.told(release, "identity") == wanted.identity
-        and (not wanted.runs or is_whole(folder, release))
+        and not lacks(folder, release, wanted.runs)
     )
 
 
@@ -103,4 +113,12 @@ def main(root: str, server: str, commit: str, rendered: str, subdir: str, enviro
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    if sys.argv[1] == "lacks":
+        served = Folder(Path(sys.argv[2]))
+        print(
+            lacks(
+                served, served.current, (served.told(served.current, "server") or "none") != "none"
+            )
+        )
+    else:
+        main(*sys.argv[1:])

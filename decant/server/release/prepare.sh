@@ -216,6 +216,7 @@ if [ "$is" = absent ]; then
     finish # not in a condition, either
     code=$?
     [ $code -eq 0 ] || exit 1
+    python3 -I -S "$procedures/contents.py" write "$part" .deploy/contents || fail "what the release has could not be written down"
     { mv -T "$part" "$releases/$release" && sync -f "$releases"; } || fail "the release could not be given its name"
     list_releases
 fi

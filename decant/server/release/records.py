@@ -276,6 +276,21 @@ class Folder:
         self.transition.unlink(missing_ok=True)
         sync(self.root)
 
+    # --- room on the disk
+
+    def keep_room(self, size: int) -> None:
+        """Take the room that putting back will need, so that nobody fills it meanwhile."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+        descriptor = os.open(self.root / "reserve", flags, 0o600)
+        try:
+            os.posix_fallocate(descriptor, 0, size)
+        finally:
+            os.close(descriptor)
+
+    def free_room(self) -> None:
+        """Give that room back."""
+        (self.root / "reserve").unlink(missing_ok=True)
+
     # --- a window's files
 
     def log(self, id: str, ending: str) -> Path:

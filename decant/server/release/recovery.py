@@ -34,6 +34,7 @@ def put_back(folder: Folder, services: Services, record: Transition) -> None:
 
     Raises Failure, and the record stays, where that cannot be done now.
     """
+    folder.free_room()
     old = folder.beside(record.id)
     if old:
         folder.switch_to(record.old)  # first, as what ends may be started anew
@@ -98,6 +99,7 @@ def recover(folder: Folder, services: Services, id: str) -> int:
     if settle(folder, services) is Settled.WAITS:
         services.maintenance_on()  # until a client says how it ended for the others
         return 0
+    folder.free_room()
     known = folder.verdict(id)
     if known:
         folder.finish(id, known)  # its line of the history may be missing

@@ -91,7 +91,8 @@ class Services:
         wanted = _order(folder, new)
         if wanted != "start-first":
             return wanted
-        if folder.told(old, "server") != folder.told(new, "server"):
+        # Nothing is told of one whose folder somebody removed.
+        if folder.told(old, "server") not in ("", folder.told(new, "server")):
             return "another WSGI server"
         try:
             running = self._service().running()

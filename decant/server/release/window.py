@@ -33,6 +33,7 @@ from services import Services
 BUSY, STOP_FIRST = 75, 3
 WAITS = 20  # seconds for a lock
 WELL = 5  # seconds in which an application that is well answers
+RESERVE = 8 << 20  # bytes beside the database that putting back may need
 AFTERWARDS = 1.0  # seconds in which a release that has answered must not end
 KILLED = (137, 143, 255)  # exit codes of a command that was ended by a signal
 
@@ -138,8 +139,9 @@ class Window:
         What waits inside Apache ends with a reload of it.
         """
         old, new, told = self.request.old, self.request.new, self.folder.told
-        return told(old, "server") != told(new, "server") or (
-            told(old, "server") == "mod_wsgi" and self.services.site_differs(old, new)
+        before = told(old, "server")  # nothing, where somebody removed its folder
+        return before not in ("", told(new, "server")) or (
+            before == "mod_wsgi" and self.services.site_differs(old, new)
         )
 
     def announce(self) -> None:
@@ -275,6 +277,8 @@ class Window:
                 if code == 0:
                     self._note("last-dump", f"{size} {took:.0f}")
             dump = str(file)
+        if dump or fresh:
+            self.guarded("no room to put back", folder.keep_room, self.size + RESERVE)
         return Transition(
             self.id, request.old, request.new, dump, fresh, self.was, role=request.role
         )
@@ -391,6 +395,7 @@ class Window:
 
     def commit(self) -> None:
         """Write down that the new release is good, and remove the record: the commit point."""
+        self.folder.free_room()
         # Good before the record goes: a crash between the two is put back, state and all.
         for word, work in (("state", self._good), ("record", self.folder.remove_record)):
             try:
@@ -547,6 +552,7 @@ class Window:
         what = "code and database" if record and record.dump else "code"
         self.stage(f"put back: {what} as before")
         try:
+            folder.free_room()
             if record:
                 put_back(folder, services, record)
         except (Failure, OSError) as error:

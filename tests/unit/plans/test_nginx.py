@@ -108,3 +108,14 @@ def test_without_ipv6_nothing_listens_on_it() -> None:
     assert "[::]" not in str(together.steps[0])
     assert isinstance(together.steps[0], File)
     assert "[::]" not in str(together.steps[0].content)
+
+
+def test_a_long_name_gets_the_room_that_it_needs() -> None:
+    def names(length: int, known: str = "") -> list[str]:
+        made = settings(proxy={"domains": [f"{'a' * (length - 5)}.test"]})
+        plan = flat(nginx.site(made, replace(FACTS, nginx_names=known)))
+        return [step.path for step in plan if isinstance(step, File) and "conf.d" in step.path]
+
+    assert names(46) == []
+    assert names(47) == ["/etc/nginx/conf.d/decant-names.conf"]
+    assert names(47, "own") == []
