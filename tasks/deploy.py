@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from decant.commands.decorators import fleet_task, task
 from decant.config import contents
 from decant.errors import DeployError
-from decant.operations import certificate
+from decant.operations import certificate, drift
 from decant.operations.release import joint_window, rollout, shared
 from decant.operations.release.batches import Rollout
 from decant.operations.release.outcome import Outcome, Result
@@ -268,7 +268,7 @@ def _can_update(host: Host) -> None:
 def _compared(host: Host) -> Outcome:
     """Compare a host to which no release comes with hosts.toml."""
     report = host.apply((), compare=provision(host.settings, host.facts))
-    return Outcome(host.name, Result.CURRENT, "", differs=tuple(map(str, report.differs)))
+    return Outcome(host.name, Result.CURRENT, "", differs=drift.found(host, report))
 
 
 def _preview(host: Host) -> None:

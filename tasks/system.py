@@ -1,13 +1,17 @@
 """The operating system below the application."""
 
 import time
+from dataclasses import asdict
 
 from decant.commands.decorators import task
 from decant.errors import ConnectError, DeployError
+from decant.operations import drift
+from decant.operations.release.status import missing
 from decant.plans import app as app_plan
 from decant.plans import harden as harden_plans
 from decant.plans import preflight
 from decant.plans import system as plans
+from decant.plans.provision import provision
 from decant.remote.connection import ServerConnection
 from decant.remote.host import Host
 from decant.steps import Run
@@ -136,6 +140,24 @@ def reboot(c: ServerConnection, wait: int = 300) -> None:
         except ConnectError:
             continue
     raise DeployError(f"{host.name}: did not come back within {wait} s; look at its console")
+
+
+@task(name="drift", help={"json": "print one JSON document on standard output"})
+def show_drift(c: ServerConnection, json: bool = False) -> None:
+    """List what is not on the server as deploy left it, and why."""
+    host = Host(c, json)
+    report = host.apply((), compare=provision(host.settings, host.facts))
+    found = drift.found(host, report)
+    gone = missing(host) if host.facts.current else ""
+    if gone:
+        what = f"release {host.facts.current}: {gone}"
+        found = (drift.Difference(what, drift.Why.MISSING), *found)
+    if json:
+        host.output.document({"host": host.name, "drift": [asdict(each) for each in found]})
+    elif not found:
+        host.output.line("everything is as deploy left it")
+    else:
+        host.output.table(("what", host.name), [(each.what, each.why) for each in found])
 
 
 @task

@@ -15,12 +15,16 @@ if TYPE_CHECKING:
 
 @dataclass
 class Report:
-    """What a program did: its steps by status, and the values that procedures told."""
+    """What a program did: its steps by status, and the values that procedures told.
+
+    `reasons` has a word for each of `differs`: missing, edited, or nothing.
+    """
 
     changed: list[Step] = field(default_factory=list)
     ok: list[Step] = field(default_factory=list)
     would: list[Step] = field(default_factory=list)
     differs: list[Step] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
     failed: Step | None = None
     log: list[str] = field(default_factory=list)
     values: dict[str, str] = field(default_factory=dict)
@@ -50,6 +54,8 @@ class Reader:
         step = self.program.steps[int(number) - 1] if int(number) else None
         if word in ("ok", "changed", "would", "differs", "failed") and step is not None:
             self._end(word, step)
+            if word == "differs":
+                self.report.reasons.append(detail)
         elif word == "log":
             self.report.log.append(detail)
         elif word in ("say", "diff"):

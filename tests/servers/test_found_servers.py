@@ -172,6 +172,21 @@ def test_what_was_removed_by_hand_is_told_and_made_whole(booth: ServerFactory) -
         server.ssh("systemctl restart guestbook")
         assert server.get("/version") == (200, "v1"), harm
 
+    assert "everything is as deploy left it" in server.fab("system.drift").stdout
+    server.ssh(
+        "rm /srv/guestbook/procedures/gate.sh && echo '#' >>/etc/nginx/sites-available/guestbook"
+    )
+    server.configure("keep = 7")
+    found = json.loads(server.fab("system.drift", "--json").stdout)["drift"]
+    assert {(each["what"].rpartition("/")[2], each["why"]) for each in found} >= {
+        ("gate.sh", "missing on the server"),
+        ("guestbook", "changed by hand on the server"),
+    }
+    said = server.fab("update").stdout
+    assert "changed by hand on the server (deploy replaces it, and keeps a copy): file" in said
+    server.fab("deploy")
+    assert json.loads(server.fab("system.drift", "--json").stdout)["drift"] == []
+
     server.configure(more='[tls]\nkind = "self-signed"')
     server.fab("deploy")
     for harm in ("guestbook/self-signed/privkey.pem", "guestbook"):

@@ -84,7 +84,7 @@ def test_a_dry_run_shows_the_plan_and_changes_nothing(deployed: Server) -> None:
 def test_update_says_what_only_deploy_applies(deployed: Server) -> None:
     deployed.configure(more='[proxy]\ndomains = ["example.test"]')
     said = deployed.fab("update").stdout
-    assert "hosts.toml has changes that only deploy applies: " in said
+    assert "changed in hosts.toml (only deploy applies it): " in said
     assert "file /etc/nginx/sites-available/guestbook" in said
     deployed.configure()
 

@@ -39,89 +39,90 @@ step 29 - file /srv/shop/procedures/causes.py 29 root:root 0644 plain
 step 30 - file /srv/shop/procedures/challenge.py 30 root:root 0644 plain
 step 31 - file /srv/shop/procedures/compilers.py 31 root:root 0644 plain
 step 32 - file /srv/shop/procedures/confined.sh 32 root:root 0644 plain
-step 33 - file /srv/shop/procedures/database.py 33 root:root 0644 plain
-step 34 - file /srv/shop/procedures/engine.py 34 root:root 0644 plain
-step 35 - file /srv/shop/procedures/environment.py 35 root:root 0644 plain
-step 36 - file /srv/shop/procedures/finish.sh 36 root:root 0644 plain
-step 37 - file /srv/shop/procedures/follow.sh 37 root:root 0644 plain
-step 38 - file /srv/shop/procedures/gate.sh 38 root:root 0644 plain
-step 39 - file /srv/shop/procedures/heads.sh 39 root:root 0644 plain
-step 40 - file /srv/shop/procedures/health.py 40 root:root 0644 plain
-step 41 - file /srv/shop/procedures/identity.py 41 root:root 0644 plain
-step 42 - file /srv/shop/procedures/application.wsgi 42 root:root 0644 plain
-step 43 - file /srv/shop/procedures/application_database.py 43 root:root 0644 plain
-step 44 - file /srv/shop/procedures/build_commands.py 44 root:root 0644 plain
-step 45 - file /srv/shop/procedures/builder.py 45 root:root 0644 plain
-step 46 - file /srv/shop/procedures/client.py 46 root:root 0644 plain
-step 47 - file /srv/shop/procedures/decant_flask_app.py 47 root:root 0644 plain
-step 48 - file /srv/shop/procedures/decant_load.py 48 root:root 0644 plain
-step 49 - file /srv/shop/procedures/decant_migrations.py 49 root:root 0644 plain
-step 50 - file /srv/shop/procedures/ended.sh 50 root:root 0644 plain
-step 51 - file /srv/shop/procedures/launcher.py 51 root:root 0644 plain
-step 52 - file /srv/shop/procedures/look.py 52 root:root 0644 plain
-step 53 - file /srv/shop/procedures/mariadb_client.py 53 root:root 0644 plain
-step 54 - file /srv/shop/procedures/postgresql_client.py 54 root:root 0644 plain
-step 55 - file /srv/shop/procedures/ready.py 55 root:root 0644 plain
-step 56 - file /srv/shop/procedures/recipe.py 56 root:root 0644 plain
-step 57 - file /srv/shop/procedures/serve.py 57 root:root 0644 plain
-step 58 - file /srv/shop/procedures/sqlite_client.py 58 root:root 0644 plain
-step 59 - file /srv/shop/procedures/uwsgi_worker.py 59 root:root 0644 plain
-step 60 - file /srv/shop/procedures/with-env 60 root:root 0755 plain
-step 61 - file /srv/shop/procedures/worker.py 61 root:root 0644 plain
-step 62 - file /srv/shop/procedures/lib.sh 62 root:root 0644 plain
-step 63 - file /srv/shop/procedures/locks.py 63 root:root 0644 plain
-step 64 - file /srv/shop/procedures/mariadb.py 64 root:root 0644 plain
-step 65 - file /srv/shop/procedures/obtain.sh 65 root:root 0644 plain
-step 66 - file /srv/shop/procedures/postgresql.py 66 root:root 0644 plain
-step 67 - file /srv/shop/procedures/prepare.sh 67 root:root 0644 plain
-step 68 - file /srv/shop/procedures/probe.py 68 root:root 0644 plain
-step 69 - file /srv/shop/procedures/procfs.py 69 root:root 0644 plain
-step 70 - file /srv/shop/procedures/proxy.sh 70 root:root 0644 plain
-step 71 - file /srv/shop/procedures/quiet.sh 71 root:root 0644 plain
-step 72 - file /srv/shop/procedures/records.py 72 root:root 0644 plain
-step 73 - file /srv/shop/procedures/recover.sh 73 root:root 0644 plain
-step 74 - file /srv/shop/procedures/recovery.py 74 root:root 0644 plain
-step 75 - file /srv/shop/procedures/renew.sh 75 root:root 0644 plain
-step 76 - file /srv/shop/procedures/renewed.sh 76 root:root 0644 plain
-step 77 - file /srv/shop/procedures/restart.sh 77 root:root 0644 plain
-step 78 - file /srv/shop/procedures/serve.sh 78 root:root 0644 plain
-step 79 - file /srv/shop/procedures/services.py 79 root:root 0644 plain
-step 80 - file /srv/shop/procedures/source.sh 80 root:root 0644 plain
-step 81 - file /srv/shop/procedures/sqlite.py 81 root:root 0644 plain
-step 82 - file /srv/shop/procedures/stop.sh 82 root:root 0644 plain
-step 83 - file /srv/shop/procedures/submodules.py 83 root:root 0644 plain
-step 84 - file /srv/shop/procedures/tools-pipenv.txt 84 root:root 0644 plain
-step 85 - file /srv/shop/procedures/tools-poetry.txt 85 root:root 0644 plain
-step 86 - file /srv/shop/procedures/tools-uv.txt 86 root:root 0644 plain
-step 87 - file /srv/shop/procedures/tools.py 87 root:root 0644 plain
-step 88 - file /srv/shop/procedures/tree.py 88 root:root 0644 plain
-step 89 - file /srv/shop/procedures/watched.py 89 root:root 0644 plain
-step 90 - file /srv/shop/procedures/window.py 90 root:root 0644 plain
-step 91 - file /srv/shop/procedures/window.sh 91 root:root 0644 plain
-step 92 - file /srv/shop/procedures/app.conf 92 root:root 0644 plain
-step 93 - file /srv/shop/procedures/environment.json 93 root:root 0600 plain
-step 94 - file /srv/shop/procedures/sandbox.application 94 root:root 0644 plain
-step 95 - file /srv/shop/procedures/sandbox.build 95 root:root 0644 plain
-step 96 - absent /srv/shop/procedures/front.sh
-step 97 daemon-reload file /etc/systemd/system/shop-smoke@.service 97 root:root 0644 plain
-step 98 daemon-reload file /etc/systemd/system/shop-window@.service 98 root:root 0644 plain
-step 99 - handler daemon-reload
+step 33 - file /srv/shop/procedures/contents.py 33 root:root 0644 plain
+step 34 - file /srv/shop/procedures/database.py 34 root:root 0644 plain
+step 35 - file /srv/shop/procedures/engine.py 35 root:root 0644 plain
+step 36 - file /srv/shop/procedures/environment.py 36 root:root 0644 plain
+step 37 - file /srv/shop/procedures/finish.sh 37 root:root 0644 plain
+step 38 - file /srv/shop/procedures/follow.sh 38 root:root 0644 plain
+step 39 - file /srv/shop/procedures/gate.sh 39 root:root 0644 plain
+step 40 - file /srv/shop/procedures/heads.sh 40 root:root 0644 plain
+step 41 - file /srv/shop/procedures/health.py 41 root:root 0644 plain
+step 42 - file /srv/shop/procedures/identity.py 42 root:root 0644 plain
+step 43 - file /srv/shop/procedures/application.wsgi 43 root:root 0644 plain
+step 44 - file /srv/shop/procedures/application_database.py 44 root:root 0644 plain
+step 45 - file /srv/shop/procedures/build_commands.py 45 root:root 0644 plain
+step 46 - file /srv/shop/procedures/builder.py 46 root:root 0644 plain
+step 47 - file /srv/shop/procedures/client.py 47 root:root 0644 plain
+step 48 - file /srv/shop/procedures/decant_flask_app.py 48 root:root 0644 plain
+step 49 - file /srv/shop/procedures/decant_load.py 49 root:root 0644 plain
+step 50 - file /srv/shop/procedures/decant_migrations.py 50 root:root 0644 plain
+step 51 - file /srv/shop/procedures/ended.sh 51 root:root 0644 plain
+step 52 - file /srv/shop/procedures/launcher.py 52 root:root 0644 plain
+step 53 - file /srv/shop/procedures/look.py 53 root:root 0644 plain
+step 54 - file /srv/shop/procedures/mariadb_client.py 54 root:root 0644 plain
+step 55 - file /srv/shop/procedures/postgresql_client.py 55 root:root 0644 plain
+step 56 - file /srv/shop/procedures/ready.py 56 root:root 0644 plain
+step 57 - file /srv/shop/procedures/recipe.py 57 root:root 0644 plain
+step 58 - file /srv/shop/procedures/serve.py 58 root:root 0644 plain
+step 59 - file /srv/shop/procedures/sqlite_client.py 59 root:root 0644 plain
+step 60 - file /srv/shop/procedures/uwsgi_worker.py 60 root:root 0644 plain
+step 61 - file /srv/shop/procedures/with-env 61 root:root 0755 plain
+step 62 - file /srv/shop/procedures/worker.py 62 root:root 0644 plain
+step 63 - file /srv/shop/procedures/lib.sh 63 root:root 0644 plain
+step 64 - file /srv/shop/procedures/locks.py 64 root:root 0644 plain
+step 65 - file /srv/shop/procedures/mariadb.py 65 root:root 0644 plain
+step 66 - file /srv/shop/procedures/obtain.sh 66 root:root 0644 plain
+step 67 - file /srv/shop/procedures/postgresql.py 67 root:root 0644 plain
+step 68 - file /srv/shop/procedures/prepare.sh 68 root:root 0644 plain
+step 69 - file /srv/shop/procedures/probe.py 69 root:root 0644 plain
+step 70 - file /srv/shop/procedures/procfs.py 70 root:root 0644 plain
+step 71 - file /srv/shop/procedures/proxy.sh 71 root:root 0644 plain
+step 72 - file /srv/shop/procedures/quiet.sh 72 root:root 0644 plain
+step 73 - file /srv/shop/procedures/records.py 73 root:root 0644 plain
+step 74 - file /srv/shop/procedures/recover.sh 74 root:root 0644 plain
+step 75 - file /srv/shop/procedures/recovery.py 75 root:root 0644 plain
+step 76 - file /srv/shop/procedures/renew.sh 76 root:root 0644 plain
+step 77 - file /srv/shop/procedures/renewed.sh 77 root:root 0644 plain
+step 78 - file /srv/shop/procedures/restart.sh 78 root:root 0644 plain
+step 79 - file /srv/shop/procedures/serve.sh 79 root:root 0644 plain
+step 80 - file /srv/shop/procedures/services.py 80 root:root 0644 plain
+step 81 - file /srv/shop/procedures/source.sh 81 root:root 0644 plain
+step 82 - file /srv/shop/procedures/sqlite.py 82 root:root 0644 plain
+step 83 - file /srv/shop/procedures/stop.sh 83 root:root 0644 plain
+step 84 - file /srv/shop/procedures/submodules.py 84 root:root 0644 plain
+step 85 - file /srv/shop/procedures/tools-pipenv.txt 85 root:root 0644 plain
+step 86 - file /srv/shop/procedures/tools-poetry.txt 86 root:root 0644 plain
+step 87 - file /srv/shop/procedures/tools-uv.txt 87 root:root 0644 plain
+step 88 - file /srv/shop/procedures/tools.py 88 root:root 0644 plain
+step 89 - file /srv/shop/procedures/tree.py 89 root:root 0644 plain
+step 90 - file /srv/shop/procedures/watched.py 90 root:root 0644 plain
+step 91 - file /srv/shop/procedures/window.py 91 root:root 0644 plain
+step 92 - file /srv/shop/procedures/window.sh 92 root:root 0644 plain
+step 93 - file /srv/shop/procedures/app.conf 93 root:root 0644 plain
+step 94 - file /srv/shop/procedures/environment.json 94 root:root 0600 plain
+step 95 - file /srv/shop/procedures/sandbox.application 95 root:root 0644 plain
+step 96 - file /srv/shop/procedures/sandbox.build 96 root:root 0644 plain
+step 97 - absent /srv/shop/procedures/front.sh
+step 98 daemon-reload file /etc/systemd/system/shop-smoke@.service 98 root:root 0644 plain
+step 99 daemon-reload file /etc/systemd/system/shop-window@.service 99 root:root 0644 plain
 step 100 - handler daemon-reload
-step 101 - unit decant-metadata@shop.service yes -
-step 102 - handler decant-metadata@shop.service.restart
-step 103 - run 'systemctl restart decant-metadata@shop.service' 'nft list table inet decant_shop'
-step 104 - background /srv/shop/procedures/prepare.sh 104
-step 105 - packages python3 python3-venv nginx postgresql ca-certificates git nftables ufw
-step 106 systemd-sysctl.service.restart file /etc/sysctl.d/70-decant-harden.conf 106 root:root 0644 plain
-step 107 - handler systemd-sysctl.service.restart
-step 108 - packages unattended-upgrades needrestart
-step 109 - file /etc/apt/apt.conf.d/20auto-upgrades 109 root:root 0644 plain
-step 110 - file /etc/needrestart/conf.d/decant.conf 110 root:root 0644 plain
-step 111 - packages fail2ban python3-systemd nftables
-step 112 - directory /etc/fail2ban/jail.d root:root 0755
-step 113 fail2ban.service.restart file /etc/fail2ban/jail.d/decant.conf 113 root:root 0644 plain
-step 114 - unit fail2ban.service yes yes
-step 115 - handler fail2ban.service.restart
+step 101 - handler daemon-reload
+step 102 - unit decant-metadata@shop.service yes -
+step 103 - handler decant-metadata@shop.service.restart
+step 104 - run 'systemctl restart decant-metadata@shop.service' 'nft list table inet decant_shop'
+step 105 - background /srv/shop/procedures/prepare.sh 105
+step 106 - packages python3 python3-venv nginx postgresql ca-certificates git nftables ufw
+step 107 systemd-sysctl.service.restart file /etc/sysctl.d/70-decant-harden.conf 107 root:root 0644 plain
+step 108 - handler systemd-sysctl.service.restart
+step 109 - packages unattended-upgrades needrestart
+step 110 - file /etc/apt/apt.conf.d/20auto-upgrades 110 root:root 0644 plain
+step 111 - file /etc/needrestart/conf.d/decant.conf 111 root:root 0644 plain
+step 112 - packages fail2ban python3-systemd nftables
+step 113 - directory /etc/fail2ban/jail.d root:root 0755
+step 114 fail2ban.service.restart file /etc/fail2ban/jail.d/decant.conf 114 root:root 0644 plain
+step 115 - unit fail2ban.service yes yes
+step 116 - handler fail2ban.service.restart
 begin_transaction 0d23f206a051 'sh -c '"'"'sshd -t && systemctl try-reload-or-restart ssh.service && sleep 0.3 && 
 shown=$(sshd -T) || exit 1
 printf '"'"'"'"'"'"'"'"'%s\n'"'"'"'"'"'"'"'"' "$@" | { wrong=0; while IFS= read -r line; do
@@ -131,10 +132,10 @@ printf '"'"'"'"'"'"'"'"'%s\n'"'"'"'"'"'"'"'"' "$@" | { wrong=0; while IFS= read 
     }
 done; exit $wrong; }
 '"'"' check '"'"'passwordauthentication no'"'"' '"'"'kbdinteractiveauthentication no'"'"' '"'"'permitemptypasswords no'"'"' '"'"'permitrootlogin without-password'"'"' '"'"'permituserenvironment no'"'"' '"'"'hostbasedauthentication no'"'"' '"'"'ignorerhosts yes'"'"' '"'"'maxauthtries 4'"'"' '"'"'maxsessions 10'"'"' '"'"'maxstartups 10:30:60'"'"' '"'"'logingracetime 60'"'"' '"'"'clientaliveinterval 15'"'"' '"'"'clientalivecountmax 3'"'"' '"'"'x11forwarding no'"'"' '"'"'allowagentforwarding no'"'"' '"'"'loglevel VERBOSE'"'"' '"'"'kexalgorithms sntrup761x25519-sha512@openssh.com,curve25519-sha256,curve25519-sha256@libssh.org,diffie-hellman-group16-sha512,diffie-hellman-group18-sha512'"'"' '"'"'macs hmac-sha2-512-etm@openssh.com,hmac-sha2-256-etm@openssh.com,umac-128-etm@openssh.com'"'"' '"'"'hostkeyalgorithms sk-ssh-ed25519-cert-v01@openssh.com,ssh-ed25519-cert-v01@openssh.com,rsa-sha2-512-cert-v01@openssh.com,rsa-sha2-256-cert-v01@openssh.com,sk-ssh-ed25519@openssh.com,ssh-ed25519,rsa-sha2-512,rsa-sha2-256'"'"'' 'sh -c '"'"'systemctl try-reload-or-restart ssh.service'"'"'' guarded
-step 116 - file /etc/ssh/sshd_config.d/00-decant.conf 116 root:root 0644 plain
-step 117 - absent /etc/ssh/sshd_config.d/10-decant.conf
-commit 118
-step 119 - run 'sh -c '"'"'
+step 117 - file /etc/ssh/sshd_config.d/00-decant.conf 117 root:root 0644 plain
+step 118 - absent /etc/ssh/sshd_config.d/10-decant.conf
+commit 119
+step 120 - run 'sh -c '"'"'
 shown=$(sshd -T) || exit 1
 printf '"'"'"'"'"'"'"'"'%s\n'"'"'"'"'"'"'"'"' "$@" | { wrong=0; while IFS= read -r line; do
     printf '"'"'"'"'"'"'"'"'%s\n'"'"'"'"'"'"'"'"' "$shown" | grep -qxF -e "$line" || {
@@ -151,47 +152,47 @@ printf '"'"'"'"'"'"'"'"'%s\n'"'"'"'"'"'"'"'"' "$@" | { wrong=0; while IFS= read 
     }
 done; exit $wrong; }
 '"'"' compare '"'"'passwordauthentication no'"'"' '"'"'kbdinteractiveauthentication no'"'"' '"'"'permitemptypasswords no'"'"' '"'"'permitrootlogin without-password'"'"' '"'"'permituserenvironment no'"'"' '"'"'hostbasedauthentication no'"'"' '"'"'ignorerhosts yes'"'"' '"'"'maxauthtries 4'"'"' '"'"'maxsessions 10'"'"' '"'"'maxstartups 10:30:60'"'"' '"'"'logingracetime 60'"'"' '"'"'clientaliveinterval 15'"'"' '"'"'clientalivecountmax 3'"'"' '"'"'x11forwarding no'"'"' '"'"'allowagentforwarding no'"'"' '"'"'loglevel VERBOSE'"'"' '"'"'kexalgorithms sntrup761x25519-sha512@openssh.com,curve25519-sha256,curve25519-sha256@libssh.org,diffie-hellman-group16-sha512,diffie-hellman-group18-sha512'"'"' '"'"'macs hmac-sha2-512-etm@openssh.com,hmac-sha2-256-etm@openssh.com,umac-128-etm@openssh.com'"'"' '"'"'hostkeyalgorithms sk-ssh-ed25519-cert-v01@openssh.com,ssh-ed25519-cert-v01@openssh.com,rsa-sha2-512-cert-v01@openssh.com,rsa-sha2-256-cert-v01@openssh.com,sk-ssh-ed25519@openssh.com,ssh-ed25519,rsa-sha2-512,rsa-sha2-256'"'"''
-step 120 - packages postgresql
-step 121 - unit postgresql.service yes yes
-step 122 - run 'sh -c '"'"'root=$1; shift; "$@" && { [ ! -e "$root/current" ] || sh "$root/procedures/restart.sh" "$root"; }'"'"' create /srv/shop python3 -I /srv/shop/procedures/database.py /srv/shop create' 'python3 -I /srv/shop/procedures/database.py /srv/shop created'
-step 123 - packages nginx
+step 121 - packages postgresql
+step 122 - unit postgresql.service yes yes
+step 123 - run 'sh -c '"'"'root=$1; shift; "$@" && { [ ! -e "$root/current" ] || sh "$root/procedures/restart.sh" "$root"; }'"'"' create /srv/shop python3 -I /srv/shop/procedures/database.py /srv/shop create' 'python3 -I /srv/shop/procedures/database.py /srv/shop created'
+step 124 - packages nginx
 begin_transaction dbbf133c09f0 'nginx -t' true
-step 124 nginx.service.reload file /etc/nginx/modules-enabled/90-decant.conf 124 root:root 0644 plain
-step 125 nginx.service.reload edit /etc/nginx/nginx.conf '
+step 125 nginx.service.reload file /etc/nginx/modules-enabled/90-decant.conf 125 root:root 0644 plain
+step 126 nginx.service.reload edit /etc/nginx/nginx.conf '
 s/((^|\n)[^#\n]*\bworker_connections\s+)[0-9]+/\18192/g
 t
 s/((^|\n)[^#\n]*\bevents\s*\{)/\1 worker_connections 8192;/
 '
-commit 126
+commit 127
 begin_transaction 72104b75168d 'sh /srv/shop/procedures/restart.sh /srv/shop changed' 'sh /srv/shop/procedures/restart.sh /srv/shop'
-step 127 - run 'supervisorctl stop '"'"'shop:*'"'"'' 'test '"'"'!'"'"' -e /etc/supervisor/conf.d/shop.conf'
-step 128 - absent /etc/supervisor/conf.d/shop.conf
-step 129 - file /srv/shop/procedures/listen 129 root:root 0644 plain
-step 130 - file /etc/systemd/system/shop.socket 130 root:root 0644 plain
-step 131 - file /etc/systemd/system/shop.service 131 root:root 0644 plain
-commit 132
-step 133 - unit shop.socket yes yes
-step 134 - unit shop.service yes -
+step 128 - run 'supervisorctl stop '"'"'shop:*'"'"'' 'test '"'"'!'"'"' -e /etc/supervisor/conf.d/shop.conf'
+step 129 - absent /etc/supervisor/conf.d/shop.conf
+step 130 - file /srv/shop/procedures/listen 130 root:root 0644 plain
+step 131 - file /etc/systemd/system/shop.socket 131 root:root 0644 plain
+step 132 - file /etc/systemd/system/shop.service 132 root:root 0644 plain
+commit 133
+step 134 - unit shop.socket yes yes
+step 135 - unit shop.service yes -
 begin_transaction 00115dd8162e 'sh /srv/shop/procedures/proxy.sh /srv/shop' 'sh /srv/shop/procedures/proxy.sh /srv/shop'
-step 135 - file /srv/shop/procedures/names 135 root:root 0644 plain
-step 136 nginx.service.reload file /etc/nginx/sites-available/shop 136 root:root 0644 plain
-step 137 nginx.service.reload link /etc/nginx/sites-enabled/shop /etc/nginx/sites-available/shop
-step 138 apache2.service.reload absent /etc/apache2/sites-enabled/shop.conf
-step 139 apache2.service.reload absent /etc/apache2/sites-enabled/000-shop.conf
-step 140 apache2.service.reload absent /etc/apache2/sites-available/shop.conf
-commit 141
-step 142 - unit nginx.service yes yes
-step 143 - handler nginx.service.reload
-step 144 - handler apache2.service.reload
-step 145 daemon-reload absent /etc/systemd/system/apache2.service.d/decant-shop.conf
-step 146 - handler daemon-reload
-step 147 - run 'rm -rf /etc/decant/tls/shop/self-signed' 'test '"'"'!'"'"' -e /etc/decant/tls/shop/self-signed'
-step 148 - run 'rm -rf /etc/decant/tls/shop/files' 'test '"'"'!'"'"' -e /etc/decant/tls/shop/files'
-step 149 - packages ufw
+step 136 - file /srv/shop/procedures/names 136 root:root 0644 plain
+step 137 nginx.service.reload file /etc/nginx/sites-available/shop 137 root:root 0644 plain
+step 138 nginx.service.reload link /etc/nginx/sites-enabled/shop /etc/nginx/sites-available/shop
+step 139 apache2.service.reload absent /etc/apache2/sites-enabled/shop.conf
+step 140 apache2.service.reload absent /etc/apache2/sites-enabled/000-shop.conf
+step 141 apache2.service.reload absent /etc/apache2/sites-available/shop.conf
+commit 142
+step 143 - unit nginx.service yes yes
+step 144 - handler nginx.service.reload
+step 145 - handler apache2.service.reload
+step 146 daemon-reload absent /etc/systemd/system/apache2.service.d/decant-shop.conf
+step 147 - handler daemon-reload
+step 148 - run 'rm -rf /etc/decant/tls/shop/self-signed' 'test '"'"'!'"'"' -e /etc/decant/tls/shop/self-signed'
+step 149 - run 'rm -rf /etc/decant/tls/shop/files' 'test '"'"'!'"'"' -e /etc/decant/tls/shop/files'
+step 150 - packages ufw
 begin_transaction b5bea41b6c62 true 'sh -c '"'"'if grep -qx ENABLED=yes /etc/ufw/ufw.conf; then ufw reload; else ufw --force disable; fi'"'"'' guarded
-step 150 - peer_rules
-step 151 - firewall 22/tcp 80/tcp
-commit 152
-step 153 - procedure /srv/shop/procedures/prepare.sh 153
+step 151 - peer_rules
+step 152 - firewall 22/tcp 80/tcp
+commit 153
+step 154 - procedure /srv/shop/procedures/prepare.sh 154
 wait
 exit 0

@@ -154,6 +154,19 @@ def test_comparing_says_what_differs_and_changes_nothing(tmp_path: Path) -> None
     assert not (tmp_path / "f").exists()
 
 
+def test_comparing_tells_what_somebody_else_did(tmp_path: Path) -> None:
+    def why(text: str) -> str:
+        (line,) = run(tmp_path, (File(f"{tmp_path}/f", text, ME),), "compare")
+        return line
+
+    assert why("x") == "differs\t1\tmissing"
+    run(tmp_path, (File(f"{tmp_path}/f", "x", ME),))
+    assert why("x") == "ok\t1"
+    assert why("y") == "differs\t1\t"
+    (tmp_path / "f").write_text("by hand")
+    assert why("x") == why("y") == "differs\t1\tedited"
+
+
 def test_a_failed_step_ends_the_program_with_the_end_of_its_output(tmp_path: Path) -> None:
     lines = run(
         tmp_path,

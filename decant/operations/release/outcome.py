@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Self
 
+from decant.operations import drift
 from decant.remote.fleet import Fleet
 from decant.remote.host import Host
 from decant.remote.report import Report
@@ -86,7 +87,7 @@ class Outcome:
     commit: str = ""
     cause: str = ""
     changed: int = 0
-    differs: tuple[str, ...] = ()
+    differs: tuple[drift.Difference, ...] = ()
     prober: dict[str, Any] | None = None
     seconds: float = 0.0
     tls: str = ""
@@ -107,7 +108,7 @@ def prepared_outcome(host: Host, prepared: Prepared, report: Report) -> Outcome:
 
     Nothing has switched, or nothing has to.
     """
-    differs = tuple(str(step) for step in report.differs)
+    differs = drift.found(host, report)
     if prepared.current:
         host.output.line(f"release {prepared.release} is already current: {prepared.label}")
     return Outcome(

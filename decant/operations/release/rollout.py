@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 
 from decant.errors import DeployError
+from decant.operations import drift
 from decant.operations.release import joint_window
 from decant.operations.release.batches import Rollout, in_batches, switches_as_one
 from decant.operations.release.outcome import (
@@ -98,10 +99,8 @@ def run(
     _switch(fleet, everyone, ready, outcomes, what, rollout)
     outcomes.update(timed(fleet, began, outcomes))
     for name, outcome in outcomes.items():
-        if outcome.differs:
-            everyone[name].output.line(
-                f"hosts.toml has changes that only deploy applies: {', '.join(outcome.differs)}"
-            )
+        for line in drift.lines(outcome.differs):
+            everyone[name].output.line(line)
 
 
 def _refuse_down(host: Host) -> None:

@@ -125,7 +125,7 @@ step() { # step NUMBER NOTIFY KIND ARGUMENT...
         [ "$notify" = - ] || for action in $notify; do : >"$here/would/$action"; done
         return 0 ;;
     compare)
-        tell differs
+        tell differs "$(why "$@")"
         return 0 ;;
     esac
     tell start
@@ -149,6 +149,16 @@ step() { # step NUMBER NOTIFY KIND ARGUMENT...
 }
 
 show_nothing() { :; }
+
+why() { # why ARGUMENT...: why the state of a step ($kind) is not the wanted one, where somebody else did that: missing, edited
+    case $kind in
+    packages | user) echo missing ;;
+    unit | firewall) echo edited ;;
+    file | directory | link | edit)
+        if [ ! -e "$1" ] && [ ! -L "$1" ]; then echo missing
+        elif [ $kind = file ] && [ -n "$(recorded "$1")" ] && ! written_by_us "$1"; then echo edited; fi ;;
+    esac
+}
 
 # --- what a step overwrites -----------------------------------------------------------------------------------------------------------
 

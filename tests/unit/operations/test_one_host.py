@@ -13,6 +13,7 @@ from decant.config import source
 from decant.config.source import Source
 from decant.errors import DeployError, StepError
 from decant.facts import Participation, Release, Window
+from decant.operations import drift
 from decant.operations.release import rollback, window
 from decant.operations.release.outcome import Outcome, Prepared, Result, prepared_outcome, untouched
 from decant.operations.release.prepare import new_id, prepare, preview, release_lock
@@ -580,7 +581,7 @@ def test_what_is_ready_and_what_is_left_as_it_was() -> None:
     assert (outcome.result, outcome.release, outcome.differs, outcome.changed) == (
         "current",
         OLD,
-        ("file /x",),
+        (drift.Difference("file /x", drift.Why.VERSION),),
         len(report.changed),
     )
     assert host.said() == [f"release {OLD} is already current: a commit"]

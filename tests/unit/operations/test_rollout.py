@@ -195,7 +195,7 @@ def test_what_only_deploy_applies_is_said(tmp_path: Path) -> None:
         Rollout(),
         compare=lambda _: (File("/etc/x", "y"),),
     )
-    assert "hosts.toml has changes that only deploy applies: file /etc/x" in hosts["a"].said()
+    assert "changed in hosts.toml (only deploy applies it): file /etc/x" in hosts["a"].said()
 
 
 # --- roles
