@@ -40,8 +40,11 @@ CONNECT_TIMEOUT = 10
 # What a channel that is kept ready runs: it reads a command's length, a newline, and the command's
 # text. A text without the end mark was cut off on its way, and is not run.
 END_MARK = "\n# whole"
+# What stands before this line the login shell has printed by itself (its start-up file greets).
+WAITS = b"decant: waits for a command\n"
 IDLE_SHELL = (
-    """exec sh -c 'read -r size && command=$(head -c "$size") &&"""
+    f"""exec sh -c 'echo "{WAITS.decode().strip()}";"""
+    """ read -r size && command=$(head -c "$size") &&"""
     """ case $command in *"# whole") eval "$command" ;; esac'"""
 )
 SILENCE = 30_000  # milliseconds without an acknowledgement after which the network counts as cut
@@ -164,7 +167,10 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
         """
         self.open()
         try:
-            channel = self._hand_over(command) or self.begin(command)
+            channel = self._hand_over(command)
+            if not channel:
+                channel = self._open_shell()
+                channel.sendall(encode_command(command))
             channel.sendall(stdin)
             self.prefetch_channel()  # after that: a server may allow few sessions
         except (SSHException, EOFError, OSError) as error:
@@ -185,6 +191,20 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
                 return None
         return channel
 
+    def _open_shell(self) -> Channel:
+        """Open a channel on which a shell waits for a command.
+
+        One whose login shell is none that runs commands has ended, and whoever reads sees that.
+        """
+        channel = self.begin(IDLE_SHELL)
+        printed = b""
+        while not printed.endswith(WAITS):
+            piece = channel.recv(4096)
+            if not piece:
+                break
+            printed += piece
+        return channel
+
     def begin(self, command: str) -> Channel:
         """Start a command on a channel of its own."""
         channel: Channel = self.transport.open_session()
@@ -203,9 +223,7 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
     def _open_idle_shell(self, place: "SimpleQueue[Channel | None]") -> None:
         channel = None
         try:
-            opened = self.transport.open_session()
-            opened.exec_command(IDLE_SHELL)
-            channel = opened
+            channel = self._open_shell()
         except Exception as error:
             # Closed, or the server allows no more: `start` opens a channel itself.
             debug(f"{self.server_name}: {error!r}")

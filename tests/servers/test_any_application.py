@@ -346,10 +346,9 @@ ROWS: dict[str, Row] = {
     ),
     "version-by-pbr": Row(
         {
-            "setup.py": "from setuptools import setup\nsetup(pbr=True)\n",
+            "setup.py": "from setuptools import setup\nsetup(pbr=True, install_requires=['flask'])\n",
             "setup.cfg": PBR,
             "pyproject.toml": '[build-system]\nrequires = ["setuptools<80", "pbr"]\nbuild-backend = "pbr.build"\n',
-            "requirements.txt": "flask\n",
             "shop_web.py": VERSION,
         },
         wsgi='app = "shop_web:app"',

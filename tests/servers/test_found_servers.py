@@ -94,6 +94,7 @@ def test_what_others_have_made_by_hand_is_refused_by_its_file(empty: Server) -> 
 def test_apt_is_waited_for_its_sources_count_one_by_one_and_dpkg_is_finished(
     empty: Server,
 ) -> None:
+    empty.ssh("apt-get -q update && apt-get -q -y install python3-minimal")
     empty.ssh(
         f"{LISTS}; sed -i '1i deb cdrom:[Debian]/ bookworm main' /etc/apt/sources.list"
         " 2>/dev/null || echo 'deb cdrom:[Debian]/ bookworm main' >/etc/apt/sources.list"
@@ -167,7 +168,8 @@ def test_what_was_removed_by_hand_is_told_and_made_whole(booth: ServerFactory) -
             assert shown in missing()
         with Load(server.address) as load:
             server.fab("deploy")
-        assert load.lost == [], harm
+        # Where current leads to nothing there is nothing to serve, until it does again.
+        assert load.lost == [] or "current)" in harm or harm.endswith(" current"), harm
         assert (missing(), changed(server.fab("deploy").stdout)) == ("", [0]), harm
         server.ssh("systemctl restart guestbook")
         assert server.get("/version") == (200, "v1"), harm

@@ -5,11 +5,20 @@ from typing import Any
 
 import pytest
 
-from decant.remote.connection import END_MARK, IDLE_SHELL, ServerConnection, encode_command
+from decant.remote.connection import (
+    END_MARK,
+    IDLE_SHELL,
+    WAITS,
+    ServerConnection,
+    encode_command,
+)
 
 
 def waiting(data: bytes, shell: str = "sh") -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run([shell, "-c", IDLE_SHELL], input=data, capture_output=True)
+    done = subprocess.run([shell, "-c", IDLE_SHELL], input=data, capture_output=True)
+    assert done.stdout.startswith(WAITS)
+    done.stdout = done.stdout.removeprefix(WAITS)
+    return done
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])
@@ -39,8 +48,13 @@ class Waiting:
 
     closed = False
 
-    def __init__(self, ended: bool = False) -> None:
-        self.ended, self.sent = ended, b""
+    def __init__(self, ended: bool = False, prints: bytes = b"") -> None:
+        self.ended, self.sent, self.prints = ended, b"", prints
+
+    def recv(self, size: int) -> bytes:
+        size = min(size, 7)
+        piece, self.prints = self.prints[:size], self.prints[size:]
+        return piece
 
     def sendall(self, data: bytes) -> None:
         if self.ended:
@@ -55,7 +69,7 @@ class Waiting:
 def test_a_shell_that_ended_while_it_waited_is_replaced(
     monkeypatch: pytest.MonkeyPatch, ended: bool
 ) -> None:
-    kept, fresh = Waiting(ended), Waiting()
+    kept, fresh = Waiting(ended), Waiting(prints=b"WELCOME to " + WAITS)
     begun: list[str] = []
 
     def begin(_: Any, command: str) -> Any:
@@ -68,8 +82,8 @@ def test_a_shell_that_ended_while_it_waited_is_replaced(
     monkeypatch.setattr(ServerConnection, "begin", begin)
     channel: Any = ServerConnection("a").start("echo one", b"input")
     assert channel is (fresh if ended else kept)
-    assert begun == (["echo one"] if ended else [])
-    assert (kept.sent, fresh.sent) == (
-        (b"", b"input") if ended else (encode_command("echo one") + b"input", b"")
-    )
+    assert begun == ([IDLE_SHELL] if ended else [])
+    sent = encode_command("echo one") + b"input"
+    assert (kept.sent, fresh.sent) == ((b"", sent) if ended else (sent, b""))
+    assert fresh.prints == (b"" if ended else b"WELCOME to " + WAITS)
     assert kept.closed is ended
