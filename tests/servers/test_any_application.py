@@ -346,12 +346,15 @@ ROWS: dict[str, Row] = {
     ),
     "version-by-pbr": Row(
         {
-            "setup.py": "from setuptools import setup\nsetup(pbr=True, install_requires=['flask'])\n",
+            "setup.py": "from setuptools import setup\nsetup(pbr=True)\n",
+            "requirements.txt": "flask\n",  # pbr reads it
+            "deploy.txt": ".\n",
             "setup.cfg": PBR,
             "pyproject.toml": '[build-system]\nrequires = ["setuptools<80", "pbr"]\nbuild-backend = "pbr.build"\n',
             "shop_web.py": VERSION,
         },
         wsgi='app = "shop_web:app"',
+        more='[python]\nrequirements = "deploy.txt"',
         base=False,
         made="git init -q . && git add -A && git commit -qm all && git tag 4.1",
         answers={"/": "4.1.0"},

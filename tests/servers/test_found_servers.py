@@ -166,7 +166,7 @@ def test_what_was_removed_by_hand_is_told_and_made_whole(booth: ServerFactory) -
         server.ssh(f"cd /srv/guestbook && {harm}")
         if shown:
             assert shown in missing()
-        with Load(server.address) as load:
+        with Load(server.address, reopens=True) as load:
             server.fab("deploy")
         # Where current leads to nothing there is nothing to serve, until it does again.
         assert load.lost == [] or "current)" in harm or harm.endswith(" current"), harm

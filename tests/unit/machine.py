@@ -120,7 +120,7 @@ class FakeServices(services.Services):
         self.running = self.running or self.folder.current or None
 
     def must_stop_first(self, old: str, new: str, known: bool = False) -> str:
-        return self.why
+        return self.why if self.running else "the service does not run"
 
     def serving(self) -> str:
         return f"process of {self.running}" if self.running else ""

@@ -151,6 +151,8 @@ LONG = {
     "commands/executor.py": "one class: what becomes of -H, from names to calls",
     "lab/servers.py": "a program of its own, sent to a shell as one file",
     "operations/release/joint_window.py": "one window over several hosts, from opening to end",
+    "plans/preflight.py": "everything that is refused before a change, one below the other",
+    "remote/connection.py": "one class: an SSH connection, from keys to channels",
     "remote/host.py": "one class: everything that is done on a host",
     "server/database/engine.py": "sent as it is; what the three engines share",
     "server/database/postgresql.py": "one class: everything that PostgreSQL needs",

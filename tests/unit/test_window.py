@@ -1258,6 +1258,11 @@ class Machine(RuleBasedStateMachine):
     )
     def change(self, migrates: bool, wrong: str, beside_it: str, kill: int | None) -> None:
         app = self.app
+        if self.open and not app.folder.transition.exists():
+            # What came next was killed when it had only to start what serves.
+            app.recover(self.last[0])
+            self.open = False
+            self.settled(*self.last)
         self.number += 1
         old = app.folder.current
         new = OLD if old == NEW else NEW

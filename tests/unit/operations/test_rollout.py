@@ -195,7 +195,10 @@ def test_what_only_deploy_applies_is_said(tmp_path: Path) -> None:
         Rollout(),
         compare=lambda _: (File("/etc/x", "y"),),
     )
-    assert "changed in hosts.toml (only deploy applies it): file /etc/x" in hosts["a"].said()
+    assert (
+        "written differently by this version of Decant (only deploy applies it): file /etc/x"
+        in hosts["a"].said()
+    )
 
 
 # --- roles
