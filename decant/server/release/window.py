@@ -218,13 +218,14 @@ class Window:
         self.guarded("current could not be switched", folder.switch_to, request.new)
         self.must(self.check_site())
         self.commit()
+        answered, at = self._serving(), time.monotonic()
         self.stage("stop: the old release finishes what it began")
         locks.open_gate(folder)
         if self.site_changed:
             services.reload_proxy()
         with contextlib.suppress(Failure):  # one that does not end is no reason to go back
             services.keep_new(old)
-        self.see_it_serve()
+        self.see_it_serve(answered, at)
 
     def stop(self, why: str) -> None:
         """End the application's processes; its requests wait in the socket."""
@@ -424,13 +425,16 @@ class Window:
         self.let_in(door=not request.drain)  # a host that is drained waits for the answer below
         self.see_it_serve()
 
-    def see_it_serve(self) -> NoReturn:
-        """Ask the new release for health as visitors do, and end the window."""
+    def see_it_serve(self, answered: str = "", at: float = 0) -> NoReturn:
+        """Ask the new release for health as visitors do, and end the window.
+
+        `answered`: the process that has answered a health check already, and when (monotonic).
+        """
         request, folder = self.request, self.folder
         # The question waits in the same queue as everybody who came during the window.
         limit = float(folder.conf["health_timeout"]) + time.monotonic() - self.began
         started = self._serving()
-        said = self.services.ask_health(limit) or self.ended_afterwards(started)
+        said = self.services.ask_health(limit) or self.ended_afterwards(started, answered, at)
         if not said:
             if request.rolled_back:
                 self.mark(request.old, State.ROLLED_BACK)
@@ -444,10 +448,11 @@ class Window:
             self.stay(said)
         self.go_back(failed)
 
-    def ended_afterwards(self, started: str) -> str:
+    def ended_afterwards(self, started: str, answered: str, at: float) -> str:
         """Return that a release ended when it had answered, or nothing; `started`: its process."""
-        answered = self._serving()
-        time.sleep(AFTERWARDS)
+        if not answered:
+            answered, at = self._serving(), time.monotonic()
+        time.sleep(max(0.0, at + AFTERWARDS - time.monotonic()))
         stays = answered == self._serving() and (answered or not started)
         return "" if stays else "it ended right after it had answered"
 
