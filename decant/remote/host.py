@@ -19,6 +19,7 @@ from decant.plans.rendering import driver, procedure
 from decant.program import Mode, Program, compile_plan
 from decant.remote import lock, sudo
 from decant.remote.connection import ServerConnection, read_lines
+from decant.remote.relay import relay
 from decant.remote.report import Reader, Report
 from decant.steps import Plan
 
@@ -197,13 +198,26 @@ class Host:
             if status and sudo.refused(errors):
                 raise DeployError(f"{self.name}: {self.explained(status, errors)}")
             return status
-        command = quoting.join(words)
         # A terminal there only for a terminal here: what a script reads must not pass through two.
-        terminal = sys.stdin.isatty() and sys.stdout.isatty()
-        options: dict[str, Any] = {"pty": terminal, "warn": True, "hide": None, "echo": False}
+        if not (sys.stdin.isatty() and sys.stdout.isatty()):
+            return self._relay(*words)
+        command = quoting.join(words)
+        options: dict[str, Any] = {"pty": True, "warn": True, "hide": None, "echo": False}
         if self.facts.sudo == "root":
             return int(self.connection.run(command, **options).exited)
         return int(self.connection.sudo(command, password=self._secret(), **options).exited)
+
+    def _relay(self, *words: str) -> int:
+        """Run a command as root with this process's standard streams."""
+        try:
+            status, errors = relay(self.start(*words))
+        except (SSHException, EOFError, OSError) as error:
+            raise self.connection.lost() from error
+        if status == -1:
+            raise self.connection.lost()
+        if status and self.facts.sudo == "password" and sudo.refused(errors):
+            raise DeployError(f"{self.name}: {self.explained(status, errors)}")
+        return status
 
     @contextlib.contextmanager
     def lock(self, what: str, wait: float = BUSY, path: str = "") -> Iterator[None]:

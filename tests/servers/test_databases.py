@@ -131,7 +131,7 @@ def test_the_account_reaches_its_own_database_and_no_other(booth: ServerFactory,
         "import os, urllib.parse as u; p = u.urlsplit(os.environ['DATABASE_URL']).password;"
         f" {ask[kind]}"
     )
-    said = server.fab("app.run", f'python -c "{script}"', code=1).stdout
+    said = server.fab("app.run", f'python -c "{script}" 2>&1', code=1).stdout
     assert {
         "mariadb": "Access denied for user 'guestbook'",
         "postgresql": "permission denied for database",
