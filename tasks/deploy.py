@@ -237,7 +237,7 @@ def _check_sources(hosts: Mapping[str, Host]) -> None:
     """Refuse what can be seen to be wrong here, before anything is connected."""
     seen = []
     for settings in (host.settings for host in hosts.values()):
-        about = (settings.app, settings.wsgi.app, settings.is_app)
+        about = (settings.app, settings.wsgi.app, settings.python, settings.is_app)
         if about not in seen:
             seen.append(about)
             contents.check(settings)

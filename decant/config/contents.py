@@ -32,6 +32,7 @@ def check(settings: "Settings") -> None:
     files = {name.removeprefix(above) for name in sent.files if name.startswith(above)}
     if files:
         found = list(_static(settings, sent, files, above))
+        found += _requirements(settings, sent, files) if settings.is_app else ()
         found += _module(settings, sent, files, above) if settings.is_app else ()
     elif {above[:-1], *map(str, PurePosixPath(above).parents)} & set(sent.files):
         found = []  # a link, which the server refuses by name
@@ -62,6 +63,17 @@ def _static(
         else:
             near = difflib.get_close_matches(path, sorted(folders), 1)
             yield where + (f", did you mean {near[0]}?" if near else "")
+
+
+def _requirements(settings: "Settings", sent: source.Source, files: set[str]) -> Iterator[str]:
+    """Yield that the file of python.requirements is not there."""
+    name = settings.python.requirements
+    if name and name not in files and name not in settings.app.files:
+        likely = sorted(file for file in files if LISTS.search(file) or file.endswith(".txt"))
+        near = difflib.get_close_matches(name, likely, 1) or likely[:1]
+        yield f"python.requirements: there is no file {name} in {sent.folder}" + (
+            f", did you mean {near[0]}?" if near else ""
+        )
 
 
 def _module(

@@ -116,6 +116,7 @@ SqlName = Annotated[
     _or_empty(r"[a-z][a-z0-9_]{0,62}", "a lower-case letter, then lower-case letters, digits, _"),
 ]
 Command = Annotated[str, AfterValidator(_command)]
+CommandOrNothing = Annotated[str, AfterValidator(lambda value: value and _command(value))]
 PackageName = Annotated[
     str, _matches(r"[a-z0-9][a-z0-9.+-]+(:[a-z0-9]+)?", "a Debian package name")
 ]
@@ -205,8 +206,8 @@ class App(Model):
     root: AbsolutePath = ""
     env_file: Text = ""
     dotenv: bool = False
-    migrate: Text = "auto"
-    pending: Text = Field(
+    migrate: CommandOrNothing = "auto"
+    pending: CommandOrNothing = Field(
         default="",
         description="With a migrate of your own: ends with 0 where there is nothing to migrate.",
     )

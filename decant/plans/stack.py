@@ -103,7 +103,9 @@ def switch(settings: "Settings") -> str:
     if settings.wsgi.switch == "stop-first":
         return 'wsgi.switch is "stop-first"'
     # A template of the user's own may lack the hook by which workers tell that they are ready.
-    if not any("worker.py" in text for text, _ in release_files(settings, 1).values()):
+    hooks = {"gunicorn.conf.py": "/worker.py", "uwsgi.ini": "uwsgi_application.py"}
+    files = release_files(settings, 1)
+    if not any(hook in files[name][0] for name, hook in hooks.items() if name in files):
         return "the templates beside hosts.toml do not have workers tell that they are ready"
     return "start-first"
 

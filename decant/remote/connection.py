@@ -198,7 +198,7 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
         """
         channel = self.begin(IDLE_SHELL)
         printed = b""
-        while not printed.endswith(WAITS):
+        while WAITS not in printed:
             piece = channel.recv(4096)
             if not piece:
                 break

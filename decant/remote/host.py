@@ -371,8 +371,8 @@ class Host:
         if not given:
             raise DeployError(
                 f"{self.name}: sudo asks {self.facts.user} for a password; put SUDO_PASSWORD=..."
-                " into .env.deploy beside hosts.toml, or give --prompt-for-sudo-password; or"
-                f" {self.facts.user} may not use sudo any more"
+                " into .env.deploy beside hosts.toml, or give --prompt-for-sudo-password (where"
+                f" {self.facts.user} is not allowed to use sudo, no password helps)"
             )
         return str(given)
 

@@ -89,12 +89,12 @@ RULES = (
         ),
     ),
     _rule(
-        r"Worker .*was (?:sent SIGKILL|killed)|Out of memory|oom-kill|uWSGI worker \d+ .*signal 9",
+        r"Worker .*was (?:sent SIGKILL|killed)|Out of memory|oom-kill|worker \d+ \(pid: \d+\) died, killed by signal 9",
         "its workers were killed: the server, or wsgi.memory, has too little memory for it"
         " (journalctl -k says); give it more, or fewer wsgi.workers",
     ),
     _rule(
-        r"(?:Can't connect to|Lost connection to) (?:MySQL|MariaDB|server)|connection to server .* failed"
+        r"(?:Can't connect to|Lost connection to) (?:MySQL|MariaDB|server)|connection to server .* failed: (?!FATAL)"
         r"|could not connect to server|Connection refused.*(?:5432|3306)",
         "the database does not answer: systemctl status mariadb or postgresql on its server says why",
     ),

@@ -19,6 +19,9 @@ def files(folder: Path, below: str = "") -> Iterator[str]:
     with os.scandir(folder / below) as entries:
         for entry in entries:
             path = f"{below}{entry.name}"
+            # What is compiled may be made anew.
+            if entry.name == "__pycache__":
+                continue
             if entry.is_dir(follow_symlinks=False):
                 yield from files(folder, f"{path}/")
             else:
@@ -27,10 +30,10 @@ def files(folder: Path, below: str = "") -> Iterator[str]:
 
 def write(folder: Path, listing: str) -> None:
     """Write down what is there."""
-    text = "\0".join(sorted(path for path in files(folder) if path != listing))
+    data = b"\0".join(sorted(os.fsencode(path) for path in files(folder) if path != listing))
     file = os.open(folder / listing, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o640)
-    with os.fdopen(file, "w", encoding="utf-8", errors="surrogateescape") as stream:
-        stream.write(text)
+    with os.fdopen(file, "wb") as stream:
+        stream.write(data)
 
 
 def lacks(folder: Path, listing: str) -> str:
@@ -39,11 +42,12 @@ def lacks(folder: Path, listing: str) -> str:
     Nothing, too, of a folder of a version before, which has no list.
     """
     try:
-        text = (folder / listing).read_text(encoding="utf-8", errors="surrogateescape")
+        data = (folder / listing).read_bytes()
     except FileNotFoundError:
         return ""
-    top = os.fspath(folder)
-    return next((path for path in text.split("\0") if not os.path.lexists(f"{top}/{path}")), "")
+    top = os.fsencode(folder)
+    gone = (path for path in data.split(b"\0") if not os.path.lexists(top + b"/" + path))
+    return next(gone, b"").decode("utf-8", "replace")
 
 
 if __name__ == "__main__":

@@ -123,7 +123,8 @@ class FakeServices(services.Services):
         return self.why if self.running else "the service does not run"
 
     def serving(self) -> str:
-        return f"process of {self.running}" if self.running else ""
+        newest = self.beside or self.running
+        return f"process of {newest}" if newest else ""
 
     def start_beside(self, release: str, limit: float) -> None:
         problem = self._did("start_beside")
@@ -204,8 +205,8 @@ class FakeServices(services.Services):
         self._did("reload_proxy")
 
     def database(self, action: str, *words: str, errors: Path | None = None) -> tuple[int, str]:
-        if action == "suffix":
-            return 0, ".dump"
+        if action in ("suffix", "folder"):
+            return 0, {"suffix": ".dump", "folder": str(self.root)}[action]
         problem = self._did(action)
         if problem:
             (errors or self.folder.log("w", "log")).write_text(f"sqlite: {problem}\n")

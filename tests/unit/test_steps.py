@@ -1,6 +1,7 @@
 """A plan is a value; compiled, it is one sh program, which is run here in a folder."""
 
 import grp
+import hashlib
 import os
 import pwd
 import subprocess
@@ -159,12 +160,22 @@ def test_comparing_tells_what_somebody_else_did(tmp_path: Path) -> None:
         (line,) = run(tmp_path, (File(f"{tmp_path}/f", text, ME),), "compare")
         return line
 
-    assert why("x") == "differs\t1\tmissing"
+    assert why("x") == "differs\t1\t"  # it was never written
     run(tmp_path, (File(f"{tmp_path}/f", "x", ME),))
     assert why("x") == "ok\t1"
     assert why("y") == "differs\t1\t"
     (tmp_path / "f").write_text("by hand")
     assert why("x") == why("y") == "differs\t1\tedited"
+    (tmp_path / "f").unlink()
+    assert why("x") == "differs\t1\tmissing"
+
+
+def test_a_file_that_somebody_else_made_what_is_wanted_is_ours_again(tmp_path: Path) -> None:
+    run(tmp_path, (File(f"{tmp_path}/f", "x", ME),))
+    (tmp_path / "f").write_text("y")
+    assert words(run(tmp_path, (File(f"{tmp_path}/f", "y", ME),))) == ["ok"]
+    record = (tmp_path / "state/apps/shop.files").read_text().splitlines()
+    assert record[-1].startswith(hashlib.sha256(b"y").hexdigest())
 
 
 def test_a_failed_step_ends_the_program_with_the_end_of_its_output(tmp_path: Path) -> None:

@@ -276,7 +276,7 @@ def test_a_rollback_marks_the_release_that_it_leaves(app: Application) -> None:
         ({"stop": 1}, {}, "the application could not be stopped"),
         ({"exists": "gone"}, MIGRATES, "the database could not be asked: sqlite: gone"),
         ({"dump": "full"}, MIGRATES, "the dump failed: sqlite: full"),
-        ({"migrate code": 1}, MIGRATES, "the migration failed (exit code 1):"),
+        ({"migrate code": 1}, MIGRATES, "the migration failed (exit code 1)"),
         ({"migrate code": 137}, MIGRATES, "the migration was killed (out of memory?"),
         (
             {"migrate code": 143},

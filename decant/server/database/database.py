@@ -6,7 +6,7 @@ Arguments: the application's folder, the action, its words. What the database is
 procedures/app.conf says. What enters the database is inside/client.py. Standard library only.
 
 `exists` and `created` answer by their exit code: 0 yes, 1 no, 2 it could not be told. `size` prints
-bytes, `suffix`, `journal` (SQLite's) what its dumps are called,
+bytes, `folder` where its files are, `suffix`, `journal` (SQLite's) what its dumps are called,
 `status` a JSON document. `room FOLDER` fails where a dump has no room; `ready FOLDER` also where it
 could not be put back, and prints the size. `dump FILE`,
 `restore FILE`, `verify FILE` (is it one that could be restored?), both with the word `administrator`
@@ -53,15 +53,15 @@ def readable(engine: Engine, file: str) -> Path:
 
 def act(engine: Engine, action: str, words: list[str]) -> int:
     """Do it, and return the exit code."""
-    if action not in ("create", "created", "drop", "suffix", "put_away"):
+    if action not in ("create", "created", "drop", "suffix", "folder", "put_away"):
         engine.same()
     match action:
         case "exists" | "created":
             return 0 if getattr(engine, action)() else 1
         case "size" | "journal":
             print(getattr(engine.found(action), action))
-        case "suffix":
-            print(engine.suffix)
+        case "suffix" | "folder":
+            print(getattr(engine, action))
         case "status":
             found = engine.found("measure")
             journal = {"journal": found.journal} if found.journal else {}

@@ -11,46 +11,60 @@ apt_says() { # apt_says TEXT: a line for the person at the other end
     { printf 'say\t%s\t%s\n' "${DECANT_STEP:-${number:-0}}" "$1" >&3; } 2>/dev/null || printf '%s\n' "$1"
 }
 
-apt_holder() { # apt_holder: who is at work with apt or dpkg: COMMAND (process PID), or nothing
-    # A new machine of a cloud installs packages until it is finished.
-    if [ -e /run/cloud-init/status.json ] && [ ! -e /run/cloud-init/result.json ]; then echo "cloud-init (first boot)"; fi
+apt_holder() { # apt_holder: who holds one of apt's or dpkg's locks: COMMAND (process PID), or nothing
     for file in /var/lib/dpkg/lock-frontend /var/lib/dpkg/lock /var/lib/apt/lists/lock /var/cache/apt/archives/lock; do
         inode=$(stat -c %i "$file" 2>/dev/null) || continue
-        pid=$(awk -v inode="$inode" '$2 == "POSIX" { split($6, at, ":"); if (at[3] == inode) { print $5; exit } }' /proc/locks)
-        [ -z "$pid" ] || { printf '%s (process %s)\n' "$(cat "/proc/$pid/comm" 2>/dev/null || echo somebody)" "$pid"; return; }
+        pid=$(awk -v inode="$inode" '$2 == "POSIX" && $4 == "WRITE" { split($6, at, ":"); if (at[3] == inode) { print $5; exit } }' /proc/locks)
+        # Another file system may have a file of that number: who holds the lock has the file open.
+        [ -z "$pid" ] || [ -z "$(find "/proc/$pid/fd" -lname "$file" 2>/dev/null)" ] || { printf '%s (process %s)\n' "$(cat "/proc/$pid/comm")" "$pid"; return; }
     done
+}
+
+first_boot() { # first_boot: is a new machine of a cloud still setting itself up? It installs packages, now and again
+    case $(systemctl is-active cloud-init.service cloud-config.service cloud-final.service 2>/dev/null) in *activating*) return 0 ;; *) return 1 ;; esac
 }
 
 await_apt() { # await_apt: wait until nobody else is at work with apt, and say after 5 s who is
     waited=0
-    while holder=$(apt_holder | head -n 1) && [ -n "$holder" ]; do
-        [ $waited -ne 5 ] || apt_says "waiting for apt: $holder is at work with it"
-        [ $waited -lt $APT_PATIENCE ] || { echo "E: $holder has been at work with apt for $((APT_PATIENCE / 60)) minutes; wait for it, or end it, and run the same command again"; return 1; }
+    while holder=$(apt_holder); [ -n "$holder" ] || first_boot; do
+        [ $waited -ne 5 ] || apt_says "waiting for apt: ${holder:-the first boot of this machine (cloud-init)} is at work with it"
+        if [ $waited -ge $APT_PATIENCE ]; then
+            [ -n "$holder" ] || return 0 # nobody keeps us from it
+            echo "E: $holder has been at work with apt for $((APT_PATIENCE / 60)) minutes; wait for it, or end it, and run the same command again"
+            return 1
+        fi
         waited=$((waited + 1))
         sleep 1
     done
 }
 
 apt_get() { # apt_get WORD...
-    await_apt && apt-get -q -y -o DPkg::Lock::Timeout=60 -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20 -o Dpkg::Options::=--force-confold "$@"
+    await_apt || return 75
+    apt-get -q -y -o DPkg::Lock::Timeout=60 -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20 -o Dpkg::Options::=--force-confold "$@"
 }
 
-finish_dpkg() { # finish_dpkg: what was cut off while dpkg worked
+finish_dpkg() { # finish_dpkg: what was cut off while dpkg worked. Nothing is removed for it, and what is broken otherwise is somebody's
+    await_apt || return 1
     # Half installed (H), or to be installed anew (R): dpkg --configure cannot finish those.
     torn=$(dpkg-query -W -f='${db:Status-Abbrev}|${binary:Package}\n' 2>/dev/null | sed -n 's/^\(.H.\|..R\)|//p')
-    [ -n "$torn" ] || [ -n "$(ls -A /var/lib/dpkg/updates 2>/dev/null)" ] || [ -n "$(dpkg --audit 2>/dev/null)" ] || return 0
+    [ -n "$torn" ] || [ -n "$(ls -A /var/lib/dpkg/updates 2>/dev/null)" ] || dpkg-query -W -f='${db:Status-Abbrev}\n' 2>/dev/null | grep -q '^i[UFWt]' || return 0
     apt_says "dpkg was interrupted here: finishing what it began"
-    await_apt && dpkg --force-confold --configure -a || true
+    dpkg --force-confold --configure -a || true
     # shellcheck disable=SC2086
-    [ -z "$torn" ] || apt_get install --reinstall $torn || { update_lists && apt_get install --reinstall $torn; }
-    apt_get install --fix-broken || { update_lists && apt_get install --fix-broken; }
+    [ -z "$torn" ] || apt_get install --no-remove --reinstall $torn || { update_lists && apt_get install --no-remove --reinstall $torn; } || return 1
+    apt_get install --no-remove --fix-broken
+}
+
+unread_in() { # unread_in TEXT: the first source that apt-get update could not read, of what it said
+    printf '%s\n' "$1" | sed -n -e 's/^E: \(The repository .*\)/\1/p' -e 's/^[EW]: \(Failed to fetch .*\)/\1/p' -e 's/^W: \(GPG error: .*\)/\1/p' | head -n 1
 }
 
 update_lists() { # update_lists: read apt's sources; one that cannot be read is told, and the others count
-    unread=''
-    said=$(apt_get update 2>&1) && ! printf '%s\n' "$said" | grep -q '^[EW]: ' || unread=$(printf '%s\n' "$said" | sed -n 's/^[EW]: //p' | grep -v '^Some index files failed' | head -n 1)
+    said=$(apt_get update 2>&1)
+    code=$?
     printf '%s\n' "$said"
-    case $said in *"at work with apt for"*) return 1 ;; esac
+    unread=$(unread_in "$said")
+    [ $code -ne 75 ]
 }
 
 install_packages() { # install_packages NAME...
@@ -63,9 +77,11 @@ install_packages() { # install_packages NAME...
     # --no-remove: what stands against our packages (iptables-persistent against ufw) is somebody's, and he is told.
     for try in first second; do
         said=$(apt_get install --no-install-recommends --no-remove "$@" 2>&1) && break
+        code=$?
         printf '%s\n' "$said"
+        [ $code -ne 75 ] || return 1
+        [ $try = second ] || { update_lists && continue; } || return 1
         cause=$(printf '%s\n' "$said" | sed -n '/^E: /p' | head -n 1)
-        [ $try = first ] && update_lists && continue
         [ -z "$unread" ] || cause="${cause:-E: apt-get install failed} (and apt cannot read one of its sources: $unread; correct it in /etc/apt/sources.list or /etc/apt/sources.list.d)"
         printf '%s\n' "${cause:-E: apt-get install failed}"
         return 1

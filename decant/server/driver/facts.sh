@@ -143,8 +143,10 @@ pristine() { # pristine SITE: is it a proxy's own first page, as its package bro
 }
 claims() { # claims SITE: the names that it answers to, and default_server where it answers to any other, too
     case $1 in
-    /etc/nginx/*) sed 's/#.*//' "$1" | tr '\n\t' '  ' | grep -oE 'server_name [^;]*|listen [^;]*default_server' | sed 's/^server_name //; s/^listen .*/default_server/' ;;
-    *) awk 'tolower($1) ~ /^server(name|alias)$/ { $1 = ""; print }' "$1" ;;
+    # A server on another port, or on this machine's own address, is in nobody's way.
+    /etc/nginx/*) sed 's/#.*//' "$1" | tr '\n\t' '  ' | sed 's/server *{/\n&/g' | grep -vE '^[^;]*listen +(127\.|\[::1\]|unix:)|listen +([^; ]*:)?([1-9][0-9]{2,}|[1-79][0-9]|8[1-9])[ ;]' |
+        grep -oE 'server_name [^;]*|listen [^;]*default_server' | sed 's/^server_name //; s/^listen .*/default_server/' ;;
+    /etc/apache2/sites-enabled/*.conf) awk 'tolower($1) ~ /^server(name|alias)$/ { $1 = ""; print }' "$1" ;;
     esac 2>/dev/null | tr '\n' ' '
 }
 for site in /etc/nginx/sites-enabled/* /etc/nginx/conf.d/*.conf /etc/apache2/sites-enabled/* /etc/apache2/conf-enabled/*; do
@@ -153,8 +155,10 @@ for site in /etc/nginx/sites-enabled/* /etc/nginx/conf.d/*.conf /etc/apache2/sit
     names=$(claims "$site")
     [ -z "$names" ] || fact claim "$site $names"
 done
-! grep -qs '^[^#]*server_names_hash_bucket_size' /etc/nginx/nginx.conf || fact nginx_names own
+for file in /etc/nginx/nginx.conf /etc/nginx/conf.d/*.conf; do
+    case $file in */decant-names.conf) ;; *) ! grep -qs '^[^#]*server_names_hash_bucket_size' "$file" || fact nginx_names own ;; esac
+done
 # nginx.org's own package reads conf.d alone.
-if [ -e /etc/nginx/nginx.conf ] && ! grep -qs '^[^#]*include.*sites-enabled' /etc/nginx/nginx.conf; then fact nginx_layout foreign; fi
+if [ -e /etc/nginx/nginx.conf ] && ! grep -qs '^[^#]*include.*sites-enabled' /etc/nginx/nginx.conf /etc/nginx/conf.d/*.conf; then fact nginx_layout foreign; fi
 wait
 exit 0

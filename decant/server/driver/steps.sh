@@ -17,7 +17,7 @@ unset CDPATH
 state=${DECANT_STATE:-/var/lib/decant}
 record=$state/apps/$app.files
 pending=$state/pending/$app
-number=0 seen='' marker='' background='' hold=$here/transaction guarded=''
+number=0 seen='' stale='' marker='' background='' hold=$here/transaction guarded=''
 export here app
 
 exec 3>&1 >>"$here/log" 2>&1 </dev/null
@@ -53,6 +53,7 @@ begin() { # begin: what every program does before its first step
     [ "$mode" != apply ] || shorten_record &
     wait
     seen=" $(cat "$here/seen.files" "$here/seen.units" "$here/seen.packages" "$here/seen.runs" "$here/seen.users")"
+    stale=$seen
     if [ "$lock" != - ]; then
         # Whoever belongs to the command that holds the lock shares it, so that what outlives a dead client keeps others out.
         exec 8>>"$lock"
@@ -67,8 +68,12 @@ seen_files() { # the steps whose file or folder is as it should be. A line of `e
         NR == FNR { step[NR] = $1; sum[NR] = $2; state[NR] = $3 " " $4; path[NR] = substr($0, length($1 $2 $3 $4) + 5); next }
         $1 == "state" { found[substr($0, length($1 $2 $3) + 4)] = $2 " " $3; next }
         { content[substr($0, 67)] = $1 }
-        END { for (n in step) if (found[path[n]] == state[n] && (sum[n] == "-" || sum[n] == content[path[n]])) printf "%s ", step[n] }
-        ' "$here/expected" -
+        END { while ((getline line <record) > 0) noted[substr(line, 67)] = substr(line, 1, 64)
+            for (n in step) if (found[path[n]] == state[n] && (sum[n] == "-" || sum[n] == content[path[n]])) {
+                printf "%s ", step[n]
+                if (sum[n] != "-" && noted[path[n]] != "" && noted[path[n]] != sum[n]) printf "stale/%s ", step[n]
+            } }
+        ' record="$record" "$here/expected" -
 }
 
 seen_units() { # the units that are enabled and run
@@ -152,11 +157,12 @@ show_nothing() { :; }
 
 why() { # why ARGUMENT...: why the state of a step ($kind) is not the wanted one, where somebody else did that: missing, edited
     case $kind in
-    packages | user) echo missing ;;
-    unit | firewall) echo edited ;;
-    file | directory | link | edit)
-        if [ ! -e "$1" ] && [ ! -L "$1" ]; then echo missing
-        elif [ $kind = file ] && [ -n "$(recorded "$1")" ] && ! written_by_us "$1"; then echo edited; fi ;;
+    directory | link) [ -e "$1" ] || [ -L "$1" ] || echo missing ;;
+    file)
+        # What was never written here is a wish of hosts.toml's.
+        if [ -z "$(recorded "$1")" ]; then :
+        elif [ ! -e "$1" ]; then echo missing
+        elif ! written_by_us "$1"; then echo edited; fi ;;
     esac
 }
 
@@ -316,7 +322,9 @@ was_seen() { # was_seen WORD: by what was seen at the beginning, is the file or 
 
 check_file() { # PATH CONTENT OWNER:GROUP MODE SECRET
     [ -f "$1" ] && [ ! -L "$1" ] || return 1
-    was_seen "$number" || { cmp -s "$here/files/$2" "$1" && [ "$(stat -c '%U:%G %04a' "$1")" = "$3 $4" ]; }
+    was_seen "$number" || { cmp -s "$here/files/$2" "$1" && [ "$(stat -c '%U:%G %04a' "$1")" = "$3 $4" ]; } || return 1
+    # Somebody else has made of it what is wanted, or a power cut took our note of it.
+    case $stale in *" stale/$number "*) [ "$mode" != apply ] || remember "$1" ;; esac
 }
 show_file() {
     if [ "$5" = secret ]; then

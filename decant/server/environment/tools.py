@@ -121,12 +121,16 @@ def first_cause(error: InstallError) -> str:
     ]
     silent = re.search(
         r"Connection to (\S+) timed out|Failed to (?:resolve|establish a new connection)[^\n]*|"
-        r"Temporary failure in name resolution|Could not resolve host[^\n]*|"
-        r"(?:dns error|operation timed out|tcp connect error)[^\n]*",
+        r"Temporary failure in name resolution|(?:dns error|operation timed out|tcp connect error)"
+        r"[^\n]*",
         str(error),
     )
-    if silent and not re.search(r"THESE PACKAGES|Current Python version", str(error)):
-        return f"the package index cannot be reached from the server: {silent[0][:300]}"
+    unreachable = (
+        f"the package index cannot be reached from the server: {silent[0][:300]}" if silent else ""
+    )
+    # A package of which an index that answers has no version is another matter.
+    if unreachable and "(from versions: none)" in str(error):
+        return unreachable
     for kind in (
         (
             r"Current Python version|\S+ changed significantly|All attempts|THESE PACKAGES|No"
@@ -137,12 +141,13 @@ def first_cause(error: InstallError) -> str:
             r"fatal: |[A-Za-z_.]*(Error|Exception): |.*: fatal error: |.*: command not found"
             r"|error: (?!subprocess-|metadata-|failed-|legacy-)"
         ),
-        r"error|ERROR|Error|\u00d7|E:",
+        *((r"(?!)",) if unreachable else (r"error|ERROR|Error|\u00d7|E:",)),
     ):
         for line in lines:
             if re.match(kind, line):
                 return line
-    return lines[-1] if lines else "it was ended without a word (killed, or out of memory)"
+    last = lines[-1] if lines else "it was ended without a word (killed, or out of memory)"
+    return unreachable or last
 
 
 def provide(version: str) -> None:

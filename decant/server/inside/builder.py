@@ -153,10 +153,9 @@ def refuse_old_gunicorn(asked: dict[str, Any], target: Path) -> None:
     ).strip()
     found = tuple(int(part) for part in re.findall(r"\d+", said)[:2])
     if found < OLDEST:
-        fail(
-            f"{asked['recipe']['source']} pins gunicorn {said}, and this tool needs 20.1 or newer;"
-            " raise the pin"
-        )
+        ours = any(re.match(r"gunicorn\b", each) for each in asked["packages"])
+        where = "python.packages" if ours else asked["recipe"]["source"]
+        fail(f"{where} pins gunicorn {said}, and this tool needs 20.1 or newer; raise the pin")
 
 
 def version_of(asked: dict[str, Any], folder: Path) -> dict[str, str]:

@@ -212,7 +212,7 @@ def _script(migrations: Migrations) -> str:
 
 
 def _flask_migrate(application: object) -> Iterator[Alembic]:
-    """Yield the migrations of Flask-Migrate, each folder once."""
+    """Yield the migrations of Flask-Migrate, each folder and database once."""
     seen = set()
     for app in flask_applications(application):
         extension = app.extensions.get("migrate")
@@ -220,8 +220,9 @@ def _flask_migrate(application: object) -> Iterator[Alembic]:
             continue
         with app.app_context():
             folder = Path(str(extension.directory))
-            if (folder / "env.py").is_file() and os.path.realpath(folder) not in seen:
-                seen.add(os.path.realpath(folder))
+            key = (os.path.realpath(folder), str(app.config.get("SQLALCHEMY_DATABASE_URI")))
+            if (folder / "env.py").is_file() and key not in seen:
+                seen.add(key)
                 yield Alembic("Flask-Migrate", extension.migrate.get_config(), app.app_context)
 
 

@@ -16,9 +16,9 @@ if [ "${2:-}" = same ]; then
     release=$(serving)
     why=$([ -z "$release" ] || cannot_serve "$release")
     [ -z "$why" ] || fail "$why; what served goes on"
+    file=$(edited)
+    [ -z "$file" ] || [ "$(main_pid)" = 0 ] || fail "$file was changed by hand, and what stops might not start again by it; run: fab deploy, which writes it anew and keeps a copy; what served goes on"
 fi
-file=$(edited)
-[ -z "$file" ] || fail "$file was changed by hand, and what stops might not start again by it; run: fab deploy, which writes it anew and keeps a copy; what served goes on"
 if [ "${2:-}" = changed ]; then check_proxy || fail "$(proxy) does not take its own configuration: $(proxy) -t says why"; fi
 
 # An application that is not well already cannot show whether the change is good; it is let through, for a fix may need it.

@@ -45,6 +45,7 @@ followed=$!
 tail -n "+${from:-1}" -s 0.1 --pid=$followed -f "$log.log" 2>/dev/null | while IFS= read -r line; do
     case $line in
     '::'*) say "${line#:: }" ;;
+    *"$releases"/*) say "  | $(printf '%s\n' "$line" | as_in_the_repository)" ;;
     *) say "  | $line" ;;
     esac
 done

@@ -14,7 +14,9 @@ fetch() { # fetch: bring the mirror up to date; the remote's HEAD is kept as a r
     [ -d "$root/repo.git" ] || git init -q --bare --template= "$root/repo.git" || fail "git could not make $root/repo.git"
     chmod 0700 "$root/repo.git"
     set -- --end-of-options "$source" '+refs/heads/*:refs/heads/*' '+refs/tags/*:refs/tags/*'
-    waits_for="the repository $source"
+    # A token in an URL is nobody else's.
+    shown=$(printf '%s' "$source" | sed 's|^\(https\{0,1\}://\)[^/@]*@|\1|')
+    waits_for="the repository $shown"
     repository fetch --progress --prune --force --no-tags "$@" '+HEAD:refs/decant/head' 2>"$here/fetch.log"
     code=$?
     # A repository without commits, or whose HEAD names a branch that is not there, has no HEAD to fetch.
@@ -25,7 +27,7 @@ fetch() { # fetch: bring the mirror up to date; the remote's HEAD is kept as a r
     waits_for=''
     # What git says last is advice.
     cause=$(grep -v -e '^Please make sure' -e '^and the repository exists' -e '^fatal: Could not read from remote' "$here/fetch.log" | tail -n 1)
-    [ $code -eq 0 ] || fail "app.source: $source cannot be read from the server: ${cause:-git says nothing more}; check the URL, and that root on the server may read it (for ssh: its key and known_hosts in /root/.ssh)"
+    [ $code -eq 0 ] || fail "app.source: $shown cannot be read from the server: ${cause:-git says nothing more}; check the URL, and that root on the server may read it (for ssh: its key and known_hosts in /root/.ssh)"
 }
 
 resolve() { # resolve: the commit that ref names: a branch, a tag, tag:PATTERN (the highest version) or a commit
@@ -33,15 +35,15 @@ resolve() { # resolve: the commit that ref names: a branch, a tag, tag:PATTERN (
     '') found=refs/decant/head ;;
     tag:*)
         found=$(repository -c versionsort.suffix=- for-each-ref --sort=-version:refname --format='%(refname)' "refs/tags/${ref#tag:}" | head -n 1)
-        [ -n "$found" ] || fail "app.ref: no tag of $source matches ${ref#tag:}" ;;
+        [ -n "$found" ] || fail "app.ref: no tag of $shown matches ${ref#tag:}" ;;
     *)
         for found in "refs/heads/$ref" "refs/tags/$ref" "$ref"; do
             if repository rev-parse -q --verify --end-of-options "$found^{commit}" >/dev/null; then break; fi
             found=
         done
-        [ -n "$found" ] || fail "app.ref: $source has no branch, tag or commit $ref" ;;
+        [ -n "$found" ] || fail "app.ref: $shown has no branch, tag or commit $ref" ;;
     esac
-    commit=$(repository rev-parse -q --verify "$found^{commit}") || fail "app.source: $source is empty: it has no commit"
+    commit=$(repository rev-parse -q --verify "$found^{commit}") || fail "app.source: $shown is empty: it has no commit"
     label=$(repository log -1 --format='%h %s' "$commit")
     version=$(repository describe --tags --always "$commit" 2>/dev/null)
 }

@@ -52,8 +52,8 @@ class GitError(Exception):
 
 
 def fail(message: str) -> NoReturn:
-    """Stop with a cause."""
-    print(message, flush=True)
+    """Stop with a cause; a token in an URL is nobody else's."""
+    print(re.sub(r"(https?://)[^/@\s]*@", r"\1", message), flush=True)
     sys.exit(1)
 
 

@@ -26,11 +26,13 @@ from typing import NoReturn
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import locks
 from beside import Unwell
+from causes import explain, without_folders
 from records import Failure, Folder, State, Transition, Verdict, Word, cause_in, write_durably
 from recovery import Settled, gate, put_back, recover, settle
 from services import Services
 
 BUSY, STOP_FIRST = 75, 3
+UNWELL = "the new release failed its health check"  # how its cause begins
 WAITS = 20  # seconds for a lock
 WELL = 5  # seconds in which an application that is well answers
 RESERVE = 8 << 20  # bytes beside the database that putting back may need
@@ -203,7 +205,7 @@ class Window:
         try:
             services.start_beside(request.new, float(folder.conf["health_timeout"]))
         except Unwell as error:
-            self.give_up(f"the new release failed its health check: {error}")
+            self.give_up(explain(str(error), UNWELL))
         except (Failure, OSError) as error:
             self.stage(f"it does not start beside the old one: {error}")
             try:
@@ -278,11 +280,19 @@ class Window:
                 if code == 0:
                     self._note("last-dump", f"{size} {took:.0f}")
             dump = str(file)
-        if dump or fresh:
+        if dump and request.migrate and self.on_our_disk():
             self.guarded("no room to put back", folder.keep_room, self.size + RESERVE)
         return Transition(
             self.id, request.old, request.new, dump, fresh, self.was, role=request.role
         )
+
+    def on_our_disk(self) -> bool:
+        """Tell whether the database's own files are on the disk of the application's folder."""
+        code, place = self.services.database("folder")
+        try:
+            return code == 0 and Path(place).stat().st_dev == self.folder.root.stat().st_dev
+        except OSError:  # another server has it
+            return False
 
     def pull(self, record: Transition) -> None:
         """Write the record, and have current lead to the new release."""
@@ -319,7 +329,7 @@ class Window:
             )
         if code in KILLED:
             return "the migration was killed (out of memory? journalctl -k says)"
-        return f"the migration failed (exit code {code}): {cause_in(self.log)}"
+        return explain(cause_in(self.log), f"the migration failed (exit code {code})")
 
     def check(self) -> str:
         """Ask the new release for health, behind the closed gate; return what is wrong, or nothing."""
@@ -333,7 +343,8 @@ class Window:
         said = self.services.smoke(self.request.new)
         if said:
             print(said, flush=True)
-            return f"the new release failed its health check: {said.splitlines()[0]}"
+            first, *rest = said.splitlines()
+            return explain("\n".join((*rest, first)), UNWELL)
         self.smoked = True
         return ""
 
@@ -440,7 +451,7 @@ class Window:
                 self.mark(request.old, State.ROLLED_BACK)
             self.stage(f"served: {request.new}")
             self.end(Verdict(True), 0)
-        failed = f"the health check through the proxy failed: {said}"
+        failed = explain(said, "the health check through the proxy failed")
         self.stage(failed)
         if self.was == State.PREPARED:
             self.mark(request.new, State.FAILED)
@@ -552,6 +563,7 @@ class Window:
     def give_up(self, cause: str) -> NoReturn:
         """Before the commit point: the old version comes back, code and database."""
         folder, services = self.folder, self.services
+        cause = without_folders(cause, str(folder.root))
         record = folder.open_record()
         self.stage(f"failed: {cause}")
         what = "code and database" if record and record.dump else "code"
