@@ -206,7 +206,10 @@ class App(Model):
     root: AbsolutePath = ""
     env_file: Text = ""
     dotenv: bool = False
-    migrate: CommandOrNothing = "auto"
+    migrate: CommandOrNothing = Field(
+        default="auto",
+        description="auto (Flask-Migrate, alembic, Django), a command of your own, or nothing.",
+    )
     pending: CommandOrNothing = Field(
         default="",
         description="With a migrate of your own: ends with 0 where there is nothing to migrate.",
@@ -229,8 +232,12 @@ class App(Model):
     files: dict[ReleasePath, Text] = Field(
         default={}, description="Configuration files: path in the release to local file."
     )
-    shared: Listed[ReleasePath] = ("instance",)
-    static: Annotated[dict[UrlPrefix, InsidePath], AfterValidator(_without_empty)] = {}
+    shared: Listed[ReleasePath] = Field(
+        default=("instance",), description="Folders and files that live across releases."
+    )
+    static: Annotated[dict[UrlPrefix, InsidePath], AfterValidator(_without_empty)] = Field(
+        default={}, description="Paths of the site to the folders and files that the proxy serves."
+    )
     health: Annotated[
         Health, BeforeValidator(health_table), _either({"type": "string"}, Health)
     ] = Health()
@@ -296,8 +303,12 @@ class Wsgi(Model):
     threads: Annotated[int, Field(ge=1)] = 1
     timeout: Annotated[int, Field(ge=1)] = 30
     hold: Annotated[int, Field(ge=1)] = 300
-    switch: Literal["auto", "stop-first"] = "auto"
-    drain: Annotated[int, Field(ge=0)] = 5
+    switch: Literal["auto", "stop-first"] = Field(
+        default="auto", description="Start the new release beside the old one where that can be."
+    )
+    drain: Annotated[int, Field(ge=0)] = Field(
+        default=5, description="Seconds that WebSockets and event streams get when a release stops."
+    )
     bind: Bind = ""
     memory: Annotated[str, _or_empty(r"[0-9]+[kmgKMG]", "a size such as 512m")] = ""
     tasks: Annotated[int, Field(ge=0)] = 0
@@ -343,7 +354,7 @@ class Db(Model):
     variable: VariableName = "DATABASE_URL"
     driver: Annotated[
         str, _or_empty(r"[a-z][a-z0-9_]*", "the name of a driver such as pymysql")
-    ] = ""
+    ] = Field(default="", description="The driver that the URL names; none: a plain URL.")
     package: Annotated[
         str, _or_empty(r"[A-Za-z0-9][ -~]*", "a requirement such as pymysql>=1.1")
     ] = ""

@@ -31,6 +31,7 @@ def test_a_bad_release_leaves_the_old_version_and_the_old_rows(
     assert load.lost == []
     assert set(load.versions) == {"v1"}
     assert cause in done.stderr and len(done.stderr.strip().splitlines()) == 1
+    assert "/releases/" not in done.stdout + done.stderr
     assert server.rows()[: len(before)] == before
     assert sorted(server.rows()[len(before) :]) == sorted(load.posts)
     assert "mood" not in server.columns()

@@ -132,6 +132,7 @@ class Row:
     answers: dict[str, str] = field(default_factory=lambda: {"/": "hello"})
     refused: str = ""
     made: str = ""  # shell commands in the project's folder
+    here: bool = False  # it can be seen without a server, and so by --dry
     base: bool = True
 
 
@@ -235,10 +236,12 @@ ROWS: dict[str, Row] = {
         'static = { "/static" = "shop/static", "/assets" = "frontend/dist" }',
         made="git init -q . && git add -A && git commit -qm all",
         refused="app.static./assets: there is no folder frontend/dist in the release: git ignores it",
+        here=True,
     ),
     "static-with-a-typo": Row(
         app='static = { "/static" = "shop/statc" }',
         refused="there is no folder shop/statc in the release, did you mean shop/static?",
+        here=True,
     ),
     "static-that-is-sent": Row(
         {"frontend/dist/app.js": "1", ".gitignore": "dist/\n"},
@@ -250,6 +253,7 @@ ROWS: dict[str, Row] = {
         {"app.py": WSGI},
         wsgi='app = "web:app"',
         refused="wsgi.app: there is no module web in ",
+        here=True,
     ),
     "submodule-in-a-working-tree": Row(
         {"wsgi.py": THEME},
@@ -264,6 +268,7 @@ ROWS: dict[str, Row] = {
         {"wsgi.py": THEME},
         made=SUBMODULE + "\nrm -rf theme && mkdir theme",
         refused="the submodule theme of ",
+        here=True,
     ),
     "a-pointer-of-lfs": Row(
         {
@@ -295,6 +300,12 @@ ROWS: dict[str, Row] = {
         },
         more='[python]\nrequirements = "reqs/prod.txt"',
     ),
+    "a-requirements-file-that-is-not-there": Row(
+        {"reqs/production.txt": "flask\n"},
+        more='[python]\nrequirements = "reqs/prod.txt"',
+        refused="python.requirements: there is no file reqs/prod.txt in ",
+        here=True,
+    ),
     "setup-py-alone": Row(
         {
             "setup.py": SETUP_PY,
@@ -306,7 +317,12 @@ ROWS: dict[str, Row] = {
     ),
     "no-file-at-all": Row({"wsgi.py": WSGI}, more='[python]\npackages = ["flask"]', base=False),
     "tools-only": Row(
-        {"pyproject.toml": "[tool.black]\n", "wsgi.py": WSGI, "other/x": ""},
+        {
+            "pyproject.toml": "[tool.black]\n",
+            "wsgi.py": WSGI,
+            "other/x": "",
+            "shop/static/a.css": "",
+        },
         base=False,
         refused="pyproject.toml has no [project], so it names no dependencies",
     ),
@@ -369,8 +385,16 @@ ROWS: dict[str, Row] = {
         made=f"{UV} tool run poetry lock",
     ),
     "old-gunicorn": Row(
-        {"requirements.txt": "flask\ngunicorn==20.0.4\nsetuptools<80\n"},
+        {"requirements.txt": "flask\ngunicorn==20.0.4\n"},
         refused="requirements.txt pins gunicorn 20.0.4, and this tool needs 20.1 or newer",
+    ),
+    "old-gunicorn-of-hosts-toml": Row(
+        more='[python]\npackages = ["gunicorn==20.0.4"]',
+        refused="python.packages pins gunicorn 20.0.4, and this tool needs 20.1 or newer",
+    ),
+    "gevent-by-its-own-name": Row(
+        wsgi='app = "wsgi:app"\noptions = { worker_class = "gevent" }',
+        more='[python]\npackages = ["gevent"]',
     ),
     "gevent": Row(wsgi='app = "wsgi:app"\noptions = { worker_class = "gevent" }'),
     "older-than-this-python": Row(
@@ -394,6 +418,13 @@ ROWS: dict[str, Row] = {
         {"../site.cfg.j2": "{{ 1 / 0 }}"},
         'files = { "site.cfg" = "site.cfg.j2" }',
         refused="site.cfg.j2: ZeroDivisionError: division by zero",
+        here=True,
+    ),
+    "files-that-are-a-link": Row(
+        {"../site.cfg": "x"},
+        'files = { "site.cfg" = "site.cfg" }',
+        made="ln -s shop/static/a.css site.cfg",
+        refused="app.files.site.cfg: site.cfg in the release is a symbolic link",
     ),
     "files-behind-a-link": Row(
         {"../site.cfg": "x"},
@@ -496,6 +527,10 @@ static = { "/out" = "out" }""",
         },
         refused="app.migrate: alembic changes the database sqlite:////tmp/other.db, and hosts.toml names sqlite:////srv/",
     ),
+    "pending-that-is-no-program": Row(
+        app='migrate = "true"\npending = "no-such-program"',
+        refused="app.pending did not run (exit code 127)",
+    ),
     "two-migration-heads": Row(
         {
             "requirements.txt": "flask\nalembic\n",
@@ -526,6 +561,18 @@ static = { "/out" = "out" }""",
         },
         'health = { path = "/", timeout = 3 }',
         refused="raise app.health.timeout",
+    ),
+    "a-slow-start-that-gets-its-time": Row(
+        {"wsgi.py": "import time\ntime.sleep(8)\n" + WSGI},
+        'health = { path = "/", timeout = 60 }',
+    ),
+    "an-upload-beside-the-code": Row(
+        {
+            "wsgi.py": WSGI.replace(
+                'return "hello"', 'open("uploads/x", "w").write("1")\n    return "hello"'
+            )
+        },
+        'shared = ["instance", "uploads"]',
     ),
     "no-page-at-the-root": Row(
         {"wsgi.py": WSGI.replace('"/"', '"/api/ping"')},
@@ -635,12 +682,17 @@ def test_an_application_goes_live_by_hosts_toml_or_the_error_says_what_to_change
 ) -> None:
     row, app = ROWS[name], name[:31].rstrip("-")
     project(anywhere, app, row)
+    if row.here:
+        assert row.refused in fab(anywhere, app, "--dry", "deploy", code=1).stderr
     done = fab(anywhere, app, "deploy", code=1 if row.refused else 0)
     if not row.refused:
         assert {path: get(anywhere, app, path) for path in row.answers} == row.answers
         return
     assert row.refused in done.stderr, done.stdout + done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
+    # What serves now is said where the server was asked, and nobody is sent in a circle.
+    assert done.stderr.endswith("; nothing serves yet\n") != row.here, done.stderr
+    assert "run: fab deploy" not in done.stderr
     # The cause is told once, and no folder of ours has a part in it.
     assert row.refused not in done.stdout
     assert not any(
@@ -753,7 +805,7 @@ KINDS = {
     "django": Row(DJANGO, wsgi='app = "mysite.wsgi:application"', base=False),
     "pending": Row(
         {"wsgi.py": TABLES, "migrate.py": OWN},
-        'migrate = "python migrate.py"\npending = "python migrate.py --check"',
+        "migrate = \"python migrate.py\"\npending = '''\ntest \"$(printf ü)\" = ü &&\npython migrate.py --check\n'''",
     ),
 }
 
@@ -807,6 +859,22 @@ def test_a_migration_runs_where_it_has_work_and_an_update_without_takes_no_dump(
     assert tables() == ["1", "2"]
 
 
+def test_an_update_that_is_not_well_says_the_key_and_what_serves(anywhere: Server) -> None:
+    folder = project(anywhere, "not-well", Row())
+    fab(anywhere, "not-well", "deploy")
+    moved = WSGI.replace('"/"', '"/api/ping"')
+    for switch in ("auto", "stop-first"):
+        settings(anywhere, "not-well", Row(wsgi=f'app = "wsgi:app"\nswitch = "{switch}"'))
+        (folder / "wsgi.py").write_text(f"{moved}# {switch}\n")
+        done = fab(anywhere, "not-well", "update", code=1)
+        assert "/ answered 404 NOT FOUND, wanted 200-399; have app.health.path name a page" in (
+            done.stderr
+        )
+        assert "serves as before" in done.stderr or "still serves" in done.stderr
+        assert done.stderr.count("\n") == 1 and "/releases/" not in done.stdout + done.stderr
+        assert get(anywhere, "not-well") == "hello"
+
+
 def test_two_applications_in_one_that_migrate_two_databases_are_refused(anywhere: Server) -> None:
     shop = flask_migrate("migrations")
     other = flask_migrate("others", "blog/__init__.py")
@@ -814,6 +882,16 @@ def test_two_applications_in_one_that_migrate_two_databases_are_refused(anywhere
     row = Row({**shop, **other, "front.py": front}, wsgi='app = "front:app"', base=False)
     project(anywhere, "two", row)
     said = fab(anywhere, "two", "deploy", code=1).stderr
+    assert "auto finds more than one kind of migration (Flask-Migrate, Flask-Migrate)" in said
+
+    # The same folder for two databases.
+    other = flask_migrate("migrations", "blog/__init__.py", first=False)
+    other["blog/__init__.py"] = other["blog/__init__.py"].replace(
+        'os.environ["DATABASE_URL"]', '"sqlite:////tmp/other.db"'
+    )
+    row = Row({**shop, **other, "front.py": front}, wsgi='app = "front:app"', base=False)
+    project(anywhere, "two-databases", row)
+    said = fab(anywhere, "two-databases", "deploy", code=1).stderr
     assert "auto finds more than one kind of migration (Flask-Migrate, Flask-Migrate)" in said
 
 

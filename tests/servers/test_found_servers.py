@@ -156,6 +156,7 @@ def test_what_was_removed_by_hand_is_told_and_made_whole(booth: ServerFactory) -
     for harm, shown in {
         "rm current/guestbook/views.py": "guestbook/views.py",
         "rm current/.deploy/start": ".deploy/start",
+        "rm current/.deploy/identity": ".deploy/identity",
         "rm current/.deploy/venv/lib/python3*/site-packages/flask/app.py": "flask/app.py of its",
         "rm -r venvs/*": ".decant-complete of its environment",
         "rm -r $(readlink current)": "its folder",

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from decant.config import contents, source
+from decant.config import contents, json_schema, source
 from decant.config.variables import deploy_variables
 from decant.errors import SettingsError
 from decant.plans import python, release_files
@@ -377,7 +377,9 @@ def test_commands_run_as_they_are_written_and_the_first_that_fails_ends_the_buil
 @pytest.mark.parametrize(
     ("section", "key", "values"),
     [
-        ("app", "pending", [1, ["x"]]),
+        ("app", "pending", [1, ["x"], {"a": "b"}, True, "a\0b", "  "]),
+        ("app", "migrate", [1, ["x"], True, "a\0b"]),
+        ("app", "static", [["x"], "x", {"x": "y"}, {"/x": "/etc"}, {"/x": 1}]),
         ("app", "setup", ["x", [""], [1], ["a\0b"]]),
         ("app", "build", ["npm ci", [" "], [["x"]]]),
         ("app", "build_cache", ["x", ["/x"], ["../x"], [""]]),
@@ -389,14 +391,57 @@ def test_commands_run_as_they_are_written_and_the_first_that_fails_ends_the_buil
         ("python", "groups", ["x", ["-x"], [""], ["a b"]]),
         ("python", "extras", ["x", [1], ["a,b"]]),
         ("python", "env", [["x"], {"a b": "x"}, {"X": 1}]),
+        ("db", "driver", [1, ["x"], "../x"]),
+        ("wsgi", "switch", [1, True, "stopfirst", ["stop-first"]]),
+        ("wsgi", "drain", ["5", -1, True, [5]]),
     ],
 )
 def test_a_new_key_of_the_wrong_kind_is_a_mistake(
     section: str, key: str, values: list[Any]
 ) -> None:
     for value in values:
-        with pytest.raises(MISTAKES):
+        with pytest.raises(MISTAKES, match=rf"{section}\.{key}"):
             settings(Path("/nowhere"), **{section: {key: value}})
+
+
+@pytest.mark.parametrize("command", ["echo \"$(printf 'ü')\"\ntest -n '$x'", "a 'b' \"c\" `d`"])
+def test_a_command_may_be_anything_that_a_shell_takes(command: str) -> None:
+    made = settings(app={"migrate": command, "pending": command, "setup": [command]})
+    assert (made.app.migrate, made.app.pending, made.app.setup) == (command, command, (command,))
+
+
+def test_every_new_key_is_described_in_the_schema() -> None:
+    tables = json_schema.schema()["$defs"]
+    keys = {
+        "App": "migrate pending setup build build_cache build_secrets send files shared static",
+        "Python": "requirements groups extras env",
+        "Db": "driver",
+        "Wsgi": "switch drain",
+    }
+    for table, names in keys.items():
+        for name in names.split():
+            about = tables[table]["properties"][name]
+            assert about.get("description"), f"{table}.{name}"
+
+
+def test_a_build_that_does_not_end_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assets = module_of("assets")
+    monkeypatch.setattr(assets, "LIMIT", 0)
+    monkeypatch.setattr(assets, "settings_for_builds", lambda *_: None)
+    monkeypatch.setattr(assets, "application", lambda *_: "shop")
+    monkeypatch.setattr(assets, "for_builder", lambda root, name, _: root / name)
+    ended = subprocess.CompletedProcess([], 143, "one\n", "")
+    given = iter([subprocess.CompletedProcess([], 0, "", ""), ended])
+    monkeypatch.setattr(assets, "confined", lambda *_: next(given))
+    write(tmp_path, "procedures/environment.json", text='{"env": {}}')
+    write(tmp_path, "commands.json", text="")
+    (tmp_path / "build/cache").mkdir(parents=True)
+    told = {"env": {}, "secrets": False, "cache": [], "commands": ["sleep 9"], "shared": []}
+    with pytest.raises(SystemExit):
+        assets.commands(tmp_path, tmp_path / "part", told, tmp_path / "copy", "")
+    assert "app.build: it did not end within 0 minutes" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

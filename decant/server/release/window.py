@@ -604,10 +604,6 @@ def restart(folder: Folder, services: Services) -> int:
     why = services.must_stop_first(current, current)
     if not why and services.ask_health(WELL):
         why = "it is not well as it is"
-    if not why and folder.told(current, "server") != "gunicorn":  # whose workers ask by themselves
-        said = services.smoke(current)
-        if said:
-            raise Failure(f"the health check failed: {said.splitlines()[0]}")
     if not why:
         old = services.serving()
         try:
