@@ -555,7 +555,7 @@ def report(
                 "Longest wait of a visitor (20 requests a second, a keep-alive connection): at"
                 f" `fab update` without a migration {waited['update'][0]:.2f} s, at a bare"
                 f" `systemctl restart` {waited['restart'][0]:.2f} s, ratio {ratio:.2f} (goal: at"
-                f" most 1.5, {'met' if ratio <= 1.5 else 'MISSED'}); lost: {waited['update'][1]}"
+                f" most 0.15, {'met' if ratio <= 0.15 else 'MISSED'}); lost: {waited['update'][1]}"
                 f" and {waited['restart'][1]} requests."
             ),
             "",

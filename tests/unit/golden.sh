@@ -82,47 +82,48 @@ step 72 - file /srv/shop/procedures/quiet.sh 72 root:root 0644 plain
 step 73 - file /srv/shop/procedures/records.py 73 root:root 0644 plain
 step 74 - file /srv/shop/procedures/recover.sh 74 root:root 0644 plain
 step 75 - file /srv/shop/procedures/recovery.py 75 root:root 0644 plain
-step 76 - file /srv/shop/procedures/renew.sh 76 root:root 0644 plain
-step 77 - file /srv/shop/procedures/renewed.sh 77 root:root 0644 plain
-step 78 - file /srv/shop/procedures/restart.sh 78 root:root 0644 plain
-step 79 - file /srv/shop/procedures/serve.sh 79 root:root 0644 plain
-step 80 - file /srv/shop/procedures/services.py 80 root:root 0644 plain
-step 81 - file /srv/shop/procedures/source.sh 81 root:root 0644 plain
-step 82 - file /srv/shop/procedures/sqlite.py 82 root:root 0644 plain
-step 83 - file /srv/shop/procedures/stop.sh 83 root:root 0644 plain
-step 84 - file /srv/shop/procedures/submodules.py 84 root:root 0644 plain
-step 85 - file /srv/shop/procedures/tools-pipenv.txt 85 root:root 0644 plain
-step 86 - file /srv/shop/procedures/tools-poetry.txt 86 root:root 0644 plain
-step 87 - file /srv/shop/procedures/tools-uv.txt 87 root:root 0644 plain
-step 88 - file /srv/shop/procedures/tools.py 88 root:root 0644 plain
-step 89 - file /srv/shop/procedures/tree.py 89 root:root 0644 plain
-step 90 - file /srv/shop/procedures/watched.py 90 root:root 0644 plain
-step 91 - file /srv/shop/procedures/window.py 91 root:root 0644 plain
-step 92 - file /srv/shop/procedures/window.sh 92 root:root 0644 plain
-step 93 - file /srv/shop/procedures/app.conf 93 root:root 0644 plain
-step 94 - file /srv/shop/procedures/environment.json 94 root:root 0600 plain
-step 95 - file /srv/shop/procedures/sandbox.application 95 root:root 0644 plain
-step 96 - file /srv/shop/procedures/sandbox.build 96 root:root 0644 plain
-step 97 - absent /srv/shop/procedures/front.sh
-step 98 daemon-reload file /etc/systemd/system/shop-smoke@.service 98 root:root 0644 plain
-step 99 daemon-reload file /etc/systemd/system/shop-window@.service 99 root:root 0644 plain
-step 100 - handler daemon-reload
+step 76 - file /srv/shop/procedures/releases.py 76 root:root 0644 plain
+step 77 - file /srv/shop/procedures/renew.sh 77 root:root 0644 plain
+step 78 - file /srv/shop/procedures/renewed.sh 78 root:root 0644 plain
+step 79 - file /srv/shop/procedures/restart.sh 79 root:root 0644 plain
+step 80 - file /srv/shop/procedures/serve.sh 80 root:root 0644 plain
+step 81 - file /srv/shop/procedures/services.py 81 root:root 0644 plain
+step 82 - file /srv/shop/procedures/source.sh 82 root:root 0644 plain
+step 83 - file /srv/shop/procedures/sqlite.py 83 root:root 0644 plain
+step 84 - file /srv/shop/procedures/stop.sh 84 root:root 0644 plain
+step 85 - file /srv/shop/procedures/submodules.py 85 root:root 0644 plain
+step 86 - file /srv/shop/procedures/tools-pipenv.txt 86 root:root 0644 plain
+step 87 - file /srv/shop/procedures/tools-poetry.txt 87 root:root 0644 plain
+step 88 - file /srv/shop/procedures/tools-uv.txt 88 root:root 0644 plain
+step 89 - file /srv/shop/procedures/tools.py 89 root:root 0644 plain
+step 90 - file /srv/shop/procedures/tree.py 90 root:root 0644 plain
+step 91 - file /srv/shop/procedures/watched.py 91 root:root 0644 plain
+step 92 - file /srv/shop/procedures/window.py 92 root:root 0644 plain
+step 93 - file /srv/shop/procedures/window.sh 93 root:root 0644 plain
+step 94 - file /srv/shop/procedures/app.conf 94 root:root 0644 plain
+step 95 - file /srv/shop/procedures/environment.json 95 root:root 0600 plain
+step 96 - file /srv/shop/procedures/sandbox.application 96 root:root 0644 plain
+step 97 - file /srv/shop/procedures/sandbox.build 97 root:root 0644 plain
+step 98 - absent /srv/shop/procedures/front.sh
+step 99 daemon-reload file /etc/systemd/system/shop-smoke@.service 99 root:root 0644 plain
+step 100 daemon-reload file /etc/systemd/system/shop-window@.service 100 root:root 0644 plain
 step 101 - handler daemon-reload
-step 102 - unit decant-metadata@shop.service yes -
-step 103 - handler decant-metadata@shop.service.restart
-step 104 - run 'systemctl restart decant-metadata@shop.service' 'nft list table inet decant_shop'
-step 105 - background /srv/shop/procedures/prepare.sh 105
-step 106 - packages python3 python3-venv nginx postgresql ca-certificates git nftables ufw
-step 107 systemd-sysctl.service.restart file /etc/sysctl.d/70-decant-harden.conf 107 root:root 0644 plain
-step 108 - handler systemd-sysctl.service.restart
-step 109 - packages unattended-upgrades needrestart
-step 110 - file /etc/apt/apt.conf.d/20auto-upgrades 110 root:root 0644 plain
-step 111 - file /etc/needrestart/conf.d/decant.conf 111 root:root 0644 plain
-step 112 - packages fail2ban python3-systemd nftables
-step 113 - directory /etc/fail2ban/jail.d root:root 0755
-step 114 fail2ban.service.restart file /etc/fail2ban/jail.d/decant.conf 114 root:root 0644 plain
-step 115 - unit fail2ban.service yes yes
-step 116 - handler fail2ban.service.restart
+step 102 - handler daemon-reload
+step 103 - unit decant-metadata@shop.service yes -
+step 104 - handler decant-metadata@shop.service.restart
+step 105 - run 'systemctl restart decant-metadata@shop.service' 'nft list table inet decant_shop'
+step 106 - background /srv/shop/procedures/prepare.sh 106
+step 107 - packages python3 python3-venv nginx postgresql ca-certificates git nftables ufw
+step 108 systemd-sysctl.service.restart file /etc/sysctl.d/70-decant-harden.conf 108 root:root 0644 plain
+step 109 - handler systemd-sysctl.service.restart
+step 110 - packages unattended-upgrades needrestart
+step 111 - file /etc/apt/apt.conf.d/20auto-upgrades 111 root:root 0644 plain
+step 112 - file /etc/needrestart/conf.d/decant.conf 112 root:root 0644 plain
+step 113 - packages fail2ban python3-systemd nftables
+step 114 - directory /etc/fail2ban/jail.d root:root 0755
+step 115 fail2ban.service.restart file /etc/fail2ban/jail.d/decant.conf 115 root:root 0644 plain
+step 116 - unit fail2ban.service yes yes
+step 117 - handler fail2ban.service.restart
 begin_transaction 0d23f206a051 'sh -c '"'"'sshd -t && systemctl try-reload-or-restart ssh.service && sleep 0.3 && 
 shown=$(sshd -T) || exit 1
 printf '"'"'"'"'"'"'"'"'%s\n'"'"'"'"'"'"'"'"' "$@" | { wrong=0; while IFS= read -r line; do
@@ -132,10 +133,10 @@ printf '"'"'"'"'"'"'"'"'%s\n'"'"'"'"'"'"'"'"' "$@" | { wrong=0; while IFS= read 
     }
 done; exit $wrong; }
 '"'"' check '"'"'passwordauthentication no'"'"' '"'"'kbdinteractiveauthentication no'"'"' '"'"'permitemptypasswords no'"'"' '"'"'permitrootlogin without-password'"'"' '"'"'permituserenvironment no'"'"' '"'"'hostbasedauthentication no'"'"' '"'"'ignorerhosts yes'"'"' '"'"'maxauthtries 4'"'"' '"'"'maxsessions 10'"'"' '"'"'maxstartups 10:30:60'"'"' '"'"'logingracetime 60'"'"' '"'"'clientaliveinterval 15'"'"' '"'"'clientalivecountmax 3'"'"' '"'"'x11forwarding no'"'"' '"'"'allowagentforwarding no'"'"' '"'"'loglevel VERBOSE'"'"' '"'"'kexalgorithms sntrup761x25519-sha512@openssh.com,curve25519-sha256,curve25519-sha256@libssh.org,diffie-hellman-group16-sha512,diffie-hellman-group18-sha512'"'"' '"'"'macs hmac-sha2-512-etm@openssh.com,hmac-sha2-256-etm@openssh.com,umac-128-etm@openssh.com'"'"' '"'"'hostkeyalgorithms sk-ssh-ed25519-cert-v01@openssh.com,ssh-ed25519-cert-v01@openssh.com,rsa-sha2-512-cert-v01@openssh.com,rsa-sha2-256-cert-v01@openssh.com,sk-ssh-ed25519@openssh.com,ssh-ed25519,rsa-sha2-512,rsa-sha2-256'"'"'' 'sh -c '"'"'systemctl try-reload-or-restart ssh.service'"'"'' guarded
-step 117 - file /etc/ssh/sshd_config.d/00-decant.conf 117 root:root 0644 plain
-step 118 - absent /etc/ssh/sshd_config.d/10-decant.conf
-commit 119
-step 120 - run 'sh -c '"'"'
+step 118 - file /etc/ssh/sshd_config.d/00-decant.conf 118 root:root 0644 plain
+step 119 - absent /etc/ssh/sshd_config.d/10-decant.conf
+commit 120
+step 121 - run 'sh -c '"'"'
 shown=$(sshd -T) || exit 1
 printf '"'"'"'"'"'"'"'"'%s\n'"'"'"'"'"'"'"'"' "$@" | { wrong=0; while IFS= read -r line; do
     printf '"'"'"'"'"'"'"'"'%s\n'"'"'"'"'"'"'"'"' "$shown" | grep -qxF -e "$line" || {
@@ -152,47 +153,47 @@ printf '"'"'"'"'"'"'"'"'%s\n'"'"'"'"'"'"'"'"' "$@" | { wrong=0; while IFS= read 
     }
 done; exit $wrong; }
 '"'"' compare '"'"'passwordauthentication no'"'"' '"'"'kbdinteractiveauthentication no'"'"' '"'"'permitemptypasswords no'"'"' '"'"'permitrootlogin without-password'"'"' '"'"'permituserenvironment no'"'"' '"'"'hostbasedauthentication no'"'"' '"'"'ignorerhosts yes'"'"' '"'"'maxauthtries 4'"'"' '"'"'maxsessions 10'"'"' '"'"'maxstartups 10:30:60'"'"' '"'"'logingracetime 60'"'"' '"'"'clientaliveinterval 15'"'"' '"'"'clientalivecountmax 3'"'"' '"'"'x11forwarding no'"'"' '"'"'allowagentforwarding no'"'"' '"'"'loglevel VERBOSE'"'"' '"'"'kexalgorithms sntrup761x25519-sha512@openssh.com,curve25519-sha256,curve25519-sha256@libssh.org,diffie-hellman-group16-sha512,diffie-hellman-group18-sha512'"'"' '"'"'macs hmac-sha2-512-etm@openssh.com,hmac-sha2-256-etm@openssh.com,umac-128-etm@openssh.com'"'"' '"'"'hostkeyalgorithms sk-ssh-ed25519-cert-v01@openssh.com,ssh-ed25519-cert-v01@openssh.com,rsa-sha2-512-cert-v01@openssh.com,rsa-sha2-256-cert-v01@openssh.com,sk-ssh-ed25519@openssh.com,ssh-ed25519,rsa-sha2-512,rsa-sha2-256'"'"''
-step 121 - packages postgresql
-step 122 - unit postgresql.service yes yes
-step 123 - run 'sh -c '"'"'root=$1; shift; "$@" && { [ ! -e "$root/current" ] || sh "$root/procedures/restart.sh" "$root"; }'"'"' create /srv/shop python3 -I /srv/shop/procedures/database.py /srv/shop create' 'python3 -I /srv/shop/procedures/database.py /srv/shop created'
-step 124 - packages nginx
+step 122 - packages postgresql
+step 123 - unit postgresql.service yes yes
+step 124 - run 'sh -c '"'"'root=$1; shift; "$@" && { [ ! -e "$root/current" ] || sh "$root/procedures/restart.sh" "$root"; }'"'"' create /srv/shop python3 -I /srv/shop/procedures/database.py /srv/shop create' 'python3 -I /srv/shop/procedures/database.py /srv/shop created'
+step 125 - packages nginx
 begin_transaction dbbf133c09f0 'nginx -t' true
-step 125 nginx.service.reload file /etc/nginx/modules-enabled/90-decant.conf 125 root:root 0644 plain
-step 126 nginx.service.reload edit /etc/nginx/nginx.conf '
+step 126 nginx.service.reload file /etc/nginx/modules-enabled/90-decant.conf 126 root:root 0644 plain
+step 127 nginx.service.reload edit /etc/nginx/nginx.conf '
 s/((^|\n)[^#\n]*\bworker_connections\s+)[0-9]+/\18192/g
 t
 s/((^|\n)[^#\n]*\bevents\s*\{)/\1 worker_connections 8192;/
 '
-commit 127
+commit 128
 begin_transaction 72104b75168d 'sh /srv/shop/procedures/restart.sh /srv/shop changed' 'sh /srv/shop/procedures/restart.sh /srv/shop'
-step 128 - run 'supervisorctl stop '"'"'shop:*'"'"'' 'test '"'"'!'"'"' -e /etc/supervisor/conf.d/shop.conf'
-step 129 - absent /etc/supervisor/conf.d/shop.conf
-step 130 - file /srv/shop/procedures/listen 130 root:root 0644 plain
-step 131 - file /etc/systemd/system/shop.socket 131 root:root 0644 plain
-step 132 - file /etc/systemd/system/shop.service 132 root:root 0644 plain
-commit 133
-step 134 - unit shop.socket yes yes
-step 135 - unit shop.service yes -
+step 129 - run 'supervisorctl stop '"'"'shop:*'"'"'' 'test '"'"'!'"'"' -e /etc/supervisor/conf.d/shop.conf'
+step 130 - absent /etc/supervisor/conf.d/shop.conf
+step 131 - file /srv/shop/procedures/listen 131 root:root 0644 plain
+step 132 - file /etc/systemd/system/shop.socket 132 root:root 0644 plain
+step 133 - file /etc/systemd/system/shop.service 133 root:root 0644 plain
+commit 134
+step 135 - unit shop.socket yes yes
+step 136 - unit shop.service yes -
 begin_transaction 00115dd8162e 'sh /srv/shop/procedures/proxy.sh /srv/shop' 'sh /srv/shop/procedures/proxy.sh /srv/shop'
-step 136 - file /srv/shop/procedures/names 136 root:root 0644 plain
-step 137 nginx.service.reload file /etc/nginx/sites-available/shop 137 root:root 0644 plain
-step 138 nginx.service.reload link /etc/nginx/sites-enabled/shop /etc/nginx/sites-available/shop
-step 139 apache2.service.reload absent /etc/apache2/sites-enabled/shop.conf
-step 140 apache2.service.reload absent /etc/apache2/sites-enabled/000-shop.conf
-step 141 apache2.service.reload absent /etc/apache2/sites-available/shop.conf
-commit 142
-step 143 - unit nginx.service yes yes
-step 144 - handler nginx.service.reload
-step 145 - handler apache2.service.reload
-step 146 daemon-reload absent /etc/systemd/system/apache2.service.d/decant-shop.conf
-step 147 - handler daemon-reload
-step 148 - run 'rm -rf /etc/decant/tls/shop/self-signed' 'test '"'"'!'"'"' -e /etc/decant/tls/shop/self-signed'
-step 149 - run 'rm -rf /etc/decant/tls/shop/files' 'test '"'"'!'"'"' -e /etc/decant/tls/shop/files'
-step 150 - packages ufw
+step 137 - file /srv/shop/procedures/names 137 root:root 0644 plain
+step 138 nginx.service.reload file /etc/nginx/sites-available/shop 138 root:root 0644 plain
+step 139 nginx.service.reload link /etc/nginx/sites-enabled/shop /etc/nginx/sites-available/shop
+step 140 apache2.service.reload absent /etc/apache2/sites-enabled/shop.conf
+step 141 apache2.service.reload absent /etc/apache2/sites-enabled/000-shop.conf
+step 142 apache2.service.reload absent /etc/apache2/sites-available/shop.conf
+commit 143
+step 144 - unit nginx.service yes yes
+step 145 - handler nginx.service.reload
+step 146 - handler apache2.service.reload
+step 147 daemon-reload absent /etc/systemd/system/apache2.service.d/decant-shop.conf
+step 148 - handler daemon-reload
+step 149 - run 'rm -rf /etc/decant/tls/shop/self-signed' 'test '"'"'!'"'"' -e /etc/decant/tls/shop/self-signed'
+step 150 - run 'rm -rf /etc/decant/tls/shop/files' 'test '"'"'!'"'"' -e /etc/decant/tls/shop/files'
+step 151 - packages ufw
 begin_transaction b5bea41b6c62 true 'sh -c '"'"'if grep -qx ENABLED=yes /etc/ufw/ufw.conf; then ufw reload; else ufw --force disable; fi'"'"'' guarded
-step 151 - peer_rules
-step 152 - firewall 22/tcp 80/tcp
-commit 153
-step 154 - procedure /srv/shop/procedures/prepare.sh 154
+step 152 - peer_rules
+step 153 - firewall 22/tcp 80/tcp
+commit 154
+step 155 - procedure /srv/shop/procedures/prepare.sh 155
 wait
 exit 0

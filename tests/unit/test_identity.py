@@ -4,7 +4,6 @@ import hashlib
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -55,10 +54,10 @@ def test_a_release_that_serves_and_is_whole_is_current(folder: records.Folder) -
 @pytest.mark.parametrize(
     "other",
     [
-        replace(WANTED, commit="decade"),
-        replace(WANTED, rendered="other"),
-        replace(WANTED, subdir="shop"),
-        replace(WANTED, settings=b'{"packages": ["redis"]}'),
+        Wanted("gunicorn", "decade", "f11e5", "", b"{}"),
+        Wanted("gunicorn", "c0ffee", "other", "", b"{}"),
+        Wanted("gunicorn", "c0ffee", "f11e5", "shop", b"{}"),
+        Wanted("gunicorn", "c0ffee", "f11e5", "", b'{"packages": ["redis"]}'),
     ],
     ids=["commit", "files", "folder", "settings"],
 )
@@ -143,7 +142,7 @@ def test_without_a_current_release_nothing_is_current(folder: records.Folder) ->
 
 
 def test_one_that_was_made_ready_earlier_is_taken(folder: records.Folder) -> None:
-    make(folder, OLD, "good", replace(WANTED, commit="before"))
+    make(folder, OLD, "good", Wanted("gunicorn", "before", "f11e5", "", b"{}"))
     make(folder, NEW, "prepared")
     assert stands(folder) == (Stands.PREPARED, NEW)
     (folder.root / "venvs/digest/.decant-complete").unlink()
@@ -156,7 +155,7 @@ def test_what_serves_is_never_taken_for_one_that_was_made_ready(folder: records.
 
 
 def test_a_host_without_the_application_needs_no_environment(folder: records.Folder) -> None:
-    alone = replace(WANTED, server="none", settings=b"")
+    alone = Wanted("none", "c0ffee", "f11e5", "", b"")
     (folder.releases / OLD / ".deploy/venv").unlink()
     make(folder, OLD, "good", alone)
     assert identity.stands(folder, alone, "") == (Stands.CURRENT, OLD)

@@ -240,6 +240,12 @@ def test_a_restart_starts_the_release_beside_itself(
     said = capsys.readouterr().out
     for why in ("it does not start beside itself: it ended", "it is not well as it is", "a window"):
         assert f"stop first: {why}" in said
+    app.services.wrong = {}
+    holder = os.open(app.folder.gate, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(holder, fcntl.LOCK_EX)
+    with pytest.raises(records.Failure, match="a release window is open"):
+        app.restart()
+    os.close(holder)
 
 
 def test_what_was_smoked_is_not_asked_again(app: Application) -> None:

@@ -9,13 +9,12 @@ folder: prints what is missing of the release that serves. Standard library only
 
 import hashlib
 import sys
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import contents
-from records import Folder, State
+from releases import Releases, State
 
 
 class Stands(StrEnum):
@@ -26,7 +25,6 @@ class Stands(StrEnum):
     ABSENT = "absent"
 
 
-@dataclass(frozen=True)
 class Wanted:
     """The release that hosts.toml asks for.
 
@@ -34,11 +32,11 @@ class Wanted:
     the repository.
     """
 
-    server: str
-    commit: str
-    rendered: str
-    subdir: str
-    settings: bytes
+    def __init__(
+        self, server: str, commit: str, rendered: str, subdir: str, settings: bytes
+    ) -> None:
+        self.server, self.commit, self.rendered = server, commit, rendered
+        self.subdir, self.settings = subdir, settings
 
     @property
     def runs(self) -> bool:
@@ -53,7 +51,7 @@ class Wanted:
         return hashlib.sha256(parts.encode()).hexdigest()
 
 
-def lacks(folder: Folder, release: str, runs: bool = True) -> str:
+def lacks(folder: Releases, release: str, runs: bool = True) -> str:
     """Return what is missing of a release and, where it `runs`, of its environment; or nothing.
 
     Somebody may have removed it by hand, or an upgrade of the distribution its interpreter.
@@ -72,7 +70,7 @@ def lacks(folder: Folder, release: str, runs: bool = True) -> str:
     return f"{missing} of its environment" if missing else ""
 
 
-def stands(folder: Folder, wanted: Wanted, environment: str) -> tuple[Stands, str]:
+def stands(folder: Releases, wanted: Wanted, environment: str) -> tuple[Stands, str]:
     """Tell where the wanted release stands, and which one it is.
 
     `environment` is the name of the one that the serving release would get today.
@@ -89,7 +87,7 @@ def stands(folder: Folder, wanted: Wanted, environment: str) -> tuple[Stands, st
     return Stands.ABSENT, ""
 
 
-def _is(folder: Folder, release: str, wanted: Wanted, state: State) -> bool:
+def _is(folder: Releases, release: str, wanted: Wanted, state: State) -> bool:
     return (
         folder.state(release) == state
         and folder.told(release, "identity") == wanted.identity
@@ -106,15 +104,17 @@ def _target(link: Path) -> str:
 
 def main(root: str, server: str, commit: str, rendered: str, subdir: str, environment: str) -> None:
     """Print where the wanted release stands."""
-    folder = Folder(Path(root))
-    settings = (folder.procedures / "environment.json").read_bytes() if server != "none" else b""
+    folder = Releases(Path(root))
+    settings = (
+        (folder.root / "procedures/environment.json").read_bytes() if server != "none" else b""
+    )
     wanted = Wanted(server, commit, rendered, subdir, settings)
     print(wanted.identity, *stands(folder, wanted, environment), sep="\n")
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "lacks":
-        served = Folder(Path(sys.argv[2]))
+        served = Releases(Path(sys.argv[2]))
         print(
             lacks(
                 served, served.current, (served.told(served.current, "server") or "none") != "none"

@@ -17,6 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from engine import read_conf
+from releases import Releases, State
 
 TAIL = 100_000  # bytes of a log in which a cause is looked for
 # A line of a log that names an error
@@ -25,15 +26,6 @@ NAMED = re.compile(r"[A-Za-z_.]+(Error|Exception|Exit|Interrupt|Warning)\b")
 
 class Failure(Exception):
     """Something that ends here, with a line for the person."""
-
-
-class State(StrEnum):
-    """What is known of a release."""
-
-    PREPARED = "prepared"  # it never served
-    GOOD = "good"
-    FAILED = "failed"
-    ROLLED_BACK = "rolled-back"
 
 
 class Word(StrEnum):
@@ -153,29 +145,20 @@ class Verdict:
     cause: str = ""
 
 
-class Folder:
+class Folder(Releases):
     """An application's folder on the server, as far as releases are concerned."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root
+        super().__init__(root)
         self.conf = read_conf(root)
         self.run = Path(self.conf["run"])
-        self.procedures, self.releases = root / "procedures", root / "releases"
+        self.procedures = root / "procedures"
         self.backups, self.logs = root / "backups", root / "log"
         self.gate, self.lock = self.run / "gate", Path(self.conf["lock"])
         self.closed, self.maintenance = self.run / "closed", self.run / "maintenance"
         self.transition = root / "transition"
 
     # --- releases
-
-    @property
-    def current(self) -> str:
-        """The release that current leads to, or nothing, as where it leads elsewhere."""
-        try:
-            target = (self.root / "current").readlink()
-        except OSError:
-            return ""
-        return target.name if self.root / target == self.releases / target.name else ""
 
     def strange(self) -> str:
         """Say what current is where it is no link to a release, or nothing."""
@@ -202,17 +185,6 @@ class Folder:
         else:
             (self.root / "current").unlink(missing_ok=True)
         sync(self.root)
-
-    def state(self, release: str) -> str:
-        """Return what is known of a release, or nothing."""
-        return self.told(release, "state")
-
-    def told(self, release: str, name: str) -> str:
-        """Return what a release's folder .deploy says under a name, or nothing."""
-        try:
-            return (self.releases / release / ".deploy" / name).read_text(encoding="utf-8").strip()
-        except OSError:
-            return ""
 
     def set_state(self, release: str, state: str) -> None:
         """Write down what is known of a release; one that is gone needs no state."""

@@ -17,7 +17,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import locks
-from records import Failure, Folder, State, Transition, Verdict, Word, write_durably
+from records import Failure, Folder, Transition, Verdict, Word, write_durably
+from releases import State
 from services import Services
 
 

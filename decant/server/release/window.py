@@ -27,8 +27,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import locks
 from beside import Unwell
 from causes import explain, without_folders
-from records import Failure, Folder, State, Transition, Verdict, Word, cause_in, write_durably
+from records import Failure, Folder, Transition, Verdict, Word, cause_in, write_durably
 from recovery import Settled, gate, put_back, recover, settle
+from releases import State
 from services import Services
 
 BUSY, STOP_FIRST = 75, 3
