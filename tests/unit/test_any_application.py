@@ -222,6 +222,23 @@ def test_a_submodule_comes_by_https_or_ssh(url: str, base: str, found: str, allo
             "cannot: the application ended itself: set TOKEN",
         ),
         ("ValueError: what nobody knows", "cannot: ValueError: what nobody knows"),
+        (
+            'psycopg.OperationalError: connection failed: connection to server at "127.0.0.1",'
+            " port 5432 failed: Connection refused\n(Background on this error at: https://sqlalche.me/e/21/e3q8)",
+            "port 5432 failed: Connection refused; the database does not answer",
+        ),
+        (
+            "pymysql.err.OperationalError: (2003, \"Can't connect to MySQL server on 'localhost'\")",
+            "the database does not answer",
+        ),
+        (
+            "[ERROR] Worker (pid:12) was sent SIGKILL! Perhaps out of memory?\n/: no answer (timed out)",
+            "/: no answer (timed out); its workers were killed",
+        ),
+        (
+            "DAMN ! worker 1 (pid: 9) died, killed by signal 9 :( trying respawn ...\n/: no answer (timed out)",
+            "its workers were killed",
+        ),
         # What was said in passing is not the cause of another error.
         (
             "warning: No module named 'ujson'\nValueError: x",

@@ -371,6 +371,22 @@ def test_the_gate_waits_for_whoever_holds_the_lock(root: Path) -> None:
     assert gate.wait(timeout=5) == 0
 
 
+def test_the_gate_starts_no_python_where_there_is_nothing_to_put_back(
+    root: Path, tmp_path: Path
+) -> None:
+    # lib.sh sets PATH: a python3 that fails stands where a function of sh comes first.
+    script = tmp_path / "gate.sh"
+    text = (root / "procedures/gate.sh").read_text()
+    script.write_text(
+        "python3() { echo started; exit 9; }\n" + text.replace("exec python3", "python3")
+    )
+    done = subprocess.run(["sh", script, root], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "")
+    (root / "transition").write_text("")
+    done = subprocess.run(["sh", script, root], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (9, "started\n")
+
+
 def test_finishing_keeps_good_releases_the_current_and_the_previous_one(root: Path) -> None:
     for day in range(1, 9):
         release(root, f"2026010{day}T000000-x", "failed" if day in (2, 7) else "good", f"env{day}")
@@ -747,6 +763,45 @@ def test_a_requirement_is_a_path_or_pinned_or_neither(line: str, local: bool, pi
     found = module_of("recipe")
     assert found.is_local(line) is local
     assert local or line.startswith("-") or found.is_pinned(line) is pinned
+
+
+SILENT = "WARNING: Retrying after connection broken by 'ConnectTimeoutError(<x>, 'Connection to pypi.org timed out. (connect timeout=15)')': /simple/flask/\n"
+
+
+@pytest.mark.parametrize(
+    ("output", "cause"),
+    [
+        (
+            f"{SILENT}ERROR: Could not find a version that satisfies the requirement flask==3"
+            " (from versions: none)\nERROR: No matching distribution found for flask==3",
+            "the package index cannot be reached from the server: Connection to pypi.org timed out",
+        ),
+        (
+            "ERROR: Could not find a version that satisfies the requirement flask==99 (from versions:"
+            " 0.1, 3.1)\nERROR: No matching distribution found for flask==99",
+            "ERROR: Could not find a version that satisfies",
+        ),
+        (
+            f"{SILENT}Building wheel\nvalueerror\nsrc/x.c:1:10: fatal error: ldap.h: No such file",
+            "src/x.c:1:10: fatal error: ldap.h",
+        ),
+        (
+            "error: Failed to fetch: `https://pypi.org/simple/flask/`\n  Caused by: dns error:"
+            " failed to lookup address information",
+            "error: Failed to fetch: `https://pypi.org/simple/flask/`",
+        ),
+        ("fatal: unable to access 'https://h/x': Could not resolve host: h", "fatal: unable"),
+        (
+            "pyproject.toml changed significantly since poetry.lock was last generated. Run `poetry"
+            " lock` to fix the lock file.",
+            "pyproject.toml changed significantly since poetry.lock was last generated.",
+        ),
+        ("", "it was ended without a word (killed, or out of memory)"),
+    ],
+)
+def test_the_first_cause_is_found_in_what_the_installers_print(output: str, cause: str) -> None:
+    tools = module_of("tools")
+    assert tools.first_cause(tools.InstallError(output)).startswith(cause)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from decant.operations.release.status import describe
 from decant.plans import release
 from decant.plans.requests import Change, Role, WindowRequest, Word, WordRequest
 from decant.remote import transfer
-from decant.steps import File, Procedure
+from decant.steps import File, Plan, Procedure
 from decant.testing import FakeHost, name_of
 from tests.unit.operations.sites import BAD, CURRENT, GOOD, LIVE, NEW, OLD, PENDING, READY, one
 from tests.unit.values import settings
@@ -257,6 +257,42 @@ def test_a_preview_compares_and_says_what_would_be_released(
     preview(host, (File("/x", "y"),) if compare else ())
     assert host.journal == journal
     assert host.said()[-1].startswith(said)
+    assert host.said()[-1].endswith(
+        "prepare; then start first, beside what serves; where a migration is pending: stop, pull,"
+        " migrate, start"
+    )
+
+
+@pytest.mark.parametrize(
+    ("sections", "why"),
+    [
+        ({"wsgi": {"app": "a:b", "switch": "stop-first"}}, 'wsgi.switch is "stop-first"'),
+        ({"db": {"snapshot": "always"}}, 'db.snapshot is "always"'),
+    ],
+)
+def test_a_preview_says_why_the_old_release_would_stop_first(
+    sections: dict[str, Any], why: str
+) -> None:
+    host = one(dry=True, **sections)
+    preview(host)
+    assert host.said()[-1].endswith(f"then stop, pull, migrate, start, as {why}")
+
+
+@pytest.mark.parametrize(
+    ("current", "before", "said"),
+    [
+        (OLD, (), f"no; {OLD} still serves, and nothing was changed"),
+        (OLD, (File("/x", "y"),), f"no; {OLD} still serves"),
+        ("", (), "no; nothing serves yet, and nothing was changed"),
+    ],
+)
+def test_what_serves_is_said_where_a_release_cannot_be_made_ready(
+    current: str, before: Plan, said: str
+) -> None:
+    host = one(replace(LIVE, current=current), answers={"prepare": [StepError("no")]})
+    with pytest.raises(StepError) as raised:
+        prepare(host, NEW, before)
+    assert str(raised.value) == said
 
 
 # --- the window
