@@ -382,3 +382,44 @@ def test_a_unit_that_somebody_masked_or_edited_stops_nothing_and_deploy_mends_it
         one_serves(server, before)
     server.fab("system.reboot")
     server.wait_until(lambda: server.get("/version") == (200, before), what="it is back")
+
+
+@pytest.mark.full
+def test_what_somebody_made_of_the_record_or_of_current_is_said_and_deploy_mends_it(
+    booth: ServerFactory,
+) -> None:
+    server = booth.deployed()
+    for number, harm in enumerate(
+        (
+            ": >transition",
+            "echo v2 >transition",
+            "printf 'id=w old' >transition",
+            "rm current && mkdir current",
+            "ln -sfn /etc current",
+        )
+    ):
+        server.ssh(f"cd /srv/guestbook && {harm}")
+        ref, version = (("better", "better"), ("main", "v1"))[number % 2]
+        server.configure(f'ref = "{ref}"')
+        with Load(server.address) as load:
+            said = server.fab("deploy").stdout
+        assert "kept as " in said, (harm, said)
+        # Where current leads elsewhere there is nothing to serve, until it does again.
+        assert load.lost == [] or "current" in harm
+        one_serves(server, version)
+
+
+@pytest.mark.full
+def test_drop_ins_of_the_unit_count_for_every_release(booth: ServerFactory) -> None:
+    server = booth.deployed()
+    folder = "/etc/systemd/system/guestbook.service.d"
+    server.ssh(f"mkdir -p {folder} && printf '[Service]\nEnvironment=MINE=yes\n' >{folder}/my.conf")
+    server.ssh("systemctl daemon-reload && systemctl restart guestbook")
+    assert server.get("/variable/MINE") == (200, "yes")
+    server.configure('ref = "better"')
+    assert "start first: " in server.fab("update").stdout
+    assert server.get("/variable/MINE") == (200, "yes")
+    server.fab("deploy")
+    assert server.ssh(f"cat {folder}/my.conf | wc -l") == "2"
+    assert "guestbook" in server.ssh("systemctl status guestbook | head -n 1")
+    assert server.ssh("journalctl -u guestbook --no-pager | grep -c Booting") != "0"

@@ -1050,9 +1050,30 @@ def test_the_table_of_the_documentation_is_this_one() -> None:
     "text",
     ["", "\n", "id='w' old='a", "id='' old='' new='b' dump='' fresh='no' was=''", "v2 {}", "\xff"],
 )
+def test_a_record_of_no_window_says_nothing_and_is_kept_aside(
+    app: Application, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app.ask("before", new=OLD)
+    app.folder.log("before", "opened").touch()
+    app.folder.finish("before", records.Verdict(True))
+    app.folder.transition.write_bytes(text.encode("latin-1"))
+    app.ask()
+    assert app.window() == 0
+    assert "a transition record of no window (" in capsys.readouterr().out
+    assert (app.root / "transition.unreadable").read_bytes() == text.encode("latin-1")
+    assert (app.folder.current, app.services.running) == (NEW, NEW)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "\n", "id='w' old='a", "id='' old='' new='b' dump='' fresh='no' was=''", "v2 {}", "\xff"],
+)
 def test_a_record_that_cannot_be_read_stops_everything_and_is_said(
     app: Application, text: str
 ) -> None:
+    for id in ("one", "two"):  # which of them it is nobody knows
+        app.ask(id)
+        app.folder.log(id, "opened").touch()
     app.folder.transition.write_bytes(text.encode("latin-1"))
     app.ask()
     for work in (app.gate, app.recover):

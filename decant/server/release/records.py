@@ -197,38 +197,45 @@ class Folder(Releases):
     def open_record(self) -> Transition | None:
         """Return the record of the window that is not over, or None.
 
-        One that cannot be read is told by what its window was asked for. Raises Failure where that
-        is not known either.
+        One that cannot be read is told by what its window was asked for; where no window is
+        without its end it says nothing, and is kept aside. Raises Failure where that is not known.
         """
         try:
             return Transition.parse(self.transition.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
         except (Failure, UnicodeDecodeError) as error:
-            told = self._open_window()
+            ids = self._unended()
+            told = self._asked(ids[0]) if len(ids) == 1 else None
             if told:
                 return told
+            if not ids:
+                aside = self.root / "transition.unreadable"
+                self.transition.replace(aside)
+                print(f"a transition record of no window ({error}) is kept as {aside}", flush=True)
+                return None
             raise Failure(
                 f"the transition record {self.transition} cannot be read: {error}. Make sure that"
                 " current and the database belong together, remove the file, and run the same"
                 " command again"
             ) from None
 
-    def _open_window(self) -> Transition | None:
-        """Return the record of the one window that has changed something and has no end."""
+    def _unended(self) -> list[str]:
+        """Return the windows that have changed something and have no end."""
         marks = ("result", "undone", "back")
-        ids = [
+        return [
             file.stem
             for file in self.logs.glob("*.params")
             if self.log(file.stem, "opened").exists()
             and not any(self.log(file.stem, mark).exists() for mark in marks)
         ]
-        if len(ids) != 1:
-            return None
-        request = self.request(ids[0])
+
+    def _asked(self, id: str) -> Transition | None:
+        """Return the record of a window by what it was asked for, if that tells enough."""
+        request = self.request(id)
         dumps = [
             str(file)
-            for file in self.backups.glob(f"{ids[0]}-{request.old or 'empty'}.*")
+            for file in self.backups.glob(f"{id}-{request.old or 'empty'}.*")
             if file.suffix != ".part"
         ]
         if request.dump_wanted and request.old and len(dumps) != 1:
@@ -236,7 +243,7 @@ class Folder(Releases):
         was = State.GOOD if request.rolled_back or request.new == request.old else State.PREPARED
         dump = dumps[0] if dumps else ""
         fresh = bool((request.migrate or request.restore) and not dump and not request.old)
-        return Transition(ids[0], request.old, request.new, dump, fresh, was, request.role)
+        return Transition(id, request.old, request.new, dump, fresh, was, request.role)
 
     def write_record(self, record: Transition) -> None:
         """Open the transition: from here on the window is undone unless it comes to its end."""
