@@ -373,7 +373,7 @@ ROWS: dict[str, Row] = {
         more='[python]\nrequirements = "deploy.txt"',
         base=False,
         made="git init -q . && git add -A && git commit -qm all && git tag 4.1",
-        answers={"/": "4.1.0"},
+        answers={"/": "4.1"},
     ),
     "groups-and-extras-of-poetry": Row(
         {
