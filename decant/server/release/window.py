@@ -97,6 +97,7 @@ class Window:
             self.end(Verdict(False, "another window is open"), BUSY)
         self.services.locks = [locks.LOCK, locks.GATE]
         locks.close_gate(folder)
+        folder.free_room()  # of one that a power cut ended
         try:
             settled = settle(folder, self.services)
         except (Failure, OSError) as error:
