@@ -1240,6 +1240,9 @@ def test_the_program_does_what_its_words_say(
     action, *rest = words
     if action == "gate":
         app.folder.transition.write_text("torn")
+        for id in ("one", "two"):
+            app.ask(id)
+            app.folder.log(id, "opened").touch()
     code = window.main([action, str(app.root), *rest])
     assert code == (0 if action == "say" else 1)
     if action == "say":
