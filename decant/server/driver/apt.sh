@@ -46,8 +46,9 @@ apt_get() { # apt_get WORD...
 finish_dpkg() { # finish_dpkg: what was cut off while dpkg worked. Nothing is removed for it, and what is broken otherwise is somebody's
     await_apt || return 1
     # Half installed (H), or to be installed anew (R): dpkg --configure cannot finish those.
-    torn=$(dpkg-query -W -f='${db:Status-Abbrev}|${binary:Package}\n' 2>/dev/null | sed -n 's/^\(.H.\|..R\)|//p')
-    [ -n "$torn" ] || [ -n "$(ls -A /var/lib/dpkg/updates 2>/dev/null)" ] || dpkg-query -W -f='${db:Status-Abbrev}\n' 2>/dev/null | grep -q '^i[UFWt]' || return 0
+    states=$(dpkg-query -W -f='${db:Status-Abbrev}|${binary:Package}\n' 2>/dev/null)
+    torn=$(printf '%s\n' "$states" | sed -n 's/^\(.H.\|..R\)|//p')
+    [ -n "$torn" ] || [ -n "$(ls -A /var/lib/dpkg/updates 2>/dev/null)" ] || printf '%s\n' "$states" | grep -q '^i[UFWt]' || return 0
     apt_says "dpkg was interrupted here: finishing what it began"
     dpkg --force-confold --configure -a || true
     # shellcheck disable=SC2086
