@@ -741,8 +741,21 @@ def test_a_copy_for_a_build_has_no_file_that_may_hold_a_secret(
 def test_a_version_is_told_to_the_project_alone(tmp_path: Path, text: str, names: set[str]) -> None:
     write(tmp_path, "pyproject.toml", text=text)
     builder = module_of("builder")
-    asked: dict[str, Any] = {"version": "1.0", "recipe": {"packaged": True}}
+    recipe = {"packaged": True, "source": "requirements.txt"}
+    asked: dict[str, Any] = {"version": "1.0", "recipe": recipe}
     found = set(builder.version_of(asked, tmp_path)) - {"POETRY_DYNAMIC_VERSIONING_OVERRIDE"}
     assert found == names
     asked["recipe"]["packaged"] = False
     assert builder.version_of(asked, tmp_path) == {}
+    # A line of its requirements may be the project itself.
+    for line, itself in {
+        ".": True,
+        "-e .": True,
+        "--editable=.[prod]  # us": True,
+        "./lib": False,
+        "flask": False,
+        ".hidden": False,
+    }.items():
+        write(tmp_path, "requirements.txt", text=f"flask\n{line}\n")
+        found = set(builder.version_of(asked, tmp_path)) - {"POETRY_DYNAMIC_VERSIONING_OVERRIDE"}
+        assert found == (names if itself else set()), line

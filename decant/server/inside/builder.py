@@ -172,7 +172,7 @@ def version_of(asked: dict[str, Any], folder: Path) -> dict[str, str]:
         text,
         re.MULTILINE | re.DOTALL,
     )
-    if not version or not asked["recipe"]["packaged"]:
+    if not version or not _builds_itself(asked["recipe"], folder):
         return {}
     found = {}
     if named:
@@ -186,6 +186,14 @@ def version_of(asked: dict[str, Any], folder: Path) -> dict[str, str]:
     if "pdm.backend" in text:
         found["PDM_BUILD_SCM_VERSION"] = version
     return found
+
+
+def _builds_itself(recipe: dict[str, Any], folder: Path) -> bool:
+    """Tell whether the project itself is built: as a package, or as a line of requirements."""
+    source = folder / recipe["source"]
+    text = source.read_text("utf-8", "replace") if source.is_file() else ""
+    itself = r"^[ \t]*(?:-e\s+|--editable[ =])?\.(?:\[[^\]]*\])?[ \t]*(?:#.*)?$"
+    return recipe["packaged"] or bool(re.search(itself, text, re.MULTILINE))
 
 
 def written_anew(file: Path) -> Path:
