@@ -88,7 +88,7 @@ def test_what_must_be_built_is_named_and_gets_its_compilers(
     server.configure(more=f'[python]\ninstaller = "{installer}"\npackages = ["{package}"]')
     said = server.fab("update").stdout
     assert (
-        f"{package.split('==', maxsplit=1)[0]} has no wheel for this server and must be built:"
+        f"{package.split('==', maxsplit=1)[0]}: no wheel for this server, so it must be built:"
         " installing " in said
     )
     assert headers in said and "python3-dev" in said

@@ -9,11 +9,12 @@ set -u
 export DECANT_SMOKE=1
 
 code_head='' database_head=''
-# A release without migrations has no heads; one of before has no such file.
-if [ "$migrate" = auto ] && [ -n "$(cat "$releases/$current/.deploy/heads" "$releases/$target/.deploy/heads" 2>/dev/null)" ]; then
+# A release without migrations has no heads; one of before has no such file, and one that was made ready while app.migrate was another has none in it.
+if [ "$migrate" = auto ] && { [ "$current" = "$target" ] || [ -n "$(cat "$releases/$current/.deploy/heads" "$releases/$target/.deploy/heads" 2>/dev/null)" ]; }; then
     code_head=$(cat "$releases/$target/.deploy/heads" 2>/dev/null)
     import_release "$current" yes "$code_head"
     database_head=$database_heads
+    if [ "$current" = "$target" ] && [ -z "$code_head" ]; then code_head=$code_heads; fi
 fi
 # The newest dump of a database that was where the target's code wants it: of the target itself, or of a release after it that came without a migration.
 dump=''
