@@ -131,7 +131,7 @@ def first_cause(error: InstallError) -> str:
     # A package of which an index that answers has no version is another matter.
     if unreachable and "(from versions: none)" in str(error):
         return unreachable
-    for kind in (
+    kinds = [
         (
             r"Current Python version|\S+ changed significantly|All attempts|THESE PACKAGES|No"
             r" matching distribution"
@@ -141,8 +141,10 @@ def first_cause(error: InstallError) -> str:
             r"fatal: |[A-Za-z_.]*(Error|Exception): |.*: fatal error: |.*: command not found"
             r"|error: (?!subprocess-|metadata-|failed-|legacy-)"
         ),
-        *((r"(?!)",) if unreachable else (r"error|ERROR|Error|\u00d7|E:",)),
-    ):
+    ]
+    if not unreachable:
+        kinds.append(r"error|ERROR|Error|\u00d7|E:")
+    for kind in kinds:
         for line in lines:
             if re.match(kind, line):
                 return line

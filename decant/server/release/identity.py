@@ -115,10 +115,7 @@ def main(root: str, server: str, commit: str, rendered: str, subdir: str, enviro
 if __name__ == "__main__":
     if sys.argv[1] == "lacks":
         served = Releases(Path(sys.argv[2]))
-        print(
-            lacks(
-                served, served.current, (served.told(served.current, "server") or "none") != "none"
-            )
-        )
+        server = served.told(served.current, "server")
+        print(lacks(served, served.current, runs=server not in ("", "none")))
     else:
         main(*sys.argv[1:])
