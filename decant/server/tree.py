@@ -144,8 +144,22 @@ def _refuse_way_out(top: str, folder: str) -> None:
 
 
 def missing(top: str, static: list[str]) -> list[str]:
-    """Return the folders and files for the proxy that a whole release does not have."""
-    return [path for path in static if not os.path.exists(f"{top}/{path}")]
+    """Return the folders and files for the proxy that a whole release does not have, each with the
+    one that may have been meant.
+    """
+    gone = [path for path in static if not os.path.exists(f"{top}/{path}")]
+    if not gone:
+        return []
+    import difflib
+
+    folder = open_folder(top)
+    there = [str(entry.path) for entry in walk(folder) if stat.S_ISDIR(entry.status.st_mode)]
+    os.close(folder)
+    near = [difflib.get_close_matches(path, there, 1) for path in gone]
+    return [
+        f"{path} in the release" + (f", did you mean {meant[0]}?" if meant else "")
+        for path, meant in zip(gone, near, strict=True)
+    ]
 
 
 def own(top: str, user: str, static: list[str]) -> None:

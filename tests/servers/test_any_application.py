@@ -9,7 +9,7 @@ import sys
 import textwrap
 import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -406,6 +406,11 @@ ROWS: dict[str, Row] = {
         refused="Could not find a version that satisfies the requirement nothing-of-this-name-there-is==1",
     ),
     # What hosts.toml adds
+    "a-wrong-name-for-pipenv": Row(
+        {"Pipfile": "[packages]\nnothing-of-this-name-there-is = '*'\n"},
+        more='[python]\ninstaller = "pipenv"',
+        refused='or leave pipenv out: python.installer = "pip", as there is a requirements.txt',
+    ),
     "files": Row(
         {
             "wsgi.py": PLAIN_SQL,
@@ -949,38 +954,76 @@ def test_a_build_keeps_its_cache_and_a_file_goes_back_with_its_release(anywhere:
     )
 
 
+def host(server: Server, folder: Path, name: str) -> None:
+    """Put a repository on the server, where hosts.toml then finds it by ssh."""
+    server.ssh(
+        "test -e /root/.ssh/id_ed25519 || { ssh-keygen -q -t ed25519 -N '' -f /root/.ssh/id_ed25519"
+        " && cat /root/.ssh/id_ed25519.pub >> /root/.ssh/authorized_keys"
+        " && ssh-keyscan -t ed25519 127.0.0.1 >> /root/.ssh/known_hosts 2>/dev/null; }"
+    )
+    bundle = folder.parent / f"{name}.bundle"
+    git(folder, "bundle", "create", "-q", str(bundle), "--all")
+    _copy(server, bundle, f"/tmp/{name}.bundle")
+    server.ssh(
+        f"git init -q --bare -b main /opt/{name}.git && git -C /opt/{name}.git fetch -q"
+        f" /tmp/{name}.bundle '+refs/*:refs/*'"
+    )
+    if folder.name == "source":
+        file = folder.parent / "hosts.toml"
+        source = f'source = "ssh://root@127.0.0.1/opt/{name}.git"'
+        file.write_text(file.read_text().replace('source = "source"', source))
+
+
+@pytest.mark.parametrize(
+    ("lacks", "row", "said"),
+    [
+        ("module", Row(wsgi='app = "web:app"'), "wsgi.app: there is no module web in "),
+        ("callable", Row(wsgi='app = "wsgi:ap"'), "did you mean wsgi:app?"),
+        (
+            "static",
+            Row(app='static = { "/static" = "shop/statc" }'),
+            "app.static: there is no shop/statc in the release, did you mean shop/static?",
+        ),
+        (
+            "requirements",
+            Row(more='[python]\nrequirements = "requirement.txt"'),
+            "python.requirements: there is no file requirement.txt in ",
+        ),
+        ("subdir", Row(app='subdir = "shopp"'), "app.subdir: "),
+    ],
+)
+def test_what_a_repository_on_another_server_lacks_is_said_while_the_release_is_made_ready(
+    anywhere: Server, lacks: str, row: Row, said: str
+) -> None:
+    name = f"lacks-{lacks}"
+    folder = project(
+        anywhere,
+        name,
+        replace(row, made="git init -q -b main && git add -A && git commit -qm all"),
+    )
+    host(anywhere, folder, name)
+    done = fab(anywhere, name, "deploy", code=1)
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.endswith("; nothing serves yet\n")
+    assert anywhere.ssh(f"ls /srv/{name}/releases") == ""
+
+
 def test_submodules_come_by_ssh_and_by_nothing_that_names_a_path_or_a_program(
     anywhere: Server,
 ) -> None:
     folder = project(anywhere, "modules", Row({"wsgi.py": THEME}, made=SUBMODULE))
-    anywhere.ssh(
-        "test -e /root/.ssh/id || { ssh-keygen -q -t ed25519 -N '' -f /root/.ssh/id_ed25519 && cat /root/.ssh/id_ed25519.pub >> /root/.ssh/authorized_keys; }"
-    )
-    anywhere.ssh("ssh-keyscan -t ed25519 127.0.0.1 >> /root/.ssh/known_hosts 2>/dev/null")
-    for name, path in (("theme", folder.parent / "theme"), ("shop", folder)):
-        bundle = folder.parent / f"{name}.bundle"
-        git(path, "bundle", "create", "-q", str(bundle), "--all")
-        anywhere.ssh(f"rm -rf /opt/{name}.git && git init -q --bare -b main /opt/{name}.git")
-        _copy(anywhere, bundle, f"/tmp/{name}.bundle")
-        anywhere.ssh(f"git -C /opt/{name}.git fetch -q /tmp/{name}.bundle 'refs/*:refs/*'")
-    head = git(folder, "rev-parse", "HEAD").strip()
-    source = 'source = "ssh://root@127.0.0.1/opt/shop.git"'
+    host(anywhere, folder.parent / "theme", "theme")
 
     def deployed(url: str, code: int = 0) -> str:
         """Deploy a commit whose submodule comes from there."""
         text = f'[submodule "theme"]\n\tpath = theme\n\turl = {url}\n'
         (folder / ".gitmodules").write_text(text)
         git(folder, "commit", "-q", "--allow-empty", "-am", url)
-        bundle = folder.parent / "again.bundle"
-        git(folder, "bundle", "create", "-q", str(bundle), "--all")
-        _copy(anywhere, bundle, "/tmp/again.bundle")
-        anywhere.ssh("git -C /opt/shop.git fetch -q /tmp/again.bundle '+refs/*:refs/*'")
-        file = folder.parent / "hosts.toml"
-        file.write_text(file.read_text().replace('source = "source"', source))
+        host(anywhere, folder, "shop")
         done = fab(anywhere, "modules", "deploy", code=code)
         return done.stderr if code else get(anywhere, "modules")
 
-    assert head
     assert deployed("ssh://root@127.0.0.1/opt/theme.git") == "42"
     assert deployed("../theme.git") == "42"
     for url in ("/opt/theme.git", "file:///opt/theme.git", "ext::sh -c id", "-x", "git://h/x"):

@@ -68,6 +68,7 @@ def test_a_lock_that_is_out_of_date_is_refused_and_the_old_version_serves(
     assert "lock" in said.stderr and (
         "out of date" in said.stderr or "needs to be updated" in said.stderr
     ), said.stderr
+    assert 'python.installer = "pip"' in said.stderr
     assert server.get("/version") == (200, "v1")
     assert server.ssh("ls /srv/guestbook/venvs | wc -l") == "1"
 

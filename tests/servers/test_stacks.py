@@ -87,7 +87,7 @@ def test_a_stack_serves_updates_and_comes_back(
         "X-Forwarded-Host": "shop.test",
     }
 
-    server.configure(f'ref = "by-{installer}-migrates"', wsgi, stack)
+    server.configure(f'ref = "by-{installer}-migrates"\nstatic = {static}', wsgi, stack)
     # Apache closes the idle connections of a process whose threads all hold a waiting request: on a
     # busy machine that is within a window.
     with Load(server.address, reopens=proxy == "apache") as load:

@@ -3,14 +3,14 @@ row.
 """
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.booted import ROOT, ServerFactory, changed
+from tests.booted import ROOT, Server, ServerFactory, changed, kill
+from tests.faults.test_cuts import lock_is_free
 from tests.load import Load
 
 pytestmark = pytest.mark.full
@@ -29,19 +29,31 @@ def older(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def start(server: Server, older: Path, task: str) -> subprocess.Popen[str]:
+    """Start a task of the version before on a server, its output in fab.out."""
+    with (server.folder / "fab.out").open("w") as out:
+        return subprocess.Popen(
+            [sys.executable, "-m", "fabric", "-r", str(older), "-H", server.name, task],
+            cwd=server.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=dict(os.environ),
+            start_new_session=True,
+        )
+
+
+def deploy(server: Server, older: Path) -> None:
+    """Deploy with the version before."""
+    code = start(server, older, "deploy").wait(timeout=300)
+    assert code == 0, (server.folder / "fab.out").read_text()
+
+
 def test_a_server_of_the_version_before_is_taken_over(booth: ServerFactory, older: Path) -> None:
     server = booth.boot()
     server.configure(more='[proxy]\ndomains = ["gb.test"]')
-    old = [sys.executable, "-m", "fabric", "-r", str(older), "-H", server.name]
-    done = subprocess.run(
-        [*old, "deploy"],
-        cwd=server.folder,
-        capture_output=True,
-        text=True,
-        env=dict(os.environ),
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    deploy(server, older)
     server.ssh(
         "python3 -c \"import urllib.request as u; [u.urlopen(u.Request('http://127.0.0.1/',"
         " b'text=row%d' % n, {'Host': 'gb.test'})) for n in range(10)]\""
@@ -90,4 +102,31 @@ def test_a_server_of_the_version_before_is_taken_over(booth: ServerFactory, olde
     server.fab("rollback", "--to", first)
     assert server.get("/version", headers={"Host": "gb.test"}) == (200, "v1")
     assert server.get("/static/style.css", headers={"Host": "gb.test"})[0] == 200
-    shutil.rmtree(older)
+
+
+@pytest.mark.parametrize("cut", ["the client", "the window", "the power"])
+def test_a_server_is_taken_over_in_the_middle_of_an_update_by_the_version_before(
+    booth: ServerFactory, older: Path, cut: str
+) -> None:
+    server = booth.boot()
+    deploy(server, older)
+    server.write("one", "two", "three")
+    server.configure('ref = "migrates-slowly"')
+    client = start(server, older, "update")
+    server.wait_for_migration()
+    assert "damaged" in server.rows()
+    if cut == "the client":
+        kill(client)
+    elif cut == "the window":
+        server.ssh("systemctl kill --signal=KILL 'guestbook-window@*.service'")
+        kill(client)
+    else:
+        server.power_cut()
+        kill(client)
+        server.boot()
+    said = server.fab("deploy").stdout
+    assert "ended: good" in said if cut == "the client" else "ended: failed" in said
+    assert server.get("/version") == (200, "migrates-slowly")
+    assert len(server.rows()) == 3
+    assert lock_is_free(server)
+    assert changed(server.fab("deploy").stdout) == [0]

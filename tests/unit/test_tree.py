@@ -194,3 +194,11 @@ def test_a_published_folder_changes_only_what_is_the_applications(tmp_path: Path
 
 def test_server_and_client_leave_out_the_same() -> None:
     assert tree().PRIVATE == source.PRIVATE
+
+
+def test_what_the_proxy_would_miss_is_told_with_what_may_have_been_meant(release: Path) -> None:
+    assert run("missing", str(release), "app/static\nassets/b.css") == (0, "")
+    assert run("missing", str(release), "app/statc\nassets\nelsewhere/entirely") == (
+        0,
+        "app/statc in the release, did you mean app/static?\nelsewhere/entirely in the release",
+    )

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from decant.plans import requests
+from decant.plans.rendering import SERVER
 from tests.unit.machine import (
     NEW,
     OLD,
@@ -1251,11 +1252,23 @@ def test_the_program_does_what_its_words_say(
         assert capsys.readouterr().out != ""
 
 
+def test_a_clock_that_is_set_changes_nothing_in_a_window() -> None:
+    """Names are later than what was named before (prepare.py), and times are those of a clock that
+    nobody sets.
+    """
+    for path in sorted((SERVER / "release").glob("*.py")):
+        text = path.read_text()
+        for wall_clock in ("time.time(", "datetime", "mtime", "localtime", "strftime"):
+            assert wall_clock not in text, f"{path.name}: {wall_clock}"
+
+
 # --- and all of it, in any order ----------------------------------------------------------------------
 
 
 class Machine(RuleBasedStateMachine):
-    """Windows, kills, power cuts and second commands, as they come."""
+    """Windows, kills, power cuts, clients that go away, clocks that leap and second commands, as
+    they come.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -1264,23 +1277,73 @@ class Machine(RuleBasedStateMachine):
         self.number = 0
         self.open = False
         self.last = ("", "", "", "", False)
+        # What a window of several hosts is told, and what a second command says when its client has
+        # gone away.
+        self.words: list[str] = []
+        self.second = "back"
+        self.clock, self.leap = 0.0, 0.0
+        self.patches = pytest.MonkeyPatch()
+        self.patches.setattr(time, "monotonic", self._time)
+        self.patches.setattr(time, "sleep", self._sleep)
 
     def teardown(self) -> None:
+        self.patches.undo()
         self.temporary.cleanup()
+
+    def _time(self) -> float:
+        """A machine that is suspended finds its clock hours later (CLOCK_BOOTTIME)."""
+        self.clock += 0.01 + self.leap
+        self.leap = 0.0
+        return self.clock
+
+    def _sleep(self, seconds: float) -> None:
+        self.clock += seconds
+        id = f"w{self.number}"
+        if self.app.folder.log(id, "role").exists() and self.app.folder.transition.exists():
+            if self.words:
+                self.tell(id, self.words.pop(0))
+            else:
+                self.tell_the_end(id)
+
+    def tell(self, id: str, word: str) -> None:
+        """Say the next word to a window, as a client does."""
+        with killer.away():
+            free = (number for number in range(1, 9) if self.app.folder.word(id, number) is None)
+            self.app.folder.say(id, next(free), word, "")
+
+    def tell_the_end(self, id: str) -> None:
+        """Say how it ends, as a second command does: no host serves that was not well."""
+        well = self.app.folder.log(id, "at").read_text().splitlines()[-1:] == ["well"]
+        self.tell(id, self.second if well else "back")
+
+    @rule(seconds=st.sampled_from([1.0, 400.0, 1e6]))
+    def the_clock_leaps(self, seconds: float) -> None:
+        self.leap = seconds
 
     @rule(
         migrates=st.booleans(),
         wrong=st.sampled_from(["", "migrate code", "smoke", "ask_health"]),
         beside_it=st.sampled_from(["", "yes", "unwell", "ends"]),
+        role=st.sampled_from(["", "", "first", "other"]),
+        goes_away=st.integers(0, 6),
+        second=st.sampled_from(["back", "serve"]),
         kill=st.none() | st.integers(0, 45),
     )
-    def change(self, migrates: bool, wrong: str, beside_it: str, kill: int | None) -> None:
+    def change(
+        self,
+        migrates: bool,
+        wrong: str,
+        beside_it: str,
+        role: str,
+        goes_away: int,
+        second: str,
+        kill: int | None,
+    ) -> None:
         app = self.app
-        if self.open and not app.folder.transition.exists():
-            # What came next was killed when it had only to start what serves.
-            app.recover(self.last[0])
-            self.open = False
-            self.settled(*self.last)
+        if self.open and (self.waits() or not app.folder.transition.exists()):
+            # What came next was killed when it had only to start what serves; or it waits for the
+            # second command, which ends the window of several hosts before it begins another.
+            self.end()
         self.number += 1
         old = app.folder.current
         new = OLD if old == NEW else NEW
@@ -1294,7 +1357,11 @@ class Machine(RuleBasedStateMachine):
             app.services.wrong["start_beside"] = beside.Unwell("500")
         elif beside_it == "ends":
             app.services.wrong["start_beside"] = records.Failure("it ended")
-        app.ask(id, old=old, new=new, **(MIGRATES if migrates else {}))
+        migrates = migrates and role != "other"
+        app.ask(id, old=old, new=new, role=role, **(MIGRATES if migrates else {}))
+        order = ["stay", *(["migrate"] if migrates else []), "check", "serve"]
+        self.words = order[:goes_away] if role and not wrong else ["stay", "back"]
+        self.second = second
         killer.left = kill
         killed = False
         try:
@@ -1304,9 +1371,7 @@ class Machine(RuleBasedStateMachine):
         if self.open:  # it met one that was cut off before, which comes first
             app.services.wrong = {}
             app.recover(id)
-            app.recover(self.last[0])
-            self.open = False
-            self.settled(*self.last)
+            self.end()
         elif killed and not app.folder.transition.exists():
             app.services.wrong = {}
             app.recover(id)
@@ -1333,7 +1398,20 @@ class Machine(RuleBasedStateMachine):
                 app.recover(self.last[0])
         except Killed:
             return
-        app.recover(self.last[0])
+        self.end()
+
+    def waits(self) -> bool:
+        """Tell whether a window of several hosts waits for how it ended."""
+        folder = self.app.folder
+        return folder.transition.exists() and folder.last_word(self.last[0]) is records.Word.STAY
+
+    def end(self) -> None:
+        """Let the second command end what was cut off."""
+        self.app.recover(self.last[0])
+        if self.waits():
+            assert (self.app.services.running, self.app.folder.maintenance.exists()) == (None, True)
+            self.tell_the_end(self.last[0])
+            self.app.recover(self.last[0])
         self.open = False
         self.settled(*self.last)
 

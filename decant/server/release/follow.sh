@@ -44,6 +44,8 @@ ended 3>&- 8>&- &
 followed=$!
 tail -n "+${from:-1}" -s 0.1 --pid=$followed -f "$log.log" 2>/dev/null | while IFS= read -r line; do
     case $line in
+    # The verdict tells the cause, and once is enough.
+    ':: failed: '*) ;;
     '::'*) say "${line#:: }" ;;
     *"$releases"/*) say "  | $(printf '%s\n' "$line" | as_in_the_repository)" ;;
     *) say "  | $line" ;;

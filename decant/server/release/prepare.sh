@@ -111,7 +111,7 @@ finish() ( # finish: what needs the environment, or is no part of the repository
         chown root:root "$own/identity" && chmod 0600 "$own/identity"
     fi
     lacking=$(python3 -I -S "$procedures/tree.py" missing "$part" "$static" | head -n 1)
-    [ -z "$lacking" ] || fail "app.static: there is no $lacking in the release; correct the folder, build it (app.build), or send it with a working tree (app.send)"
+    [ -z "$lacking" ] || fail "app.static: there is no $lacking; correct the folder, build it (app.build), or send it with a working tree (app.send)"
     # After the builds, which get a copy of the tree and none of the variables.
     if [ -e "$own/dotenv" ]; then
         install -o root -g "$user" -m 0640 "$own/dotenv" "$part/${subdir:+$subdir/}.env" || fail "the .env could not be written"
@@ -175,7 +175,10 @@ if [ "$only" = environment ]; then
     exit
 fi
 # What a window left that could not be put back then (a full disk) comes first.
-[ ! -e "$transition" ] || sh "$procedures/gate.sh" "$root" || fail "a window that was cut off could not be put back: the last lines say why"
+if [ -e "$transition" ]; then
+    said=$(sh "$procedures/gate.sh" "$root") || { printf '%s\n' "$said"; fail "a window that was cut off could not be put back: the last lines say why"; }
+    [ -z "$said" ] || say "$said"
+fi
 old=$(serving)
 # Beside the fetch: which environment would the serving release get today?
 [ -z "$old" ] || [ "$server" = none ] || environment name "$releases/$old" "$(cat "$releases/$old/.deploy/commit")" >"$here/digest" &

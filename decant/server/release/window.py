@@ -454,7 +454,7 @@ class Window:
             self.stage(f"served: {request.new}")
             self.end(Verdict(True), 0)
         failed = explain(said, "the health check through the proxy failed")
-        self.stage(failed)
+        self.stage(f"failed: {failed}")
         if self.was == State.PREPARED:
             self.mark(request.new, State.FAILED)
         if request.migrate or request.restore or request.role or not request.old:
