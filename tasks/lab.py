@@ -11,7 +11,9 @@ from decant.lab import servers as machine
 from decant.output import Output
 
 
-@local_task(positional=["name"], help={"name": "what -H calls it", "suite": "bookworm or trixie"})
+@local_task(
+    positional=["name"], help={"name": "what -H calls it", "suite": "bookworm, trixie or noble"}
+)
 def up(c: Context, name: str, suite: str = "bookworm") -> None:
     """Boot an empty Debian server here and add it to the hosts that -H knows."""
     if c.config.run.dry:

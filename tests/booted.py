@@ -384,11 +384,19 @@ class ServerFactory:
         self.folder, self.repository, self.label = folder, repository, label
         self.names: list[str] = []
 
-    def boot(self, suite: str = "bookworm", layer: str = "", database: str = "sqlite") -> Server:
+    def boot(
+        self,
+        suite: str = "bookworm",
+        layer: str = "",
+        database: str = "sqlite",
+        megabytes: int = 0,
+    ) -> Server:
         """Boot a fresh server with a project folder of its own."""
+        if suite in servers.UBUNTU and not servers.UBUNTU_KEYS.exists():
+            pytest.skip(f"this machine has no archive of Ubuntu: {servers.UBUNTU_KEYS} is missing")
         name = f"test-{run_id()}-{os.environ.get('PYTEST_XDIST_WORKER', 'gw')}-{self.label}-{len(self.names)}"
         self.names.append(name)
-        booted = servers.up(name, suite, layer)
+        booted = servers.up(name, suite, layer, megabytes)
         folder = self.folder / name
         folder.mkdir()
         shutil.copytree(self.repository, folder / "guestbook", symlinks=True)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from decant.errors import LabError
-from decant.lab import network
+from decant.lab import disks, network
 
 STATE = Path("/var/lib/decant-lab")
 # The hierarchies that nspawn uses, where there is no systemd to set them up otherwise, and how each
@@ -30,7 +30,9 @@ CONTROL_GROUPS = {
     Path("/sys/fs/cgroup/systemd"): "cgroup -o none,name=systemd systemd",
     Path("/sys/fs/cgroup/unified"): "cgroup2 cgroup2",
 }
-SUITES = ("bookworm", "trixie")
+SUITES = ("bookworm", "trixie", "noble")
+UBUNTU = ("noble",)
+UBUNTU_KEYS = Path("/usr/share/keyrings/ubuntu-archive-keyring.gpg")
 PACKAGES = "systemd,systemd-sysv,dbus,openssh-server,sudo,ca-certificates,iproute2,netbase"
 TOOLS = {
     "mmdebstrap": "mmdebstrap",
@@ -64,10 +66,12 @@ def call(action: str, *words: str) -> Any:
     return json.loads(done.stdout)
 
 
-def up(name: str, suite: str = "bookworm", layer: str = "") -> dict[str, Any]:
+def up(name: str, suite: str = "bookworm", layer: str = "", megabytes: int = 0) -> dict[str, Any]:
     """Boot a fresh server and return its address, key and host key fingerprint.
 
-    `layer` is the name of a snapshot to start from instead of the empty base of the suite.
+    `layer` is the name of a snapshot to start from instead of the empty base of the suite. A server
+    of so many `megabytes` has a disk of its own, which can be full, and loses in a power cut what
+    was not synced.
     """
     if suite not in SUITES:
         raise LabError(f"lab: unknown suite {suite!r}; one of {', '.join(SUITES)}")
@@ -80,8 +84,11 @@ def up(name: str, suite: str = "bookworm", layer: str = "") -> dict[str, Any]:
             else json.loads((STATE / "layers" / layer / "lower.json").read_text())
         )
         home = _home(name)
-        for folder in ("upper", "work", "root"):
-            (home / folder).mkdir(parents=True)
+        (home / "root").mkdir(parents=True)
+        if megabytes:
+            disks.make(home, megabytes)
+        for folder in ("upper", "work"):
+            (disks.mount(home) / folder).mkdir()
         network.up()
         server = {
             "name": name,
@@ -104,9 +111,10 @@ def down(name: str) -> None:
     if not home.exists():
         return
     if (home / "server.json").exists():
-        power_cut(name)
+        _kill(name)
         _forget_groups(name)
-    subprocess.run(["umount", "--lazy", str(home / "root")], capture_output=True)
+    for folder in ("root", "disk"):
+        subprocess.run(["umount", "--lazy", str(home / folder)], capture_output=True)
     shutil.rmtree(home)
     with _locked():
         if not any((STATE / "servers").iterdir()):
@@ -126,7 +134,15 @@ def boot(name: str) -> None:
 
 
 def power_cut(name: str) -> None:
-    """Cut the power: every process of the server ends at once, its disk stays as it is."""
+    """Cut the power: every process of the server ends at once.
+
+    A disk of its own keeps what was synced; any other stays as it is.
+    """
+    _kill(name)
+    disks.lose_unsynced(_home(name))
+
+
+def _kill(name: str) -> None:
     for pid in processes(name):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -223,8 +239,10 @@ def _locked() -> Iterator[None]:
 
 def _base(suite: str) -> str:
     """Make the suite's root once; it is made anew when what goes into it changes."""
-    sources = _apt_sources(suite)
-    seed = hashlib.sha256(json.dumps([PACKAGES, sources]).encode()).hexdigest()[:12]
+    sources, packages = _apt_sources(suite), PACKAGES
+    if suite in UBUNTU:
+        packages += ",apt"  # which is not among those that it must have
+    seed = hashlib.sha256(json.dumps([packages, sources]).encode()).hexdigest()[:12]
     base = STATE / "base" / f"{suite}-{seed}"
     if base.exists():
         return str(base)
@@ -232,12 +250,18 @@ def _base(suite: str) -> str:
     unfinished = base.with_suffix(".part")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.parent.mkdir(parents=True, exist_ok=True)
+    if suite in UBUNTU and not UBUNTU_KEYS.exists():
+        raise LabError(
+            f"lab: {suite} is Ubuntu's, and this machine has no keys of its archive: install the"
+            f" package ubuntu-keyring, which brings {UBUNTU_KEYS}"
+        )
     done = subprocess.run(
         [
             "mmdebstrap",
             "--quiet",
             "--variant=minbase",
-            f"--include={PACKAGES}",
+            f"--components={'main,universe' if suite in UBUNTU else 'main'}",
+            f"--include={packages}",
             suite,
             str(unfinished),
             *sources,
@@ -268,7 +292,7 @@ def _apt_sources(suite: str) -> list[str]:
         if "=" in line
     )
     codename = own.get("VERSION_CODENAME", "").strip('"')
-    if own.get("ID") != "debian":
+    if own.get("ID") != "debian" or suite in UBUNTU:
         return []
     targets = subprocess.run(
         ["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages"],
@@ -317,7 +341,8 @@ def _mount(server: dict[str, Any]) -> None:
     home = _home(server["name"])
     if os.path.ismount(home / "root"):
         return
-    options = f"lowerdir={':'.join(server['lower'])},upperdir={home}/upper,workdir={home}/work"
+    own = disks.mount(home)
+    options = f"lowerdir={':'.join(server['lower'])},upperdir={own}/upper,workdir={own}/work"
     subprocess.run(
         ["mount", "-t", "overlay", "overlay", "-o", options, str(home / "root")], check=True
     )

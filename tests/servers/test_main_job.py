@@ -6,7 +6,14 @@ from tests.booted import ServerFactory, changed, document
 from tests.load import Load
 
 
-@pytest.mark.parametrize("suite", ["bookworm", pytest.param("trixie", marks=pytest.mark.full)])
+@pytest.mark.parametrize(
+    "suite",
+    [
+        "bookworm",
+        pytest.param("trixie", marks=pytest.mark.full),
+        pytest.param("noble", marks=pytest.mark.full),
+    ],
+)
 def test_an_empty_server_becomes_a_served_application(booth: ServerFactory, suite: str) -> None:
     server = booth.boot(suite)
     server.fab("deploy")
