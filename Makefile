@@ -3,6 +3,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 RUNS ?= 5
 SHARD ?= 1/1
+SEED ?= 1
+MINUTES ?= 60
 comma := ,
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 BIN := .venv/bin
@@ -12,7 +14,7 @@ WINDOW_TESTS := tests/unit/test_window.py tests/unit/test_beside.py
 LAB_PACKAGES := mmdebstrap systemd-container iproute2 iptables openssh-client debian-archive-keyring
 PACKAGES := git rsync curl python3-venv $(LAB_PACKAGES)
 
-.PHONY: help setup setup-dev tools demo test full lint types unit servers format schema lock bench bench-startup clean
+.PHONY: help setup setup-dev tools demo test full faults soak lint types unit servers format schema lock bench bench-startup clean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -49,6 +51,14 @@ test: tools  ## lint, types, unit tests, and the main stack on real servers
 full: tools  ## everything else that is tested, before a release; SHARD=k/n runs a part of it
 	@$(MAKE) --no-print-directory setup-dev
 	$(SERVERS) -m full --shard $(SHARD) tests/servers tests/faults
+
+faults: tools  ## a fault at every boundary of every phase, on three stacks; SHARD=k/n, SEED=n
+	@$(MAKE) --no-print-directory setup-dev
+	$(SUDO) $(BIN)/python -m tests.faults.sweep --shard $(SHARD) --seed $(SEED)
+
+soak: tools  ## an hour of load on a small server that is updated each five minutes; MINUTES=n
+	@$(MAKE) --no-print-directory setup-dev
+	$(SUDO) $(BIN)/python -m tests.faults.soak --minutes $(MINUTES)
 
 lint: setup-dev  ## ruff and shellcheck
 	$(BIN)/ruff check

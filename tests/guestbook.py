@@ -214,6 +214,7 @@ def _sick_in_public(folder: Path) -> None:
 
 BRANCHES: dict[str, Callable[[Path], object]] = {
     "better": lambda folder: (folder / "NEWS").write_text("better\n"),
+    "better-still": lambda folder: (folder / "NEWS").write_text("better still\n"),
     "migrates": lambda folder: _migration(folder, ADD),
     "two-heads": lambda folder: _second_head(folder),
     "migrates-slowly": _slow,
