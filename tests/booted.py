@@ -120,7 +120,9 @@ class Server:
                 preexec_fn=_hears_ctrl_c,
             )
 
-    def ssh(self, command: str, user: str = "root", check: bool = True) -> str:
+    def ssh(
+        self, command: str, user: str = "root", check: bool = True, seconds: float = 120
+    ) -> str:
         """Run a shell command by OpenSSH, beside the product, and return what it prints."""
         options = [
             "-o",
@@ -141,7 +143,7 @@ class Server:
             command,
         ]
         done = subprocess.run(
-            words, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL
+            words, capture_output=True, text=True, timeout=seconds, stdin=subprocess.DEVNULL
         )
         assert not check or done.returncode == 0, (
             f"{command} ended with {done.returncode}: {done.stdout} {done.stderr}"

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from decant.errors import DeployError
+from decant.errors import DeployError, StepError
 from decant.plans import app, certbot, stack, tls
 from decant.remote.host import Host
 from decant.steps import Absent
@@ -42,7 +42,7 @@ def missing(host: Host) -> bool:
 
 
 def reconcile(host: Host) -> None:
-    """Drop the recorded certificate if its files are gone.
+    """Drop the recorded certificate if its files are gone, and renew one that has ended.
 
     Where it was taken away beside us, the site goes back to HTTP first.
     """
@@ -56,6 +56,17 @@ def reconcile(host: Host) -> None:
         )
         host.apply((Absent(certbot.marker(host.settings)),))
         host.forget_facts()
+    elif found.days < 0:
+        host.output.line(f"the certificate for {', '.join(noted)} has ended; asking for another")
+        try:
+            host.apply(
+                (
+                    *app.server_scripts(host.settings),
+                    *certbot.renew(host.settings, dry_run=False, force=False),
+                )
+            )
+        except StepError as error:
+            host.output.line(f"{error}; the site is served with the one that has ended")
 
 
 def warnings(host: Host) -> list[str]:
@@ -116,6 +127,10 @@ def summary(host: Host) -> str:
             f"missing: fab -H {host.name}"
             f" {'certbot.obtain' if host.settings.tls.kind == 'letsencrypt' else 'deploy'}"
         )
+    if found.days < 0:
+        renewed = host.settings.tls.kind == "letsencrypt"
+        way = f"fab -H {host.name} certbot.renew" if renewed else "bring another one"
+        return f"{', '.join(found.names)}: ended {found.ends:%Y-%m-%d}: {way}"
     return f"{', '.join(found.names)}: {found.days} days left"
 
 

@@ -124,7 +124,9 @@ def _script(name: str, text: str) -> str:
 
 def _module(name: str, text: str) -> str:
     """Have a Python program wait before it changes a file or starts a process."""
-    hook = IN_PYTHON.format(folder=ON_SERVER, changes=CHANGES, file=name, questions=sorted(QUESTIONS))
+    hook = IN_PYTHON.format(
+        folder=ON_SERVER, changes=CHANGES, file=name, questions=sorted(QUESTIONS)
+    )
     main = '\n\nif __name__ == "__main__":'
     if main in text:
         return text.replace(main, hook + main)

@@ -68,6 +68,21 @@ def test_whatever_decides_its_content_makes_another_release(
     assert stands(folder, other) == (Stands.ABSENT, "")
 
 
+def test_an_environment_of_another_python_than_the_one_that_is_there_is_not_whole(
+    folder: records.Folder,
+) -> None:
+    environment = folder.root / "venvs/digest"
+    (environment / "lib" / Path(sys.executable).resolve().name).mkdir(parents=True)
+    assert identity.lacks(folder, OLD) == ""
+    (environment / "bin/python").unlink()
+    (folder.root / "python3.99").touch()
+    (environment / "bin/python").symlink_to(folder.root / "python3.99")
+    assert identity.lacks(folder, OLD) == (
+        f"{Path(sys.executable).resolve().name} of its environment"
+    )
+    assert stands(folder) == (Stands.ABSENT, "")
+
+
 @pytest.mark.parametrize("state", ["prepared", "failed", "rolled-back", ""])
 def test_a_release_that_was_not_good_is_not_current(folder: records.Folder, state: str) -> None:
     make(folder, OLD, state)

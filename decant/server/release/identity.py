@@ -8,6 +8,7 @@ folder: prints what is missing of the release that serves. Standard library only
 """
 
 import hashlib
+import re
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -15,6 +16,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import contents
 from releases import Releases, State
+
+VERSION = re.compile(r"python3\.\d+")
 
 
 class Stands(StrEnum):
@@ -66,6 +69,11 @@ def lacks(folder: Releases, release: str, runs: bool = True) -> str:
     for path in (".decant-complete", "bin/python"):
         if not (environment / path).exists():
             return f"{path} of its environment"
+    # /usr/bin/python3 is another one after an upgrade of the distribution, and looks elsewhere.
+    interpreter = (environment / "bin/python").resolve().name
+    made_by = [path.name for path in environment.glob("lib/python3.*")]
+    if made_by and VERSION.fullmatch(interpreter) and interpreter not in made_by:
+        return f"{made_by[0]} of its environment"
     missing = contents.lacks(environment, contents.OF_ENVIRONMENT)
     return f"{missing} of its environment" if missing else ""
 

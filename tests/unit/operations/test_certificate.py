@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from decant.errors import StepError
 from decant.operations import certificate
 from decant.plans import certbot
 from decant.steps import Absent
@@ -21,6 +22,9 @@ FILES: dict[str, Any] = {
     "tls": {"kind": "files", "certificate": "c.pem", "key": "k.pem"},
 }
 NOTED = replace(LIVE, certificate={"names": ["shop.test"], "server": certbot.LETS_ENCRYPT})
+
+
+ENDED = (datetime.now(UTC) + timedelta(days=-3, hours=12)).strftime("%Y-%m-%d")
 
 
 def says(days: float = 60, names: str = "DNS:shop.test", issuer: str = "issuer=CN = R3\n") -> str:
@@ -103,6 +107,18 @@ def test_a_certificate_that_was_taken_away_beside_us_is_asked_for_again(
         ]
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_one_that_has_ended_is_renewed_by_the_next_deploy(fails: bool) -> None:
+    problem = StepError("a: renew failed: certbot renew: Detail: no answer")
+    made = host(NOTED, says(days=-3), {"renew": [problem]} if fails else None, **NAMED)
+    certificate.reconcile(made)
+    assert made.journal == ["a: read sh", "a: renew"]
+    said = ["the certificate for shop.test has ended; asking for another"]
+    if fails:
+        said.append(f"{problem}; the site is served with the one that has ended")
+    assert made.said() == said
+
+
 def test_a_dry_run_takes_nothing_away() -> None:
     made = one(NOTED, dry=True, **NAMED)
     certificate.reconcile(made)
@@ -148,6 +164,8 @@ def test_one_of_lets_encrypts_is_not_doubted() -> None:
         (NOTED, None, NAMED, "missing: fab -H a certbot.obtain"),
         (LIVE, None, FILES, "missing: fab -H a deploy"),
         (LIVE, says(), FILES, "shop.test: 60 days left"),
+        (NOTED, says(days=-3), NAMED, f"shop.test: ended {ENDED}: fab -H a certbot.renew"),
+        (LIVE, says(days=-3), FILES, f"shop.test: ended {ENDED}: bring another one"),
     ],
 )
 def test_a_line_of_status(facts: Any, said: str | None, sections: Any, shown: str) -> None:

@@ -1,0 +1,40 @@
+"""What time does to a server: its distribution is upgraded, its packages and certificates change."""
+
+import pytest
+
+from tests.booted import Server, ServerFactory, changed
+
+pytestmark = pytest.mark.full
+
+QUIET = "DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Dpkg::Options::=--force-confold"
+
+
+def upgrade(server: Server, suite: str) -> None:
+    """Upgrade a server to the next Debian, as its release notes say, and boot it."""
+    server.ssh(f"sed -i 's/{server.suite}/{suite}/g' /etc/apt/sources.list")
+    server.ssh(
+        f"apt-get -q update && {QUIET} dist-upgrade && {QUIET} autoremove --purge", seconds=900
+    )
+    server.power_cut()
+    server.boot()
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_a_server_whose_debian_was_upgraded_is_made_whole_by_deploy(
+    booth: ServerFactory, database: str
+) -> None:
+    server = booth.deployed(database=database)
+    rows = server.rows()
+    upgrade(server, "trixie")
+    assert "13" in server.ssh("cat /etc/debian_version")
+    said = server.fab("status").stdout
+    assert "python3.11 of its environment" in said, said
+    assert "python3.11 of its environment" in server.fab("system.drift", code=None).stdout
+    server.fab("deploy")
+    assert server.get("/version") == (200, "v1")
+    assert server.rows() == rows
+    assert changed(server.fab("deploy").stdout) == [0]
+    server.configure('ref = "migrates"')
+    server.fab("update")
+    assert server.get("/version") == (200, "migrates")
+    assert server.rows() == rows
