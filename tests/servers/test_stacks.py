@@ -100,7 +100,9 @@ def test_a_stack_serves_updates_and_comes_back(
 
     # Without a migration the new release starts beside the old one, except in Apache.
     server.configure(
-        f'ref = "by-{installer}-migrates"\nenv = {{ GREETING = "hello" }}', wsgi, stack
+        f'ref = "by-{installer}-migrates"\nstatic = {static}\nenv = {{ GREETING = "hello" }}',
+        wsgi,
+        stack,
     )
     with Load(server.address, reopens=proxy == "apache") as load:
         done = server.fab("update", "--json")
