@@ -31,6 +31,12 @@ def mount(home: Path) -> Path:
     return folder
 
 
+def sync(home: Path) -> None:
+    """Write through what is on a server's own disk, as its installer would have."""
+    if (home / FILE).exists():
+        subprocess.run(["sync", "-f", str(home / "disk")], check=True)
+
+
 def lose_unsynced(home: Path) -> None:
     """Put the disk of a server that is off back to what was synced.
 

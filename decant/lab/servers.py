@@ -101,6 +101,7 @@ def up(name: str, suite: str = "bookworm", layer: str = "", megabytes: int = 0) 
         save(server)
     _mount(server)
     _personalise(server)
+    disks.sync(home)
     boot(name)
     return {**_load(name), "key": _key(), "private": Path(_key()).read_text()}
 

@@ -288,6 +288,7 @@ class Booth(ServerFactory):
         if phase is PHASES["move"]:
             to = MOVES[next(name for name, each in STACKS.items() if each == stack)]
         configure(server, to, phase.ref, phase.more)
+        server.inside("sync -f /")  # what was there before has long been on the disk
         return run
 
     def layer(self, stack: Stack, name: str) -> str:
