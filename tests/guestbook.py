@@ -202,7 +202,7 @@ def _ends_after_its_answer(folder: Path) -> None:
     _health(
         folder,
         'import os, signal, threading; os.environ.get("DECANT_SMOKE") or "SERVER_SOFTWARE" in'
-        ' __import__("flask").request.environ and threading.Timer(0.4, os.kill, (os.getppid(),'
+        ' __import__("flask").request.environ and threading.Timer(0.2, os.kill, (os.getppid(),'
         " signal.SIGKILL)).start()",
     )
 

@@ -376,6 +376,17 @@ def test_a_release_that_ends_after_its_answer_is_not_good(
         assert app.verdict.endswith("failed: it ended right after it had answered")
 
 
+@pytest.mark.parametrize(("changes", "waits"), [({}, True), (MIGRATES, False)])
+def test_a_window_looks_afterwards_where_the_old_release_may_still_return(
+    app: Application, monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], waits: bool
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    app.ask(**changes)
+    assert app.window() == 0
+    assert [0 < seconds <= window.AFTERWARDS for seconds in slept] == ([True] if waits else [])
+
+
 @pytest.mark.parametrize(
     ("current", "wanted", "cause"),
     [

@@ -37,7 +37,7 @@ UNWELL = "the new release failed its health check"  # how its cause begins
 WAITS = 20  # seconds for a lock
 WELL = 5  # seconds in which an application that is well answers
 RESERVE = 8 << 20  # bytes beside the database that putting back may need
-AFTERWARDS = 1.0  # seconds in which a release that has answered must not end
+AFTERWARDS = 0.5  # seconds in which a release that has answered must not end
 KILLED = (137, 143, 255)  # exit codes of a command that was ended by a signal
 
 
@@ -457,15 +457,22 @@ class Window:
         self.stage(f"failed: {failed}")
         if self.was == State.PREPARED:
             self.mark(request.new, State.FAILED)
-        if request.migrate or request.restore or request.role or not request.old:
+        if not self.may_return:
             self.stay(said)
         self.go_back(failed)
+
+    @property
+    def may_return(self) -> bool:
+        """Whether the old release may come back when the new one is not well for visitors."""
+        request = self.request
+        return bool(request.old and not (request.migrate or request.restore or request.role))
 
     def ended_afterwards(self, started: str, answered: str, at: float) -> str:
         """Return that a release ended when it had answered, or nothing; `started`: its process."""
         if not answered:
             answered, at = self._serving(), time.monotonic()
-        time.sleep(max(0.0, at + AFTERWARDS - time.monotonic()))
+        if self.may_return:  # nobody waits for what could be told, and not undone
+            time.sleep(max(0.0, at + AFTERWARDS - time.monotonic()))
         stays = answered == self._serving() and (answered or not started)
         return "" if stays else "it ended right after it had answered"
 
