@@ -17,7 +17,7 @@ unset CDPATH
 state=${DECANT_STATE:-/var/lib/decant}
 record=$state/apps/$app.files
 pending=$state/pending/$app
-number=0 seen='' stale='' marker='' background='' hold=$here/transaction guarded=''
+number=0 seen='' first='' marker='' background='' hold=$here/transaction guarded=''
 export here app
 
 exec 3>&1 >>"$here/log" 2>&1 </dev/null
@@ -53,7 +53,7 @@ begin() { # begin: what every program does before its first step
     [ "$mode" != apply ] || shorten_record &
     wait
     seen=" $(cat "$here/seen.files" "$here/seen.units" "$here/seen.packages" "$here/seen.runs" "$here/seen.users")"
-    stale=$seen
+    first=$seen
     if [ "$lock" != - ]; then
         # Whoever belongs to the command that holds the lock shares it, so that what outlives a dead client keeps others out.
         exec 8>>"$lock"
@@ -317,14 +317,16 @@ apply_packages() {
 # --- files ----------------------------------------------------------------------------------------------------------------------------
 
 was_seen() { # was_seen WORD: by what was seen at the beginning, is the file or folder of this step as it should be (its number), the unit up, the package there (its name), or the command run?
-    case $seen in *" $1 "*) ;; *) return 1 ;; esac
+    # What is only compared is another plan's: the steps before it change nothing of that.
+    if [ "$mode" = compare ]; then known=$first; else known=$seen; fi
+    case $known in *" $1 "*) ;; *) return 1 ;; esac
 }
 
 check_file() { # PATH CONTENT OWNER:GROUP MODE SECRET
     [ -f "$1" ] && [ ! -L "$1" ] || return 1
     was_seen "$number" || { cmp -s "$here/files/$2" "$1" && [ "$(stat -c '%U:%G %04a' "$1")" = "$3 $4" ]; } || return 1
     # Somebody else has made of it what is wanted, or a power cut took our note of it.
-    case $stale in *" stale/$number "*) [ "$mode" != apply ] || remember "$1" ;; esac
+    case $first in *" stale/$number "*) [ "$mode" != apply ] || remember "$1" ;; esac
 }
 show_file() {
     if [ "$5" = secret ]; then

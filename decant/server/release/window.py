@@ -217,12 +217,12 @@ class Window:
             except (Failure, OSError) as problem:
                 self.cannot_put_back(problem)
             return
+        answered, at = self._serving(), time.monotonic()  # from here on it answers visitors
         # Only now: the proxy serves static files by this link, and the pages of the old release name
         # its own.
         self.guarded("current could not be switched", folder.switch_to, request.new)
         self.must(self.check_site())
         self.commit()
-        answered, at = self._serving(), time.monotonic()
         self.stage("stop: the old release finishes what it began")
         locks.open_gate(folder)
         if self.site_changed:
@@ -446,8 +446,11 @@ class Window:
         request, folder = self.request, self.folder
         # The question waits in the same queue as everybody who came during the window.
         limit = float(folder.conf["health_timeout"]) + time.monotonic() - self.began
-        started = self._serving()
-        said = self.services.ask_health(limit) or self.ended_afterwards(started, answered, at)
+        if self.may_return:
+            started = self._serving()
+            said = self.services.ask_health(limit) or self.ended_afterwards(started, answered, at)
+        else:  # nobody waits for what could be told, and not undone
+            said = self.services.ask_health(limit)
         if not said:
             if request.rolled_back:
                 self.mark(request.old, State.ROLLED_BACK)
@@ -471,8 +474,7 @@ class Window:
         """Return that a release ended when it had answered, or nothing; `started`: its process."""
         if not answered:
             answered, at = self._serving(), time.monotonic()
-        if self.may_return:  # nobody waits for what could be told, and not undone
-            time.sleep(max(0.0, at + AFTERWARDS - time.monotonic()))
+        time.sleep(max(0.0, at + AFTERWARDS - time.monotonic()))
         stays = answered == self._serving() and (answered or not started)
         return "" if stays else "it ended right after it had answered"
 
