@@ -228,17 +228,12 @@ part=$releases/$release
 pending=no code_heads='' database_heads=''
 # On a host with the proxy alone there are only the files that it serves itself.
 if [ "$server" != none ]; then
-    # Beside the import, as it takes as long: may the two run beside each other?
-    if [ -n "$old" ] && [ "$(cat "$releases/$release/.deploy/switch")" = start-first ]; then
-        { python3 -I -S "$procedures/window.py" order "$root" "$old" "$release" >"$here/order.new" && mv "$here/order.new" "$here/order"; } &
-    fi
     look_inside
-    wait
     say "imported $wsgi_app of $label; migration pending: $pending"
 fi
 # Where it will start beside the release that serves, its workers ask for health themselves, before they answer anybody.
 smoked=no start_first=no
-if [ $pending = no ] && [ -e "$here/order" ] && [ -z "$(cat "$here/order")" ]; then start_first=yes; fi
+if [ $pending = no ] && [ -n "$old" ] && [ "$(cat "$releases/$release/.deploy/switch")" = start-first ] && [ -z "$(python3 -I -S "$procedures/window.py" order "$root" "$old" "$release")" ]; then start_first=yes; fi
 if [ $pending = no ] && [ "$server" != none ] && [ $start_first = no ]; then
     smoke "$release" >"$here/smoked" || {
         tail -n +2 "$here/smoked" | as_in_the_repository
