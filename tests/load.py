@@ -139,7 +139,9 @@ class Load:
             self.times.append(time.monotonic() - began)
             self.longest = max(self.longest, self.times[-1])
             if answer is None:
-                self.lost.append(f"{method} {path}: {said} after {time.monotonic() - began:.1f} s")
+                took = time.monotonic() - began
+                when = time.strftime("%H:%M:%S", time.gmtime(time.time() - took))
+                self.lost.append(f"{method} {path}: {said} after {took:.1f} s, begun {when}")
         return answer
 
 
