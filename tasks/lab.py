@@ -15,7 +15,7 @@ from decant.output import Output
     positional=["name"], help={"name": "what -H calls it", "suite": "bookworm, trixie or noble"}
 )
 def up(c: Context, name: str, suite: str = "bookworm") -> None:
-    """Boot an empty Debian server here and add it to the hosts that -H knows."""
+    """Boot an empty Debian or Ubuntu server here and add it to the hosts that -H knows."""
     if c.config.run.dry:
         return Output(name).line(f"would boot a {suite} server")
     server = machine.call("up", name, suite)

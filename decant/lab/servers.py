@@ -1,4 +1,4 @@
-"""Throwaway Debian servers on this machine, for rehearsals and for the tests.
+"""Throwaway Debian and Ubuntu servers on this machine, for rehearsals and for the tests.
 
 A server is a booted systemd-nspawn container on its own overlay over a cached root made by
 mmdebstrap. Everything here runs as root;

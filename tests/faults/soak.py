@@ -9,7 +9,6 @@ rotated. What it used is printed after each round, and at the end what was lost.
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 import time
@@ -136,7 +135,6 @@ def main() -> int:
         print(f"no server can be booted here: {problem}")
         return 1
     booted.run_id()
-    os.environ.setdefault("DECANT_SWEEP", "")
     try:
         with tempfile.TemporaryDirectory(prefix="soak-") as folder:
             repository = guestbook.make(Path(folder) / "repository")

@@ -317,7 +317,7 @@ apply_packages() {
 # --- files ----------------------------------------------------------------------------------------------------------------------------
 
 was_seen() { # was_seen WORD: by what was seen at the beginning, is the file or folder of this step as it should be (its number), the unit up, the package there (its name), or the command run?
-    # What is only compared is another plan's: the steps before it change nothing of that.
+    # What is only compared belongs to another plan, of which the steps before it change nothing.
     if [ "$mode" = compare ]; then known=$first; else known=$seen; fi
     case $known in *" $1 "*) ;; *) return 1 ;; esac
 }
