@@ -7,6 +7,9 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 NAME = "decant0"
+# Without one of its own a bridge has the lowest of its ports', and changes it when a server comes
+# or goes: what another one sends is lost then, until it asks again who has our address.
+HARDWARE_ADDRESS = "02:de:ca:27:00:01"
 
 
 def up() -> None:
@@ -22,7 +25,7 @@ def up() -> None:
         if str(net.network_address)[:-1] not in routes
     )
     for words in (
-        ["link", "add", NAME, "type", "bridge"],
+        ["link", "add", NAME, "address", HARDWARE_ADDRESS, "type", "bridge"],
         ["address", "add", f"{ours[1]}/24", "dev", NAME],
         ["link", "set", NAME, "up"],
     ):
