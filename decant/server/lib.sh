@@ -111,13 +111,13 @@ as_in_the_repository() { # as_in_the_repository: name files of a release or of a
 }
 
 # Ends the procedure where it cannot be imported, or not looked at.
-import_release() { # import_release RELEASE yes|no [HEADS]: import its callable, and find flask_is (itself, inside another, or nothing); with yes code_heads and database_heads, comma-separated, and waits (true, false)
-    external=no variable='' limit=120
+import_release() { # import_release RELEASE yes|no [HEADS]: import its callable, and find flask_is (itself, inside another, or nothing) and journal (SQLite's: wal, other, or nothing); with yes code_heads and database_heads, comma-separated, and waits (true, false)
+    external=no variable='' file='' limit=120
     [ "$db_kind" = none ] || variable=${db_variable:?}
-    case $db_kind in external | remote) external=yes ;; esac
+    case $db_kind in external | remote) external=yes ;; sqlite) file=${db_path:?} ;; esac
     [ "${health_timeout:?}" -le $limit ] || limit=$health_timeout
     began=$(date +%s)
-    in_release import "$limit" "$1" "$releases/$1/.deploy/venv/bin/python" "$procedures/look.py" "${wsgi_app:?}" "$2" "$variable" $external "${3:-}" >"${here:?}/found" 2>"$here/errors"
+    in_release import "$limit" "$1" "$releases/$1/.deploy/venv/bin/python" "$procedures/look.py" "${wsgi_app:?}" "$2" "$variable" $external "$file" "${3:-}" >"${here:?}/found" 2>"$here/errors"
     code=$?
     # The application printed these, and may have printed without end.
     tail -c 100000 "$here/errors" | as_in_the_repository | if [ $code -eq 0 ]; then cat; else sed '$d'; fi
@@ -132,6 +132,7 @@ import_release() { # import_release RELEASE yes|no [HEADS]: import its callable,
     database_heads=$(printf '%s' "$found" | sed -n 's/.*"database": \[\([^]]*\)\].*/\1/p' | tr -d '" ')
     waits=$(printf '%s' "$found" | sed -n 's/.*"pending": \(true\|false\).*/\1/p')
     flask_is=$(printf '%s' "$found" | sed -n 's/.*"flask": "\([a-z]*\)".*/\1/p')
+    journal=$(printf '%s' "$found" | sed -n 's/.*"journal": "\([a-z]*\)".*/\1/p')
 }
 
 write_durably() { # write_durably FILE TEXT: the whole text or the old one, whatever happens; fails when the disk does

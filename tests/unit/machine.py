@@ -3,6 +3,7 @@
 
 import contextlib
 import fcntl
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -119,7 +120,7 @@ class FakeServices(services.Services):
         assert not self.folder.transition.exists()
         self.running = self.running or self.folder.current or None
 
-    def must_stop_first(self, old: str, new: str, known: bool = False) -> str:
+    def must_stop_first(self, old: str, new: str, journal: str | None = None) -> str:
         return self.why if self.running else "the service does not run"
 
     def serving(self) -> str:
@@ -205,8 +206,8 @@ class FakeServices(services.Services):
         self._did("reload_proxy")
 
     def database(self, action: str, *words: str, errors: Path | None = None) -> tuple[int, str]:
-        if action in ("suffix", "folder"):
-            return 0, {"suffix": ".dump", "folder": str(self.root)}[action]
+        if action == "suffix":
+            return 0, ".dump"
         problem = self._did(action)
         if problem:
             (errors or self.folder.log("w", "log")).write_text(f"sqlite: {problem}\n")
@@ -214,7 +215,10 @@ class FakeServices(services.Services):
         match action:
             case "exists":
                 return (0 if self.rows else 1), ""
-            case "ready" | "size":
+            case "ready":
+                told = {"exists": bool(self.rows), "size": self.wrong.get("bytes", 1000)}
+                return 0, json.dumps({**told, "suffix": ".dump", "folder": str(self.root)})
+            case "size":
                 return 0, str(self.wrong.get("bytes", 1000))
             case "dump":
                 Path(words[0]).write_text(self.rows)

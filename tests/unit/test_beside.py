@@ -243,6 +243,24 @@ def test_what_the_old_release_had_in_the_background_stays_when_the_new_one_goes(
     assert helper.wait(10) == -signal.SIGKILL
 
 
+def test_what_a_release_starts_while_one_looks_is_no_leftover(
+    launched: Launched, service: beside.Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launcher, release = service.launcher(), service.running()[0]
+    assert launcher
+    born: dict[int, procfs.Process] = {launcher.pid: launcher, release.pid: release}
+
+    def one_more(_: int) -> dict[int, procfs.Process]:
+        pid = (1 << 22) + len(born)
+        born[pid] = procfs.Process(pid, release.pid, release.group, release.born, service.uid)
+        return dict(born)
+
+    monkeypatch.setattr(beside, "belongs_together", lambda *_: True)
+    for module in (beside, procfs):
+        monkeypatch.setattr(module, "processes", one_more)
+    assert service._leftovers(0) == []
+
+
 def test_a_leftover_that_cannot_be_killed_is_said(
     launched: Launched, service: beside.Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -713,13 +713,43 @@ def test_the_callable_is_looked_up_as_servers_do(tmp_path: Path, spec: str, said
         "app = lambda: 0\nnumber = 3\ndef make(*a, **k): return app\n"
     )
     done = subprocess.run(
-        [sys.executable, SERVER / "inside/look.py", spec, "no", "", "no", ""],
+        [sys.executable, SERVER / "inside/look.py", spec, "no", "", "no", "", ""],
         cwd=tmp_path,
         capture_output=True,
         text=True,
     )
     assert said in (done.stdout or done.stderr.splitlines()[-1])
     assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize(
+    ("mode", "said"),
+    [("wal", "wal"), ("delete", "other"), ("", ""), ("none", ""), ("link", "other")],
+)
+def test_the_import_tells_the_journal_mode_and_makes_no_file(
+    tmp_path: Path, mode: str, said: str
+) -> None:
+    (tmp_path / "here.py").write_text("app = lambda: 0\n")
+    data = tmp_path / "data"
+    data.mkdir()
+    file = data / "shop.db"
+    if mode in ("wal", "delete"):
+        with contextlib.closing(sqlite3.connect(file)) as connection:
+            connection.execute(f"PRAGMA journal_mode = {mode}")
+            connection.execute("CREATE TABLE t (a)")
+    elif mode == "link":
+        file.symlink_to(file)
+    elif not mode:
+        file.touch()
+    before = sorted(data.iterdir())
+    done = subprocess.run(
+        [sys.executable, SERVER / "inside/look.py", "here:app", "no", "", "no", file, ""],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert f'"journal": "{said}"' in done.stdout, done.stderr
+    assert sorted(data.iterdir()) == before
 
 
 def module_of(name: str) -> ModuleType:

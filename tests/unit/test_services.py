@@ -132,7 +132,9 @@ def test_sqlite_without_wal_is_written_by_one_at_a_time(
     asked.mode = mode
     why = asked.must_stop_first(OLD, NEW)
     assert "not in WAL mode; to change that: fab db.shell" in why.replace("  ", " ")
-    assert asked.must_stop_first(OLD, NEW, known=True) == ""
+    assert asked.must_stop_first(OLD, NEW, "other") == why
+    for seen in ("wal", ""):
+        assert asked.must_stop_first(OLD, NEW, seen) == ""
 
 
 @pytest.mark.parametrize(

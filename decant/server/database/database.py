@@ -6,9 +6,9 @@ Arguments: the application's folder, the action, its words. What the database is
 procedures/app.conf says. What enters the database is inside/client.py. Standard library only.
 
 `exists` and `created` answer by their exit code: 0 yes, 1 no, 2 it could not be told. `size` prints
-bytes, `folder` where its files are, `suffix`, `journal` (SQLite's) what its dumps are called,
-`status` a JSON document. `room FOLDER` fails where a dump has no room; `ready FOLDER` also where it
-could not be put back, and prints the size. `dump FILE`,
+bytes, `suffix` how the names of its dumps end, `journal` SQLite's journal mode, `status` a JSON
+document. `room FOLDER` fails where a dump has no room; `ready FOLDER` also where it could not be put
+back, and prints a JSON document: `exists`, `size`, `suffix`, `folder` (where its files are). `dump FILE`,
 `restore FILE`, `verify FILE` (is it one that could be restored?), both with the word `administrator`
 where its account is to do it; `put_away ID`, `create`, `drop`, `shell`.
 """
@@ -53,21 +53,23 @@ def readable(engine: Engine, file: str) -> Path:
 
 def act(engine: Engine, action: str, words: list[str]) -> int:
     """Do it, and return the exit code."""
-    if action not in ("create", "created", "drop", "suffix", "folder", "put_away"):
+    if action not in ("create", "created", "drop", "suffix", "put_away"):
         engine.same()
     match action:
         case "exists" | "created":
             return 0 if getattr(engine, action)() else 1
         case "size" | "journal":
             print(getattr(engine.found(action), action))
-        case "suffix" | "folder":
-            print(getattr(engine, action))
+        case "suffix":
+            print(engine.suffix)
         case "status":
             found = engine.found("measure")
             journal = {"journal": found.journal} if found.journal else {}
             print(json.dumps({"size": found.size, "tables": found.tables, **journal}))
         case "ready":
-            print(engine.ready(words[0]))
+            there = engine.ready(words[0])
+            told = {"exists": there.exists, "size": there.size}
+            print(json.dumps({**told, "suffix": engine.suffix, "folder": engine.folder}))
         case "restore" | "verify":
             work = engine.load if action == "restore" else engine.verify
             work(readable(engine, words[0]), administrator=words[1:] == ["administrator"])

@@ -175,7 +175,7 @@ class Engine:
         """Return the same, also of a database that is not there."""
         return self.measured(action) if self.exists() else Measured(False)
 
-    def write(self, file: Path) -> None:
+    def write(self, file: Path, packed: bool) -> None:
         """Write what the client dumps to a file that is there and empty.
 
         It gets no descriptor of that, which it could keep.
@@ -189,11 +189,7 @@ class Engine:
                 cwd="/",
                 close_fds=False,
             )
-            with (
-                gzip.open(file, "wb", compresslevel=1)
-                if self.suffix.endswith(".gz")
-                else file.open("wb")
-            ) as out:
+            with gzip.open(file, "wb", compresslevel=1) if packed else file.open("wb") as out:
                 shutil.copyfileobj(
                     cast("IO[bytes]", process.stdout), cast("IO[bytes]", out), 1 << 20
                 )
@@ -232,21 +228,21 @@ class Engine:
         return not file.name.startswith(".restore-")
 
     def dump(self, file: str) -> None:
-        """Write a dump, mode 0600, durable before it has its name."""
+        """Write a dump, mode 0600, durable before it has its name; packed, where that ends in .gz."""
         target = Path(file)
         unfinished = target.with_name(f"{target.name}.part")
         unfinished.unlink(missing_ok=True)
         os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL, 0o600))
         try:
-            self.write(unfinished)
+            self.write(unfinished, target.suffix == ".gz")
             sync(unfinished)
             unfinished.rename(target)
         finally:
             unfinished.unlink(missing_ok=True)
         sync(target.parent)
 
-    def ready(self, backups: str) -> int:
-        """Return the size.
+    def ready(self, backups: str) -> Measured:
+        """Return what the client says of the database.
 
         Raise Failure where there is no room for a dump (see `room`), or where the application's
         account could not put back what it dumps.
@@ -259,7 +255,7 @@ class Engine:
                 ' another DEFINER; NO FORCE ROW LEVEL SECURITY), or set db.snapshot = "never"'
             )
         self._need_room(backups, found.size)
-        return found.size
+        return found
 
     def room(self, backups: str) -> None:
         """Raise Failure where the disk has no room for a dump, and for putting it back beside what

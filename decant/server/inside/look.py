@@ -4,7 +4,8 @@ One JSON document on standard output; what the application prints goes to standa
 
 Arguments: `module:callable` or `module:factory(literals)`; `yes` when migrations are to be looked
 at; the variable with the URL of the database that hosts.toml names, or nothing; `yes` where that
-URL must let us log in (an external database); the migration heads of another release, or nothing.
+URL must let us log in (an external database); the file of its SQLite database, or nothing; the
+migration heads of another release, or nothing.
 Exit code 3 for what is said as it is, 1 when the callable is not there, each with one line on
 standard error. Runs under with-env.
 """
@@ -71,8 +72,26 @@ def refuse_asgi(application: object, spec: str) -> None:
         )
 
 
-def look(spec: str, wanted: bool, named: str, known: list[str]) -> dict[str, object]:
-    """Return what was found: the heads, whether a migration waits, and where Flask's is."""
+def journal(file: str) -> str:
+    """Return `wal` for a SQLite database in WAL mode, else `other`; nothing where there is none.
+
+    By its header alone, as opening it would make its -wal and -shm
+    (https://www.sqlite.org/fileformat2.html#file_format_version_numbers).
+    """
+    try:
+        with Path(file).open("rb") as database:
+            header = database.read(20)
+    except FileNotFoundError:
+        return ""
+    except OSError:
+        return "other"
+    return "wal" if header[18:] == b"\2\2" else "other" if header else ""
+
+
+def look(spec: str, wanted: bool, named: str, file: str, known: list[str]) -> dict[str, object]:
+    """Return what was found: the heads, whether a migration waits, where Flask's is, and SQLite's
+    journal mode.
+    """
     application = load(spec)
     refuse_asgi(application, spec)
     flask = flask_applications(application)
@@ -83,6 +102,7 @@ def look(spec: str, wanted: bool, named: str, known: list[str]) -> dict[str, obj
         "database": found.database(known) if found else [],
         "pending": found.pending() if found else False,
         "flask": how,
+        "journal": journal(file) if file else "",
     }
 
 
@@ -112,7 +132,7 @@ def said_of(error: BaseException) -> str:
 
 def main() -> int:
     """Print what was found."""
-    spec, wanted, variable, external, known = sys.argv[1:]
+    spec, wanted, variable, external, file, known = sys.argv[1:]
     sys.path[0] = str(Path.cwd())  # not this script's folder: the release's, where it is started
     sys.argv[1:] = []
     # What it prints on standard output, too, is no part of the answer.
@@ -122,7 +142,8 @@ def main() -> int:
     try:
         if external == "yes":
             log_in(variable)
-        result = look(spec, wanted == "yes", named, [head for head in known.split(",") if head])
+        heads = [head for head in known.split(",") if head]
+        result = look(spec, wanted == "yes", named, file, heads)
     except (LoginError, SpecError, migrations.Refused) as error:
         sys.stdout.flush()
         print(error, file=sys.stderr)

@@ -215,10 +215,12 @@ class Service:
         launcher = self.launcher()
         if not launcher:
             return []
-        kept = {process.pid for process in descendants(launcher)}
+        # Read once: what a release starts between two readings would be nobody's in the second one.
+        everybody = processes(self.uid)
+        kept = {process.pid for process in descendants(launcher, everybody)}
         return [
             process
-            for process in processes(self.uid).values()
+            for process in everybody.values()
             if process.pid not in kept
             and process.born >= since
             and belongs_together(process, launcher)

@@ -233,7 +233,7 @@ if [ "$server" != none ]; then
 fi
 # Where it will start beside the release that serves, its workers ask for health themselves, before they answer anybody.
 smoked=no start_first=no
-if [ $pending = no ] && [ -n "$old" ] && [ "$(cat "$releases/$release/.deploy/switch")" = start-first ] && [ -z "$(python3 -I -S "$procedures/window.py" order "$root" "$old" "$release")" ]; then start_first=yes; fi
+if [ $pending = no ] && [ -n "$old" ] && [ "$(cat "$releases/$release/.deploy/switch")" = start-first ] && [ -z "$(python3 -I -S "$procedures/window.py" order "$root" "$old" "$release" "$journal")" ]; then start_first=yes; fi
 if [ $pending = no ] && [ "$server" != none ] && [ $start_first = no ]; then
     smoke "$release" >"$here/smoked" || {
         tail -n +2 "$here/smoked" | as_in_the_repository

@@ -63,9 +63,12 @@ def size(members: list[Process]) -> int:
     return total
 
 
-def descendants(of: Process) -> list[Process]:
-    """Return a process and everything that it has started, as far as its parents live."""
-    everybody = processes(of.uid)
+def descendants(of: Process, everybody: dict[int, Process] | None = None) -> list[Process]:
+    """Return a process and everything that it has started, as far as its parents live.
+
+    `everybody`: the processes of its account as they have just been read.
+    """
+    everybody = processes(of.uid) if everybody is None else everybody
     found = {of.pid: of}
     while True:
         more = {

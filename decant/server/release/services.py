@@ -82,10 +82,10 @@ class Services:
             raise Failure(f"the manager does not say what serves: {said}".rstrip(": "))
         return int(said)
 
-    def must_stop_first(self, old: str, new: str, known: bool = False) -> str:
+    def must_stop_first(self, old: str, new: str, journal: str | None = None) -> str:
         """Return why an old release has to stop before a new one starts, or nothing.
 
-        `known`: the database has just been asked.
+        `journal`: SQLite's journal mode, nothing of another database; None: it is asked.
         """
         folder = self.folder
         wanted = _order(folder, new)
@@ -103,13 +103,14 @@ class Services:
                 "the service does not run, or was set up by a version of Decant that could not"
                 " start first: fab deploy"
             )
-        if folder.conf["db_kind"] == "sqlite" and not known:
-            code, mode = self.database("journal")
-            if code != 0 or mode not in ("", "wal"):
-                return (
-                    "two releases would lock each other out of the SQLite database, which is not"
-                    " in WAL mode; to change that: fab db.shell, then PRAGMA journal_mode = WAL;"
-                )
+        if journal is None and folder.conf["db_kind"] == "sqlite":
+            code, journal = self.database("journal")
+            journal = journal if code == 0 else "unknown"
+        if journal not in (None, "", "wal"):
+            return (
+                "two releases would lock each other out of the SQLite database, which is not in WAL"
+                " mode; to change that: fab db.shell, then PRAGMA journal_mode = WAL;"
+            )
         return self._no_room(running)
 
     def _no_room(self, running: list[procfs.Process]) -> str:

@@ -7,7 +7,8 @@ Arguments: what is wanted, the application's folder, a window's id.
 - `recover`: what a window left that was killed or met a power cut; after every window.
 - `gate`: before the application starts, with the gate's lock held as descriptor 9.
 - `say`: the next word to a window of several hosts; its number, the word, its reason.
-- `order`: why the old release has to stop before the new one starts, or nothing; both names.
+- `order`: why the old release has to stop before the new one starts, or nothing; both names, and
+  SQLite's journal mode as the import of the new one has seen it.
 - `restart`: the release that serves, beside itself; 3 where it has to stop first.
 
 What undoes a window is in recovery.py. Standard library only.
@@ -15,13 +16,14 @@ What undoes a window is in recovery.py. Standard library only.
 
 import contextlib
 import fcntl
+import json
 import os
 import re
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import locks
@@ -58,6 +60,7 @@ class Window:
         self.log = folder.log(id, "log")
         self.was = folder.state(self.request.new)
         self.size = 0
+        self.measured: dict[str, Any] = {}  # what `ready` tells of the database
         self.smoked = self.request.smoked
         self.shut = self.site_changed = False
 
@@ -123,7 +126,8 @@ class Window:
             if code != 0:
                 cause = re.sub(r"^[a-z]+: ", "", cause_in(errors))
                 self.give_up(f"no dump for this window: {cause}")
-            self.size = int(said or 0)
+            self.measured = json.loads(said or "{}")
+            self.size = self.measured.get("size", 0)
         found = folder.strange()
         if found:
             self.stage(found)
@@ -186,7 +190,9 @@ class Window:
             return "the database is replaced"
         if request.dump_wanted:
             return 'db.snapshot is "always"'
-        return self.services.must_stop_first(request.old, request.new, request.start_first)
+        # What was asked while it was made ready need not be asked again.
+        journal = "wal" if request.start_first else None
+        return self.services.must_stop_first(request.old, request.new, journal)
 
     def start_first(self) -> None:
         """Start the new release beside the old one, and end the window.
@@ -261,15 +267,16 @@ class Window:
         """Dump the database where that is wanted; return the record of what undoes the window."""
         request, folder = self.request, self.folder
         fresh = False
-        if request.migrate or request.restore:
+        # Before the first migration there may be none, until the application makes one by itself.
+        if (request.migrate or request.restore) and not self.measured.get("exists"):
             code, _ = self.services.database("exists")
             if code not in (0, 1):
                 self.give_up(f"the database could not be asked: {cause_in(self.log)}")
             fresh = code == 1
         dump = ""
         if request.dump_wanted and not fresh:
-            suffix = self.services.database("suffix")[1]
-            file = folder.backups / f"{self.id}-{request.old or 'empty'}{suffix}"
+            name = f"{self.id}-{request.old or 'empty'}{self.measured.get('suffix', '')}"
+            file = folder.backups / name
             self.stage(f"dump to backups/{file.name}")
             began = time.monotonic()
             # No limit of its own: with requests behind the maintenance page, a long dump is better
@@ -290,9 +297,9 @@ class Window:
 
     def on_our_disk(self) -> bool:
         """Tell whether the database's own files are on the disk of the application's folder."""
-        code, place = self.services.database("folder")
+        place = self.measured.get("folder", "")
         try:
-            return code == 0 and Path(place).stat().st_dev == self.folder.root.stat().st_dev
+            return place != "" and Path(place).stat().st_dev == self.folder.root.stat().st_dev
         except OSError:  # another server has it
             return False
 
@@ -648,8 +655,7 @@ def main(words: list[str]) -> int:
                 services.locks = [locks.GATE]
                 code = gate(folder, services)
             case "order":
-                old, new = rest
-                print(services.must_stop_first(old, new))
+                print(services.must_stop_first(*rest))
             case "restart":
                 code = restart(folder, services)
             case "say":
