@@ -17,6 +17,8 @@ CERTIFICATES = "/var/lib/decant/certificates"
 CHALLENGES = "/var/lib/decant/challenges"
 TLS = "/etc/decant/tls"
 ACME_CAS = "/etc/decant/acme-ca.d"
+BACKUP = "/etc/decant/backup"  # where copies go, and with which keys
+BACKUP_CACHE = "/var/cache/decant-backup"
 LONGEST_ACCOUNT = 32  # useradd(8)
 
 
@@ -95,6 +97,11 @@ class Paths:
     def backups(self) -> str:
         """The database dumps."""
         return f"{self.root}/backups"
+
+    @property
+    def storage(self) -> str:
+        """What says where copies of the application go, and the keys to them."""
+        return f"{BACKUP}/{self.name}"
 
     @property
     def logs(self) -> str:

@@ -136,7 +136,7 @@ class FakeHost(Host):
         ]
         return found[-1].data.decode()
 
-    def read(self, *words: str, root: bool = True) -> str:  # noqa: ARG002  # as the real one
+    def read(self, *words: str, root: bool = True, label: str = "") -> str:  # noqa: ARG002  # as the real one
         """Note a command, and return what the test says that it prints.
 
         Where it says nothing, the command fails.

@@ -11,6 +11,7 @@ from decant.commands.executor import Executor
 from decant.tasks import (
     apache,
     app,
+    backup,
     certbot,
     db,
     deploy,
@@ -24,7 +25,9 @@ from decant.tasks import (
     uwsgi,
 )
 
-ns = Collection(deploy.deploy, deploy.update, deploy.rollback, deploy.status, deploy.destroy)
+ns = Collection(
+    deploy.deploy, deploy.update, deploy.rollback, deploy.status, deploy.destroy, deploy.rebuild
+)
 for module in (
     system,
     python,
@@ -37,6 +40,7 @@ for module in (
     apache,
     certbot,
     db,
+    backup,
     lab,
 ):
     ns.add_collection(Collection.from_module(module))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from decant.commands.decorators import fleet_task, task
 from decant.config import contents
 from decant.errors import DeployError
-from decant.operations import certificate, drift
+from decant.operations import backup, certificate, drift
 from decant.operations.release import joint_window, rollout, shared
 from decant.operations.release.batches import Rollout
 from decant.operations.release.outcome import Outcome, Result
@@ -50,13 +50,36 @@ def deploy(
     json: bool = False,
 ) -> None:
     """Make the server what hosts.toml says, then release the application."""
-    hosts, plan = _hosts(fleet, json), Rollout(batch, keep_going, rolling)
+    _deploy(fleet, Rollout(batch, keep_going, rolling), json)
+
+
+@fleet_task(
+    positional=["copy"],
+    help={"copy": "which one, as backup.list names it; default: the newest", **JSON},
+)
+def rebuild(fleet: Fleet, copy: str = "latest", json: bool = False) -> None:
+    """Deploy to an empty server, with the database, the shared folders and the secrets of the copy
+    that [backup] has elsewhere.
+    """
+    if not fleet.single_host:
+        raise DeployError("rebuild is for one server: name it with -H")
+    _deploy(fleet, Rollout(), json, copy)
+
+
+def _deploy(fleet: Fleet, plan: Rollout, json: bool, copy: str = "") -> None:
+    """Deploy; `copy`: to an empty server, which gets back what that copy has."""
+    hosts, keep_going = _hosts(fleet, json), plan.keep_going
+    for host in hosts.values() if copy else ():
+        backup.need_storage(host.settings)
     _check_sources(hosts)
     with _report_outcomes(fleet, hosts, json) as outcomes:
-        fleet.map(_can_begin, hosts)
+        fleet.map(lambda host: _can_begin(host, copy), hosts)
         fleet.raise_if_failed(shared.NOTHING, keep_going)
         joint_window.finish_interrupted(fleet, hosts)
-        with rollout.locked(fleet, hosts, "deploy", keep_going):
+        with rollout.locked(fleet, hosts, "rebuild" if copy else "deploy", keep_going):
+            if copy:
+                fleet.map(lambda host: backup.bring_back(host, copy), hosts)
+                fleet.raise_if_failed(shared.NOTHING)
             keys = shared.secret_keys(fleet, hosts, keep_going)
             fleet.map(certificate.reconcile, hosts)
             if fleet.dry:
@@ -179,6 +202,8 @@ def status(c: ServerConnection, json: bool = False) -> None:
     report = describe(host)
     if host.settings.is_web and host.settings.tls.kind != "none":
         report["certificate"] = certificate.summary(host)
+    if host.settings.backup.to:
+        report["backup"] = backup.summary(host)
     if json:
         host.output.document(report)
     else:
@@ -248,7 +273,12 @@ def _hosts(fleet: Fleet, json: bool) -> dict[str, Host]:
     return {name: Host(connection, json) for name, connection in fleet.connections.items()}
 
 
-def _can_begin(host: Host) -> None:
+def _can_begin(host: Host, copy: str = "") -> None:
+    if copy and host.facts.current:
+        raise DeployError(
+            f"{host.name}: {host.settings.app.name} is deployed here already (release"
+            f" {host.facts.current}); put a copy into it with: fab -H {host.name} backup.restore"
+        )
     for notice in preflight.check(host.settings, host.facts, host.logs_in_by_password):
         host.output.line(notice)
     host.require_disk_space()

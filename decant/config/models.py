@@ -142,6 +142,25 @@ Bind = Annotated[
 ]
 Size = Annotated[str, _matches(r"[0-9]+[kmg]?", "a size such as 16m")]
 UserName = Annotated[str, _or_empty(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?", "a login name")]
+# sftp.openssh.com URLs, and S3's; `s3+http` is for a storage in a network of one's own.
+Storage = Annotated[
+    str,
+    _or_empty(
+        rf"(sftp://([A-Za-z0-9_.-]+@)?|s3(\+http)?://)[A-Za-z0-9.-]+(:{PORT})?(/[A-Za-z0-9._-]+)+/?",
+        "sftp://user@host/folder or s3://host/bucket/folder",
+    ),
+]
+# systemd.time(7)
+Calendar = Annotated[
+    str, _or_empty(r"[A-Za-z0-9*,:/.~ -]+", "daily, weekly, or a calendar such as *-*-* 03:00")
+]
+HostKey = Annotated[
+    str,
+    _or_empty(
+        r"(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)) [A-Za-z0-9+/]+=*( .*)?",
+        "a public host key such as ssh-ed25519 AAAA...",
+    ),
+]
 Timezone = Annotated[
     str, _or_empty(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*", "a time zone such as Europe/Berlin")
 ]
@@ -363,6 +382,20 @@ class Db(Model):
     migrate_timeout: Annotated[int, Field(ge=1)] = 600
 
 
+class Backup(Model):
+    """Copies that leave the server."""
+
+    to: Storage = ""
+    when: Annotated[Calendar, _matches(r".+", "daily, weekly, or a calendar")] = "daily"
+    keep: Annotated[int, Field(ge=1)] = 14
+    drill: Calendar = "weekly"
+    password: Text = "{deploy.BACKUP_PASSWORD}"  # noqa: S105  # where one is filled in
+    identity: Text = ""
+    host_key: HostKey = ""
+    heartbeat: Annotated[Text, _or_empty(r"(https?://|\{deploy\.)[!-~]+", "a URL")] = ""
+    env: dict[VariableName, Text] = {}
+
+
 class Harden(Model):
     """Which hardening steps are taken."""
 
@@ -451,6 +484,7 @@ class Settings(Model):
     proxy: Proxy = Proxy()
     tls: Tls = Tls()
     db: Db = Db()
+    backup: Backup = Backup()
     system: System = System()
     host: HostEntry = HostEntry()
     peers: tuple[Peer, ...] = ()

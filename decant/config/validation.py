@@ -92,6 +92,11 @@ RESERVED_OPTIONS = {
 # applications (/run/decant).
 RESERVED = ("default", "default-ssl", "decant")
 
+BY_SFTP = {
+    "identity": "the local file of a private key that the storage lets in",
+    "host_key": "the storage's own key, as ssh-keyscan HOST prints it behind the name",
+}
+
 # Databases and accounts that MariaDB and PostgreSQL have themselves.
 SERVERS_OWN = frozenset(
     [
@@ -152,6 +157,24 @@ def contradictions(settings: "Settings") -> Iterator[str]:
     yield from _tls(settings)
     yield from _server(settings)
     yield from _options(settings)
+    yield from _backup(settings)
+
+
+def _backup(settings: "Settings") -> Iterator[str]:
+    backup = settings.backup
+    for key in ("identity", "host_key"):
+        if backup.to.startswith("sftp://") and not getattr(backup, key):
+            yield f"backup.{key}: is missing: {BY_SFTP[key]}"
+        if backup.to.startswith("s3") and getattr(backup, key):
+            yield f"backup.{key}: goes with sftp://, and backup.to is {backup.to}; remove it"
+    for name in backup.env:
+        if name.startswith("RESTIC_") or name in ("PATH", "HOME"):
+            yield f"backup.env.{name}: is this tool's to set"
+    if backup.to and settings.peers:
+        yield (
+            "backup.to: is built for an application on one host, and this one is divided among"
+            f" {1 + len(settings.peers)}; back them up by other means"
+        )
 
 
 def _server(settings: "Settings") -> Iterator[str]:

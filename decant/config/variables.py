@@ -93,26 +93,43 @@ def deploy_variables(settings: "Settings") -> dict[str, str]:
 
     Raises SettingsError for a name that is not there.
     """
+    for name in settings.python.env:
+        if name in RESERVED_VARIABLES or name in OF_BUILDS:
+            raise SettingsError(f"python.env.{name}: belongs to the build itself; remove it")
+    texts = {f"python.env.{name}": text for name, text in settings.python.env.items()}
+    found = _from_deployers(settings, texts)
+    return {key.removeprefix("python.env."): text for key, text in found.items()}
+
+
+def backup_variables(settings: "Settings") -> dict[str, str]:
+    """Return [backup.env], `password` and `heartbeat`, with what `.env.deploy` has filled in.
+
+    Raises SettingsError for a name that is not there.
+    """
+    backup = settings.backup
+    keys = {"backup.password": backup.password, "backup.heartbeat": backup.heartbeat}
+    return _from_deployers(
+        settings, {**keys, **{f"backup.env.{name}": text for name, text in backup.env.items()}}
+    )
+
+
+def _from_deployers(settings: "Settings", texts: Mapping[str, str]) -> dict[str, str]:
+    """Return texts, by the keys of hosts.toml, with {deploy.NAME} filled in from `.env.deploy`."""
     from dotenv import dotenv_values
 
     path = settings.folder / ".env.deploy"
     kept = dotenv_values(path, interpolate=False) if path.is_file() else {}
 
-    def filled(name: str, text: str) -> str:
+    def filled(key: str, text: str) -> str:
         def value(found: re.Match[str]) -> str:
             known = kept.get(found[1])
             if known is None:
-                raise SettingsError(
-                    f"python.env.{name}: there is no {found[1]} in {path}; write it there"
-                )
+                raise SettingsError(f"{key}: there is no {found[1]} in {path}; write it there")
             return known
 
         return DEPLOY.sub(value, text)
 
-    for name in settings.python.env:
-        if name in RESERVED_VARIABLES or name in OF_BUILDS:
-            raise SettingsError(f"python.env.{name}: belongs to the build itself; remove it")
-    return {name: filled(name, text) for name, text in settings.python.env.items()}
+    return {key: filled(key, text) for key, text in texts.items()}
 
 
 def dialect(values: Mapping[str, str]) -> str:

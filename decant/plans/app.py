@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from decant import __version__, quoting
 from decant.config.variables import variables
 from decant.paths import ACME_CAS, MANIFESTS, Paths
-from decant.plans import apache, certbot, db, metadata, mod_wsgi, python, stack, systemd
+from decant.plans import apache, backup, certbot, db, metadata, mod_wsgi, python, stack, systemd
 from decant.plans.rendering import procedures, render
 from decant.steps import Absent, Directory, File, GeneratedSecret, Handler, Plan, Run
 
@@ -32,12 +32,16 @@ def folders_and_secrets(settings: "Settings", key: "Secret | None" = None) -> Pl
 
     `key` is the SECRET_KEY that the hosts of an application share.
     """
+    if not settings.is_app or "SECRET_KEY" in variables(settings):
+        return folders(settings)
+    owner = f"root:{settings.app.name}"
+    generated = GeneratedSecret(settings.paths.secrets, "SECRET_KEY", owner, key)
+    return (*folders(settings), generated)
+
+
+def folders(settings: "Settings") -> Plan:
+    """Folders and procedures."""
     paths, name = settings.paths, settings.app.name
-    generated = (
-        ()
-        if not settings.is_app or "SECRET_KEY" in variables(settings)
-        else (GeneratedSecret(paths.secrets, "SECRET_KEY", f"root:{name}", key),)
-    )
     return (
         Directory(paths.root),
         Directory(paths.releases, mode=0o751),
@@ -46,7 +50,6 @@ def folders_and_secrets(settings: "Settings", key: "Secret | None" = None) -> Pl
         Directory(paths.logs),
         Directory(paths.backups, mode=0o700),
         Directory(paths.shared, f"root:{name}", 0o751),
-        *generated,
         File(
             f"/etc/tmpfiles.d/decant-{name}.conf",
             render("systemd/tmpfiles.j2", settings),
@@ -150,7 +153,12 @@ def manifest(settings: "Settings") -> dict[str, object]:
             settings.wsgi.manager if settings.is_app and settings.wsgi.server != "mod_wsgi" else ""
         ),
         "proxy": settings.proxy.kind if settings.is_web else "",
-        "units": [paths.socket_unit, paths.service, metadata.unit(name)],
+        "units": [
+            paths.socket_unit,
+            paths.service,
+            metadata.unit(name),
+            *(backup.units(name) if settings.backup.to else ()),
+        ],
         "database": database_of(settings),
         "sockets": [paths.socket] if settings.is_app and not settings.bind else [],
         "binds": [settings.bind] if settings.bind and settings.is_app else [],
@@ -194,6 +202,7 @@ def own_files(settings: "Settings") -> tuple[str, ...]:
         certbot.marker(settings),
         *metadata.files(name),
         f"{ACME_CAS}/{name}.pem",
+        *backup.files(name),
     )
 
 

@@ -5,7 +5,7 @@ What others may use stays: packages, Python, the proxy, supervisor.
 
 from typing import TYPE_CHECKING, Any
 
-from decant.paths import MANIFESTS, PENDING, TLS
+from decant.paths import BACKUP, BACKUP_CACHE, MANIFESTS, PENDING, TLS
 from decant.plans import apache, app, certbot, db, nginx, stack
 from decant.steps import Absent, Directory, Handler, PeerRules, Plan, Run, Step, Transaction, Unit
 
@@ -89,7 +89,7 @@ def _removed(settings: "Settings", root: str) -> Plan:
     """Keys, accounts, folders and logs."""
     name = settings.app.name
     return (
-        _removal(f"{TLS}/{name}"),
+        *(_removal(f"{folder}/{name}") for folder in (TLS, BACKUP, BACKUP_CACHE)),
         *(
             Run(
                 ("sh", "-c", USERDEL, "sh", account),

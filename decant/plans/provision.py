@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from decant.plans import app, db, harden, metadata, python, release, stack, system
+from decant.plans import app, backup, db, harden, metadata, python, release, stack, system
 from decant.quoting import Secret
 from decant.steps import Plan
 
@@ -39,6 +39,7 @@ def provision(
         *harden.plan(settings, facts),
         *db.install(settings),
         *db.create(settings, url),
+        *backup.install(settings),
         *python.managed(settings, facts),
         *python.of_current(settings, facts),
         *stack.before_release(settings, facts),

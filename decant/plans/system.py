@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from decant.errors import DeployError, SettingsError
 from decant.paths import local
-from decant.plans import db, harden, installed, metadata, python, stack
+from decant.plans import backup, db, harden, installed, metadata, python, stack
 from decant.steps import (
     Directory,
     File,
@@ -55,6 +55,7 @@ def packages(settings: "Settings", facts: "Facts") -> Plan:
         *python.packages(settings, facts),
         *stack.packages(settings),
         *db.packages(settings),
+        *backup.packages(settings),
         "ca-certificates",
         *settings.system.packages,
     ]

@@ -131,8 +131,8 @@ class Host:
         else:
             self.output.line(f"{len(report.changed)} changed, {len(report.ok)} ok")
 
-    def read(self, *words: str, root: bool = True) -> str:
-        """Return what a command prints.
+    def read(self, *words: str, root: bool = True, label: str = "") -> str:
+        """Return what a command prints; `label`: what it is, where its first word would not say.
 
         Raises DeployError with the end of its standard error when it fails.
         """
@@ -144,7 +144,7 @@ class Host:
         )
         if status:
             raise DeployError(
-                f"{self.name}: {words[0]} failed:"
+                f"{self.name}: {label or words[0]} failed:"
                 f" {(errors.strip() or (lines and lines[-1]) or f'exit code {status}')}"
             )
         return "\n".join(lines)

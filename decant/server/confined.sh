@@ -1,7 +1,7 @@
 # shellcheck shell=sh
 # The one way in which anything of ours touches what an application, its repository or its dependencies control: as an account that owns nothing else, in a sandbox,
 # as a unit of its own that ends with every process in it. What is run so is in the folder `inside` of the procedures' source, or the application's own.
-# Arguments: the application's folder; whose sandbox (`application`: the service's account and sandbox; `build`: NAME-build's, see the files sandbox.*); a word for the unit's
+# Arguments: the application's folder; whose sandbox (`application`: the service's account and sandbox; `build`: NAME-build's; `backup`: restic's; see the files sandbox.*); a word for the unit's
 # name, NAME.WORD.ID.service; the seconds that it may take (0: no limit); further properties of the unit, each behind -p; the command.
 # Ends with the command's exit code. Standard input, output and error are the caller's.
 set -u
@@ -13,6 +13,7 @@ read -r id </proc/sys/kernel/random/uuid
 case $whose in
 application) home=$root ;;
 build) home=$root/build/home ;;
+backup) home=/nonexistent ;;
 *) exit 64 ;;
 esac
 

@@ -25,14 +25,14 @@ step 15 - directory /srv/shop/build/home shop-build:shop-build 0700
 step 16 - directory /srv/shop/log root:root 0755
 step 17 - directory /srv/shop/backups root:root 0700
 step 18 - directory /srv/shop/shared root:shop 0751
-step 19 - generated_secret /srv/shop/shared/secrets.env SECRET_KEY root:shop
-step 20 tmpfiles file /etc/tmpfiles.d/decant-shop.conf 20 root:root 0644 plain
-step 21 - handler tmpfiles
-step 22 - directory /srv/shop/procedures root:root 0755
-step 23 - file /srv/shop/procedures/app_files.py 23 root:root 0644 plain
-step 24 - file /srv/shop/procedures/apt.sh 24 root:root 0644 plain
-step 25 - file /srv/shop/procedures/ask.sh 25 root:root 0644 plain
-step 26 - file /srv/shop/procedures/assets.py 26 root:root 0644 plain
+step 19 tmpfiles file /etc/tmpfiles.d/decant-shop.conf 19 root:root 0644 plain
+step 20 - handler tmpfiles
+step 21 - directory /srv/shop/procedures root:root 0755
+step 22 - file /srv/shop/procedures/app_files.py 22 root:root 0644 plain
+step 23 - file /srv/shop/procedures/apt.sh 23 root:root 0644 plain
+step 24 - file /srv/shop/procedures/ask.sh 24 root:root 0644 plain
+step 25 - file /srv/shop/procedures/assets.py 25 root:root 0644 plain
+step 26 - file /srv/shop/procedures/backup.py 26 root:root 0644 plain
 step 27 - file /srv/shop/procedures/beside.py 27 root:root 0644 plain
 step 28 - file /srv/shop/procedures/builds.py 28 root:root 0644 plain
 step 29 - file /srv/shop/procedures/causes.py 29 root:root 0644 plain
@@ -91,39 +91,41 @@ step 81 - file /srv/shop/procedures/services.py 81 root:root 0644 plain
 step 82 - file /srv/shop/procedures/source.sh 82 root:root 0644 plain
 step 83 - file /srv/shop/procedures/sqlite.py 83 root:root 0644 plain
 step 84 - file /srv/shop/procedures/stop.sh 84 root:root 0644 plain
-step 85 - file /srv/shop/procedures/submodules.py 85 root:root 0644 plain
-step 86 - file /srv/shop/procedures/tools-pipenv.txt 86 root:root 0644 plain
-step 87 - file /srv/shop/procedures/tools-poetry.txt 87 root:root 0644 plain
-step 88 - file /srv/shop/procedures/tools-uv.txt 88 root:root 0644 plain
-step 89 - file /srv/shop/procedures/tools.py 89 root:root 0644 plain
-step 90 - file /srv/shop/procedures/tree.py 90 root:root 0644 plain
-step 91 - file /srv/shop/procedures/watched.py 91 root:root 0644 plain
-step 92 - file /srv/shop/procedures/window.py 92 root:root 0644 plain
-step 93 - file /srv/shop/procedures/window.sh 93 root:root 0644 plain
-step 94 - file /srv/shop/procedures/app.conf 94 root:root 0644 plain
-step 95 - file /srv/shop/procedures/environment.json 95 root:root 0600 plain
-step 96 - file /srv/shop/procedures/sandbox.application 96 root:root 0644 plain
-step 97 - file /srv/shop/procedures/sandbox.build 97 root:root 0644 plain
-step 98 - absent /srv/shop/procedures/front.sh
-step 99 daemon-reload file /etc/systemd/system/shop-smoke@.service 99 root:root 0644 plain
-step 100 daemon-reload file /etc/systemd/system/shop-window@.service 100 root:root 0644 plain
-step 101 - handler daemon-reload
+step 85 - file /srv/shop/procedures/storage.sh 85 root:root 0644 plain
+step 86 - file /srv/shop/procedures/submodules.py 86 root:root 0644 plain
+step 87 - file /srv/shop/procedures/tools-pipenv.txt 87 root:root 0644 plain
+step 88 - file /srv/shop/procedures/tools-poetry.txt 88 root:root 0644 plain
+step 89 - file /srv/shop/procedures/tools-uv.txt 89 root:root 0644 plain
+step 90 - file /srv/shop/procedures/tools.py 90 root:root 0644 plain
+step 91 - file /srv/shop/procedures/tree.py 91 root:root 0644 plain
+step 92 - file /srv/shop/procedures/watched.py 92 root:root 0644 plain
+step 93 - file /srv/shop/procedures/window.py 93 root:root 0644 plain
+step 94 - file /srv/shop/procedures/window.sh 94 root:root 0644 plain
+step 95 - file /srv/shop/procedures/app.conf 95 root:root 0644 plain
+step 96 - file /srv/shop/procedures/environment.json 96 root:root 0600 plain
+step 97 - file /srv/shop/procedures/sandbox.application 97 root:root 0644 plain
+step 98 - file /srv/shop/procedures/sandbox.build 98 root:root 0644 plain
+step 99 - absent /srv/shop/procedures/front.sh
+step 100 daemon-reload file /etc/systemd/system/shop-smoke@.service 100 root:root 0644 plain
+step 101 daemon-reload file /etc/systemd/system/shop-window@.service 101 root:root 0644 plain
 step 102 - handler daemon-reload
-step 103 - unit decant-metadata@shop.service yes -
-step 104 - handler decant-metadata@shop.service.restart
-step 105 - run 'systemctl restart decant-metadata@shop.service' 'nft list table inet decant_shop'
-step 106 - background /srv/shop/procedures/prepare.sh 106
-step 107 - packages python3 python3-venv nginx postgresql ca-certificates git nftables ufw
-step 108 systemd-sysctl.service.restart file /etc/sysctl.d/70-decant-harden.conf 108 root:root 0644 plain
-step 109 - handler systemd-sysctl.service.restart
-step 110 - packages unattended-upgrades needrestart
-step 111 - file /etc/apt/apt.conf.d/20auto-upgrades 111 root:root 0644 plain
-step 112 - file /etc/needrestart/conf.d/decant.conf 112 root:root 0644 plain
-step 113 - packages fail2ban python3-systemd nftables
-step 114 - directory /etc/fail2ban/jail.d root:root 0755
-step 115 fail2ban.service.restart file /etc/fail2ban/jail.d/decant.conf 115 root:root 0644 plain
-step 116 - unit fail2ban.service yes yes
-step 117 - handler fail2ban.service.restart
+step 103 - generated_secret /srv/shop/shared/secrets.env SECRET_KEY root:shop
+step 104 - handler daemon-reload
+step 105 - unit decant-metadata@shop.service yes -
+step 106 - handler decant-metadata@shop.service.restart
+step 107 - run 'systemctl restart decant-metadata@shop.service' 'nft list table inet decant_shop'
+step 108 - background /srv/shop/procedures/prepare.sh 108
+step 109 - packages python3 python3-venv nginx postgresql ca-certificates git nftables ufw
+step 110 systemd-sysctl.service.restart file /etc/sysctl.d/70-decant-harden.conf 110 root:root 0644 plain
+step 111 - handler systemd-sysctl.service.restart
+step 112 - packages unattended-upgrades needrestart
+step 113 - file /etc/apt/apt.conf.d/20auto-upgrades 113 root:root 0644 plain
+step 114 - file /etc/needrestart/conf.d/decant.conf 114 root:root 0644 plain
+step 115 - packages fail2ban python3-systemd nftables
+step 116 - directory /etc/fail2ban/jail.d root:root 0755
+step 117 fail2ban.service.restart file /etc/fail2ban/jail.d/decant.conf 117 root:root 0644 plain
+step 118 - unit fail2ban.service yes yes
+step 119 - handler fail2ban.service.restart
 begin_transaction 0d23f206a051 'sh -c '"'"'sshd -t && systemctl try-reload-or-restart ssh.service && sleep 0.3 && 
 shown=$(sshd -T) || exit 1
 printf '"'"'"'"'"'"'"'"'%s\n'"'"'"'"'"'"'"'"' "$@" | { wrong=0; while IFS= read -r line; do
@@ -133,10 +135,10 @@ printf '"'"'"'"'"'"'"'"'%s\n'"'"'"'"'"'"'"'"' "$@" | { wrong=0; while IFS= read 
     }
 done; exit $wrong; }
 '"'"' check '"'"'passwordauthentication no'"'"' '"'"'kbdinteractiveauthentication no'"'"' '"'"'permitemptypasswords no'"'"' '"'"'permitrootlogin without-password'"'"' '"'"'permituserenvironment no'"'"' '"'"'hostbasedauthentication no'"'"' '"'"'ignorerhosts yes'"'"' '"'"'maxauthtries 4'"'"' '"'"'maxsessions 10'"'"' '"'"'maxstartups 10:30:60'"'"' '"'"'logingracetime 60'"'"' '"'"'clientaliveinterval 15'"'"' '"'"'clientalivecountmax 3'"'"' '"'"'x11forwarding no'"'"' '"'"'allowagentforwarding no'"'"' '"'"'loglevel VERBOSE'"'"' '"'"'kexalgorithms sntrup761x25519-sha512@openssh.com,curve25519-sha256,curve25519-sha256@libssh.org,diffie-hellman-group16-sha512,diffie-hellman-group18-sha512'"'"' '"'"'macs hmac-sha2-512-etm@openssh.com,hmac-sha2-256-etm@openssh.com,umac-128-etm@openssh.com'"'"' '"'"'hostkeyalgorithms sk-ssh-ed25519-cert-v01@openssh.com,ssh-ed25519-cert-v01@openssh.com,rsa-sha2-512-cert-v01@openssh.com,rsa-sha2-256-cert-v01@openssh.com,sk-ssh-ed25519@openssh.com,ssh-ed25519,rsa-sha2-512,rsa-sha2-256'"'"'' 'sh -c '"'"'systemctl try-reload-or-restart ssh.service'"'"'' guarded
-step 118 - file /etc/ssh/sshd_config.d/00-decant.conf 118 root:root 0644 plain
-step 119 - absent /etc/ssh/sshd_config.d/10-decant.conf
-commit 120
-step 121 - run 'sh -c '"'"'
+step 120 - file /etc/ssh/sshd_config.d/00-decant.conf 120 root:root 0644 plain
+step 121 - absent /etc/ssh/sshd_config.d/10-decant.conf
+commit 122
+step 123 - run 'sh -c '"'"'
 shown=$(sshd -T) || exit 1
 printf '"'"'"'"'"'"'"'"'%s\n'"'"'"'"'"'"'"'"' "$@" | { wrong=0; while IFS= read -r line; do
     printf '"'"'"'"'"'"'"'"'%s\n'"'"'"'"'"'"'"'"' "$shown" | grep -qxF -e "$line" || {
@@ -153,47 +155,52 @@ printf '"'"'"'"'"'"'"'"'%s\n'"'"'"'"'"'"'"'"' "$@" | { wrong=0; while IFS= read 
     }
 done; exit $wrong; }
 '"'"' compare '"'"'passwordauthentication no'"'"' '"'"'kbdinteractiveauthentication no'"'"' '"'"'permitemptypasswords no'"'"' '"'"'permitrootlogin without-password'"'"' '"'"'permituserenvironment no'"'"' '"'"'hostbasedauthentication no'"'"' '"'"'ignorerhosts yes'"'"' '"'"'maxauthtries 4'"'"' '"'"'maxsessions 10'"'"' '"'"'maxstartups 10:30:60'"'"' '"'"'logingracetime 60'"'"' '"'"'clientaliveinterval 15'"'"' '"'"'clientalivecountmax 3'"'"' '"'"'x11forwarding no'"'"' '"'"'allowagentforwarding no'"'"' '"'"'loglevel VERBOSE'"'"' '"'"'kexalgorithms sntrup761x25519-sha512@openssh.com,curve25519-sha256,curve25519-sha256@libssh.org,diffie-hellman-group16-sha512,diffie-hellman-group18-sha512'"'"' '"'"'macs hmac-sha2-512-etm@openssh.com,hmac-sha2-256-etm@openssh.com,umac-128-etm@openssh.com'"'"' '"'"'hostkeyalgorithms sk-ssh-ed25519-cert-v01@openssh.com,ssh-ed25519-cert-v01@openssh.com,rsa-sha2-512-cert-v01@openssh.com,rsa-sha2-256-cert-v01@openssh.com,sk-ssh-ed25519@openssh.com,ssh-ed25519,rsa-sha2-512,rsa-sha2-256'"'"''
-step 122 - packages postgresql
-step 123 - unit postgresql.service yes yes
-step 124 - run 'sh -c '"'"'root=$1; shift; "$@" && { [ ! -e "$root/current" ] || sh "$root/procedures/restart.sh" "$root"; }'"'"' create /srv/shop python3 -I /srv/shop/procedures/database.py /srv/shop create' 'python3 -I /srv/shop/procedures/database.py /srv/shop created'
-step 125 - packages nginx
+step 124 - packages postgresql
+step 125 - unit postgresql.service yes yes
+step 126 - run 'sh -c '"'"'root=$1; shift; "$@" && { [ ! -e "$root/current" ] || sh "$root/procedures/restart.sh" "$root"; }'"'"' create /srv/shop python3 -I /srv/shop/procedures/database.py /srv/shop create' 'python3 -I /srv/shop/procedures/database.py /srv/shop created'
+step 127 - run 'sh -c '"'"'
+while [ "$1" != -- ]; do systemctl disable -q --now "$1"; shift; done
+shift
+rm -rf "$@" && systemctl daemon-reload
+'"'"' remove shop-backup.timer shop-drill.timer -- /etc/systemd/system/shop-backup.service /etc/systemd/system/shop-backup.timer /etc/systemd/system/shop-drill.service /etc/systemd/system/shop-drill.timer /var/cache/decant-backup/shop /etc/decant/backup/shop' 'test '"'"'!'"'"' -e /etc/decant/backup/shop'
+step 128 - packages nginx
 begin_transaction dbbf133c09f0 'nginx -t' true
-step 126 nginx.service.reload file /etc/nginx/modules-enabled/90-decant.conf 126 root:root 0644 plain
-step 127 nginx.service.reload edit /etc/nginx/nginx.conf '
+step 129 nginx.service.reload file /etc/nginx/modules-enabled/90-decant.conf 129 root:root 0644 plain
+step 130 nginx.service.reload edit /etc/nginx/nginx.conf '
 s/((^|\n)[^#\n]*\bworker_connections\s+)[0-9]+/\18192/g
 t
 s/((^|\n)[^#\n]*\bevents\s*\{)/\1 worker_connections 8192;/
 '
-commit 128
+commit 131
 begin_transaction 72104b75168d 'sh /srv/shop/procedures/restart.sh /srv/shop changed' 'sh /srv/shop/procedures/restart.sh /srv/shop'
-step 129 - run 'supervisorctl stop '"'"'shop:*'"'"'' 'test '"'"'!'"'"' -e /etc/supervisor/conf.d/shop.conf'
-step 130 - absent /etc/supervisor/conf.d/shop.conf
-step 131 - file /srv/shop/procedures/listen 131 root:root 0644 plain
-step 132 - file /etc/systemd/system/shop.socket 132 root:root 0644 plain
-step 133 - file /etc/systemd/system/shop.service 133 root:root 0644 plain
-commit 134
-step 135 - unit shop.socket yes yes
-step 136 - unit shop.service yes -
+step 132 - run 'supervisorctl stop '"'"'shop:*'"'"'' 'test '"'"'!'"'"' -e /etc/supervisor/conf.d/shop.conf'
+step 133 - absent /etc/supervisor/conf.d/shop.conf
+step 134 - file /srv/shop/procedures/listen 134 root:root 0644 plain
+step 135 - file /etc/systemd/system/shop.socket 135 root:root 0644 plain
+step 136 - file /etc/systemd/system/shop.service 136 root:root 0644 plain
+commit 137
+step 138 - unit shop.socket yes yes
+step 139 - unit shop.service yes -
 begin_transaction 00115dd8162e 'sh /srv/shop/procedures/proxy.sh /srv/shop' 'sh /srv/shop/procedures/proxy.sh /srv/shop'
-step 137 - file /srv/shop/procedures/names 137 root:root 0644 plain
-step 138 nginx.service.reload file /etc/nginx/sites-available/shop 138 root:root 0644 plain
-step 139 nginx.service.reload link /etc/nginx/sites-enabled/shop /etc/nginx/sites-available/shop
-step 140 apache2.service.reload absent /etc/apache2/sites-enabled/shop.conf
-step 141 apache2.service.reload absent /etc/apache2/sites-enabled/000-shop.conf
-step 142 apache2.service.reload absent /etc/apache2/sites-available/shop.conf
-commit 143
-step 144 - unit nginx.service yes yes
-step 145 - handler nginx.service.reload
-step 146 - handler apache2.service.reload
-step 147 daemon-reload absent /etc/systemd/system/apache2.service.d/decant-shop.conf
-step 148 - handler daemon-reload
-step 149 - run 'rm -rf /etc/decant/tls/shop/self-signed' 'test '"'"'!'"'"' -e /etc/decant/tls/shop/self-signed'
-step 150 - run 'rm -rf /etc/decant/tls/shop/files' 'test '"'"'!'"'"' -e /etc/decant/tls/shop/files'
-step 151 - packages ufw
+step 140 - file /srv/shop/procedures/names 140 root:root 0644 plain
+step 141 nginx.service.reload file /etc/nginx/sites-available/shop 141 root:root 0644 plain
+step 142 nginx.service.reload link /etc/nginx/sites-enabled/shop /etc/nginx/sites-available/shop
+step 143 apache2.service.reload absent /etc/apache2/sites-enabled/shop.conf
+step 144 apache2.service.reload absent /etc/apache2/sites-enabled/000-shop.conf
+step 145 apache2.service.reload absent /etc/apache2/sites-available/shop.conf
+commit 146
+step 147 - unit nginx.service yes yes
+step 148 - handler nginx.service.reload
+step 149 - handler apache2.service.reload
+step 150 daemon-reload absent /etc/systemd/system/apache2.service.d/decant-shop.conf
+step 151 - handler daemon-reload
+step 152 - run 'rm -rf /etc/decant/tls/shop/self-signed' 'test '"'"'!'"'"' -e /etc/decant/tls/shop/self-signed'
+step 153 - run 'rm -rf /etc/decant/tls/shop/files' 'test '"'"'!'"'"' -e /etc/decant/tls/shop/files'
+step 154 - packages ufw
 begin_transaction b5bea41b6c62 true 'sh -c '"'"'if grep -qx ENABLED=yes /etc/ufw/ufw.conf; then ufw reload; else ufw --force disable; fi'"'"'' guarded
-step 152 - peer_rules
-step 153 - firewall 22/tcp 80/tcp
-commit 154
-step 155 - procedure /srv/shop/procedures/prepare.sh 155
+step 155 - peer_rules
+step 156 - firewall 22/tcp 80/tcp
+commit 157
+step 158 - procedure /srv/shop/procedures/prepare.sh 158
 wait
 exit 0

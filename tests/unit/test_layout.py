@@ -154,6 +154,7 @@ LONG = {
     "plans/preflight.py": "everything that is refused before a change, one below the other",
     "remote/connection.py": "one class: an SSH connection, from keys to channels",
     "remote/host.py": "one class: everything that is done on a host",
+    "server/backup/backup.py": "one class: a copy, and the way back from it",
     "server/database/engine.py": "sent as it is; what the three engines share",
     "server/database/postgresql.py": "one class: everything that PostgreSQL needs",
     "server/driver/steps.sh": "one function a step: steps.py in sh, read beside it",

@@ -1,0 +1,196 @@
+"""Copies that leave the server: restic, where it sends them, and the timers.
+
+What makes a copy and brings one back is decant/server/backup/backup.py.
+"""
+
+import json
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from decant import quoting
+from decant.config.variables import backup_variables
+from decant.errors import SettingsError
+from decant.paths import BACKUP, BACKUP_CACHE, local
+from decant.plans.rendering import render
+from decant.quoting import Secret
+from decant.steps import (
+    Absent,
+    Directory,
+    File,
+    Handler,
+    Packages,
+    Plan,
+    Run,
+    Transaction,
+    Unit,
+    User,
+)
+
+if TYPE_CHECKING:
+    from decant.config.models import Settings
+
+ACCOUNT = "decant-backup"  # restic's: it owns its cache, and nothing else
+# Timers, --, and what is removed: the keys last, as they tell that there is something to do.
+REMOVE = """
+while [ "$1" != -- ]; do systemctl disable -q --now "$1"; shift; done
+shift
+rm -rf "$@" && systemctl daemon-reload
+"""
+# What a timer starts, by the action of backup.py: in words, and the task that does the same.
+JOBS = {"now": ("backup", "now"), "drill": ("drill", "check")}
+
+
+def packages(settings: "Settings") -> tuple[str, ...]:
+    """Return the Debian packages."""
+    if not settings.backup.to:
+        return ()
+    return ("restic", *(("openssh-client",) if settings.backup.to.startswith("sftp") else ()))
+
+
+def install(settings: "Settings") -> Plan:
+    """Where copies go and with which keys, restic's sandbox, and the timers."""
+    if not settings.backup.to:
+        return _without(settings)
+    folder, cache = settings.paths.storage, f"{BACKUP_CACHE}/{settings.app.name}"
+    sandbox = render("backup/sandbox.j2", settings, account=ACCOUNT, cache=cache)
+    return (
+        Packages(packages(settings)),
+        User(ACCOUNT, "/nonexistent"),
+        Directory(BACKUP),
+        Directory(folder, mode=0o700),
+        Directory(BACKUP_CACHE),
+        Directory(cache, f"{ACCOUNT}:{ACCOUNT}", 0o700),
+        *_keys(settings, folder),
+        File(f"{settings.paths.procedures}/sandbox.backup", sandbox),
+        *_timers(settings),
+    )
+
+
+def action(settings: "Settings", *words: str) -> tuple[str, ...]:
+    """Return the command that works on the copies."""
+    program = f"{settings.paths.procedures}/backup.py"
+    return ("python3", "-I", "-S", program, settings.paths.root, *words)
+
+
+def units(name: str) -> tuple[str, ...]:
+    """Return the timers of an application."""
+    return tuple(f"{name}-{job}.timer" for job, _ in JOBS.values())
+
+
+def files(name: str) -> tuple[str, ...]:
+    """Return the unit files of an application."""
+    kinds = ("service", "timer")
+    return tuple(
+        f"/etc/systemd/system/{name}-{job}.{kind}" for job, _ in JOBS.values() for kind in kinds
+    )
+
+
+def repository(to: str) -> str:
+    """Return a storage as restic names it."""
+    parts = urlsplit(to)
+    if parts.scheme == "sftp":
+        return f"sftp:{parts.hostname}:{parts.path}"
+    scheme = "http" if parts.scheme == "s3+http" else "https"
+    return f"s3:{scheme}://{parts.netloc}{parts.path}"
+
+
+def _keys(settings: "Settings", folder: str) -> Plan:
+    """What opens the storage: root's alone."""
+    backup, found = settings.backup, backup_variables(settings)
+    parts = urlsplit(backup.to)
+    variables = {
+        "RESTIC_REPOSITORY": repository(backup.to),
+        "RESTIC_PASSWORD": found["backup.password"],
+        **{name: found[f"backup.env.{name}"] for name in backup.env},
+    }
+    wanted = {"where": backup.to, "keep": backup.keep, "heartbeat": found["backup.heartbeat"]}
+    key: Plan = (Absent(f"{folder}/key"), Absent(f"{folder}/known_hosts"))
+    if parts.scheme == "sftp":
+        user = f"{parts.username}@" if parts.username else ""
+        variables |= {
+            "SFTP_LOGIN": f"{user}{parts.hostname}",
+            "SFTP_PORT": str(parts.port or 22),
+        }
+        name = f"[{parts.hostname}]:{parts.port}" if parts.port else f"{parts.hostname}"
+        key = (
+            File(f"{folder}/key", Secret(_private_key(settings)), mode=0o600),
+            File(f"{folder}/known_hosts", f"{name} {backup.host_key}\n"),
+        )
+    return (
+        File(f"{folder}/env", Secret(quoting.assignments(variables)), mode=0o600),
+        File(f"{folder}/wanted.json", Secret(json.dumps(wanted)), mode=0o600),
+        *key,
+    )
+
+
+def _private_key(settings: "Settings") -> str:
+    path = local(settings.folder, settings.backup.identity)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"backup.identity: {path} cannot be read: {error}") from error
+    if not re.match(r"-----BEGIN [A-Z ]*PRIVATE KEY-----\n", text):
+        raise SettingsError(
+            f"backup.identity: {path} is no private key; make one without a passphrase, for this"
+            " alone: ssh-keygen -t ed25519 -N '' -f FILE"
+        )
+    return text
+
+
+def _timers(settings: "Settings") -> Plan:
+    """The units, and when they run."""
+    name, when = settings.app.name, {"now": settings.backup.when, "drill": settings.backup.drill}
+    steps: list[Plan] = []
+    for job, (what, task) in JOBS.items():
+        unit = f"/etc/systemd/system/{name}-{what}"
+        values = {"what": what, "task": task, "action": job, "when": when[job]}
+        service = File(
+            f"{unit}.service",
+            render("backup/service.j2", settings, **values),
+            notify=("daemon-reload",),
+        )
+        if not when[job]:
+            steps.append((service, *_no_timer(f"{name}-{what}.timer")))
+            continue
+        delay = "10min" if job == "now" else "2h"
+        timer = File(
+            f"{unit}.timer",
+            render("backup/timer.j2", settings, delay=delay, **values),
+            notify=("daemon-reload",),
+        )
+        check = ("systemd-analyze", "calendar", "--", when[job])
+        steps.append(
+            (service, Transaction((timer,), validate=check, label=f"when the {what} is due"))
+        )
+    timers = (f"{name}-{what}.timer" for job, (what, _) in JOBS.items() if when[job])
+    return (
+        *(step for plan in steps for step in plan),
+        Handler("daemon-reload"),
+        *(Unit(timer, enabled=True, running=True) for timer in timers),
+    )
+
+
+def _no_timer(timer: str) -> Plan:
+    there = f"/etc/systemd/system/{timer}"
+    return (
+        Run(
+            ("systemctl", "disable", "--now", timer),
+            unless=("test", "!", "-e", there),
+            label=f"{timer} is off",
+        ),
+        Absent(there, notify=("daemon-reload",)),
+    )
+
+
+def _without(settings: "Settings") -> Plan:
+    """Nothing is copied any more, and no keys are left; the copies stay where they are."""
+    name, folder = settings.app.name, settings.paths.storage
+    removed = (*units(name), "--", *files(name), f"{BACKUP_CACHE}/{name}", folder)
+    return (
+        Run(
+            ("sh", "-c", REMOVE, "remove", *removed),
+            unless=("test", "!", "-e", folder),
+            label="no backups any more",
+        ),
+    )

@@ -1,0 +1,395 @@
+"""Copies that leave the server: what hosts.toml may say, what is written for them, and the program."""
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from decant.errors import SettingsError
+from decant.operations import backup as operations
+from decant.plans import backup as plans
+from decant.quoting import Secret
+from decant.steps import File, Run, Unit
+from decant.testing import FakeHost
+from tests.unit.machine import Application, records
+from tests.unit.test_procedures import module_of
+from tests.unit.values import MISTAKES, flat, settings
+
+program = module_of("backup")
+
+KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nabc\n-----END OPENSSH PRIVATE KEY-----\n"
+SFTP: dict[str, Any] = {
+    "to": "sftp://keeper@storage.test:2222/backups/shop",
+    "identity": "key",
+    "host_key": "ssh-ed25519 AAAAC3",
+}
+S3: dict[str, Any] = {
+    "to": "s3://storage.test/bucket/shop",
+    "env": {"AWS_SECRET_ACCESS_KEY": "{deploy.S3_KEY}"},
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with what hosts.toml names."""
+    (tmp_path / "key").write_text(KEY)
+    (tmp_path / ".env.deploy").write_text('BACKUP_PASSWORD="it\'s $secret"\nS3_KEY=k\n')
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("backup", "said"),
+    [
+        ({"to": "sftp://storage.test/backups"}, "backup.identity: is missing"),
+        ({**SFTP, "host_key": ""}, "backup.host_key: is missing"),
+        ({**S3, "identity": "key"}, "backup.identity: goes with sftp://"),
+        ({**S3, "env": {"RESTIC_PASSWORD": "x"}}, "backup.env.RESTIC_PASSWORD: is this tool's"),
+        ({"to": "/mnt/backups"}, "sftp://user@host/folder or s3://host/bucket/folder"),
+        ({"to": "s3://storage.test"}, "s3://host/bucket/folder"),
+        ({"to": "sftp://storage.test/../x y"}, "sftp://user@host/folder"),
+        ({**S3, "when": ""}, "daily, weekly"),
+        ({**S3, "when": "daily\nExecStart=/bin/sh"}, "daily, weekly"),
+        ({**S3, "keep": 0}, "greater than or equal to 1"),
+        ({**S3, "heartbeat": "file:///etc/passwd"}, "a URL"),
+        ({**SFTP, "host_key": "ssh-ed25519 AAAA\nmore"}, "a public host key"),
+    ],
+)
+def test_what_cannot_work_is_refused_by_its_key(backup: dict[str, Any], said: str) -> None:
+    with pytest.raises(MISTAKES, match=said.replace("(", r"\(").replace("$", r"\$")):
+        settings(backup=backup)
+
+
+@pytest.mark.parametrize(
+    ("to", "repository"),
+    [
+        ("sftp://keeper@storage.test:2222/backups/shop", "sftp:storage.test:/backups/shop"),
+        ("s3://storage.test/bucket/shop", "s3:https://storage.test/bucket/shop"),
+        ("s3+http://10.0.0.9:9000/bucket", "s3:http://10.0.0.9:9000/bucket"),
+    ],
+)
+def test_a_storage_has_a_name_for_restic(to: str, repository: str) -> None:
+    assert plans.repository(to) == repository
+
+
+def test_what_opens_the_storage_is_roots_and_shown_nowhere(folder: Path) -> None:
+    steps = flat(plans.install(settings(folder, backup=SFTP)))
+    files = {step.path: step for step in steps if isinstance(step, File)}
+    env = files["/etc/decant/backup/shop/env"]
+    assert "RESTIC_PASSWORD='it'\"'\"'s $secret'" in env.data.decode()
+    assert "SFTP_LOGIN=keeper@storage.test\nSFTP_PORT=2222" in env.data.decode()
+    known = files["/etc/decant/backup/shop/known_hosts"]
+    assert known.content == "[storage.test]:2222 ssh-ed25519 AAAAC3\n"
+    for name in ("env", "key", "wanted.json"):
+        file = files[f"/etc/decant/backup/shop/{name}"]
+        assert (type(file.content), file.mode, file.owner) == (Secret, 0o600, "root:root")
+    timers = [step.name for step in steps if isinstance(step, Unit)]
+    assert timers == ["shop-backup.timer", "shop-drill.timer"]
+
+
+def test_without_a_drill_there_is_no_timer_for_it(folder: Path) -> None:
+    steps = flat(plans.install(settings(folder, backup={**S3, "drill": ""})))
+    assert [step.name for step in steps if isinstance(step, Unit)] == ["shop-backup.timer"]
+    assert "shop-drill.timer is off" in [str(step) for step in steps]
+
+
+def test_without_a_storage_its_keys_go() -> None:
+    (removed,) = plans.install(settings())
+    assert isinstance(removed, Run)
+    assert removed.unless == ("test", "!", "-e", "/etc/decant/backup/shop")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        (".env.deploy", "", "backup.password: there is no BACKUP_PASSWORD in"),
+        ("key", "ssh-ed25519 AAAA me", "backup.identity: .*key is no private key"),
+        ("key", None, "backup.identity: .*key cannot be read"),
+    ],
+)
+def test_what_is_not_there_is_said(folder: Path, name: str, text: str | None, said: str) -> None:
+    (folder / name).unlink()
+    if text is not None:
+        (folder / name).write_text(text)
+    with pytest.raises(SettingsError, match=said):
+        plans.install(settings(folder, backup=SFTP))
+
+
+# --- the program
+
+
+class Copying(program.Backup):  # type: ignore[misc,name-defined]
+    """Copies in which restic and the database are what the test says."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.asked: list[str] = []
+        self.fails: dict[str, str] = {}
+        self.there = True
+        self.manifest = ""
+
+    def _restic(self, word: str, *words: str, binds: tuple[str, ...] = (), limit: int = 0) -> str:  # noqa: ARG002
+        self.asked.append(word)
+        self.words, self.binds = words, binds
+        if word in self.fails:
+            raise records.Failure(self.fails[word])
+        if word == "list":
+            return json.dumps(
+                [{"short_id": "ab12", "time": "2026-11-30T03:00:00.123Z", "paths": ["/mnt/shared"]}]
+            )
+        if word == "size":
+            return json.dumps({"total_size": int(self.fails.get("bytes", 10))})
+        if word == "restore":
+            made = self.fetched / "mnt/snapshot"
+            made.mkdir(parents=True)
+            (made / "database.sqlite3").write_text("rows")
+            (made / "manifest.json").write_text(self.fails.get("manifest", self.manifest))
+        if word == "backup":
+            self.manifest = (self.snapshot / "manifest.json").read_text()
+            summary = {"message_type": "summary", "snapshot_id": "ab12cd34ef", "files": 1}
+            return f"not JSON\n{json.dumps({**summary, 'total_files_processed': 7})}\n"
+        return ""
+
+    def _database(self, action: str, *words: str, lock: int = -1) -> str:  # noqa: ARG002
+        self.asked.append(action)
+        if action in self.fails:
+            raise records.Failure(self.fails[action])
+        if action == "dump":
+            Path(words[0]).write_text("rows")
+        return {"suffix": ".sqlite3.gz", "status": '{"tables": [["entry", 3]]}'}.get(action, "")
+
+    def _asks(self, question: str) -> bool:  # noqa: ARG002
+        return self.there
+
+    @contextlib.contextmanager
+    def _shown(self) -> Iterator[None]:
+        yield
+
+
+@pytest.fixture
+def copying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Copying:
+    app = Application(tmp_path / "shop")
+    conf = app.root / "procedures/app.conf"
+    me = os.environ.get("USER") or "root"
+    monkeypatch.setattr(program.pwd, "getpwnam", lambda _: program.pwd.getpwuid(os.getuid()))
+    conf.write_text(f"{conf.read_text()}user={me}\ndb_path={app.root}/shared/instance/shop.db\n")
+    monkeypatch.setattr(program, "STORAGES", tmp_path)
+    (tmp_path / "shop/wanted.json").write_text(
+        json.dumps({"where": "s3://there", "keep": 3, "heartbeat": ""})
+    )
+    return Copying(app.root)
+
+
+def test_a_copy_is_the_dump_shared_and_what_tells_of_the_release(
+    copying: Copying, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copying.now()
+    assert copying.asked == [
+        "reach", "unlock", "suffix", "room", "dump", "status", "backup", "forget", "list",
+    ]  # fmt: skip
+    told = json.loads(copying.manifest)
+    assert (told["application"], told["dump"], told["tables"]) == (
+        "shop", "database.sqlite3", [["entry", 3]],
+    )  # fmt: skip
+    assert told["release"] == copying.folder.current
+    assert not copying.snapshot.exists()
+    noted = program.recorded(copying.record)["backup"]
+    assert (noted["copy"], noted["files"], noted["kept"]) == ("ab12cd34", 7, 1)
+    assert capsys.readouterr().out == "copied to s3://there: 7 files\n"
+
+
+def test_the_database_itself_is_no_part_of_a_copy(copying: Copying) -> None:
+    (copying.snapshot).mkdir()
+    copying.manifest = ""
+    (copying.snapshot / "manifest.json").write_text("{}")
+    copying._copy()
+    for ending in ("", "-wal", "-shm", "-journal"):
+        assert f"--exclude=/mnt/shared/instance/shop.db{ending}" in copying.words
+    # What restic reads is a view in which no link is followed.
+    assert f"BindReadOnlyPaths={copying.view}:/mnt/shared" in copying.binds
+
+
+def test_before_the_first_row_there_is_nothing_to_dump(copying: Copying) -> None:
+    copying.there = False
+    copying.now()
+    assert json.loads(copying.manifest)["dump"] == ""
+    assert "dump" not in copying.asked
+
+
+def test_a_storage_without_copies_is_made_ready_and_one_that_cannot_be_opened_is_said(
+    copying: Copying,
+) -> None:
+    copying.fails["reach"] = "wrong password or no key found"
+    copying.now()
+    assert copying.asked[:3] == ["reach", "init", "unlock"]
+    # Where copies were before, no other place is made for them.
+    copying.asked.clear()
+    with pytest.raises(records.Failure, match="it had copies before, so no new place is made"):
+        copying.now()
+    assert copying.asked == ["reach"]
+    copying.wanted["where"] = "s3://elsewhere"
+    copying.fails["init"] = "already there"
+    with pytest.raises(records.Failure, match=r"^wrong password or no key found$"):
+        copying.now()
+    noted = program.recorded(copying.record)
+    assert noted["failed backup"]["cause"] == "wrong password or no key found"
+    assert noted["backup"]["copy"] == "ab12cd34"  # the last one that there is
+    copying.fails.clear()
+    copying.now()
+    assert "failed backup" not in program.recorded(copying.record)
+
+
+def test_two_do_not_copy_at_once(copying: Copying) -> None:
+    with copying._alone(), pytest.raises(records.Failure, match="another command, backup or drill"):
+        copying.drill()
+
+
+def test_a_drill_fetches_the_newest_copy_and_tries_its_dump(copying: Copying) -> None:
+    copying.now()
+    copying.asked.clear()
+    copying.drill()
+    assert copying.asked == ["list", "size", "restore", "verify"]
+    assert not copying.fetched.exists()
+    assert program.recorded(copying.record)["drill"]["copy"] == "ab12"
+
+
+@pytest.mark.parametrize(
+    ("fails", "said"),
+    [
+        ({"restore": "ciphertext verification failed"}, "ciphertext verification failed"),
+        ({"verify": "no such table"}, "no such table"),
+        ({"bytes": str(1 << 60)}, "no room to fetch the copy"),
+        ({"manifest": '{"application": "blog"}'}, "is of blog, not of shop"),
+        ({"manifest": "torn"}, "says nothing of itself"),
+        ({"list": "gone"}, "gone"),
+    ],
+)
+def test_a_copy_that_does_not_come_back_is_noted_and_nothing_is_left(
+    copying: Copying, fails: dict[str, str], said: str
+) -> None:
+    copying.now()
+    copying.fails = fails
+    with pytest.raises(records.Failure, match=said):
+        copying.drill()
+    assert said in program.recorded(copying.record)["failed drill"]["cause"]
+    assert not copying.fetched.exists()
+
+
+def test_a_dump_that_is_not_what_was_copied_is_no_copy(copying: Copying) -> None:
+    copying.now()
+    copying.fails = {"manifest": copying.manifest.replace(json.loads(copying.manifest)["sum"], "0")}
+    with pytest.raises(records.Failure, match="is not whole"):
+        copying.fetch("ab12")
+
+
+def test_what_is_missing_is_moved_and_the_application_unpacks_the_rest(
+    copying: Copying, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    merged: list[str] = []
+    monkeypatch.setattr(copying, "_merge", lambda entry, _: merged.append(entry.name))
+    source, shared = copying.fetched / "mnt/shared", copying.root / "shared"
+    for place in (source / "gone", source / "there", shared / "there"):
+        place.mkdir(parents=True)
+    for file in (source / "secrets.env", shared / "secrets.env", source / "gone/a", source / "b"):
+        file.write_text(str(file))
+    (source / "there/new").write_text("new")
+    snapshot = copying.fetched / "mnt/snapshot"
+    snapshot.mkdir()
+    (snapshot / "manifest.json").write_text('{"account": [1, 1]}')
+    (shared / "b").symlink_to("/etc")
+    copying.put()
+    assert (shared / "gone/a").exists()
+    assert (shared / "secrets.env").read_text() == str(shared / "secrets.env")
+    assert (shared / "b").is_symlink()
+    # A folder of root's is gone into, as the application may not make anything in it.
+    roots = os.getuid() == 0
+    assert merged == (["b"] if roots else ["b", "there"])
+    assert (shared / "there/new").exists() == roots
+
+
+def test_the_heartbeat_hears_of_copies_as_long_as_the_drill_held(
+    copying: Copying, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[str] = []
+
+    def hear(url: str, timeout: int) -> Any:
+        heard.append(url)
+        if "down" in url:
+            raise OSError("refused")
+        return (Path("/dev/null")).open()
+
+    monkeypatch.setattr(program.urllib.request, "urlopen", hear)
+    copying.wanted["heartbeat"] = "https://beat.test/1"
+    copying.now()
+    copying.fails = {"verify": "torn"}
+    with pytest.raises(records.Failure, match="torn"):
+        copying.drill()
+    copying.fails = {}
+    copying.now()
+    assert heard == ["https://beat.test/1"]
+    copying.drill()
+    copying.wanted["heartbeat"] = "https://down.test"
+    with pytest.raises(records.Failure, match="heartbeat did not answer: refused"):
+        copying.now()
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("a\nFatal: no key found\n\n", "no key found"),
+        ("Fatal: one\nFatal: two", "two"),
+        ("only this\n", "only this"),
+        ("", ""),
+    ],
+)
+def test_the_cause_is_what_restic_calls_fatal(text: str, cause: str) -> None:
+    assert program._cause(text) == cause
+
+
+def test_an_application_without_a_storage_is_told_so(
+    copying: Copying, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (copying.storage / "wanted.json").unlink()
+    assert program.main([str(copying.root), "now"]) == 1
+    assert "[backup] names no storage" in capsys.readouterr().err
+
+
+# --- what a person is told
+
+
+@pytest.mark.parametrize(
+    ("noted", "said"),
+    [
+        ({}, "no copy yet: fab backup.now; none proved yet: fab backup.check"),
+        (None, "no copy yet: fab backup.now; none proved yet: fab backup.check"),
+        (
+            {"backup": {"ago": 7200}, "drill": {"ago": 300_000}},
+            "copied 2 hours ago; proved to come back 3 days ago",
+        ),
+        (
+            {"failed backup": {"ago": 60, "cause": "no route"}},
+            "the backup 1 minutes ago failed: no route: fab backup.now",
+        ),
+    ],
+)
+def test_status_says_how_old_the_last_proved_copy_is(
+    folder: Path, noted: dict[str, Any] | None, said: str
+) -> None:
+    text = "torn"
+    if noted is not None:
+        now = time.time()
+        text = json.dumps({what: {**how, "time": now - how["ago"]} for what, how in noted.items()})
+    host = FakeHost(settings(folder, backup=S3), texts={"/srv/shop/backups/backup.json": text})
+    assert said in operations.summary(host)
+
+
+def test_a_dump_that_is_not_packed_is_restored_like_any_other(tmp_path: Path) -> None:
+    file = tmp_path / "database.sqlite3"
+    file.write_bytes(b"SQLite format 3")
+    assert module_of("database").kind_of(str(file)) == "sqlite"
+    with module_of("engine").unpacked(file) as dump:
+        assert dump.read(6) == b"SQLite"
