@@ -66,6 +66,7 @@ def nobody_sees_the_keys(server: Server) -> None:
     )
 
 
+@pytest.mark.full
 def test_a_server_that_is_destroyed_comes_back_from_its_copy_alone(booth: ServerFactory) -> None:
     kept, server = storage(booth), booth.deployed()
     section = opened(kept, server)
