@@ -7,6 +7,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+MANY = 1 << 40  # where a file system has no limit of its own
+
 
 @dataclass(frozen=True)
 class Release:
@@ -50,7 +52,8 @@ class Participation:
 class Facts:
     """What facts.sh found.
 
-    Sizes are in MB, `now` is the server's clock (seconds since the epoch), `listeners` are
+    Sizes are in MB; `free_files` are the files that a disk has room for, `read_only` is a disk that
+    nobody can write to. `now` is the server's clock (seconds since the epoch), `listeners` are
     ADDRESS:PORT/PROTOCOL, `proxies` the units that run, `sites` paths of what is enabled in them.
 
     `claims` are those of them with the names that they answer to, and `default_server`. `group`:
@@ -79,6 +82,9 @@ class Facts:
     python: str = ""
     free_mb: int = 0
     tmp_free_mb: int = 0
+    free_files: int = MANY
+    tmp_free_files: int = MANY
+    read_only: str = ""
     ssh_ports: tuple[int, ...] = (22,)
     systemd: str = ""
     ipv6: str = ""
@@ -125,7 +131,7 @@ class Facts:
         return next((release for release in self.releases if release.name == name), None)
 
 
-NUMBERS = ("now", "cores", "memory_mb", "free_mb", "tmp_free_mb")
+NUMBERS = ("now", "cores", "memory_mb", "free_mb", "tmp_free_mb", "free_files", "tmp_free_files")
 TEXTS = (
     "user",
     "sudo",
@@ -137,6 +143,7 @@ TEXTS = (
     "machine",
     "python",
     "boot_id",
+    "read_only",
     "systemd",
     "ipv6",
     "account",

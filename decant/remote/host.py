@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 BUSY = 1.0
 FREE_MB = 200  # below this much free disk nothing that writes is begun
 FREE_TMP_MB = 20
+FREE_FILES = 5000  # an environment has some thousand files
+FREE_TMP_FILES = 500
 
 
 class Host:
@@ -81,6 +83,17 @@ class Host:
     def require_disk_space(self) -> None:
         """Raise DeployError where the disk is too full to begin something that writes."""
         facts = self.facts
+        if facts.read_only:
+            raise DeployError(
+                f"{self.name}: the disk at {facts.read_only} is mounted read-only, as after an I/O"
+                " error; look at dmesg there, have it checked, and mount it again"
+            )
+        if facts.free_files < FREE_FILES or facts.tmp_free_files < FREE_TMP_FILES:
+            raise DeployError(
+                f"{self.name}: the disk has room for {facts.free_files} more files (inodes) in"
+                f" {self.paths.root}, and {facts.tmp_free_files} in /tmp; remove some ({FREE_FILES}"
+                f" and {FREE_TMP_FILES} at least)"
+            )
         if facts.free_mb < FREE_MB or facts.tmp_free_mb < FREE_TMP_MB:
             raise DeployError(
                 f"{self.name}: the disk is full: {facts.free_mb} MB free for {self.paths.root},"

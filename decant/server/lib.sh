@@ -147,8 +147,8 @@ list_releases() { # list_releases: what facts.sh tells of releases, as the login
         read -r commit_of_it <"$listed/.deploy/commit"
         read -r server_of_it <"$listed/.deploy/server"
         printf '%s %s %s %s\n' "${listed##*/}" "$state_of_it" "$commit_of_it" "$server_of_it"
-    done >"$root/releases.list.new" 2>/dev/null
-    mv -fT "$root/releases.list.new" "$root/releases.list"
+    done 2>/dev/null >"$root/releases.list.new"
+    mv -fT "$root/releases.list.new" "$root/releases.list" 2>/dev/null # a full disk is told by who has something to tell
 }
 
 serving() { # serving: the release that current leads to; nothing where it leads elsewhere

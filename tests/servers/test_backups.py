@@ -136,6 +136,44 @@ def test_a_server_that_is_destroyed_comes_back_from_its_copy_alone(booth: Server
 
 
 @pytest.mark.full
+def test_copies_go_to_s3_and_no_link_leads_them_to_the_keys(booth: ServerFactory) -> None:
+    kept, server = booth.boot(), booth.deployed()
+    kept.ssh(
+        "apt-get -q update >/dev/null && apt-get -q -y install --no-install-recommends python3-venv"
+        " >/dev/null 2>&1 && python3 -m venv /opt/moto && /opt/moto/bin/pip -q install"
+        " 'moto[s3,server]' && systemd-run --quiet /opt/moto/bin/moto_server -H 0.0.0.0 -p 9000",
+        seconds=300,
+    )
+    (server.folder / ".env.deploy").write_text(f'BACKUP_PASSWORD="{PASSWORD}"\nS3_KEY=geheim\n')
+    (server.folder / ".env.deploy").chmod(0o600)
+    server.configure(
+        more=f'[backup]\nto = "s3+http://{kept.address}:9000/copies/guestbook"\n[backup.env]\n'
+        'AWS_ACCESS_KEY_ID = "me"\nAWS_SECRET_ACCESS_KEY = "{deploy.S3_KEY}"\n'
+    )
+    server.fab("deploy")
+    server.fab("backup.now")
+    server.fab("backup.check")
+
+    # The application puts links in the place of a folder while it is copied, to the storage's keys
+    # and to what restic has in its environment; with a thousand files there is time for it.
+    server.ssh(
+        "cd /srv/guestbook/shared/instance && install -d -o guestbook d && cd d && for i in $(seq"
+        " 1000); do echo $i >$i; done && echo own >env && echo own >environ && chown -R guestbook"
+        " . && systemd-run --quiet --unit swap --uid guestbook -p WorkingDirectory=$(dirname $PWD) sh"
+        " -c 'while :; do mv d e; ln -s /etc/decant/backup/guestbook d; rm d; ln -s /proc/self d; rm"
+        " d; mv e d; done'"
+    )
+    for _ in range(5):
+        server.fab("backup.now")
+    server.ssh("systemctl stop swap")
+    for copy in copies(server):
+        server.ssh(f"python3 -I -S /srv/guestbook/procedures/backup.py /srv/guestbook fetch {copy}")
+        found = "grep -rlE 'RESTIC_PASSWORD|geheim' /srv/guestbook/backups/.fetched || true"
+        assert server.ssh(found) == ""
+    assert server.ssh("mount | grep backups/.shared || true") == ""
+
+
+@pytest.mark.full
 def test_a_storage_that_cannot_be_had_is_said_and_nothing_stops(booth: ServerFactory) -> None:
     kept, server = storage(booth), booth.deployed()
     section = opened(kept, server)

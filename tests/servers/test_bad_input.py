@@ -124,10 +124,16 @@ def test_a_system_that_is_not_debian_is_refused(booth: ServerFactory) -> None:
     assert "there is no sudo" in refused(server, "deploy", host="guest")
 
 
-def test_a_full_disk_is_refused(booth: ServerFactory) -> None:
+def test_a_disk_that_takes_nothing_more_is_refused(booth: ServerFactory) -> None:
     server = booth.boot()
-    server.ssh("mount -t tmpfs -o size=50m tmpfs /srv")
-    assert "the disk is full: " in refused(server, "deploy")
+    for options, said in (
+        ("size=50m", "the disk is full: "),
+        ("nr_inodes=200", "the disk has room for 199 more files (inodes) in /srv/guestbook"),
+        ("ro", "the disk at /srv is mounted read-only, as after an I/O error"),
+    ):
+        server.ssh(f"mount -t tmpfs -o {options} tmpfs /srv")
+        assert said in refused(server, "deploy")
+        server.ssh("umount /srv")
 
 
 def test_another_application_with_the_same_claim_is_left_alone(deployed: Server) -> None:

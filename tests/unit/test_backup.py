@@ -350,6 +350,25 @@ def test_the_cause_is_what_restic_calls_fatal(text: str, cause: str) -> None:
     assert program._cause(text) == cause
 
 
+@pytest.mark.parametrize(
+    ("errors", "vanished"),
+    [
+        ([{"Op": "lstat", "Path": "/mnt/shared/a", "Err": 2}], True),
+        ([{"Op": "open", "Path": "/mnt/shared/a", "Err": 40}], True),
+        ([{"message": "open /mnt/shared/a: no such file or directory"}], True),
+        ([{"Op": "lstat", "Err": 2}, {"Op": "read", "Err": 5}], False),
+        ([{"message": "input/output error"}], False),
+        ([], False),
+    ],
+)
+def test_a_file_that_went_away_meanwhile_fails_no_copy(
+    errors: list[dict[str, Any]], vanished: bool
+) -> None:
+    lines = [json.dumps({"message_type": "error", "error": each}) for each in errors]
+    text = "\n".join([*lines, "Warning: at least one source file could not be read"])
+    assert program._vanished(text) == vanished
+
+
 def test_an_application_without_a_storage_is_told_so(
     copying: Copying, capsys: pytest.CaptureFixture[str]
 ) -> None:

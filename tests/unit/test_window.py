@@ -7,6 +7,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -544,16 +545,21 @@ def test_a_restore_takes_four_dumps_of_time(
     assert "estimated at 4 s" in capsys.readouterr().out
 
 
-def test_a_full_disk_is_seen_before_the_stop(
-    app: Application, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("blocks", "files", "said"),
+    [
+        (9, 1000, "9 MB free, 10 MB needed in {root}"),
+        (99, 7, "{root} takes 7 more files (inodes), and 100 are needed"),
+    ],
+)
+def test_a_disk_that_is_full_already_ends_the_window_before_the_stop(
+    app: Application, monkeypatch: pytest.MonkeyPatch, blocks: int, files: int, said: str
 ) -> None:
-    class Full:
-        f_bavail, f_frsize = 9, 1 << 20
-
-    monkeypatch.setattr(os, "statvfs", lambda _: Full)
+    room = SimpleNamespace(f_bavail=blocks, f_frsize=1 << 20, f_files=10_000, f_favail=files)
+    monkeypatch.setattr(os, "statvfs", lambda _: room)
     app.ask()
     assert app.window() == 1
-    assert app.verdict == (f"failed no room for the window: 9 MB free, 10 MB needed in {app.root}")
+    assert app.verdict == f"failed no room for the window: {said.format(root=app.root)}"
     assert "stop" not in app.services.calls
 
 

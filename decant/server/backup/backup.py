@@ -36,6 +36,8 @@ from records import Failure, Folder
 STORAGES, CACHES = Path("/etc/decant/backup"), "/var/cache/decant-backup"
 ANSWERS = 120  # seconds in which a storage says whether it has copies
 WAITS = 900  # seconds that a dump waits for a command to end
+INCOMPLETE = 3  # the exit code of restic where it made a copy without some files
+GONE = (2, 40)  # errno of a file that went away meanwhile, or has a link in its way now
 RESTORES = "CAP_DAC_OVERRIDE CAP_CHOWN CAP_FOWNER CAP_FSETID"  # to write files of whichever account
 
 
@@ -390,7 +392,8 @@ class Backup:
             text=True,
             errors="replace",
         )
-        if done.returncode:
+        vanished = done.returncode == INCOMPLETE and _vanished(done.stderr)
+        if done.returncode and not vanished:
             if limit and time.monotonic() - began >= limit:
                 raise Failure(f"{self.wanted['where']} did not answer within {limit} s")
             raise Failure(f"{self.wanted['where']}: {_cause(done.stderr) or _cause(done.stdout)}")
@@ -412,6 +415,16 @@ def _documents(text: str) -> Iterator[dict[str, Any]]:
             found = json.loads(line)
             if isinstance(found, dict):
                 yield found
+
+
+def _vanished(errors: str) -> bool:
+    """Tell whether what could not be read had gone away since its folder was read."""
+    found = [each["error"] for each in _documents(errors) if each.get("message_type") == "error"]
+    words = ("no such file", "too many levels of symbolic links")
+    return bool(found) and all(
+        each.get("Err") in GONE or any(word in str(each.get("message", "")) for word in words)
+        for each in found
+    )
 
 
 def _cause(text: str) -> str:

@@ -70,6 +70,9 @@ fact python "${python#Python }"
 folder=$root
 while [ ! -d "$folder" ]; do folder=$(dirname "$folder"); done
 df -Pk "$folder" "${TMPDIR:-/tmp}" | awk 'NR > 1 { print (NR == 2 ? "free_mb" : "tmp_free_mb") "\t" int($4 / 1024) }'
+# Files that it has room for; some file systems (btrfs) have no such number, and say 0 of 0.
+df -Pi "$folder" "${TMPDIR:-/tmp}" | awk 'NR > 1 && $2 > 0 { print (NR == 2 ? "free_files" : "tmp_free_files") "\t" $4 }'
+df -P "$folder" "${TMPDIR:-/tmp}" /etc /var | awk 'NR == FNR { read_only[$2] = $4 ~ /^ro(,|$)/; next } FNR > 1 && read_only[$6] { print "read_only\t" $6; exit }' /proc/mounts -
 # shellcheck disable=SC2086
 set -- ${SSH_CONNECTION:-}
 fact ssh_port "${4:-22}"

@@ -246,7 +246,10 @@ def main() -> None:
             return provide(words[0])
     asked_for = Path(words[2]).parent.name
     with alone(f"{asked_for}.build.lock"):
-        asked = wanted(words)
+        try:
+            asked = wanted(words)
+        except InstallError as error:
+            fail(first_cause(error))
         if action == "build" and not (asked.target / MARK).exists():
             from builds import build, remove
 

@@ -38,6 +38,7 @@ BUSY, STOP_FIRST = 75, 3
 UNWELL = "the new release failed its health check"  # how its cause begins
 WAITS = 20  # seconds for a lock
 WELL = 5  # seconds in which an application that is well answers
+FILES = 100  # that a window makes at most
 RESERVE = 8 << 20  # bytes beside the database that putting back may need
 AFTERWARDS = 0.5  # seconds in which a release that has answered must not end
 KILLED = (137, 143, 255)  # exit codes of a command that was ended by a signal
@@ -135,6 +136,11 @@ class Window:
         free = room.f_bavail * room.f_frsize >> 20
         if free < 10:
             self.give_up(f"no room for the window: {free} MB free, 10 MB needed in {folder.root}")
+        if room.f_files and room.f_favail < FILES:
+            self.give_up(
+                f"no room for the window: {folder.root} takes {room.f_favail} more files (inodes),"
+                f" and {FILES} are needed"
+            )
         if request.restore and not request.dump_wanted:
             code, said = services.database("size")
             self.size = int(said) if code == 0 and said else 0

@@ -3,6 +3,7 @@
 What is asked of the server, in which order, and what is said of its answers.
 """
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -674,3 +675,19 @@ def test_programs_have_names() -> None:
     assert (
         name_of(release.window(made, "update", "me", WindowRequest("w", "", NEW))) == "open update"
     )
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ({"free_mb": 199}, "the disk is full: 199 MB free for /srv/shop"),
+        ({"tmp_free_mb": 19}, "the disk is full: "),
+        ({"free_files": 4999}, "room for 4999 more files (inodes) in /srv/shop"),
+        ({"tmp_free_files": 0}, "and 0 in /tmp"),
+        ({"read_only": "/"}, "the disk at / is mounted read-only, as after an I/O error"),
+    ],
+)
+def test_a_disk_that_takes_nothing_more_is_said(found: dict[str, Any], said: str) -> None:
+    host = one(replace(LIVE, **found))
+    with pytest.raises(DeployError, match=re.escape(said)):
+        host.require_disk_space()
