@@ -4,8 +4,10 @@ Opened with our trust in keys and without Nagle's delay, its errors in one line.
 """
 
 import contextlib
+import logging
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from queue import SimpleQueue
@@ -20,6 +22,7 @@ from paramiko import (
     Channel,
     PasswordRequiredException,
     SSHException,
+    Transport,
 )
 from paramiko.hostkeys import InvalidHostKey
 
@@ -48,6 +51,11 @@ IDLE_SHELL = (
     """ case $command in *"# whole") eval "$command" ;; esac'"""
 )
 SILENCE = 30_000  # milliseconds without an acknowledgement after which the network counts as cut
+# A server may take what we send, and answer a byte a second or never: seconds for a login, between
+# two questions whether it is still there, and for its answer.
+OPENS_WITHIN, ASKS_EVERY, ANSWERS_WITHIN = 60.0, 5.0, 60.0
+# What goes wrong is told in our own words; with INVOKE_DEBUG=1 paramiko's are there, too.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 
 class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
@@ -65,6 +73,7 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
     open_lock: Any = contextlib.nullcontext()
     refused: ConnectError | None = None  # what `connect_in_background` met
     releasing_lock: Channel | None = None  # that of a lock which lets go
+    slow: bool = False  # the login took too long
     pool: Any = None  # a deque of queues, from each of which comes a channel that is kept ready
     # The command that `connect_in_background` ran, its exit code, its lines, its standard error.
     prefetched: tuple[str, int, list[str], str] | None = None
@@ -107,6 +116,9 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
         where = f"{name} ({self.user}@{self.host}:{self.port})"
         if not self.gateway:
             self.connect_kwargs["sock"] = self._socket(where)
+        late = threading.Timer(OPENS_WITHIN, self._give_up)
+        late.daemon = True
+        late.start()
         try:
             result = Connection.open(self)
         except BadHostKeyException as error:
@@ -127,18 +139,32 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
                 " key into its authorized_keys"
             ) from error
         except (SSHException, OSError, EOFError) as error:
+            if self.slow:
+                raise ConnectError(
+                    f"{where}: no login within {OPENS_WITHIN:.0f} s: what is there answers too"
+                    " slowly, or is no sshd; check address and port, and how the server is"
+                ) from error
             if "No authentication methods" in str(error) or "private key file" in str(error):
                 raise ConnectError(
                     f"{where}: there is no usable key ({error}); name a private key with identity,"
                     " -i or in ~/.ssh/config, or start ssh-agent"
                 ) from error
+            cause = str(error) or "it ended the connection, or answers too slowly"
             raise ConnectError(
-                f"{where}: no SSH connection: {error or type(error).__name__}; check address and"
+                f"{where}: no SSH connection: {cause}; check address and"
                 " port, and that sshd runs there"
             ) from error
+        finally:
+            late.cancel()
         self.connect_kwargs.pop("sock", None)
-        self.transport.set_keepalive(5)
+        threading.Thread(target=close_when_silent, args=(self.transport,), daemon=True).start()
         return result
+
+    def _give_up(self) -> None:
+        """End a login that takes too long."""
+        self.slow, transport = True, self.client.get_transport()
+        if transport:
+            transport.close()
 
     def second(self) -> "ServerConnection":
         """Return a new connection to the same server by the same way, not open yet."""
@@ -269,6 +295,25 @@ class ServerConnection(Connection):  # type: ignore[misc]  # fabric has no types
             if not isinstance(hop, ServerConnection):
                 host_keys.apply_policy(hop.client, hop.host)
             hop = hop.gateway
+
+
+def close_when_silent(transport: Transport) -> None:
+    """Ask a server again and again whether it is there, and close its connection when no answer
+    comes; a stopped sshd, or a server that has lost its disk, still takes what is sent.
+    """
+    while transport.is_active():
+        answered = threading.Event()
+
+        def ask(done: threading.Event = answered) -> None:
+            with contextlib.suppress(SSHException, EOFError, OSError):
+                transport.global_request("keepalive@openssh.com", wait=True)
+            done.set()
+
+        threading.Thread(target=ask, daemon=True).start()
+        if not answered.wait(ANSWERS_WITHIN):
+            return transport.close()
+        time.sleep(ASKS_EVERY)
+    return None
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.booted import Server, ServerFactory, changed
+from tests.load import Load
 
 pytestmark = pytest.mark.full
 
@@ -38,3 +39,14 @@ def test_a_server_whose_debian_was_upgraded_is_made_whole_by_deploy(
     server.fab("update")
     assert server.get("/version") == (200, "migrates")
     assert server.rows() == rows
+
+
+def test_packages_that_are_installed_anew_under_load_lose_no_request(booth: ServerFactory) -> None:
+    server = booth.deployed()
+    server.ssh("apt-get -q update")
+    for package in ("nginx", "systemd", "libc6", "python3.11-minimal"):
+        # nginx upgrades its program while it serves, and closes connections that are kept alive.
+        with Load(server.address, reopens=True) as load:
+            server.ssh(f"{QUIET} install --reinstall {package}", seconds=300)
+        assert load.lost == [], package
+    assert changed(server.fab("deploy").stdout) == [0]

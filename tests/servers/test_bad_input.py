@@ -2,9 +2,16 @@
 changed on the server.
 """
 
+import contextlib
+import socket
+import subprocess
+import threading
+import time
+from pathlib import Path
+
 import pytest
 
-from tests.booted import Server, ServerFactory
+from tests.booted import FAB, HOSTS, Server, ServerFactory
 
 GIT = (
     "command -v git >/dev/null || apt-get -qq install -y --no-install-recommends git >/dev/null"
@@ -146,3 +153,50 @@ def test_another_application_with_the_same_claim_is_left_alone(deployed: Server)
         'name = "other"\nroot = "/srv/guestbook/other"', more='[proxy]\ndomains = ["other.test"]'
     )
     assert "overlap" in refused(deployed, "deploy")
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("piece", [b"x", b"this is no sshd\r\n"])
+def test_what_answers_a_byte_a_second_is_given_up(tmp_path: Path, piece: bytes) -> None:
+    def drip(listening: socket.socket) -> None:
+        with listening.accept()[0] as found, contextlib.suppress(OSError):
+            while True:
+                found.sendall(piece)
+                time.sleep(1)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        dripping = threading.Thread(target=drip, args=(listening,), daemon=True)
+        dripping.start()
+        address = f'address = "127.0.0.1"\nport = {listening.getsockname()[1]}\n'
+        host_key = f'host_key = "SHA256:{"A" * 43}"\n'
+        (tmp_path / "hosts.toml").write_text(
+            f"{HOSTS.format(app='', wsgi='', more='')}[hosts.slow]\n{address}{host_key}"
+        )
+        done = subprocess.run(
+            [*FAB, "-H", "slow", "status"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=100,
+            stdin=subprocess.DEVNULL,
+        )
+        dripping.join(10)
+    assert done.returncode == 1
+    assert "no login within 60 s: what is there answers too slowly, or is no sshd" in done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+
+
+@pytest.mark.full
+def test_a_server_that_falls_silent_in_the_middle_is_given_up(deployed: Server) -> None:
+    client = deployed.start_fab("app.run", "sleep 300")
+    deployed.wait_until(
+        lambda: deployed.ssh("pgrep -f '[s]leep 300' || true") != "", what="the command runs"
+    )
+    # Its kernel takes what we send, and nobody answers.
+    deployed.ssh("pkill -STOP -f '[s]leep 300'; kill -STOP $(pgrep -o -f 'sshd: root@notty')")
+    try:
+        assert client.wait(timeout=100) == 1
+        assert "the connection was lost" in (deployed.folder / "fab.out").read_text()
+    finally:
+        deployed.ssh("pkill -CONT -f 'sshd: root@notty'; pkill -9 -f '[s]leep 300' || true")
+    deployed.fab("status")

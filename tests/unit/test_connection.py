@@ -1,10 +1,12 @@
 """The shell that waits on a channel for its command, run here."""
 
 import subprocess
+import threading
 from typing import Any
 
 import pytest
 
+from decant.remote import connection
 from decant.remote.connection import (
     END_MARK,
     IDLE_SHELL,
@@ -87,3 +89,32 @@ def test_a_shell_that_ended_while_it_waited_is_replaced(
     assert (kept.sent, fresh.sent) == ((b"", sent) if ended else (sent, b""))
     assert fresh.prints == (b"" if ended else b"WELCOME to " + WAITS)
     assert kept.closed is ended
+
+
+class Silent:
+    """A transport whose server answers so many questions, and no more."""
+
+    def __init__(self, answers: int) -> None:
+        self.answers, self.closed = answers, threading.Event()
+
+    def is_active(self) -> bool:
+        return not self.closed.is_set()
+
+    def global_request(self, kind: str, wait: bool) -> None:
+        assert (kind, wait) == ("keepalive@openssh.com", True)
+        if self.answers == 0:
+            self.closed.wait()
+            raise EOFError
+        self.answers -= 1
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+def test_a_server_that_answers_no_more_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "ASKS_EVERY", 0.0)
+    monkeypatch.setattr(connection, "ANSWERS_WITHIN", 0.2)
+    silent: Any = Silent(answers=3)
+    connection.close_when_silent(silent)
+    assert (silent.answers, silent.is_active()) == (0, False)
+    connection.close_when_silent(silent)  # one that is closed is asked nothing

@@ -47,7 +47,7 @@ def asked(address: str, name: str, path: str, wanted: str) -> str:
         if getattr(error, "errno", 0) in (errno.ENETUNREACH, errno.EADDRNOTAVAIL):
             return UNREACHABLE
         return (
-            f"port 80 does not answer ({error or type(error).__name__}): does the name lead to this"
+            f"port 80 does not answer ({str(error) or type(error).__name__}): does the name lead to this"
             " server, and does every firewall before it let port 80 in?"
         )
     finally:

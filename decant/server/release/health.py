@@ -160,7 +160,7 @@ def ask(
             return over_uwsgi(where, path, host, scheme, timeout)
         return over_http(where, path, host, scheme, timeout, token)
     except (OSError, http.client.HTTPException, ValueError) as error:
-        return Answer(0, f"no answer ({error or type(error).__name__})")
+        return Answer(0, f"no answer ({str(error) or type(error).__name__})")
 
 
 def leads_to(location: str, path: str, host: str) -> str:
