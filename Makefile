@@ -10,7 +10,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 BIN := .venv/bin
 SERVERS = $(SUDO) $(BIN)/pytest -q -n 2 --durations 20 --dist loadgroup -p no:cacheprovider
 WINDOW := $(subst $() $(),$(comma),$(foreach name,beside identity locks procfs records recovery releases window,decant/server/release/$(name).py))
-WINDOW_TESTS := tests/unit/test_window.py tests/unit/test_beside.py
+WINDOW_TESTS := tests/unit/test_window.py tests/unit/test_beside.py tests/unit/test_identity.py
 LAB_PACKAGES := mmdebstrap systemd-container iproute2 iptables openssh-client debian-archive-keyring
 PACKAGES := git rsync curl python3-venv $(LAB_PACKAGES)
 

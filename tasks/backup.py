@@ -22,8 +22,10 @@ def install(c: ServerConnection) -> None:
         host.changes((*plans.install(host.settings),))
 
 
-@app_task
-def now(c: ServerConnection) -> None:
+@app_task(
+    help={"take_over": "also where another server has copies there, whose place this one has"}
+)
+def now(c: ServerConnection, take_over: bool = False) -> None:
     """Copy the database, the shared folders and the secrets to the storage, as the timer does.
 
     The application goes on serving.
@@ -31,7 +33,7 @@ def now(c: ServerConnection) -> None:
     host = _host(c)
     if host.dry:
         return host.output.line(f"would copy to {host.settings.backup.to} (--dry)")
-    host.output.line(backup.run(host, "the backup", "now"))
+    host.output.line(backup.run(host, "the backup", "now", *(("take-over",) if take_over else ())))
 
 
 @app_task(name="list", help={"json": "print one JSON document on standard output"})
@@ -86,8 +88,9 @@ def restore(c: ServerConnection, copy: str = "latest", yes: bool = False) -> Non
             if told["dump"]:
                 verify = db.action(host.settings, "verify", told["path"])
                 host.read(*verify, label="the trial restore")
-            backup.put(host)
             outcome = restore_dump(host, told["path"]) if told["dump"] else None
+            if not (outcome and outcome.failed):
+                backup.put(host)
         finally:
             backup.clear(host)
     if outcome and outcome.failed:

@@ -90,7 +90,7 @@ RESERVED_OPTIONS = {
 
 # Names that the proxies' own packages use for their sites, and ours for the locks of all
 # applications (/run/decant).
-RESERVED = ("default", "default-ssl", "decant")
+RESERVED = ("default", "default-ssl", "decant", "decant-backup")
 
 BY_SFTP = {
     "identity": "the local file of a private key that the storage lets in",

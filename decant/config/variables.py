@@ -108,9 +108,15 @@ def backup_variables(settings: "Settings") -> dict[str, str]:
     """
     backup = settings.backup
     keys = {"backup.password": backup.password, "backup.heartbeat": backup.heartbeat}
-    return _from_deployers(
+    found = _from_deployers(
         settings, {**keys, **{f"backup.env.{name}": text for name, text in backup.env.items()}}
     )
+    for key, value in found.items():
+        if not value.isprintable() or (key == "backup.password" and not value):
+            raise SettingsError(f"{key}: should be one line of printable letters")
+    if not re.fullmatch(r"(https?://[!-~]+)?", found["backup.heartbeat"]):
+        raise SettingsError("backup.heartbeat: should be a URL, with https:// before it")
+    return found
 
 
 def _from_deployers(settings: "Settings", texts: Mapping[str, str]) -> dict[str, str]:

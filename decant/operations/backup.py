@@ -5,6 +5,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from decant.errors import DeployError
+from decant.operations.release.prepare import new_id
 from decant.plans import app, db, system
 from decant.plans import backup as plans
 from decant.plans.provision import provision
@@ -13,6 +14,9 @@ from decant.steps import Run
 
 if TYPE_CHECKING:
     from decant.config.models import Settings
+
+
+KEEP = 'file=$1; shift; if "$@" exists; then "$@" dump "$file"; else test $? = 1; fi'
 
 
 def need_storage(settings: "Settings") -> None:
@@ -36,6 +40,8 @@ def summary(host: Host) -> str:
         ("drill", "fab backup.check", "proved to come back", "none proved yet"),
     ):
         last, failed = found.get(what), found.get(f"failed {what}")
+        if last and last.get("where") != host.settings.backup.to:
+            last = None  # it is at another storage
         said.append(f"{done} {_ago(last, host)}" if last else f"{never}: {way}")
         if failed:
             cause = failed.get("cause", "")
@@ -60,9 +66,9 @@ def fetch(host: Host, copy: str) -> dict[str, Any]:
     return told
 
 
-def put(host: Host) -> None:
-    """Give shared/ what the fetched copy has."""
-    host.output.line(run(host, "the copy of shared/", "put"))
+def put(host: Host, *words: str) -> None:
+    """Give shared/ what the fetched copy has; `secrets`: also over those that are there."""
+    host.output.line(run(host, "the copy of shared/", "put", *words))
 
 
 def clear(host: Host) -> None:
@@ -94,9 +100,14 @@ def bring_back(host: Host, copy: str) -> None:
                 f"{host.name}: the copy has a {told['kind']} database, and db.kind is"
                 f' "{settings.db.kind}"; set it to what the copy has'
             )
-        put(host)
+        put(host, "secrets")
         host.changes(provision(settings, host.facts))
         if told["dump"]:
+            # Whatever is there, of a deploy that failed or of somebody: nothing is lost.
+            kept = (
+                f"{settings.paths.backups}/{new_id(host)}-before-rebuild{db.SUFFIXES[told['kind']]}"
+            )
+            host.read("sh", "-c", KEEP, "keep", kept, *db.action(settings), label="the dump")
             restored = Run(db.action(settings, "restore", told["path"]), label="the database")
             host.apply((restored,))
             rows = sum(count for _, count in told["tables"])

@@ -3,6 +3,7 @@
 What makes a copy and brings one back is decant/server/backup/backup.py.
 """
 
+import base64
 import json
 import re
 from typing import TYPE_CHECKING
@@ -33,12 +34,15 @@ if TYPE_CHECKING:
 ACCOUNT = "decant-backup"  # restic's: it owns its cache, and nothing else
 # Timers, --, and what is removed: the keys last, as they tell that there is something to do.
 REMOVE = """
-while [ "$1" != -- ]; do systemctl disable -q --now "$1"; shift; done
+while [ "$1" != -- ]; do systemctl disable -q --now "$1" 2>/dev/null; shift; done
 shift
 rm -rf "$@" && systemctl daemon-reload
 """
-# What a timer starts, by the action of backup.py: in words, and the task that does the same.
+# What a timer starts, by the action of backup.py: in words, and the task that does the same. With
+# an @, no application's own unit has the name.
 JOBS = {"now": ("backup", "now"), "drill": ("drill", "check")}
+KINDS = ("timer", "service")
+WAITS = 12 * 3600  # seconds that what a timer starts waits for another that is at work
 
 
 def packages(settings: "Settings") -> tuple[str, ...]:
@@ -74,16 +78,13 @@ def action(settings: "Settings", *words: str) -> tuple[str, ...]:
 
 
 def units(name: str) -> tuple[str, ...]:
-    """Return the timers of an application."""
-    return tuple(f"{name}-{job}.timer" for job, _ in JOBS.values())
+    """Return the units of an application."""
+    return tuple(f"decant-{job}@{name}.{kind}" for job, _ in JOBS.values() for kind in KINDS)
 
 
 def files(name: str) -> tuple[str, ...]:
     """Return the unit files of an application."""
-    kinds = ("service", "timer")
-    return tuple(
-        f"/etc/systemd/system/{name}-{job}.{kind}" for job, _ in JOBS.values() for kind in kinds
-    )
+    return tuple(f"/etc/systemd/system/{unit}" for unit in units(name))
 
 
 def repository(to: str) -> str:
@@ -112,7 +113,8 @@ def _keys(settings: "Settings", folder: str) -> Plan:
             "SFTP_LOGIN": f"{user}{parts.hostname}",
             "SFTP_PORT": str(parts.port or 22),
         }
-        name = f"[{parts.hostname}]:{parts.port}" if parts.port else f"{parts.hostname}"
+        other = parts.port not in (None, 22)  # how known_hosts has it, sshd(8)
+        name = f"[{parts.hostname}]:{parts.port}" if other else f"{parts.hostname}"
         key = (
             File(f"{folder}/key", Secret(_private_key(settings)), mode=0o600),
             File(f"{folder}/known_hosts", f"{name} {backup.host_key}\n"),
@@ -135,7 +137,23 @@ def _private_key(settings: "Settings") -> str:
             f"backup.identity: {path} is no private key; make one without a passphrase, for this"
             " alone: ssh-keygen -t ed25519 -N '' -f FILE"
         )
-    return text
+    if _has_passphrase(text):
+        raise SettingsError(
+            f"backup.identity: {path} has a passphrase, which no timer can type; make a key without"
+            " one, for this alone: ssh-keygen -t ed25519 -N '' -f FILE"
+        )
+    return f"{text.rstrip()}\n"
+
+
+def _has_passphrase(key: str) -> bool:
+    """Tell whether a private key is encrypted (OpenSSH's PROTOCOL.key; PEM, RFC 1421 and 7468)."""
+    if "ENCRYPTED" in key:
+        return True
+    try:
+        data = base64.b64decode("".join(key.splitlines()[1:-1]))
+    except ValueError:
+        return False
+    return data.startswith(b"openssh-key-v1\0") and not data[15:].startswith(b"\0\0\0\4none")
 
 
 def _timers(settings: "Settings") -> Plan:
@@ -143,15 +161,16 @@ def _timers(settings: "Settings") -> Plan:
     name, when = settings.app.name, {"now": settings.backup.when, "drill": settings.backup.drill}
     steps: list[Plan] = []
     for job, (what, task) in JOBS.items():
-        unit = f"/etc/systemd/system/{name}-{what}"
-        values = {"what": what, "task": task, "action": job, "when": when[job]}
+        unit = f"/etc/systemd/system/decant-{what}@{name}"
+        action = f"{job} {WAITS}"
+        values = {"what": what, "task": task, "action": action, "when": when[job]}
         service = File(
             f"{unit}.service",
             render("backup/service.j2", settings, **values),
             notify=("daemon-reload",),
         )
         if not when[job]:
-            steps.append((service, *_no_timer(f"{name}-{what}.timer")))
+            steps.append((service, *_no_timer(f"decant-{what}@{name}.timer")))
             continue
         delay = "10min" if job == "now" else "2h"
         timer = File(
@@ -163,7 +182,7 @@ def _timers(settings: "Settings") -> Plan:
         steps.append(
             (service, Transaction((timer,), validate=check, label=f"when the {what} is due"))
         )
-    timers = (f"{name}-{what}.timer" for job, (what, _) in JOBS.items() if when[job])
+    timers = (f"decant-{what}@{name}.timer" for job, (what, _) in JOBS.items() if when[job])
     return (
         *(step for plan in steps for step in plan),
         Handler("daemon-reload"),

@@ -64,6 +64,7 @@ def everything(settings: "Settings", facts: "Facts", manifest: dict[str, Any], d
 def _stopped(settings: "Settings", manifest: dict[str, Any], sites: list[str]) -> Plan:
     """Nobody reaches the application any more, and nothing of it runs."""
     name, stop = settings.app.name, f"{manifest['root']}/procedures/stop.sh"
+    view = f"{manifest['root']}/backups/.shared"
     return (
         *(Absent(path, notify=_notify(path)) for path in sites),
         Run(("sh", stop, str(manifest["root"])), unless=_missing(stop), label=f"stop of {name}"),
@@ -73,6 +74,12 @@ def _stopped(settings: "Settings", manifest: dict[str, Any], sites: list[str]) -
             label=f"stop of program {name}",
         ),
         *(Unit(str(unit), enabled=False, running=False) for unit in manifest["units"]),
+        # What a backup that was killed shows a second time would be removed with the folder.
+        Run(
+            ("umount", "-R", "-l", view),
+            unless=("sh", "-c", '! mountpoint -q "$1"', "sh", view),
+            label="nothing of it is copied any more",
+        ),
     )
 
 

@@ -73,7 +73,8 @@ def test_a_server_that_is_destroyed_comes_back_from_its_copy_alone(booth: Server
     server.configure(more=section)
     server.fab("deploy")
     server.ssh(
-        "cd /srv/guestbook/shared/instance && install -d -o guestbook -m 0750 uploads && echo hallo"
+        "cd /srv/guestbook/shared/instance && install -d uploads && mount -t tmpfs"
+        " volume uploads && chown guestbook uploads && echo hallo"
         " >'uploads/ä b' && chown guestbook 'uploads/ä b' && cat ../secrets.env >/root/secrets"
     )
     secrets, before = server.ssh("cat /root/secrets"), server.rows()
@@ -131,7 +132,7 @@ def test_a_server_that_is_destroyed_comes_back_from_its_copy_alone(booth: Server
     # Without [backup] no timer and no key is left, and the copies stay where they are.
     fresh.configure()
     fresh.fab("deploy")
-    assert fresh.ssh("ls -d /etc/decant/backup/* /etc/systemd/system/*-drill.* || true") == ""
+    assert fresh.ssh("ls -d /etc/decant/backup/* /etc/systemd/system/decant-drill@* || true") == ""
     assert kept.ssh("ls /backups/guestbook/snapshots | wc -l") != "0"
 
 

@@ -159,10 +159,10 @@ step 124 - packages postgresql
 step 125 - unit postgresql.service yes yes
 step 126 - run 'sh -c '"'"'root=$1; shift; "$@" && { [ ! -e "$root/current" ] || sh "$root/procedures/restart.sh" "$root"; }'"'"' create /srv/shop python3 -I /srv/shop/procedures/database.py /srv/shop create' 'python3 -I /srv/shop/procedures/database.py /srv/shop created'
 step 127 - run 'sh -c '"'"'
-while [ "$1" != -- ]; do systemctl disable -q --now "$1"; shift; done
+while [ "$1" != -- ]; do systemctl disable -q --now "$1" 2>/dev/null; shift; done
 shift
 rm -rf "$@" && systemctl daemon-reload
-'"'"' remove shop-backup.timer shop-drill.timer -- /etc/systemd/system/shop-backup.service /etc/systemd/system/shop-backup.timer /etc/systemd/system/shop-drill.service /etc/systemd/system/shop-drill.timer /var/cache/decant-backup/shop /etc/decant/backup/shop' 'test '"'"'!'"'"' -e /etc/decant/backup/shop'
+'"'"' remove decant-backup@shop.timer decant-backup@shop.service decant-drill@shop.timer decant-drill@shop.service -- /etc/systemd/system/decant-backup@shop.timer /etc/systemd/system/decant-backup@shop.service /etc/systemd/system/decant-drill@shop.timer /etc/systemd/system/decant-drill@shop.service /var/cache/decant-backup/shop /etc/decant/backup/shop' 'test '"'"'!'"'"' -e /etc/decant/backup/shop'
 step 128 - packages nginx
 begin_transaction dbbf133c09f0 'nginx -t' true
 step 129 nginx.service.reload file /etc/nginx/modules-enabled/90-decant.conf 129 root:root 0644 plain

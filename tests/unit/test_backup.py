@@ -28,8 +28,9 @@ SFTP: dict[str, Any] = {
     "identity": "key",
     "host_key": "ssh-ed25519 AAAAC3",
 }
+TO = "s3://storage.test/bucket/shop"
 S3: dict[str, Any] = {
-    "to": "s3://storage.test/bucket/shop",
+    "to": TO,
     "env": {"AWS_SECRET_ACCESS_KEY": "{deploy.S3_KEY}"},
 }
 
@@ -88,13 +89,13 @@ def test_what_opens_the_storage_is_roots_and_shown_nowhere(folder: Path) -> None
         file = files[f"/etc/decant/backup/shop/{name}"]
         assert (type(file.content), file.mode, file.owner) == (Secret, 0o600, "root:root")
     timers = [step.name for step in steps if isinstance(step, Unit)]
-    assert timers == ["shop-backup.timer", "shop-drill.timer"]
+    assert timers == ["decant-backup@shop.timer", "decant-drill@shop.timer"]
 
 
 def test_without_a_drill_there_is_no_timer_for_it(folder: Path) -> None:
     steps = flat(plans.install(settings(folder, backup={**S3, "drill": ""})))
-    assert [step.name for step in steps if isinstance(step, Unit)] == ["shop-backup.timer"]
-    assert "shop-drill.timer is off" in [str(step) for step in steps]
+    assert [step.name for step in steps if isinstance(step, Unit)] == ["decant-backup@shop.timer"]
+    assert "decant-drill@shop.timer is off" in [str(step) for step in steps]
 
 
 def test_without_a_storage_its_keys_go() -> None:
@@ -109,6 +110,9 @@ def test_without_a_storage_its_keys_go() -> None:
         (".env.deploy", "", "backup.password: there is no BACKUP_PASSWORD in"),
         ("key", "ssh-ed25519 AAAA me", "backup.identity: .*key is no private key"),
         ("key", None, "backup.identity: .*key cannot be read"),
+        ("key", KEY.replace("abc", "b3BlbnNzaC1rZXktdjEAAAAACmFlczI1Ng=="), "has a passphrase"),
+        ("key", KEY.replace("abc", "Proc-Type: 4,ENCRYPTED"), "has a passphrase"),
+        (".env.deploy", "BACKUP_PASSWORD=\n", "backup.password: should be one line"),
     ],
 )
 def test_what_is_not_there_is_said(folder: Path, name: str, text: str | None, said: str) -> None:
@@ -131,20 +135,23 @@ class Copying(program.Backup):  # type: ignore[misc,name-defined]
         self.fails: dict[str, str] = {}
         self.there = True
         self.manifest = ""
+        self.servers = [program._server()]
 
-    def _restic(self, word: str, *words: str, binds: tuple[str, ...] = (), limit: int = 0) -> str:  # noqa: ARG002
+    def _restic(self, *words: str, binds: tuple[str, ...] = (), limit: int = 0) -> str:  # noqa: ARG002
+        word = words[0]
         self.asked.append(word)
         self.words, self.binds = words, binds
         if word in self.fails:
             raise records.Failure(self.fails[word])
-        if word == "list":
-            return json.dumps(
-                [{"short_id": "ab12", "time": "2026-11-30T03:00:00.123Z", "paths": ["/mnt/shared"]}]
-            )
-        if word == "size":
+        if word == "snapshots":
+            when = "2026-11-30T08:31:02.123456789-05:00"
+            found = [{"short_id": "ab12", "time": when, "tags": [each]} for each in self.servers]
+            return json.dumps(found)
+        if word == "stats":
             return json.dumps({"total_size": int(self.fails.get("bytes", 10))})
         if word == "restore":
-            made = self.fetched / "mnt/snapshot"
+            place = next(each for each in binds if each.startswith("BindPaths="))
+            made = Path(place.removeprefix("BindPaths=").partition(":")[0]) / "mnt/snapshot"
             made.mkdir(parents=True)
             (made / "database.sqlite3").write_text("rows")
             (made / "manifest.json").write_text(self.fails.get("manifest", self.manifest))
@@ -164,6 +171,9 @@ class Copying(program.Backup):  # type: ignore[misc,name-defined]
 
     def _asks(self, question: str) -> bool:  # noqa: ARG002
         return self.there
+
+    def _stop_restic(self) -> None:
+        pass
 
     @contextlib.contextmanager
     def _shown(self) -> Iterator[None]:
@@ -189,7 +199,8 @@ def test_a_copy_is_the_dump_shared_and_what_tells_of_the_release(
 ) -> None:
     copying.now()
     assert copying.asked == [
-        "reach", "unlock", "suffix", "room", "dump", "status", "backup", "forget", "list",
+        "cat", "unlock", "snapshots", "suffix", "room", "dump", "status", "backup", "forget",
+        "snapshots",
     ]  # fmt: skip
     told = json.loads(copying.manifest)
     assert (told["application"], told["dump"], told["tables"]) == (
@@ -223,16 +234,15 @@ def test_before_the_first_row_there_is_nothing_to_dump(copying: Copying) -> None
 def test_a_storage_without_copies_is_made_ready_and_one_that_cannot_be_opened_is_said(
     copying: Copying,
 ) -> None:
-    copying.fails["reach"] = "wrong password or no key found"
+    copying.fails["cat"] = "unable to open config file: no such file"
     copying.now()
-    assert copying.asked[:3] == ["reach", "init", "unlock"]
+    assert copying.asked[:3] == ["cat", "init", "unlock"]
     # Where copies were before, no other place is made for them.
     copying.asked.clear()
     with pytest.raises(records.Failure, match="it had copies before, so no new place is made"):
         copying.now()
-    assert copying.asked == ["reach"]
-    copying.wanted["where"] = "s3://elsewhere"
-    copying.fails["init"] = "already there"
+    assert copying.asked == ["cat"]
+    copying.fails |= {"cat": "wrong password or no key found", "init": "already there"}
     with pytest.raises(records.Failure, match=r"^wrong password or no key found$"):
         copying.now()
     noted = program.recorded(copying.record)
@@ -244,16 +254,17 @@ def test_a_storage_without_copies_is_made_ready_and_one_that_cannot_be_opened_is
 
 
 def test_two_do_not_copy_at_once(copying: Copying) -> None:
-    with copying._alone(), pytest.raises(records.Failure, match="another command, backup or drill"):
+    with copying._alone(0), pytest.raises(records.Failure, match="another command, backup or"):
         copying.drill()
+    assert "another command" in program.recorded(copying.record)["failed drill"]["cause"]
 
 
 def test_a_drill_fetches_the_newest_copy_and_tries_its_dump(copying: Copying) -> None:
     copying.now()
     copying.asked.clear()
     copying.drill()
-    assert copying.asked == ["list", "size", "restore", "verify"]
-    assert not copying.fetched.exists()
+    assert copying.asked == ["snapshots", "stats", "restore", "room", "verify"]
+    assert not copying.tried.exists() and not copying.fetched.exists()
     assert program.recorded(copying.record)["drill"]["copy"] == "ab12"
 
 
@@ -265,7 +276,8 @@ def test_a_drill_fetches_the_newest_copy_and_tries_its_dump(copying: Copying) ->
         ({"bytes": str(1 << 60)}, "no room to fetch the copy"),
         ({"manifest": '{"application": "blog"}'}, "is of blog, not of shop"),
         ({"manifest": "torn"}, "says nothing of itself"),
-        ({"list": "gone"}, "gone"),
+        ({"snapshots": "gone"}, "gone"),
+        ({"room": "no room for the trial"}, "no room for the trial"),
     ],
 )
 def test_a_copy_that_does_not_come_back_is_noted_and_nothing_is_left(
@@ -276,14 +288,14 @@ def test_a_copy_that_does_not_come_back_is_noted_and_nothing_is_left(
     with pytest.raises(records.Failure, match=said):
         copying.drill()
     assert said in program.recorded(copying.record)["failed drill"]["cause"]
-    assert not copying.fetched.exists()
+    assert not copying.tried.exists()
 
 
 def test_a_dump_that_is_not_what_was_copied_is_no_copy(copying: Copying) -> None:
     copying.now()
     copying.fails = {"manifest": copying.manifest.replace(json.loads(copying.manifest)["sum"], "0")}
     with pytest.raises(records.Failure, match="is not whole"):
-        copying.fetch("ab12")
+        copying.fetch("ab12", copying.fetched)
 
 
 def test_what_is_missing_is_moved_and_the_application_unpacks_the_rest(
@@ -333,8 +345,9 @@ def test_the_heartbeat_hears_of_copies_as_long_as_the_drill_held(
     assert heard == ["https://beat.test/1"]
     copying.drill()
     copying.wanted["heartbeat"] = "https://down.test"
-    with pytest.raises(records.Failure, match="heartbeat did not answer: refused"):
+    with pytest.raises(records.Failure, match=r"backup\.heartbeat failed: OSError") as told:
         copying.now()
+    assert "down.test" not in str(told.value)  # the URL is a secret
 
 
 @pytest.mark.parametrize(
@@ -343,6 +356,14 @@ def test_the_heartbeat_hears_of_copies_as_long_as_the_drill_held(
         ("a\nFatal: no key found\n\n", "no key found"),
         ("Fatal: one\nFatal: two", "two"),
         ("only this\n", "only this"),
+        (
+            "subprocess ssh: @@@@\nsubprocess ssh: Host key verification failed.\nFatal: EOF",
+            "Host key verification failed.",
+        ),
+        (
+            '{"message_type":"exit_error","code":12,"message":"Fatal: wrong password"}',
+            "wrong password",
+        ),
         ("", ""),
     ],
 )
@@ -356,6 +377,7 @@ def test_the_cause_is_what_restic_calls_fatal(text: str, cause: str) -> None:
         ([{"Op": "lstat", "Path": "/mnt/shared/a", "Err": 2}], True),
         ([{"Op": "open", "Path": "/mnt/shared/a", "Err": 40}], True),
         ([{"message": "open /mnt/shared/a: no such file or directory"}], True),
+        ([{"Op": "lstat", "Err": 2}, {}], True),
         ([{"Op": "lstat", "Err": 2}, {"Op": "read", "Err": 5}], False),
         ([{"message": "input/output error"}], False),
         ([], False),
@@ -377,6 +399,72 @@ def test_an_application_without_a_storage_is_told_so(
     assert "[backup] names no storage" in capsys.readouterr().err
 
 
+def test_a_copy_of_another_server_is_not_copied_over_unless_this_one_has_its_place(
+    copying: Copying,
+) -> None:
+    copying.servers = ["server-other", program._server()]
+    with pytest.raises(records.Failure, match=r"has copies of another server, .* 13:31:02 UTC"):
+        copying.now()
+    assert "backup" not in copying.asked
+    copying.now(take_over=True)
+    copying.now()  # from here on it is known
+    assert copying.asked.count("backup") == 2
+
+
+def test_a_server_that_was_rebuilt_has_the_place_of_the_one_whose_copy_it_got(
+    copying: Copying, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copying.now()
+    copying.servers = ["server-other"]
+    copying.give("latest")
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["dump"] == "database.sqlite3"
+    copying.now()
+
+
+def test_an_empty_server_copies_nothing_over_what_there_is(copying: Copying) -> None:
+    (copying.root / "current").unlink()
+    with pytest.raises(records.Failure, match="nothing is deployed here"):
+        copying.now()
+    assert copying.asked == []
+
+
+def test_a_database_that_is_gone_is_no_good_copy(copying: Copying) -> None:
+    copying.now()
+    copying.there = False
+    with pytest.raises(records.Failure, match="had a database, and there is none any more"):
+        copying.now()
+
+
+def test_the_secrets_of_a_copy_go_over_others_when_a_server_is_rebuilt(copying: Copying) -> None:
+    source, shared = copying.fetched / "mnt/shared", copying.root / "shared"
+    (copying.fetched / "mnt/snapshot").mkdir(parents=True)
+    (copying.fetched / "mnt/snapshot/manifest.json").write_text('{"account": [1, 1]}')
+    source.mkdir()
+    (source / "secrets.env").write_text("of the copy")
+    (shared / "secrets.env").write_text("made since")
+    copying.put(secrets=True)
+    assert (shared / "secrets.env").read_text() == "of the copy"
+    assert (shared / "secrets.env.before").read_text() == "made since"
+
+
+def test_who_holds_the_lock_while_a_database_is_dumped_is_said(tmp_path: Path) -> None:
+    lock = tmp_path / "shop.lock"
+    with program._held(lock, 0, "the backup of shop"):
+        assert (tmp_path / "shop.lock.details").read_text().startswith("the backup of shop since ")
+    assert not (tmp_path / "shop.lock.details").exists()
+
+
+def test_what_is_mounted_below_shared_is_shown_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points = ["/", "/srv/a/shared/b\\040c/d", "/srv/a/shared/b\\040c", "/srv/a/shared2", "/srv/a"]
+    file = tmp_path / "mountinfo"
+    file.write_text("".join(f"1 2 0:3 / {point} rw - ext4 /dev/x rw\n" for point in points))
+    monkeypatch.setattr(program, "MOUNTS", file)
+    below = program.mounted_below(Path("/srv/a/shared"))
+    assert [str(each) for each in below] == ["/srv/a/shared/b c", "/srv/a/shared/b c/d"]
+
+
 # --- what a person is told
 
 
@@ -386,9 +474,10 @@ def test_an_application_without_a_storage_is_told_so(
         ({}, "no copy yet: fab backup.now; none proved yet: fab backup.check"),
         (None, "no copy yet: fab backup.now; none proved yet: fab backup.check"),
         (
-            {"backup": {"ago": 7200}, "drill": {"ago": 300_000}},
+            {"backup": {"ago": 7200, "where": TO}, "drill": {"ago": 300_000, "where": TO}},
             "copied 2 hours ago; proved to come back 3 days ago",
         ),
+        ({"backup": {"ago": 60, "where": "s3://before"}}, "no copy yet: fab backup.now"),
         (
             {"failed backup": {"ago": 60, "cause": "no route"}},
             "the backup 1 minutes ago failed: no route: fab backup.now",

@@ -724,7 +724,14 @@ def test_the_callable_is_looked_up_as_servers_do(tmp_path: Path, spec: str, said
 
 @pytest.mark.parametrize(
     ("mode", "said"),
-    [("wal", "wal"), ("delete", "other"), ("", ""), ("none", ""), ("link", "other")],
+    [
+        ("wal", "wal"),
+        ("delete", "other"),
+        ("", ""),
+        ("none", ""),
+        ("link", "other"),
+        ("pipe", "other"),
+    ],
 )
 def test_the_import_tells_the_journal_mode_and_makes_no_file(
     tmp_path: Path, mode: str, said: str
@@ -739,6 +746,8 @@ def test_the_import_tells_the_journal_mode_and_makes_no_file(
             connection.execute("CREATE TABLE t (a)")
     elif mode == "link":
         file.symlink_to(file)
+    elif mode == "pipe":
+        os.mkfifo(file)
     elif not mode:
         file.touch()
     before = sorted(data.iterdir())

@@ -6,6 +6,7 @@ A restore goes into a fresh database, which is then renamed.
 
 import base64
 import contextlib
+import fcntl
 import hashlib
 import hmac
 import json
@@ -79,22 +80,25 @@ class PostgreSQL(Engine):
             with file.open("rb") as dump:
                 self.ask("wants", stdin=dump)
             return
-        scratch, login = f"{self.name}_decant_new", cast("Login", self.login())
-        try:
-            self._drop_scratch()
-            _sql(
-                f"CREATE ROLE \"{scratch}\" LOGIN PASSWORD '{_scram(login.password)}'",
-            )
-            self._fill(scratch, file, scratch)
-        finally:
-            self._drop_scratch()
+        # Not the name under which a restore makes the database anew: a drill may be at work beside.
+        scratch, login = f"{self.name}_decant_try", cast("Login", self.login())
+        with Path(f"{self.conf['lock']}.trial").open("a", encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                self._drop_scratch()
+                _sql(
+                    f"CREATE ROLE \"{scratch}\" LOGIN PASSWORD '{_scram(login.password)}'",
+                )
+                self._fill(scratch, file, scratch)
+            finally:
+                self._drop_scratch()
 
     def _drop_scratch(self) -> None:
         """Remove what a trial restore made.
 
         A statement of the dump may have given its role something beside.
         """
-        scratch = f"{self.name}_decant_new"
+        scratch = f"{self.name}_decant_try"
         _sql(f'DROP DATABASE IF EXISTS "{scratch}" WITH (FORCE)')
         if _sql(f"SELECT 1 FROM pg_roles WHERE rolname = '{scratch}'"):
             _sql(f'DROP OWNED BY "{scratch}"', f'DROP ROLE "{scratch}"')
