@@ -78,9 +78,11 @@ def journal(file: str) -> str:
     By its header alone, as opening it would make its -wal and -shm
     (https://www.sqlite.org/fileformat2.html#file_format_version_numbers).
     """
-    if not Path(file).is_file():  # a pipe would never answer
-        return "other" if os.path.lexists(file) else ""
+    if not os.path.lexists(file):
+        return ""
     try:
+        if not Path(file).is_file():  # a pipe would never answer
+            return "other"
         with Path(file).open("rb") as database:
             header = database.read(20)
     except OSError:
