@@ -76,7 +76,7 @@ def _stopped(settings: "Settings", manifest: dict[str, Any], sites: list[str]) -
         *(Unit(str(unit), enabled=False, running=False) for unit in manifest["units"]),
         # What a backup that was killed shows a second time would be removed with the folder.
         Run(
-            ("umount", "-R", "-l", view),
+            ("sh", "-c", 'mount --make-rprivate "$1" && umount -R -l "$1"', "sh", view),
             unless=("sh", "-c", '! mountpoint -q "$1"', "sh", view),
             label="nothing of it is copied any more",
         ),

@@ -66,6 +66,14 @@ def nobody_sees_the_keys(server: Server) -> None:
     )
 
 
+def the_volume_is_as_before(server: Server) -> None:
+    """The volume below shared/ is mounted once, and nothing is shown a second time any more."""
+    mounts = server.ssh("grep -c ' /srv/guestbook/shared/instance/uploads ' /proc/self/mountinfo")
+    assert mounts == "1"
+    assert server.ssh("grep backups/.shared /proc/self/mountinfo || true") == ""
+    assert server.ssh("cat /srv/guestbook/shared/instance/uploads/*") == "hallo"
+
+
 @pytest.mark.full
 def test_a_server_that_is_destroyed_comes_back_from_its_copy_alone(booth: ServerFactory) -> None:
     kept, server = storage(booth), booth.deployed()
@@ -93,6 +101,7 @@ def test_a_server_that_is_destroyed_comes_back_from_its_copy_alone(booth: Server
     assert held[: len(before)] == before and set(load.posts) <= set(held)
 
     nobody_sees_the_keys(server)
+    the_volume_is_as_before(server)
 
     # The server is gone, in the middle of its work; another one has its name.
     with Load(server.address, timeout=5):

@@ -164,22 +164,24 @@ class Backup:
         self.view.mkdir(mode=0o700, exist_ok=True)
         shared = self.root / "shared"
         try:
-            for source in (shared, *mounted_below(shared)):
-                place = str(self.view / source.relative_to(shared))
-                for words in (
-                    ["--bind", str(source), place],
-                    ["-o", "remount,bind,ro,nosuid,nodev,nosymfollow", place],
-                ):
-                    done = subprocess.run(["mount", *words], capture_output=True, text=True)
-                    if done.returncode:
-                        raise Failure(f"{source} could not be shown: {_cause(done.stderr)}")
+            # All at once, by the kernel: a path below shared/ is the application's to lead elsewhere.
+            # Private, so that nothing which is taken away here is taken away there.
+            self._mount("--rbind", "--make-rprivate", str(shared), str(self.view))
+            for place in (self.view, *mounted_below(self.view)):
+                self._mount("-o", "remount,bind,ro,nosuid,nodev,nosymfollow", str(place))
             yield
         finally:
             self._hide()
 
+    def _mount(self, *words: str) -> None:
+        done = subprocess.run(["mount", *words], capture_output=True, text=True)
+        if done.returncode:
+            raise Failure(f"shared/ could not be shown to restic: {_cause(done.stderr)}")
+
     def _hide(self) -> None:
         """Take away what is shown, also what one left that was killed."""
-        subprocess.run(["umount", "-q", "-R", "-l", self.view], stderr=subprocess.DEVNULL)
+        for words in (["mount", "--make-rprivate"], ["umount", "-q", "-R", "-l"]):
+            subprocess.run([*words, self.view], stderr=subprocess.DEVNULL)
         with contextlib.suppress(OSError):
             self.view.rmdir()
 
