@@ -343,17 +343,25 @@ class Server:
     @contextlib.contextmanager
     def network_cut(self) -> Iterator[None]:
         """Drop every packet of SSH in both directions, silently."""
-        rules = [
-            ["OUTPUT", "-d", self.address, "-p", "tcp", "--dport", "22", "-j", "DROP"],
-            ["INPUT", "-s", self.address, "-p", "tcp", "--sport", "22", "-j", "DROP"],
-        ]
-        for rule in rules:
+        for rule in _no_ssh(self.address):
             subprocess.run(["iptables", "-I", *rule], check=True)
         try:
             yield
         finally:
-            for rule in rules:
-                subprocess.run(["iptables", "-D", *rule], check=True)
+            _reconnect(self.address)
+
+
+def _no_ssh(address: str) -> list[list[str]]:
+    return [
+        ["OUTPUT", "-d", address, "-p", "tcp", "--dport", "22", "-j", "DROP"],
+        ["INPUT", "-s", address, "-p", "tcp", "--sport", "22", "-j", "DROP"],
+    ]
+
+
+def _reconnect(address: str) -> None:
+    """Remove the rules that cut a server's network, where there are any."""
+    for rule in _no_ssh(address):
+        subprocess.run(["iptables", "-D", *rule], capture_output=True)
 
 
 def _hears_ctrl_c() -> None:
@@ -533,6 +541,9 @@ def sweep(everything: bool = False) -> None:
             if home.parent.name == "layers":
                 servers.forget(home.name)
             else:
+                # A run that was killed while it had cut a network left that as it was.
+                with contextlib.suppress(OSError, KeyError, ValueError):
+                    _reconnect(json.loads((home / "server.json").read_text())["address"])
                 servers.down(home.name)
 
 

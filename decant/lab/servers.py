@@ -130,7 +130,11 @@ def boot(name: str) -> None:
     deadline = time.monotonic() + 60
     while not _answers(server["address"]):
         if not processes(name) or time.monotonic() > deadline:
-            raise LabError(f"lab: {name} did not boot; its console is in {home}/console.log")
+            said = (home / "console.log").read_text(errors="replace").strip().splitlines()
+            raise LabError(
+                f"lab: {name} did not boot: {said[-1] if said else 'it printed nothing'}; its"
+                f" console is in {home}/console.log"
+            )
         time.sleep(0.1)
 
 
@@ -159,7 +163,7 @@ def _kill(name: str) -> None:
 def shut_down(name: str) -> None:
     """Shut a server down in order, as its power button would."""
     pids = processes(name)
-    if len(pids) > 2 and "systemd-nspawn" in "".join(_cmdline(pids[-2])[:1]):
+    if len(pids) > 2 and "systemd-nspawn" in "".join(words(pids[-2])[:1]):
         os.kill(pids[-1], signal.SIGRTMIN + 4)
     deadline = time.monotonic() + 40
     while processes(name) or _interface(name).exists():
@@ -495,12 +499,12 @@ def processes(name: str) -> list[int]:
         pid = int((_home(name) / "pid").read_text())
     except FileNotFoundError:
         return []
-    if f"--hostname={name}" not in _cmdline(pid):
+    if f"--hostname={name}" not in words(pid):
         return []
     found = [pid]
     above = ""
     while above != "systemd-nspawn":  # its child is the server's pid 1
-        above = Path("".join(_cmdline(found[-1])[:1])).name
+        above = Path("".join(words(found[-1])[:1])).name
         children = subprocess.run(
             ["ps", "-o", "pid=", "--ppid", str(found[-1])], capture_output=True, text=True
         ).stdout.split()
@@ -510,12 +514,18 @@ def processes(name: str) -> list[int]:
     return found
 
 
-def _cmdline(pid: int) -> list[str]:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-        return [] if state == "Z" else Path(f"/proc/{pid}/cmdline").read_text().split("\0")
-    except OSError:
-        return []
+def words(pid: int) -> list[str]:
+    """Return the command line of a process that lives, or an empty list."""
+    for _ in range(100):
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+            line = Path(f"/proc/{pid}/cmdline").read_text()
+        except OSError:
+            return []
+        if line or state == "Z":
+            return [] if state == "Z" else line.split("\0")
+        time.sleep(0.01)  # where another program begins, it is empty for a moment
+    return []
 
 
 def _answers(address: str) -> bool:

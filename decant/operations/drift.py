@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import zip_longest
 
-from decant import __version__
+from decant.plans import rendering
 from decant.remote.host import Host
 from decant.remote.report import Report
 
@@ -34,8 +34,8 @@ class Difference:
 def found(host: Host, report: Report) -> tuple[Difference, ...]:
     """Return what a comparison found."""
     name = host.settings.app.name
-    versions = [each.get("decant") for each in host.facts.manifests if each.get("name") == name]
-    ours = Why.SETTINGS if __version__ in versions else Why.VERSION
+    builds = [each.get("build") for each in host.facts.manifests if each.get("name") == name]
+    ours = Why.SETTINGS if rendering.build() in builds else Why.VERSION
     return tuple(
         Difference(str(step), TOLD.get(reason, ours))
         for step, reason in zip_longest(report.differs, report.reasons)

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from decant.config.models import Settings
     from decant.facts import Facts
 
-PACKAGES = ("apache2",)
+# Its logs are rotated by a program that a small image of Debian has not.
+PACKAGES = ("apache2", "logrotate")
 NAME = "Apache"
 UNIT = "apache2.service"
 RELOAD = f"{UNIT}.reload"

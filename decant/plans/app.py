@@ -10,7 +10,7 @@ from decant import __version__, quoting
 from decant.config.variables import variables
 from decant.paths import ACME_CAS, MANIFESTS, Paths
 from decant.plans import apache, backup, certbot, db, metadata, mod_wsgi, python, stack, systemd
-from decant.plans.rendering import procedures, render
+from decant.plans.rendering import build, procedures, render
 from decant.steps import Absent, Directory, File, GeneratedSecret, Handler, Plan, Run
 
 if TYPE_CHECKING:
@@ -146,6 +146,7 @@ def manifest(settings: "Settings") -> dict[str, object]:
     return {
         "name": name,
         "decant": __version__,
+        "build": build(),
         "root": paths.root,
         "roles": list(settings.host.roles),
         "server": stack.server(settings),

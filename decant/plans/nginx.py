@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from decant.config.models import Settings
     from decant.facts import Facts
 
-PACKAGES = ("nginx",)
+# Its logs are rotated by a program that a small image of Debian has not.
+PACKAGES = ("nginx", "logrotate")
 NAME = "nginx"
 UNIT = "nginx.service"
 RELOAD = f"{UNIT}.reload"

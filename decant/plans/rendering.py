@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import hashlib
 import json
 import os
 import re
@@ -71,7 +72,7 @@ def load(folder: Path) -> None:
     for path in PACKAGED.rglob("*.j2"):
         with contextlib.suppress(TemplateError, OSError, UnicodeError):
             environment.get_template(str(path.relative_to(PACKAGED)))
-    procedures()
+    build()
 
 
 def procedure(name: str) -> bytes:
@@ -96,6 +97,17 @@ def procedures() -> dict[str, bytes]:
             files, key=lambda path: ("inside/" if path.parent.name == "inside" else "") + path.name
         )
     }
+
+
+@functools.cache
+def build() -> str:
+    """Return a digest of what decides how servers are written: settings, plans, templates and
+    procedures. Two checkouts of one version can differ in it.
+    """
+    package = Path(__file__).parents[1]
+    found = [*package.glob("config/*.py"), *package.glob("plans/*.py"), *PACKAGED.rglob("*.j2")]
+    texts = [path.read_bytes() for path in sorted(found)]
+    return hashlib.sha256(repr((texts, procedures())).encode()).hexdigest()[:12]
 
 
 @functools.cache

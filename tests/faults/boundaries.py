@@ -25,7 +25,7 @@ from decant.plans import rendering  # noqa: E402
 
 ON_SERVER = "/run/sweep"
 # Names that differ from run to run: of releases, temporary folders, digests, processes.
-CHANGES = r"[0-9]{8}T[0-9]{6}(-[0-9a-f]{7})?|decant\.[A-Za-z0-9]{8}|[0-9a-f]{12,}|[0-9]{3,}"
+CHANGES = r"[0-9]{8}T[0-9]{6}(-[0-9a-f]{7})?|decant\.[A-Za-z0-9]{8}|[0-9a-f]{12,}|[0-9]{2,}"
 
 IN_SH = f"""
 boundary() {{ # boundary NAME

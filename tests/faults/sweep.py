@@ -1,11 +1,13 @@
 """Play faults at every boundary of what a command does, on booted servers.
 
-    python -m tests.faults.sweep [--shard K/N] [--seed N] [--jobs N] [--only STACK/PHASE[/BOUNDARY]]
+    python -m tests.faults.sweep [--shard K/N] [--seed N] [--jobs N] [--once]
+                                 [--only STACK/PHASE[/BOUNDARY]]
 
 For each stack and each phase (a first deploy, an update, a rollback and so on) the command runs once
 without a fault, and boundaries.py notes the boundaries that it passes: remote commands, uploads,
 changes on the server, what prepares a release, each change of a window. Then, at each of them, the
-command waits, one fault is played (which one, the seed says), and it goes on or does not. After
+command waits, one fault is played (which one, the seed says), and it goes on or does not. `--once`
+plays each boundary of a stack once, in one of the phases that pass it; the seed says in which. After
 that, whatever was cut, killed or full: the same command again ends well and has done the thing
 once, one whole version serves, no row that was accepted is missing or there twice, and another
 deploy changes nothing.
@@ -17,9 +19,9 @@ import argparse
 import collections
 import contextlib
 import hashlib
-import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -27,8 +29,8 @@ import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -69,7 +71,7 @@ class Phase:
     """A command, the server that it meets, and what is there after it.
 
     `windows`: how many windows it opens that end well. `loses`: visitors may meet its maintenance
-    page.
+    page. `fleet`: it works on two hosts, one after the other, and this one of them is watched.
     """
 
     task: str
@@ -79,6 +81,7 @@ class Phase:
     more: str = ""
     windows: int = 1
     loses: bool = False
+    fleet: int = 0
 
 
 PHASES = {
@@ -89,6 +92,8 @@ PHASES = {
     "rollback": Phase("rollback", layer="three releases", ref="better", serves="better"),
     "restore": Phase("db.restore", layer="dumped"),
     "move": Phase("deploy", windows=0, loses=True),
+    "fleet, first host": Phase("update", ref="better", serves="better", fleet=1),
+    "fleet, second host": Phase("update", ref="better", serves="better", fleet=2),
 }
 
 
@@ -120,9 +125,13 @@ def expect(holds: object, what: str) -> None:
 
 @dataclass
 class Run:
-    """A server on which a phase begins, and its client."""
+    """A server on which a phase begins, and its client.
+
+    `other` is the second host of a fleet.
+    """
 
     server: Server
+    other: Server | None
     stack: Stack
     phase: Phase
     words: list[str]
@@ -130,6 +139,10 @@ class Run:
     windows: int = 0
     client: "subprocess.Popen[str] | None" = None
     undo: list[Callable[[], object]] = field(default_factory=list)
+
+    def said(self) -> str:
+        """Return what the command has printed."""
+        return (self.lead.folder / "fab.out").read_text()
 
     @property
     def here(self) -> Path:
@@ -142,6 +155,20 @@ class Run:
         pid = servers.processes(self.server.name)[-1]
         return Path(f"/proc/{pid}/root{boundaries.ON_SERVER}")
 
+    @property
+    def servers(self) -> list[Server]:
+        """All hosts of the command."""
+        return [self.server, *([self.other] if self.other else [])]
+
+    def fab(self) -> "subprocess.CompletedProcess[str]":
+        """Run the command to its end, without a fault."""
+        return self.lead.fab(*self.words, code=None)
+
+    @property
+    def lead(self) -> Server:
+        """The server whose folder has the hosts.toml."""
+        return self.other if self.other and self.phase.fleet == 2 else self.server
+
     def watch(self, boundary: Boundary | None) -> None:
         """Have both sides note their boundaries, and wait at one of them."""
         for folder in (self.here, self.there):
@@ -153,7 +180,7 @@ class Run:
     def start(self) -> None:
         """Start the command, and do not wait."""
         os.environ["DECANT_SWEEP"] = str(self.here)
-        self.client = self.server.start_fab(*self.words)
+        self.client = self.lead.start_fab(*self.words)
         os.environ["DECANT_SWEEP"] = ""
 
     def reached(self) -> Path | None:
@@ -223,8 +250,10 @@ def out_of_memory(run: Run, held: Path) -> None:
         if line.split()[0] in ("total_rss", "total_shmem")
     )
     for pid in servers.processes(run.server.name):
-        # On a machine of its own the first process is the last one to be killed.
-        Path(f"/proc/{pid}/oom_score_adj").write_text("-900")
+        # On a machine of its own the first process is the last one to be killed. Here it is only
+        # where this machine allows it; the kernel takes the largest one otherwise.
+        with contextlib.suppress(PermissionError):
+            Path(f"/proc/{pid}/oom_score_adj").write_text("-900")
     (group / "memory.limit_in_bytes").write_text(str(used + (8 << 20)))
     run.undo.append(lambda: (group / "memory.limit_in_bytes").write_text("-1"))
 
@@ -273,21 +302,25 @@ class Booth(ServerFactory):
 
     def begin(self, stack: Stack, phase: Phase) -> Run:
         """Boot the server that a phase meets, and write its hosts.toml."""
-        server = self.boot(
-            layer=self.layer(stack, phase.layer), database=stack.database, megabytes=MEGABYTES
-        )
+        layer = self.layer(stack, phase.layer)
+        hosts = [
+            self.boot(layer=layer, database=stack.database, megabytes=MEGABYTES)
+            for _ in range(2 if phase.fleet else 1)
+        ]
+        server = hosts.pop(max(phase.fleet - 1, 0))
         confine(server)
         words = [phase.task]
         if phase.layer == "dumped":
             words += [server.ssh("ls /srv/guestbook/backups | tail -n 1"), "--yes"]
+        run = Run(server, hosts[0] if hosts else None, stack, phase, words)
         if phase.layer != "packaged":
-            server.wait_until(lambda: server.get("/up")[0] == 200, what="the site is up")
-        run = Run(server, stack, phase, words)
+            for each in run.servers:
+                up(each)
         run.secrets, run.windows = secrets(server), len(good_windows(server))
         to = stack
         if phase is PHASES["move"]:
             to = MOVES[next(name for name, each in STACKS.items() if each == stack)]
-        configure(server, to, phase.ref, phase.more)
+        configure(run.lead, to, phase.ref, phase.more, run.servers)
         server.inside("sync -f /")  # what was there before has long been on the disk
         return run
 
@@ -326,10 +359,22 @@ class Booth(ServerFactory):
         return self._kept(kept, "bookworm", work[name], stack.database)
 
 
-def configure(server: Server, stack: Stack, ref: str, more: str = "") -> None:
-    """Write hosts.toml."""
-    proxy = f'[proxy]\nkind = "{stack.proxy}"\n'
-    server.configure(f'ref = "{ref}"', stack.wsgi, more + proxy)
+def configure(
+    server: Server, stack: Stack, ref: str, more: str = "", hosts: Sequence[Server] = ()
+) -> None:
+    """Write hosts.toml, with several hosts as the group `all`, the folder's own server first."""
+    more += f'[proxy]\nkind = "{stack.proxy}"\n'
+    if len(hosts) > 1:
+        server.target = "all"
+        for each in sorted(hosts, key=lambda each: each is not server):
+            entry = each.entry(each.name, identity=str(each.folder / ".lab/key"))
+            more += entry.replace("\n", '\ngroups = ["all"]\n', 1)
+    server.configure(f'ref = "{ref}"', stack.wsgi, more)
+
+
+def up(server: Server) -> None:
+    """Wait until the site answers."""
+    server.wait_until(lambda: server.get("/up")[0] == 200, seconds=30, what="the site is up")
 
 
 def secrets(server: Server) -> str:
@@ -353,8 +398,7 @@ def count(booth: Booth, stack: str, phase: str) -> list[Boundary]:
     run.start()
     assert run.client
     code = run.client.wait(timeout=400)
-    said = (run.server.folder / "fab.out").read_text()
-    expect(code == 0, f"{stack}/{phase} ends with {code} without a fault:\n{said}")
+    expect(code == 0, f"{stack}/{phase} ends with {code} without a fault:\n{run.said()}")
     names = [
         name
         for folder in (run.here, run.there)
@@ -394,8 +438,7 @@ def play(booth: Booth, boundary: Boundary, fault: str) -> bool:
             run.client.wait(timeout=200)
         except subprocess.TimeoutExpired:
             os.killpg(run.client.pid, signal.SIGKILL)
-            said = (run.server.folder / "fab.out").read_text()
-            raise Failed(f"the client did not end within 200 s: {said}") from None
+            raise Failed(f"the client did not end within 200 s: {run.said()}") from None
         finally:
             for undo in reversed(run.undo):
                 undo()
@@ -403,8 +446,7 @@ def play(booth: Booth, boundary: Boundary, fault: str) -> bool:
         run.server.wait_until(
             lambda: free(run.server), seconds=60, what="the lock is free, and no window open"
         )
-        first = (run.server.folder / "fab.out").read_text()
-        again = run.server.fab(*run.words, code=None)
+        first, again = run.said(), run.fab()
         expect(again.returncode == 0, f"again: {again.stdout}\n{again.stderr}\nat first: {first}")
     if fault not in NOTICED and not phase.loses:
         expect(not load.lost, f"requests lost: {load.lost[:3]}")
@@ -426,7 +468,7 @@ def free(server: Server) -> bool:
 def check(run: Run, load: Load) -> None:
     """Hold a server against what is promised after the command has ended well."""
     server, phase = run.server, run.phase
-    server.wait_until(lambda: server.get("/up")[0] == 200, seconds=30, what="the site is up")
+    up(server)
     served = server.get("/version")[1]
     expect(served == phase.serves, f"{served} serves, wanted {phase.serves}")
     rows = server.rows()
@@ -450,9 +492,12 @@ def check(run: Run, load: Load) -> None:
     expect(not left, f"left behind: {left}")
     windows = len(good_windows(server)) - run.windows
     expect(not phase.windows or windows == phase.windows, f"{windows} windows ended well")
-    second = server.fab("deploy", code=None)
+    if run.other:
+        other = run.other.get("/version")[1]
+        expect(other == phase.serves, f"the other host: {other} serves, wanted {phase.serves}")
+    second = run.lead.fab("deploy", code=None)
     expect(
-        second.returncode == 0 and changed(second.stdout) == [0],
+        second.returncode == 0 and not any(changed(second.stdout)) and changed(second.stdout),
         f"a second deploy: {second.stdout}\n{second.stderr}",
     )
     expect(free(server), "the lock is held")
@@ -465,6 +510,21 @@ def chosen(boundary: Boundary, seed: int) -> str:
     """Return the fault that a seed plays at a boundary."""
     names = list(FAULTS)
     return names[(zlib.crc32(str(boundary).encode()) + seed) % len(names)]
+
+
+def once(boundaries: Iterable[Boundary], seed: int) -> list[Boundary]:
+    """Return one occurrence of each boundary of a stack; which one, the seed says.
+
+    The files of our own procedures count as one: they are written alike, one after the other.
+    """
+    named = collections.defaultdict[tuple[str, str], list[Boundary]](list)
+    for each in boundaries:
+        named[each.stack, re.sub(r"^(step file /srv/\S+/procedures/).*", r"\1", each.name)].append(
+            each
+        )
+    return [
+        min(each, key=lambda one: zlib.crc32(f"{seed} {one}".encode())) for each in named.values()
+    ]
 
 
 def groups(shard: str, only: str = "") -> list[tuple[str, str]]:
@@ -530,6 +590,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--seed", type=int, default=1)
     made.add_argument("--jobs", type=int, default=2)
     made.add_argument("--only", default="", help="STACK/PHASE/BOUNDARY, or the beginning of it")
+    made.add_argument("--once", action="store_true", help="each boundary once a stack")
     made.add_argument("--most", type=int, default=0, help="no more than so many pairs")
     return made
 
@@ -568,32 +629,36 @@ def sweep(
     Returns how many phases could not be played at all: those that fail without a fault.
     """
     done = {tuple(entry[key] for key in asdict(NOWHERE)) for entry in read(journal)}
+    found = list[Boundary]()
     counts = {
         pool.submit(counted, repository, place, *group): group
         for place, group in enumerate(chosen_groups)
     }
-    pairs, numbers, broken = set[Future[dict[str, object]]](), itertools.count(), 0
+    broken = 0
     for count in as_completed(counts):
         try:
-            found = count.result()
+            passed = count.result()
         except Exception as error:  # without a fault
             broken += 1
             print(
                 f"failed: {'/'.join(counts[count])} without a fault\n{indented(error)}", flush=True
             )
             continue
-        todo = [
-            boundary
-            for boundary in found
-            if tuple(asdict(boundary).values()) not in done and str(boundary).startswith(words.only)
-        ][: words.most or None]
-        print(
-            f"{'/'.join(counts[count])}: {len(found)} boundaries, {len(todo)} to play", flush=True
-        )
-        pairs |= {
-            pool.submit(attempt, repository, next(numbers), boundary, words.seed)
-            for boundary in todo
-        }
+        print(f"{'/'.join(counts[count])}: {len(passed)} boundaries", flush=True)
+        found += [each for each in passed if str(each).startswith(words.only)]
+    todo = [
+        each
+        for each in (once(found, words.seed) if words.once else found)
+        if tuple(asdict(each).values()) not in done
+    ]
+    # In an order of chance, so that a part of them is a sample of all.
+    todo.sort(key=lambda each: zlib.crc32(str(each).encode()))
+    del todo[words.most or len(todo) :]
+    print(f"{len(found)} boundaries, {len(todo)} to play", flush=True)
+    pairs = [
+        pool.submit(attempt, repository, number, boundary, words.seed)
+        for number, boundary in enumerate(todo)
+    ]
     for pair in as_completed(pairs):
         entry = pair.result()
         with journal.open("a") as file:

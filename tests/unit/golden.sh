@@ -115,7 +115,7 @@ step 105 - unit decant-metadata@shop.service yes -
 step 106 - handler decant-metadata@shop.service.restart
 step 107 - run 'systemctl restart decant-metadata@shop.service' 'nft list table inet decant_shop'
 step 108 - background /srv/shop/procedures/prepare.sh 108
-step 109 - packages python3 python3-venv nginx postgresql ca-certificates git nftables ufw
+step 109 - packages python3 python3-venv nginx logrotate postgresql ca-certificates git nftables ufw
 step 110 systemd-sysctl.service.restart file /etc/sysctl.d/70-decant-harden.conf 110 root:root 0644 plain
 step 111 - handler systemd-sysctl.service.restart
 step 112 - packages unattended-upgrades needrestart
@@ -163,7 +163,7 @@ while [ "$1" != -- ]; do systemctl disable -q --now "$1" 2>/dev/null; shift; don
 shift
 rm -rf "$@" && systemctl daemon-reload
 '"'"' remove decant-backup@shop.timer decant-backup@shop.service decant-drill@shop.timer decant-drill@shop.service -- /etc/systemd/system/decant-backup@shop.timer /etc/systemd/system/decant-backup@shop.service /etc/systemd/system/decant-drill@shop.timer /etc/systemd/system/decant-drill@shop.service /var/cache/decant-backup/shop /etc/decant/backup/shop' 'test '"'"'!'"'"' -e /etc/decant/backup/shop'
-step 128 - packages nginx
+step 128 - packages nginx logrotate
 begin_transaction dbbf133c09f0 'nginx -t' true
 step 129 nginx.service.reload file /etc/nginx/modules-enabled/90-decant.conf 129 root:root 0644 plain
 step 130 nginx.service.reload edit /etc/nginx/nginx.conf '

@@ -1,6 +1,7 @@
 """The list of lab servers, read while others come and go."""
 
 import shutil
+import subprocess
 import threading
 from pathlib import Path
 
@@ -33,3 +34,16 @@ def test_servers_can_be_listed_while_another_goes(
     finally:
         over.set()
         other.join()
+
+
+def test_a_process_that_begins_another_program_has_its_words(tmp_path: Path) -> None:
+    """The kernel shows no command line for a moment; a server that boots was taken for a dead one."""
+    again = tmp_path / "again"
+    again.write_text('exec sh "$0" --hostname=busy\n')
+    process = subprocess.Popen(["sh", str(again), "--hostname=busy"])
+    try:
+        assert all("--hostname=busy" in servers.words(process.pid) for _ in range(3000))
+    finally:
+        process.kill()
+    process.wait()
+    assert servers.words(process.pid) == []

@@ -19,9 +19,10 @@ from decant.operations.release import rollback, window
 from decant.operations.release.outcome import Outcome, Prepared, Result, prepared_outcome, untouched
 from decant.operations.release.prepare import new_id, prepare, preview, release_lock
 from decant.operations.release.status import describe
-from decant.plans import release
+from decant.plans import release, rendering
 from decant.plans.requests import Change, Role, WindowRequest, Word, WordRequest
 from decant.remote import transfer
+from decant.remote.report import Report
 from decant.steps import File, Plan, Procedure
 from decant.testing import FakeHost, name_of
 from tests.unit.operations.sites import BAD, CURRENT, GOOD, LIVE, NEW, OLD, PENDING, READY, one
@@ -609,6 +610,24 @@ def test_a_host_that_had_switched_goes_back_because_of_another_one(
 
 # --- what is said
 # ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("manifests", "why"),
+    [
+        ((), drift.Why.VERSION),
+        (({"name": "shop", "build": "another"},), drift.Why.VERSION),
+        (({"name": "other", "build": rendering.build()},), drift.Why.VERSION),
+        (({"name": "shop", "build": rendering.build()},), drift.Why.SETTINGS),
+    ],
+)
+def test_a_difference_comes_from_hosts_toml_where_this_very_code_wrote_the_server(
+    manifests: tuple[Any, ...], why: drift.Why
+) -> None:
+    host, step = one(facts=replace(LIVE, manifests=manifests)), File("/x", "y")
+    report = Report(differs=[step, step, step], reasons=["", "missing", "edited"])
+    found = [each.why for each in drift.found(host, report)]
+    assert found == [why, drift.Why.MISSING, drift.Why.EDITED]
 
 
 def test_what_is_ready_and_what_is_left_as_it_was() -> None:

@@ -11,7 +11,17 @@ def test_every_package_comes_in_one_step() -> None:
     plan = system.packages(settings(system={"packages": ["jq"]}), FACTS)
     assert plan == (
         Packages(
-            ("python3", "python3-venv", "nginx", "ca-certificates", "jq", "git", "nftables", "ufw")
+            (
+                "python3",
+                "python3-venv",
+                "nginx",
+                "logrotate",
+                "ca-certificates",
+                "jq",
+                "git",
+                "nftables",
+                "ufw",
+            )
         ),
     )
 
