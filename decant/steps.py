@@ -54,22 +54,28 @@ class Packages(Step):
 
 @dataclass(frozen=True)
 class File(Step):
-    """A file has this content, owner and mode; a Secret's content is shown nowhere."""
+    """A file has this content, owner and mode; a Secret's content is shown nowhere.
+
+    A `first` one is on the disk before any step after it begins, so that no power cut keeps what
+    comes later without it.
+    """
 
     path: str
     content: str | bytes | Secret
     owner: str = "root:root"
     mode: int = 0o644
     notify: tuple[str, ...] = ()
+    first: bool = False
 
     def words(self) -> tuple[str | bytes, ...]:
-        """Return path, content, owner, mode and whether it is secret."""
+        """Return path, content, owner, mode, whether it is secret, and whether it comes first."""
         return (
             self.path,
             self.data,
             self.owner,
             f"{self.mode:04o}",
             "secret" if isinstance(self.content, Secret) else "plain",
+            *(("first",) if self.first else ()),
         )
 
     @property

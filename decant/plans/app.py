@@ -89,7 +89,9 @@ def write_manifest(settings: "Settings") -> Plan:
     return (
         Directory(MANIFESTS),
         File(
-            settings.paths.manifest, json.dumps(manifest(settings), indent=1, sort_keys=True) + "\n"
+            settings.paths.manifest,
+            json.dumps(manifest(settings), indent=1, sort_keys=True) + "\n",
+            first=True,
         ),
     )
 

@@ -53,6 +53,8 @@ def everything(settings: "Settings", facts: "Facts", manifest: dict[str, Any], d
         *_database(database, manifest),
         *certbot.remove(name),
         *_removed(settings, root),
+        # What is gone stays gone after a power cut, as nobody would know any more whose it was.
+        Run(("sync",), unless=_missing(f"{MANIFESTS}/{name}.json"), label="all that on the disk"),
         Absent(f"{MANIFESTS}/{name}.json"),
         Run(
             ("rm", "-rf", f"{MANIFESTS}/{name}.files", f"{PENDING}/{name}"),

@@ -20,7 +20,15 @@ SANDBOX = "[Service]\nNoNewPrivileges=yes\nPrivateTmp=yes\nProtectSystem=full\nP
 
 def mark(package: str) -> Plan:
     """Note, before a package is installed, that it was not there."""
-    note = ("sh", "-c", 'mkdir -p "$1" && : >"$1/$2"', "note", MARKS, package)
+    # On the disk before the package is, which dpkg sees to: it must not look like somebody's.
+    note = (
+        "sh",
+        "-c",
+        'mkdir -p "$1" && : >"$1/$2" && sync "$1/$2" "$1" "$1/.."',
+        "note",
+        MARKS,
+        package,
+    )
     there = (
         "sh",
         "-c",

@@ -254,7 +254,10 @@ def out_of_memory(run: Run, held: Path) -> None:
         # where this machine allows it; the kernel takes the largest one otherwise.
         with contextlib.suppress(PermissionError):
             Path(f"/proc/{pid}/oom_score_adj").write_text("-900")
-    (group / "memory.limit_in_bytes").write_text(str(used + (8 << 20)))
+    for spare in range(8, 200, 8):  # the kernel refuses what it cannot get back at once
+        with contextlib.suppress(OSError):
+            (group / "memory.limit_in_bytes").write_text(str(used + (spare << 20)))
+            break
     run.undo.append(lambda: (group / "memory.limit_in_bytes").write_text("-1"))
 
 

@@ -1,9 +1,13 @@
 """What a person does who is told to run the same command again, and what it must not do twice."""
 
 import json
+import shutil
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
-from tests.booted import Server, ServerFactory, kill
+from tests.booted import ROOT, Server, ServerFactory, changed, kill
 
 
 def record(server: Server) -> dict[str, object]:
@@ -63,6 +67,37 @@ def test_a_rollback_that_was_cut_off_is_not_done_again(booth: ServerFactory) -> 
     assert current(server) == second
     server.fab("rollback")
     assert current(server) == first
+
+
+def test_another_version_of_decant_meanwhile_waits_for_the_window_and_goes_on(
+    booth: ServerFactory, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(ROOT / "decant", other / "decant")
+    shutil.copy(ROOT / "fabfile.py", other)
+    with (other / "decant/server/lib.sh").open("a") as file:
+        file.write("# as another version writes it\n")
+    server = booth.deployed()
+    server.configure('ref = "migrates-slowly"')
+    client = server.start_fab("update")
+    server.wait_for_migration()
+    theirs = subprocess.run(
+        [sys.executable, "-m", "fabric", "-r", str(other), "-H", server.name, "deploy"],
+        cwd=server.folder,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=200,
+    )
+    assert theirs.returncode == 0, theirs.stdout + theirs.stderr
+    assert "is open; following it" in theirs.stdout
+    assert "changed  file /srv/guestbook/procedures/lib.sh" in theirs.stdout
+    assert client.wait(timeout=60) == 0
+    assert server.get("/version") == (200, "migrates-slowly")
+    assert len(server.rows()) == len(set(server.rows()))
+    assert "written differently by this version of Decant" in server.fab("update").stdout
+    server.fab("deploy")
+    assert changed(server.fab("deploy").stdout) == [0]
 
 
 def test_environments_that_were_removed_by_hand_come_back(booth: ServerFactory) -> None:

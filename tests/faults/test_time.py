@@ -39,6 +39,25 @@ def test_a_server_whose_debian_was_upgraded_is_made_whole_by_deploy(
     server.fab("update")
     assert server.get("/version") == (200, "migrates")
     assert server.rows() == rows
+    if database == "postgresql":
+        a_new_major_version_takes_the_rows_over(server)
+
+
+def a_new_major_version_takes_the_rows_over(server: Server) -> None:
+    """As Debian's README says: the new version's empty cluster goes, and the old one moves to it."""
+    server.fab("db.dump")
+    rows, dump = server.rows(), server.ssh("ls /srv/guestbook/backups | tail -n 1")
+    server.ssh("pg_dropcluster --stop 17 main 2>/dev/null; pg_upgradecluster 15 main", seconds=300)
+    server.ssh("pg_dropcluster 15 main")
+    assert server.sql("show server_version")[0].startswith("17.")
+    server.wait_until(lambda: server.get("/up")[0] == 200, what="the application connects again")
+    assert changed(server.fab("deploy").stdout) == [0]
+    assert server.rows() == rows
+    server.write("on 17")
+    server.fab("db.dump")
+    server.fab("db.restore", dump, "--yes")  # made by 15
+    assert server.rows() == rows
+    assert server.get("/version") == (200, "migrates")
 
 
 def test_packages_that_are_installed_anew_under_load_lose_no_request(booth: ServerFactory) -> None:

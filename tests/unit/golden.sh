@@ -8,7 +8,7 @@ mode=apply
 begin
 mode=apply
 step 1 - directory /var/lib/decant/apps root:root 0755
-step 2 - file /var/lib/decant/apps/shop.json 2 root:root 0644 plain
+step 2 - file /var/lib/decant/apps/shop.json 2 root:root 0644 plain first
 step 3 - packages python3 python3-venv git nftables ca-certificates
 step 4 - user shop /srv/shop
 step 5 - user shop-build /srv/shop/build/home

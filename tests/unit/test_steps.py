@@ -104,6 +104,34 @@ def test_a_command_is_asked_about_again_after_a_change(tmp_path: Path) -> None:
     assert (tmp_path / "ran").exists()
 
 
+def test_what_comes_first_is_on_the_disk_before_anything_else(tmp_path: Path) -> None:
+    """After a power cut an account without its manifest was taken for somebody else's."""
+    plan = (
+        File(f"{tmp_path}/first", "x", ME, first=True),
+        GeneratedSecret(f"{tmp_path}/secret", "KEY", ME),
+        File(f"{tmp_path}/later", "x", ME),
+    )
+    here, noted = tmp_path / "program", tmp_path / "noted"
+    here.mkdir()
+    archive = compile_plan((("apply", plan),), "shop").archive(driver())
+    subprocess.run(["tar", "-xzf", "-", "-C", str(here)], input=archive, check=True)
+    steps = here / "steps.sh"
+    note = f'sync() {{ echo "sync $*" >>{noted}; }}\nmv() {{ echo "mv $*" >>{noted}; command mv "$@"; }}\n'
+    steps.write_text(note + steps.read_text())
+    environment = {**os.environ, "DECANT_STATE": str(tmp_path / "state")}
+    subprocess.run(["sh", str(here / "program")], check=True, env=environment)
+    done = noted.read_text().splitlines()
+    assert [line for line in done if "state/" not in line] == [
+        f"sync {tmp_path}/first.decant-new",
+        f"mv -fT {tmp_path}/first.decant-new {tmp_path}/first",
+        f"sync {tmp_path}",
+        f"sync {tmp_path}/secret.decant-new",
+        f"mv -fT {tmp_path}/secret.decant-new {tmp_path}/secret",
+        f"sync {tmp_path}",
+        f"mv -fT {tmp_path}/later.decant-new {tmp_path}/later",
+    ]
+
+
 def test_a_dry_run_shows_the_difference_and_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "f").write_text("old\n")
     plan = (

@@ -322,7 +322,17 @@ was_seen() { # was_seen WORD: by what was seen at the beginning, is the file or 
     case $known in *" $1 "*) ;; *) return 1 ;; esac
 }
 
-check_file() { # PATH CONTENT OWNER:GROUP MODE SECRET
+replace() { # replace PATH: put PATH.decant-new there, whole or not at all
+    mv -fT "$1.decant-new" "$1"
+}
+
+replace_first() { # replace_first PATH: and before anything else goes on, as what comes later counts on it, also after a power cut
+    sync "$1.decant-new"
+    replace "$1"
+    sync "${1%/*}"
+}
+
+check_file() { # PATH CONTENT OWNER:GROUP MODE SECRET [first]
     [ -f "$1" ] && [ ! -L "$1" ] || return 1
     was_seen "$number" || { cmp -s "$here/files/$2" "$1" && [ "$(stat -c '%U:%G %04a' "$1")" = "$3 $4" ]; } || return 1
     # Somebody else has made of it what is wanted, or a power cut took our note of it.
@@ -343,7 +353,7 @@ apply_file() {
     keep "$1"
     [ ! -d "$1" ] || { echo "$1 is a folder"; return 1; }
     install -o "${3%:*}" -g "${3#*:}" -m "$4" "$here/files/$2" "$1.decant-new"
-    mv -fT "$1.decant-new" "$1"
+    replace${6:+_first} "$1"
     remember "$1"
 }
 
@@ -366,7 +376,7 @@ apply_link() {
     keep "$1"
     [ ! -d "$1" ] || [ -L "$1" ] || { echo "$1 is a folder"; return 1; }
     ln -sfn "$2" "$1.decant-new"
-    mv -fT "$1.decant-new" "$1"
+    replace "$1"
 }
 
 check_absent() { # PATH
@@ -388,7 +398,7 @@ apply_edit() {
     sed -Ez "$2" "$1" >"$1.decant-new"
     chown --reference="$1" "$1.decant-new"
     chmod --reference="$1" "$1.decant-new"
-    mv -fT "$1.decant-new" "$1"
+    replace "$1"
     remember "$1"
 }
 
@@ -414,7 +424,7 @@ apply_generated_secret() {
     fi
     chown "$3" "$1.decant-new"
     chmod 0640 "$1.decant-new"
-    mv -fT "$1.decant-new" "$1"
+    replace_first "$1" # another program has it next: a database its password
 }
 
 check_secret_value() { # PATH NAME OWNER:GROUP VALUE_FILE: a variable has the given value
@@ -428,7 +438,7 @@ apply_secret_value() {
     printf '%s="%s"\n' "$2" "$(cat "$here/files/$4")" >>"$1.decant-new"
     chown "$3" "$1.decant-new"
     chmod 0640 "$1.decant-new"
-    mv -fT "$1.decant-new" "$1"
+    replace_first "$1" # another program has it next: a database its password
 }
 
 # --- accounts, units, firewall --------------------------------------------------------------------------------------------------------
