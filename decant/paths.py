@@ -16,6 +16,7 @@ GUARDS = "/var/lib/decant/guard"
 CERTIFICATES = "/var/lib/decant/certificates"
 CHALLENGES = "/var/lib/decant/challenges"
 TLS = "/etc/decant/tls"
+AUTH = "/etc/decant/auth"
 ACME_CAS = "/etc/decant/acme-ca.d"
 BACKUP = "/etc/decant/backup"  # where copies go, and with which keys
 BACKUP_CACHE = "/var/cache/decant-backup"

@@ -3,6 +3,7 @@
 `decant/config/inventory.py` reads the file.
 """
 
+import ipaddress
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -161,6 +162,27 @@ HostKey = Annotated[
         "a public host key such as ssh-ed25519 AAAA...",
     ),
 ]
+# Digits and a unit, as nginx has them.
+Lifetime = Annotated[str, _or_empty(r"[1-9][0-9]{0,5}[smhd]", "a time such as 12h or 30d")]
+PathPrefix = Annotated[
+    str,
+    _or_empty(
+        r"(?!.*/\.{1,2}(/|$))(/[A-Za-z0-9._~-]+)+", "a path such as /shop, without a / at its end"
+    ),
+]
+HeaderName = Annotated[
+    str, _matches(r"[A-Za-z][A-Za-z0-9-]*", "the name of a header: letters, digits and -")
+]
+HeaderValue = Annotated[str, _matches(r"[ -~]+", "a line of printable ASCII characters")]
+Visitor = Annotated[str, _matches(r"[A-Za-z0-9._@-]{1,64}", "a name of letters, digits and ._@-")]
+# crypt(5): what `openssl passwd -6` and `htpasswd -nB` print.
+PasswordHash = Annotated[
+    str,
+    _matches(
+        r"\$(2[aby]|5|6|y)\$[A-Za-z0-9./$=,]{20,200}",
+        "a hash of a password, as this prints it: openssl passwd -6",
+    ),
+]
 Timezone = Annotated[
     str, _or_empty(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*", "a time zone such as Europe/Berlin")
 ]
@@ -172,6 +194,16 @@ def _ref(value: str) -> str:
     ):
         raise ValueError("should be a branch, a tag, a commit, or tag: and a pattern")
     return value
+
+
+def _network(value: str) -> str:
+    try:
+        return str(ipaddress.ip_network(value))
+    except ValueError as error:
+        raise ValueError(f"should be a network such as 203.0.113.0/24: {error}") from None
+
+
+Network = Annotated[str, AfterValidator(_network)]
 
 
 def _without_empty(folders: dict[str, str]) -> dict[str, str]:
@@ -316,6 +348,9 @@ class Wsgi(Model):
             "module:callable or module:factory()",
         ),
     ]
+    interface: Literal["auto", "wsgi", "asgi"] = Field(
+        default="auto", description="What the callable is; auto: seen when it is imported."
+    )
     server: Literal["gunicorn", "uwsgi", "mod_wsgi"] = "gunicorn"
     manager: Literal["systemd", "supervisor"] = "systemd"
     workers: Workers = "auto"
@@ -342,6 +377,21 @@ class Proxy(Model):
     domains: Listed[Domain] = ()
     redirect: Listed[Domain] = ()
     max_body: Size = "16m"
+    prefix: PathPrefix = Field(
+        default="", description="The path of the site below which the application is."
+    )
+    cache: Lifetime = Field(
+        default="", description="How long browsers keep static files, such as 30d."
+    )
+    headers: dict[HeaderName, HeaderValue] = Field(
+        default={}, description="Headers that every answer gets."
+    )
+    trusted: Listed[Network] = Field(
+        default=(), description="Networks of balancers that say who the visitor is."
+    )
+    auth: dict[Visitor, PasswordHash] = Field(
+        default={}, description="Who may visit the site, with the hashes of their passwords."
+    )
 
 
 class Tls(Model):
@@ -646,7 +696,7 @@ class Settings(Model):
         }
         found: dict[str, str] = {}
         for prefix, folder in self.app.static.items():
-            url, inside = prefix.rstrip("/"), folder.rstrip("/")
+            url, inside = f"{self.proxy.prefix}{prefix.rstrip('/')}", folder.rstrip("/")
             found |= {
                 f"{url}{entry.removeprefix(inside)}": path
                 for entry, path in shared.items()
@@ -659,7 +709,10 @@ class Settings(Model):
     @property
     def served_files(self) -> dict[str, str]:
         """What the proxy serves itself and is a single file: URL -> file on the server."""
-        return {url: f"{self._released}{path}" for url, path in self.app.single_files.items()}
+        return {
+            f"{self.proxy.prefix}{url}": f"{self._released}{path}"
+            for url, path in self.app.single_files.items()
+        }
 
     @property
     def _released(self) -> str:
@@ -675,6 +728,12 @@ class Settings(Model):
             self.proxy.max_body[len(number) :]
         ]
         return int(number) * factor
+
+    @property
+    def cache_seconds(self) -> int:
+        """Seconds that browsers keep static files; 0 where nothing is said of that."""
+        unit = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+        return int(self.proxy.cache[:-1]) * unit[self.proxy.cache[-1]] if self.proxy.cache else 0
 
     @property
     def health_host(self) -> str:

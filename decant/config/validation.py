@@ -97,6 +97,26 @@ BY_SFTP = {
     "host_key": "the storage's own key, as ssh-keyscan HOST prints it behind the name",
 }
 
+# Headers that say how an answer is sent, or whose it is.
+PROXIES_OWN = frozenset(
+    [
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "date",
+        "keep-alive",
+        "location",
+        "server",
+        "set-cookie",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "www-authenticate",
+        "x-decant-answer",
+    ]
+)
+
 # Databases and accounts that MariaDB and PostgreSQL have themselves.
 SERVERS_OWN = frozenset(
     [
@@ -155,6 +175,7 @@ def contradictions(settings: "Settings") -> Iterator[str]:
     yield from _folders(settings)
     yield from _names(settings)
     yield from _tls(settings)
+    yield from _proxy(settings)
     yield from _server(settings)
     yield from _options(settings)
     yield from _backup(settings)
@@ -183,6 +204,11 @@ def _server(settings: "Settings") -> Iterator[str]:
         yield (
             f'wsgi.server: mod_wsgi runs inside Apache, and proxy.kind is "{settings.proxy.kind}";'
             ' set proxy.kind = "apache", or choose gunicorn or uwsgi'
+        )
+    if wsgi.interface == "asgi" and wsgi.server != "gunicorn":
+        yield (
+            f'wsgi.interface: {wsgi.server} serves WSGI alone; for "asgi" set wsgi.server ='
+            ' "gunicorn"'
         )
     if wsgi.server == "mod_wsgi" and wsgi.manager != "systemd":
         yield (
@@ -438,6 +464,23 @@ def _names(settings: "Settings") -> Iterator[str]:
     low, _, high = settings.app.health.status.partition("-")
     if high and int(low) > int(high):
         yield "app.health.status: should be from low to high"
+
+
+def _proxy(settings: "Settings") -> Iterator[str]:
+    proxy = settings.proxy
+    for name, value in proxy.headers.items():
+        if name.lower() in PROXIES_OWN:
+            yield f"proxy.headers.{name}: is the proxy's or the application's own to set"
+        elif "$" in value:
+            yield f"proxy.headers.{name}: the proxies take a $ for a variable; write it otherwise"
+    if len({name.lower() for name in proxy.headers}) < len(proxy.headers):
+        yield "proxy.headers: two names differ only in upper and lower case"
+    for network in proxy.trusted:
+        if network.endswith("/0"):
+            yield (
+                f"proxy.trusted: {network} is everybody, and anybody could say to be somebody else;"
+                " name the networks of your balancer alone"
+            )
 
 
 def _tls(settings: "Settings") -> Iterator[str]:

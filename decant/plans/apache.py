@@ -17,7 +17,17 @@ PACKAGES = ("apache2", "logrotate")
 NAME = "Apache"
 UNIT = "apache2.service"
 RELOAD = f"{UNIT}.reload"
-MODULES = ("headers", "proxy", "proxy_http", "proxy_uwsgi", "rewrite")
+MODULES = (
+    "deflate",
+    "filter",
+    "headers",
+    "proxy",
+    "proxy_http",
+    "proxy_uwsgi",
+    "rewrite",
+    "setenvif",
+)
+AUTH_MODULES = ("auth_basic", "authn_core", "authn_file", "authz_core", "authz_user")
 BALANCER = ("proxy_balancer", "lbmethod_byrequests")
 # Not http2.conf, which would speak HTTP/2 on everybody's sites.
 TLS_MODULES = ("socache_shmcb.load", "ssl.load", "ssl.conf", "http2.load")
@@ -66,7 +76,12 @@ def install(settings: "Settings", facts: "Facts") -> Plan:
         *before,
         Packages(PACKAGES),
         *status,
-        *modules(*MODULES, *(BALANCER if settings.backends else ())),
+        *modules(
+            *MODULES,
+            *(BALANCER if settings.backends else ()),
+            *(("remoteip",) if settings.proxy.trusted else ()),
+            *(AUTH_MODULES if settings.proxy.auth else ()),
+        ),
         Transaction(main, validate=CHECK),
     )
 
@@ -93,7 +108,7 @@ def site(settings: "Settings", facts: "Facts") -> Plan:
                 settings,
                 webroot=CHALLENGES,
                 ciphers=":".join(tls.CIPHERS),
-                **tls.values(settings, facts),
+                **site_plan.values(settings, facts),
             ),
             notify=(RELOAD,),
         ),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from decant import __version__, quoting
 from decant.config.variables import variables
-from decant.paths import ACME_CAS, MANIFESTS, Paths
+from decant.paths import ACME_CAS, AUTH, MANIFESTS, Paths
 from decant.plans import apache, backup, certbot, db, metadata, mod_wsgi, python, stack, systemd
 from decant.plans.rendering import build, procedures, render
 from decant.steps import Absent, Directory, File, GeneratedSecret, Handler, Plan, Run
@@ -134,6 +134,7 @@ def parameters(settings: "Settings") -> dict[str, str]:
         "db_clients": " ".join(settings.database_clients),
         "request_timeout": str(settings.wsgi.timeout),
         "health_path": health.path,
+        "interface": settings.wsgi.interface,
         "health_host": settings.health_host,
         "health_status": health.status,
         "health_timeout": str(health.timeout),
@@ -203,6 +204,7 @@ def own_files(settings: "Settings") -> tuple[str, ...]:
         *apache.sites(name),
         f"/etc/tmpfiles.d/decant-{name}.conf",
         certbot.marker(settings),
+        f"{AUTH}/{name}",
         *metadata.files(name),
         f"{ACME_CAS}/{name}.pem",
         *backup.files(name),

@@ -100,7 +100,7 @@ def _site_text(settings: "Settings", facts: "Facts") -> str:
         "http2_directive": directive,
         "http2_word": "" if directive else " http2",
     }
-    return render("nginx/site.j2", settings, **tls.values(settings, facts), **values)
+    return render("nginx/site.j2", settings, **site_plan.values(settings, facts), **values)
 
 
 def remove(settings: "Settings") -> Plan:

@@ -16,7 +16,7 @@ from decant.config.variables import (
 )
 from decant.errors import SettingsError
 from decant.paths import local
-from decant.plans import db, stack
+from decant.plans import db, site, stack
 from decant.plans.rendering import procedure, render, render_file
 from decant.quoting import Secret
 from decant.steps import File, Plan
@@ -38,9 +38,14 @@ def contents(settings: "Settings", facts: "Facts") -> dict[str, tuple[bytes, int
     """Return the files of a release's .deploy folder by name, each with its mode."""
     sites = {
         # For both proxies: the one in front may change without a release.
-        "nginx.conf": (render("nginx/release.conf.j2", settings).encode(), 0o644),
-        "apache.conf": (render("apache/release.conf.j2", settings).encode(), 0o644),
+        f"{proxy}.conf": (
+            render(f"{proxy}/release.conf.j2", settings, digest=site.DIGEST).encode(),
+            0o644,
+        )
+        for proxy in ("nginx", "apache")
     }
+    if settings.proxy.prefix:  # below which a health check finds this release
+        sites["prefix"] = (f"{settings.proxy.prefix}\n".encode(), 0o644)
     if not settings.is_app:
         why = b"the application does not run on this host\n"
         return {"server": (b"none\n", 0o644), "switch": (why, 0o644), **sites}

@@ -157,6 +157,9 @@ def _environment(folder: Path) -> "Environment":
     environment.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False)
     environment.filters["repr"] = repr
     environment.filters["regex"] = re.escape
+    environment.filters["nginx"] = lambda value: '"{}"'.format(
+        str(value).replace("\\", "\\\\").replace('"', '\\"')
+    )
     environment.filters["apache"] = lambda value: '"{}"'.format(
         str(value).replace("\\", "\\\\").replace('"', '\\"')
     )

@@ -117,7 +117,7 @@ import_release() { # import_release RELEASE yes|no [HEADS]: import its callable,
     case $db_kind in external | remote) external=yes ;; sqlite) file=${db_path:?} ;; esac
     [ "${health_timeout:?}" -le $limit ] || limit=$health_timeout
     began=$(date +%s)
-    in_release import "$limit" "$1" "$releases/$1/.deploy/venv/bin/python" "$procedures/look.py" "${wsgi_app:?}" "$2" "$variable" $external "$file" "${3:-}" >"${here:?}/found" 2>"$here/errors"
+    in_release import "$limit" "$1" "$releases/$1/.deploy/venv/bin/python" "$procedures/look.py" "${wsgi_app:?}" "$2" "$variable" $external "$file" "${3:-}" "${interface:-auto}" "$(cat "$releases/$1/.deploy/server")" >"${here:?}/found" 2>"$here/errors"
     code=$?
     # The application printed these, and may have printed without end.
     tail -c 100000 "$here/errors" | as_in_the_repository | if [ $code -eq 0 ]; then cat; else sed '$d'; fi
@@ -132,6 +132,7 @@ import_release() { # import_release RELEASE yes|no [HEADS]: import its callable,
     database_heads=$(printf '%s' "$found" | sed -n 's/.*"database": \[\([^]]*\)\].*/\1/p' | tr -d '" ')
     waits=$(printf '%s' "$found" | sed -n 's/.*"pending": \(true\|false\).*/\1/p')
     flask_is=$(printf '%s' "$found" | sed -n 's/.*"flask": "\([a-z]*\)".*/\1/p')
+    interface_is=$(printf '%s' "$found" | sed -n 's/.*"interface": "\([a-z]*\)".*/\1/p')
     journal=$(printf '%s' "$found" | sed -n 's/.*"journal": "\([a-z]*\)".*/\1/p')
 }
 
@@ -161,6 +162,10 @@ state_of() { # state_of RELEASE
     cat "$releases/$1/.deploy/state" 2>/dev/null
 }
 
+health_of() { # health_of RELEASE: the path by which it is asked for health, from the root of the site
+    printf '%s%s\n' "$(cat "$releases/$1/.deploy/prefix" 2>/dev/null)" "$health_path"
+}
+
 ask_health() { # ask_health WHERE TIMEOUT [PROTOCOL [SCHEME]]: ask a socket, an address or the proxy; prints why it is not well
     # On an app host without a proxy the application itself is what visitors get.
     if [ "$1" = proxy ] && [ "$(proxy)" = none ]; then
@@ -172,7 +177,7 @@ ask_health() { # ask_health WHERE TIMEOUT [PROTOCOL [SCHEME]]: ask a socket, an 
         token=$(printf '%s' "$token" | tr -d -)
         : >"$run/probes/$token"
     fi
-    python3 -I "$procedures/health.py" "$1" "$health_path" "$health_host" "$health_status" "$2" "${4:-$(scheme)}" "${3:-http}" \
+    python3 -I "$procedures/health.py" "$1" "$(health_of "${asked_release:-$(serving)}")" "$health_host" "$health_status" "$2" "${4:-$(scheme)}" "${3:-http}" \
         "$token" "$name" "$(cat "$procedures/listen" 2>/dev/null)"
     answered=$?
     [ -z "$token" ] || rm -f "$run/probes/$token"
@@ -390,7 +395,7 @@ file_differs() { # file_differs RELEASE RELEASE NAME: one that neither of them h
 smoke() { # smoke RELEASE: start it on a private socket with the unit's own user and sandbox, ask for health, have it stopped
     systemctl stop "$name-smoke@*.service" 2>/dev/null # what a killed command may have left
     if systemctl start "$name-smoke@$1.service"; then
-        ask_health "/run/decant-smoke/$name/sock" "$health_timeout"
+        asked_release=$1 ask_health "/run/decant-smoke/$name/sock" "$health_timeout"
         answer=$?
     else
         echo "the release does not start"

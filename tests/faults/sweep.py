@@ -249,11 +249,13 @@ def out_of_memory(run: Run, held: Path) -> None:
         for line in (group / "memory.stat").read_text().splitlines()
         if line.split()[0] in ("total_rss", "total_shmem")
     )
-    for pid in servers.processes(run.server.name):
-        # On a machine of its own the first process is the last one to be killed. Here it is only
-        # where this machine allows it; the kernel takes the largest one otherwise.
-        with contextlib.suppress(PermissionError):
-            Path(f"/proc/{pid}/oom_score_adj").write_text("-900")
+    # As on a machine of its own, where the first process and PostgreSQL's are the last ones to be
+    # killed (OOMScoreAdjust= in its unit): not every machine lets those be lowered here.
+    for pid in (group / "cgroup.procs").read_text().split():
+        with contextlib.suppress(OSError):
+            name = Path(f"/proc/{pid}/comm").read_text().strip()
+            if name not in ("systemd", "systemd-journal", "systemd-nspawn", "postgres"):
+                Path(f"/proc/{pid}/oom_score_adj").write_text("300")
     for spare in range(8, 200, 8):  # the kernel refuses what it cannot get back at once
         with contextlib.suppress(OSError):
             (group / "memory.limit_in_bytes").write_text(str(used + (spare << 20)))
@@ -372,7 +374,8 @@ def configure(
         for each in sorted(hosts, key=lambda each: each is not server):
             entry = each.entry(each.name, identity=str(each.folder / ".lab/key"))
             more += entry.replace("\n", '\ngroups = ["all"]\n', 1)
-    server.configure(f'ref = "{ref}"', stack.wsgi, more)
+    # One worker, as the faults are those of a release, and the servers of a sweep share processors.
+    server.configure(f'ref = "{ref}"', f"{stack.wsgi}\nworkers = 1", more)
 
 
 def up(server: Server) -> None:

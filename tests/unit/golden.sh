@@ -51,81 +51,83 @@ step 41 - file /srv/shop/procedures/health.py 41 root:root 0644 plain
 step 42 - file /srv/shop/procedures/identity.py 42 root:root 0644 plain
 step 43 - file /srv/shop/procedures/application.wsgi 43 root:root 0644 plain
 step 44 - file /srv/shop/procedures/application_database.py 44 root:root 0644 plain
-step 45 - file /srv/shop/procedures/build_commands.py 45 root:root 0644 plain
-step 46 - file /srv/shop/procedures/builder.py 46 root:root 0644 plain
-step 47 - file /srv/shop/procedures/client.py 47 root:root 0644 plain
-step 48 - file /srv/shop/procedures/decant_flask_app.py 48 root:root 0644 plain
-step 49 - file /srv/shop/procedures/decant_load.py 49 root:root 0644 plain
-step 50 - file /srv/shop/procedures/decant_migrations.py 50 root:root 0644 plain
-step 51 - file /srv/shop/procedures/ended.sh 51 root:root 0644 plain
-step 52 - file /srv/shop/procedures/launcher.py 52 root:root 0644 plain
-step 53 - file /srv/shop/procedures/look.py 53 root:root 0644 plain
-step 54 - file /srv/shop/procedures/mariadb_client.py 54 root:root 0644 plain
-step 55 - file /srv/shop/procedures/postgresql_client.py 55 root:root 0644 plain
-step 56 - file /srv/shop/procedures/ready.py 56 root:root 0644 plain
-step 57 - file /srv/shop/procedures/recipe.py 57 root:root 0644 plain
-step 58 - file /srv/shop/procedures/serve.py 58 root:root 0644 plain
-step 59 - file /srv/shop/procedures/sqlite_client.py 59 root:root 0644 plain
-step 60 - file /srv/shop/procedures/uwsgi_worker.py 60 root:root 0644 plain
-step 61 - file /srv/shop/procedures/with-env 61 root:root 0755 plain
-step 62 - file /srv/shop/procedures/worker.py 62 root:root 0644 plain
-step 63 - file /srv/shop/procedures/lib.sh 63 root:root 0644 plain
-step 64 - file /srv/shop/procedures/locks.py 64 root:root 0644 plain
-step 65 - file /srv/shop/procedures/mariadb.py 65 root:root 0644 plain
-step 66 - file /srv/shop/procedures/obtain.sh 66 root:root 0644 plain
-step 67 - file /srv/shop/procedures/postgresql.py 67 root:root 0644 plain
-step 68 - file /srv/shop/procedures/prepare.sh 68 root:root 0644 plain
-step 69 - file /srv/shop/procedures/probe.py 69 root:root 0644 plain
-step 70 - file /srv/shop/procedures/procfs.py 70 root:root 0644 plain
-step 71 - file /srv/shop/procedures/proxy.sh 71 root:root 0644 plain
-step 72 - file /srv/shop/procedures/quiet.sh 72 root:root 0644 plain
-step 73 - file /srv/shop/procedures/records.py 73 root:root 0644 plain
-step 74 - file /srv/shop/procedures/recover.sh 74 root:root 0644 plain
-step 75 - file /srv/shop/procedures/recovery.py 75 root:root 0644 plain
-step 76 - file /srv/shop/procedures/releases.py 76 root:root 0644 plain
-step 77 - file /srv/shop/procedures/renew.sh 77 root:root 0644 plain
-step 78 - file /srv/shop/procedures/renewed.sh 78 root:root 0644 plain
-step 79 - file /srv/shop/procedures/restart.sh 79 root:root 0644 plain
-step 80 - file /srv/shop/procedures/serve.sh 80 root:root 0644 plain
-step 81 - file /srv/shop/procedures/services.py 81 root:root 0644 plain
-step 82 - file /srv/shop/procedures/source.sh 82 root:root 0644 plain
-step 83 - file /srv/shop/procedures/sqlite.py 83 root:root 0644 plain
-step 84 - file /srv/shop/procedures/stop.sh 84 root:root 0644 plain
-step 85 - file /srv/shop/procedures/storage.sh 85 root:root 0644 plain
-step 86 - file /srv/shop/procedures/submodules.py 86 root:root 0644 plain
-step 87 - file /srv/shop/procedures/tools-pipenv.txt 87 root:root 0644 plain
-step 88 - file /srv/shop/procedures/tools-poetry.txt 88 root:root 0644 plain
-step 89 - file /srv/shop/procedures/tools-uv.txt 89 root:root 0644 plain
-step 90 - file /srv/shop/procedures/tools.py 90 root:root 0644 plain
-step 91 - file /srv/shop/procedures/tree.py 91 root:root 0644 plain
-step 92 - file /srv/shop/procedures/watched.py 92 root:root 0644 plain
-step 93 - file /srv/shop/procedures/window.py 93 root:root 0644 plain
-step 94 - file /srv/shop/procedures/window.sh 94 root:root 0644 plain
-step 95 - file /srv/shop/procedures/app.conf 95 root:root 0644 plain
-step 96 - file /srv/shop/procedures/environment.json 96 root:root 0600 plain
-step 97 - file /srv/shop/procedures/sandbox.application 97 root:root 0644 plain
-step 98 - file /srv/shop/procedures/sandbox.build 98 root:root 0644 plain
-step 99 - absent /srv/shop/procedures/front.sh
-step 100 daemon-reload file /etc/systemd/system/shop-smoke@.service 100 root:root 0644 plain
-step 101 daemon-reload file /etc/systemd/system/shop-window@.service 101 root:root 0644 plain
-step 102 - handler daemon-reload
-step 103 - generated_secret /srv/shop/shared/secrets.env SECRET_KEY root:shop
+step 45 - file /srv/shop/procedures/asgi_worker.py 45 root:root 0644 plain
+step 46 - file /srv/shop/procedures/build_commands.py 46 root:root 0644 plain
+step 47 - file /srv/shop/procedures/builder.py 47 root:root 0644 plain
+step 48 - file /srv/shop/procedures/client.py 48 root:root 0644 plain
+step 49 - file /srv/shop/procedures/decant_flask_app.py 49 root:root 0644 plain
+step 50 - file /srv/shop/procedures/decant_load.py 50 root:root 0644 plain
+step 51 - file /srv/shop/procedures/decant_migrations.py 51 root:root 0644 plain
+step 52 - file /srv/shop/procedures/decant_mounted.py 52 root:root 0644 plain
+step 53 - file /srv/shop/procedures/ended.sh 53 root:root 0644 plain
+step 54 - file /srv/shop/procedures/launcher.py 54 root:root 0644 plain
+step 55 - file /srv/shop/procedures/look.py 55 root:root 0644 plain
+step 56 - file /srv/shop/procedures/mariadb_client.py 56 root:root 0644 plain
+step 57 - file /srv/shop/procedures/postgresql_client.py 57 root:root 0644 plain
+step 58 - file /srv/shop/procedures/ready.py 58 root:root 0644 plain
+step 59 - file /srv/shop/procedures/recipe.py 59 root:root 0644 plain
+step 60 - file /srv/shop/procedures/serve.py 60 root:root 0644 plain
+step 61 - file /srv/shop/procedures/sqlite_client.py 61 root:root 0644 plain
+step 62 - file /srv/shop/procedures/uwsgi_worker.py 62 root:root 0644 plain
+step 63 - file /srv/shop/procedures/with-env 63 root:root 0755 plain
+step 64 - file /srv/shop/procedures/worker.py 64 root:root 0644 plain
+step 65 - file /srv/shop/procedures/lib.sh 65 root:root 0644 plain
+step 66 - file /srv/shop/procedures/locks.py 66 root:root 0644 plain
+step 67 - file /srv/shop/procedures/mariadb.py 67 root:root 0644 plain
+step 68 - file /srv/shop/procedures/obtain.sh 68 root:root 0644 plain
+step 69 - file /srv/shop/procedures/postgresql.py 69 root:root 0644 plain
+step 70 - file /srv/shop/procedures/prepare.sh 70 root:root 0644 plain
+step 71 - file /srv/shop/procedures/probe.py 71 root:root 0644 plain
+step 72 - file /srv/shop/procedures/procfs.py 72 root:root 0644 plain
+step 73 - file /srv/shop/procedures/proxy.sh 73 root:root 0644 plain
+step 74 - file /srv/shop/procedures/quiet.sh 74 root:root 0644 plain
+step 75 - file /srv/shop/procedures/records.py 75 root:root 0644 plain
+step 76 - file /srv/shop/procedures/recover.sh 76 root:root 0644 plain
+step 77 - file /srv/shop/procedures/recovery.py 77 root:root 0644 plain
+step 78 - file /srv/shop/procedures/releases.py 78 root:root 0644 plain
+step 79 - file /srv/shop/procedures/renew.sh 79 root:root 0644 plain
+step 80 - file /srv/shop/procedures/renewed.sh 80 root:root 0644 plain
+step 81 - file /srv/shop/procedures/restart.sh 81 root:root 0644 plain
+step 82 - file /srv/shop/procedures/serve.sh 82 root:root 0644 plain
+step 83 - file /srv/shop/procedures/services.py 83 root:root 0644 plain
+step 84 - file /srv/shop/procedures/source.sh 84 root:root 0644 plain
+step 85 - file /srv/shop/procedures/sqlite.py 85 root:root 0644 plain
+step 86 - file /srv/shop/procedures/stop.sh 86 root:root 0644 plain
+step 87 - file /srv/shop/procedures/storage.sh 87 root:root 0644 plain
+step 88 - file /srv/shop/procedures/submodules.py 88 root:root 0644 plain
+step 89 - file /srv/shop/procedures/tools-pipenv.txt 89 root:root 0644 plain
+step 90 - file /srv/shop/procedures/tools-poetry.txt 90 root:root 0644 plain
+step 91 - file /srv/shop/procedures/tools-uv.txt 91 root:root 0644 plain
+step 92 - file /srv/shop/procedures/tools.py 92 root:root 0644 plain
+step 93 - file /srv/shop/procedures/tree.py 93 root:root 0644 plain
+step 94 - file /srv/shop/procedures/watched.py 94 root:root 0644 plain
+step 95 - file /srv/shop/procedures/window.py 95 root:root 0644 plain
+step 96 - file /srv/shop/procedures/window.sh 96 root:root 0644 plain
+step 97 - file /srv/shop/procedures/app.conf 97 root:root 0644 plain
+step 98 - file /srv/shop/procedures/environment.json 98 root:root 0600 plain
+step 99 - file /srv/shop/procedures/sandbox.application 99 root:root 0644 plain
+step 100 - file /srv/shop/procedures/sandbox.build 100 root:root 0644 plain
+step 101 - absent /srv/shop/procedures/front.sh
+step 102 daemon-reload file /etc/systemd/system/shop-smoke@.service 102 root:root 0644 plain
+step 103 daemon-reload file /etc/systemd/system/shop-window@.service 103 root:root 0644 plain
 step 104 - handler daemon-reload
-step 105 - unit decant-metadata@shop.service yes -
-step 106 - handler decant-metadata@shop.service.restart
-step 107 - run 'systemctl restart decant-metadata@shop.service' 'nft list table inet decant_shop'
-step 108 - background /srv/shop/procedures/prepare.sh 108
-step 109 - packages python3 python3-venv nginx logrotate postgresql ca-certificates git nftables ufw
-step 110 systemd-sysctl.service.restart file /etc/sysctl.d/70-decant-harden.conf 110 root:root 0644 plain
-step 111 - handler systemd-sysctl.service.restart
-step 112 - packages unattended-upgrades needrestart
-step 113 - file /etc/apt/apt.conf.d/20auto-upgrades 113 root:root 0644 plain
-step 114 - file /etc/needrestart/conf.d/decant.conf 114 root:root 0644 plain
-step 115 - packages fail2ban python3-systemd nftables
-step 116 - directory /etc/fail2ban/jail.d root:root 0755
-step 117 fail2ban.service.restart file /etc/fail2ban/jail.d/decant.conf 117 root:root 0644 plain
-step 118 - unit fail2ban.service yes yes
-step 119 - handler fail2ban.service.restart
+step 105 - generated_secret /srv/shop/shared/secrets.env SECRET_KEY root:shop
+step 106 - handler daemon-reload
+step 107 - unit decant-metadata@shop.service yes -
+step 108 - handler decant-metadata@shop.service.restart
+step 109 - run 'systemctl restart decant-metadata@shop.service' 'nft list table inet decant_shop'
+step 110 - background /srv/shop/procedures/prepare.sh 110
+step 111 - packages python3 python3-venv nginx logrotate postgresql ca-certificates git nftables ufw
+step 112 systemd-sysctl.service.restart file /etc/sysctl.d/70-decant-harden.conf 112 root:root 0644 plain
+step 113 - handler systemd-sysctl.service.restart
+step 114 - packages unattended-upgrades needrestart
+step 115 - file /etc/apt/apt.conf.d/20auto-upgrades 115 root:root 0644 plain
+step 116 - file /etc/needrestart/conf.d/decant.conf 116 root:root 0644 plain
+step 117 - packages fail2ban python3-systemd nftables
+step 118 - directory /etc/fail2ban/jail.d root:root 0755
+step 119 fail2ban.service.restart file /etc/fail2ban/jail.d/decant.conf 119 root:root 0644 plain
+step 120 - unit fail2ban.service yes yes
+step 121 - handler fail2ban.service.restart
 begin_transaction 0d23f206a051 'sh -c '"'"'sshd -t && systemctl try-reload-or-restart ssh.service && sleep 0.3 && 
 shown=$(sshd -T) || exit 1
 printf '"'"'"'"'"'"'"'"'%s\n'"'"'"'"'"'"'"'"' "$@" | { wrong=0; while IFS= read -r line; do
@@ -135,10 +137,10 @@ printf '"'"'"'"'"'"'"'"'%s\n'"'"'"'"'"'"'"'"' "$@" | { wrong=0; while IFS= read 
     }
 done; exit $wrong; }
 '"'"' check '"'"'passwordauthentication no'"'"' '"'"'kbdinteractiveauthentication no'"'"' '"'"'permitemptypasswords no'"'"' '"'"'permitrootlogin without-password'"'"' '"'"'permituserenvironment no'"'"' '"'"'hostbasedauthentication no'"'"' '"'"'ignorerhosts yes'"'"' '"'"'maxauthtries 4'"'"' '"'"'maxsessions 10'"'"' '"'"'maxstartups 10:30:60'"'"' '"'"'logingracetime 60'"'"' '"'"'clientaliveinterval 15'"'"' '"'"'clientalivecountmax 3'"'"' '"'"'x11forwarding no'"'"' '"'"'allowagentforwarding no'"'"' '"'"'loglevel VERBOSE'"'"' '"'"'kexalgorithms sntrup761x25519-sha512@openssh.com,curve25519-sha256,curve25519-sha256@libssh.org,diffie-hellman-group16-sha512,diffie-hellman-group18-sha512'"'"' '"'"'macs hmac-sha2-512-etm@openssh.com,hmac-sha2-256-etm@openssh.com,umac-128-etm@openssh.com'"'"' '"'"'hostkeyalgorithms sk-ssh-ed25519-cert-v01@openssh.com,ssh-ed25519-cert-v01@openssh.com,rsa-sha2-512-cert-v01@openssh.com,rsa-sha2-256-cert-v01@openssh.com,sk-ssh-ed25519@openssh.com,ssh-ed25519,rsa-sha2-512,rsa-sha2-256'"'"'' 'sh -c '"'"'systemctl try-reload-or-restart ssh.service'"'"'' guarded
-step 120 - file /etc/ssh/sshd_config.d/00-decant.conf 120 root:root 0644 plain
-step 121 - absent /etc/ssh/sshd_config.d/10-decant.conf
-commit 122
-step 123 - run 'sh -c '"'"'
+step 122 - file /etc/ssh/sshd_config.d/00-decant.conf 122 root:root 0644 plain
+step 123 - absent /etc/ssh/sshd_config.d/10-decant.conf
+commit 124
+step 125 - run 'sh -c '"'"'
 shown=$(sshd -T) || exit 1
 printf '"'"'"'"'"'"'"'"'%s\n'"'"'"'"'"'"'"'"' "$@" | { wrong=0; while IFS= read -r line; do
     printf '"'"'"'"'"'"'"'"'%s\n'"'"'"'"'"'"'"'"' "$shown" | grep -qxF -e "$line" || {
@@ -155,52 +157,53 @@ printf '"'"'"'"'"'"'"'"'%s\n'"'"'"'"'"'"'"'"' "$@" | { wrong=0; while IFS= read 
     }
 done; exit $wrong; }
 '"'"' compare '"'"'passwordauthentication no'"'"' '"'"'kbdinteractiveauthentication no'"'"' '"'"'permitemptypasswords no'"'"' '"'"'permitrootlogin without-password'"'"' '"'"'permituserenvironment no'"'"' '"'"'hostbasedauthentication no'"'"' '"'"'ignorerhosts yes'"'"' '"'"'maxauthtries 4'"'"' '"'"'maxsessions 10'"'"' '"'"'maxstartups 10:30:60'"'"' '"'"'logingracetime 60'"'"' '"'"'clientaliveinterval 15'"'"' '"'"'clientalivecountmax 3'"'"' '"'"'x11forwarding no'"'"' '"'"'allowagentforwarding no'"'"' '"'"'loglevel VERBOSE'"'"' '"'"'kexalgorithms sntrup761x25519-sha512@openssh.com,curve25519-sha256,curve25519-sha256@libssh.org,diffie-hellman-group16-sha512,diffie-hellman-group18-sha512'"'"' '"'"'macs hmac-sha2-512-etm@openssh.com,hmac-sha2-256-etm@openssh.com,umac-128-etm@openssh.com'"'"' '"'"'hostkeyalgorithms sk-ssh-ed25519-cert-v01@openssh.com,ssh-ed25519-cert-v01@openssh.com,rsa-sha2-512-cert-v01@openssh.com,rsa-sha2-256-cert-v01@openssh.com,sk-ssh-ed25519@openssh.com,ssh-ed25519,rsa-sha2-512,rsa-sha2-256'"'"''
-step 124 - packages postgresql
-step 125 - unit postgresql.service yes yes
-step 126 - run 'sh -c '"'"'root=$1; shift; "$@" && { [ ! -e "$root/current" ] || sh "$root/procedures/restart.sh" "$root"; }'"'"' create /srv/shop python3 -I /srv/shop/procedures/database.py /srv/shop create' 'python3 -I /srv/shop/procedures/database.py /srv/shop created'
-step 127 - run 'sh -c '"'"'
+step 126 - packages postgresql
+step 127 - unit postgresql.service yes yes
+step 128 - run 'sh -c '"'"'root=$1; shift; "$@" && { [ ! -e "$root/current" ] || sh "$root/procedures/restart.sh" "$root"; }'"'"' create /srv/shop python3 -I /srv/shop/procedures/database.py /srv/shop create' 'python3 -I /srv/shop/procedures/database.py /srv/shop created'
+step 129 - run 'sh -c '"'"'
 while [ "$1" != -- ]; do systemctl disable -q --now "$1" 2>/dev/null; shift; done
 shift
 rm -rf "$@" && systemctl daemon-reload
 '"'"' remove decant-backup@shop.timer decant-backup@shop.service decant-drill@shop.timer decant-drill@shop.service -- /etc/systemd/system/decant-backup@shop.timer /etc/systemd/system/decant-backup@shop.service /etc/systemd/system/decant-drill@shop.timer /etc/systemd/system/decant-drill@shop.service /var/cache/decant-backup/shop /etc/decant/backup/shop' 'test '"'"'!'"'"' -e /etc/decant/backup/shop'
-step 128 - packages nginx logrotate
+step 130 - packages nginx logrotate
 begin_transaction dbbf133c09f0 'nginx -t' true
-step 129 nginx.service.reload file /etc/nginx/modules-enabled/90-decant.conf 129 root:root 0644 plain
-step 130 nginx.service.reload edit /etc/nginx/nginx.conf '
+step 131 nginx.service.reload file /etc/nginx/modules-enabled/90-decant.conf 131 root:root 0644 plain
+step 132 nginx.service.reload edit /etc/nginx/nginx.conf '
 s/((^|\n)[^#\n]*\bworker_connections\s+)[0-9]+/\18192/g
 t
 s/((^|\n)[^#\n]*\bevents\s*\{)/\1 worker_connections 8192;/
 '
-commit 131
+commit 133
 begin_transaction 72104b75168d 'sh /srv/shop/procedures/restart.sh /srv/shop changed' 'sh /srv/shop/procedures/restart.sh /srv/shop'
-step 132 - run 'supervisorctl stop '"'"'shop:*'"'"'' 'test '"'"'!'"'"' -e /etc/supervisor/conf.d/shop.conf'
-step 133 - absent /etc/supervisor/conf.d/shop.conf
-step 134 - file /srv/shop/procedures/listen 134 root:root 0644 plain
-step 135 - file /etc/systemd/system/shop.socket 135 root:root 0644 plain
-step 136 - file /etc/systemd/system/shop.service 136 root:root 0644 plain
-commit 137
-step 138 - unit shop.socket yes yes
-step 139 - unit shop.service yes -
+step 134 - run 'supervisorctl stop '"'"'shop:*'"'"'' 'test '"'"'!'"'"' -e /etc/supervisor/conf.d/shop.conf'
+step 135 - absent /etc/supervisor/conf.d/shop.conf
+step 136 - file /srv/shop/procedures/listen 136 root:root 0644 plain
+step 137 - file /etc/systemd/system/shop.socket 137 root:root 0644 plain
+step 138 - file /etc/systemd/system/shop.service 138 root:root 0644 plain
+commit 139
+step 140 - unit shop.socket yes yes
+step 141 - unit shop.service yes -
 begin_transaction 00115dd8162e 'sh /srv/shop/procedures/proxy.sh /srv/shop' 'sh /srv/shop/procedures/proxy.sh /srv/shop'
-step 140 - file /srv/shop/procedures/names 140 root:root 0644 plain
-step 141 nginx.service.reload file /etc/nginx/sites-available/shop 141 root:root 0644 plain
-step 142 nginx.service.reload link /etc/nginx/sites-enabled/shop /etc/nginx/sites-available/shop
-step 143 apache2.service.reload absent /etc/apache2/sites-enabled/shop.conf
-step 144 apache2.service.reload absent /etc/apache2/sites-enabled/000-shop.conf
-step 145 apache2.service.reload absent /etc/apache2/sites-available/shop.conf
-commit 146
-step 147 - unit nginx.service yes yes
-step 148 - handler nginx.service.reload
-step 149 - handler apache2.service.reload
-step 150 daemon-reload absent /etc/systemd/system/apache2.service.d/decant-shop.conf
-step 151 - handler daemon-reload
-step 152 - run 'rm -rf /etc/decant/tls/shop/self-signed' 'test '"'"'!'"'"' -e /etc/decant/tls/shop/self-signed'
-step 153 - run 'rm -rf /etc/decant/tls/shop/files' 'test '"'"'!'"'"' -e /etc/decant/tls/shop/files'
-step 154 - packages ufw
+step 142 - file /srv/shop/procedures/names 142 root:root 0644 plain
+step 143 - absent /etc/decant/auth/shop
+step 144 nginx.service.reload file /etc/nginx/sites-available/shop 144 root:root 0644 plain
+step 145 nginx.service.reload link /etc/nginx/sites-enabled/shop /etc/nginx/sites-available/shop
+step 146 apache2.service.reload absent /etc/apache2/sites-enabled/shop.conf
+step 147 apache2.service.reload absent /etc/apache2/sites-enabled/000-shop.conf
+step 148 apache2.service.reload absent /etc/apache2/sites-available/shop.conf
+commit 149
+step 150 - unit nginx.service yes yes
+step 151 - handler nginx.service.reload
+step 152 - handler apache2.service.reload
+step 153 daemon-reload absent /etc/systemd/system/apache2.service.d/decant-shop.conf
+step 154 - handler daemon-reload
+step 155 - run 'rm -rf /etc/decant/tls/shop/self-signed' 'test '"'"'!'"'"' -e /etc/decant/tls/shop/self-signed'
+step 156 - run 'rm -rf /etc/decant/tls/shop/files' 'test '"'"'!'"'"' -e /etc/decant/tls/shop/files'
+step 157 - packages ufw
 begin_transaction b5bea41b6c62 true 'sh -c '"'"'if grep -qx ENABLED=yes /etc/ufw/ufw.conf; then ufw reload; else ufw --force disable; fi'"'"'' guarded
-step 155 - peer_rules
-step 156 - firewall 22/tcp 80/tcp
-commit 157
-step 158 - procedure /srv/shop/procedures/prepare.sh 158
+step 158 - peer_rules
+step 159 - firewall 22/tcp 80/tcp
+commit 160
+step 161 - procedure /srv/shop/procedures/prepare.sh 161
 wait
 exit 0

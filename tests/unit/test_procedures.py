@@ -9,6 +9,7 @@ import json
 import os
 import pwd
 import re
+import signal
 import socket
 import socketserver
 import sqlite3
@@ -410,6 +411,19 @@ def test_finishing_keeps_good_releases_the_current_and_the_previous_one(root: Pa
     assert (root / "log/w1.seen").exists()
 
 
+def test_a_verdict_is_known_only_when_all_after_its_window_is_done(root: Path) -> None:
+    """A rollback whose end was killed went back one further when it was run again."""
+    with (root / "procedures/lib.sh").open("a") as file:
+        file.write("list_releases() { kill -KILL $$; }\n")
+    release(root, "20260101T000000-x", "good")
+    (root / "parameters").write_text(
+        quoting.assignments({"root": str(root), "seen": "w1", "keep": "2", "keep_dumps": "2"})
+    )
+    finish = ["sh", str(root / "procedures/finish.sh"), str(root / "parameters")]
+    assert subprocess.run(finish, capture_output=True).returncode == -signal.SIGKILL
+    assert not (root / "log/w1.seen").exists()
+
+
 def test_the_previous_release_stays_also_after_a_rollback_to_an_old_one(root: Path) -> None:
     for day in range(1, 7):
         release(root, f"2026010{day}T000000-x", "rolled-back" if day > 2 else "good")
@@ -695,6 +709,9 @@ def test_a_repository_without_a_usable_list_is_refused(
     assert message in digest(tmp_path, "auto", "", "7", "c")
 
 
+SERVED = ("auto", "gunicorn")  # wsgi.interface, wsgi.server
+
+
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
@@ -713,13 +730,52 @@ def test_the_callable_is_looked_up_as_servers_do(tmp_path: Path, spec: str, said
         "app = lambda: 0\nnumber = 3\ndef make(*a, **k): return app\n"
     )
     done = subprocess.run(
-        [sys.executable, SERVER / "inside/look.py", spec, "no", "", "no", "", ""],
+        [sys.executable, SERVER / "inside/look.py", spec, "no", "", "no", "", "", *SERVED],
         cwd=tmp_path,
         capture_output=True,
         text=True,
     )
     assert said in (done.stdout or done.stderr.splitlines()[-1])
     assert not (tmp_path / "owned").exists()
+
+
+FUNCTIONS = """
+def wsgi(environ, start_response): ...
+async def asgi(scope, receive, send): ...
+class Framework:
+    async def __call__(self, scope, receive, send): ...
+class Odd:
+    def __init__(self): self.__call__ = asgi
+    def __call__(self, *words): ...
+framework, odd = Framework(), Odd()
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "interface", "server", "said"),
+    [
+        ("wsgi", "auto", "gunicorn", '"interface": "wsgi"'),
+        ("asgi", "auto", "gunicorn", '"interface": "asgi"'),
+        ("framework", "auto", "gunicorn", '"interface": "asgi"'),
+        ("odd", "asgi", "gunicorn", '"interface": "asgi"'),
+        ("wsgi", "auto", "uwsgi", '"interface": "wsgi"'),
+        ("framework", "wsgi", "gunicorn", 'and hosts.toml says "wsgi"; set it to "auto"'),
+        ("framework", "auto", "uwsgi", "and uwsgi serves WSGI alone; set wsgi.server"),
+        ("framework", "auto", "mod_wsgi", "and mod_wsgi serves WSGI alone; set wsgi.server"),
+    ],
+)
+def test_what_a_callable_is_is_seen_when_it_is_imported(
+    tmp_path: Path, name: str, interface: str, server: str, said: str
+) -> None:
+    (tmp_path / "here.py").write_text(FUNCTIONS)
+    workers = tmp_path / "gunicorn/workers"
+    workers.mkdir(parents=True)
+    for path in (workers / "__init__.py", workers / "gasgi.py", workers.parent / "__init__.py"):
+        path.touch()
+    words = (f"here:{name}", "no", "", "no", "", "", interface, server)
+    look = [sys.executable, str(SERVER / "inside/look.py"), *words]
+    done = subprocess.run(look, cwd=tmp_path, capture_output=True, text=True)
+    assert said in (done.stdout or done.stderr.splitlines()[-1])
 
 
 @pytest.mark.parametrize(
@@ -752,7 +808,7 @@ def test_the_import_tells_the_journal_mode_and_makes_no_file(
         file.touch()
     before = sorted(data.iterdir())
     done = subprocess.run(
-        [sys.executable, SERVER / "inside/look.py", "here:app", "no", "", "no", file, ""],
+        [sys.executable, SERVER / "inside/look.py", "here:app", "no", "", "no", file, "", *SERVED],
         cwd=tmp_path,
         capture_output=True,
         text=True,

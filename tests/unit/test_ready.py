@@ -24,7 +24,13 @@ class Worker:
         conf = {"run": str(self.run), "health_path": "/up?full=1", "health_host": "shop.test:8080"}
         conf |= {"health_status": "200-299"}
         (root / "procedures/app.conf").write_text(quoting.assignments(conf))
-        for name in ("decant_load.py", "ready.py", "uwsgi_worker.py", "worker.py"):
+        for name in (
+            "decant_load.py",
+            "decant_mounted.py",
+            "ready.py",
+            "uwsgi_worker.py",
+            "worker.py",
+        ):
             (root / "procedures" / name).write_bytes((SERVER / "inside" / name).read_bytes())
         self.script = root / "procedures/ready.py"
         self.ready = runpy.run_path(str(self.script))

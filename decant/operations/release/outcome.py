@@ -48,7 +48,8 @@ class Verdict:
 class Prepared:
     """A release that is ready: its name, what it replaces, and whether a migration waits.
 
-    `current`: it already serves; `smoked`: its health was checked on a private socket;
+    `current`: it already serves, and why it does not answer as it should (`unwell`), where that is
+    so; `smoked`: its health was checked on a private socket;
     `start_first`: it may start beside what it replaces.
     """
 
@@ -60,6 +61,7 @@ class Prepared:
     pending: bool
     smoked: bool = False
     start_first: bool = False
+    unwell: str = ""
 
     @classmethod
     def read(cls, values: Mapping[str, str]) -> Self:
@@ -71,6 +73,7 @@ class Prepared:
             pending=values.get("pending") == "yes",
             smoked=values.get("smoked") == "yes",
             start_first=values.get("start_first") == "yes",
+            unwell=values.get("unwell", ""),
         )
 
 
@@ -143,7 +146,8 @@ def judge(
     """Print the summary of a window and return how it ended."""
     prober = f"; {lost(counts)}" if counts else ""
     if verdict.result is Result.GOOD:
-        host.output.line(f"release {outcome.release} serves{prober}")
+        how = f"; {verdict.cause}" if verdict.cause else ""
+        host.output.line(f"release {outcome.release} serves{prober}{how}")
         return replace(outcome, result=Result.GOOD, prober=counts)
     host.output.line(f"release {outcome.release}: {verdict.result}{prober}")
     serving = f"; {_serving(host, verdict, outcome.release, old)}"

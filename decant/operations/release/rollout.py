@@ -25,7 +25,6 @@ from decant.operations.release.outcome import (
 from decant.operations.release.prepare import new_id, prepare, release_lock
 from decant.operations.release.rollback import undo_switch
 from decant.operations.release.shared import NOTHING, database_server, with_release
-from decant.operations.release.status import health
 from decant.operations.release.window import probed, switched
 from decant.plans import release
 from decant.plans.requests import Change
@@ -90,7 +89,8 @@ def run(
     prepared = fleet.map(lambda host: prepare(host, id, before(host), compare(host)), hosts)
     fleet.raise_if_failed(NOT_SWITCHED, rollout.keep_going)
     ready = {name: found for name, (found, _) in prepared.items()}
-    fleet.map(_refuse_down, {name: hosts[name] for name, found in ready.items() if found.current})
+    down = {name: hosts[name] for name, found in ready.items() if found.unwell}
+    fleet.map(lambda host: _refuse_down(host, ready[host.name]), down)
     fleet.raise_if_failed(NOT_SWITCHED, rollout.keep_going)
     _refuse_different(hosts, {name: found.commit for name, found in ready.items()})
     outcomes.update(
@@ -103,18 +103,14 @@ def run(
             everyone[name].output.line(line)
 
 
-def _refuse_down(host: Host) -> None:
+def _refuse_down(host: Host, found: Prepared) -> None:
     """Refuse to call a release current that does not serve."""
-    if not host.settings.is_app or host.facts.service in ("active", "running"):
-        return
-    answer = health(host)
-    if answer != "healthy":
-        server = host.settings.wsgi.server
-        logs = "apache.logs" if server == "mod_wsgi" else f"{server}.logs"
-        raise DeployError(
-            f"{host.name}: {host.facts.current} is current, and does not serve: {answer};"
-            f" see: fab -H {host.name} {logs}"
-        )
+    server = host.settings.wsgi.server
+    logs = "apache.logs" if server == "mod_wsgi" else f"{server}.logs"
+    raise DeployError(
+        f"{host.name}: {found.release} is current, and does not serve: {found.unwell};"
+        f" see: fab -H {host.name} {logs}"
+    )
 
 
 def _switch(

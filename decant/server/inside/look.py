@@ -5,7 +5,7 @@ One JSON document on standard output; what the application prints goes to standa
 Arguments: `module:callable` or `module:factory(literals)`; `yes` when migrations are to be looked
 at; the variable with the URL of the database that hosts.toml names, or nothing; `yes` where that
 URL must let us log in (an external database); the file of its SQLite database, or nothing; the
-migration heads of another release, or nothing.
+migration heads of another release, or nothing; wsgi.interface, and the server of the release.
 Exit code 3 for what is said as it is, 1 when the callable is not there, each with one line on
 standard error. Runs under with-env.
 """
@@ -16,6 +16,7 @@ import os
 import socket
 import sys
 import traceback
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -62,14 +63,35 @@ def log_in(variable: str) -> None:
         raise LoginError(f"{where} does not let the application log in: {said}{hint}") from None
 
 
-def refuse_asgi(application: object, spec: str) -> None:
-    """Refuse what takes a scope in place of a WSGI environment, which every request would fail."""
+def interface(application: object, spec: str, wanted: str, server: str) -> str:
+    """Return what a callable is, `wsgi` or `asgi`; raise SpecError where it cannot be served so.
+
+    Each request would fail: one takes a scope, the other an environment.
+    """
     call = application if inspect.isfunction(application) else type(application).__call__
-    if inspect.iscoroutinefunction(call):
+    coroutine = inspect.iscoroutinefunction(call)
+    found = "asgi" if coroutine or wanted == "asgi" else "wsgi"
+    if wanted == "wsgi" and coroutine:
         raise SpecError(
-            f"wsgi.app: {spec} is an ASGI application, and this tool serves WSGI; wrap it (the"
-            " package a2wsgi: ASGIMiddleware(app)), and name the result"
+            f'wsgi.interface: {spec} is an ASGI application, and hosts.toml says "wsgi"; set it to'
+            ' "auto" or "asgi"'
         )
+    if wanted == "asgi" and flask_applications(application)[:1] == [application]:
+        raise SpecError(
+            f"wsgi.interface: {spec} is a Flask application, which is WSGI, and hosts.toml says"
+            ' "asgi"; set it to "auto" or "wsgi"'
+        )
+    if found == "asgi" and server != "gunicorn":
+        raise SpecError(
+            f"wsgi.app: {spec} is an ASGI application, and {server} serves WSGI alone; set"
+            ' wsgi.server = "gunicorn"'
+        )
+    if found == "asgi" and find_spec("gunicorn.workers.gasgi") is None:
+        raise SpecError(
+            f"wsgi.app: {spec} is an ASGI application, and the application's requirements hold"
+            " gunicorn to a version without a worker for those; raise it to 26 or later"
+        )
+    return found
 
 
 def journal(file: str) -> str:
@@ -90,12 +112,16 @@ def journal(file: str) -> str:
     return "wal" if header[18:] == b"\2\2" else "other" if header else ""
 
 
-def look(spec: str, wanted: bool, named: str, file: str, known: list[str]) -> dict[str, object]:
-    """Return what was found: the heads, whether a migration waits, where Flask's is, and SQLite's
-    journal mode.
+def look(
+    spec: str, wanted: bool, named: str, file: str, known: list[str], served: tuple[str, str]
+) -> dict[str, object]:
+    """Return what was found: the heads, whether a migration waits, where Flask's is, SQLite's
+    journal mode, and the interface of the callable.
+
+    `served`: wsgi.interface and wsgi.server of hosts.toml.
     """
     application = load(spec)
-    refuse_asgi(application, spec)
+    found_interface = interface(application, spec, *served)
     flask = flask_applications(application)
     how = "" if not flask else "itself" if flask[0] is application else "inside"
     found = migrations.find(application, named) if wanted else None
@@ -105,6 +131,7 @@ def look(spec: str, wanted: bool, named: str, file: str, known: list[str]) -> di
         "pending": found.pending() if found else False,
         "flask": how,
         "journal": journal(file) if file else "",
+        "interface": found_interface,
     }
 
 
@@ -134,7 +161,7 @@ def said_of(error: BaseException) -> str:
 
 def main() -> int:
     """Print what was found."""
-    spec, wanted, variable, external, file, known = sys.argv[1:]
+    spec, wanted, variable, external, file, known, *served = sys.argv[1:]
     sys.path[0] = str(Path.cwd())  # not this script's folder: the release's, where it is started
     sys.argv[1:] = []
     # What it prints on standard output, too, is no part of the answer.
@@ -145,7 +172,7 @@ def main() -> int:
         if external == "yes":
             log_in(variable)
         heads = [head for head in known.split(",") if head]
-        result = look(spec, wanted == "yes", named, file, heads)
+        result = look(spec, wanted == "yes", named, file, heads, (served[0], served[1]))
     except (LoginError, SpecError, migrations.Refused) as error:
         sys.stdout.flush()
         print(error, file=sys.stderr)

@@ -34,16 +34,25 @@ def conf() -> dict[str, str]:
     return {name: "".join(shlex.split(value)) for name, _, value in pairs}
 
 
-def expected(known: dict[str, str]) -> str:
-    """Return the scheme by which a window has its workers ask for health, or nothing.
+def expected(known: dict[str, str]) -> tuple[str, str]:
+    """Return the release that starts and the scheme by which its workers ask for health, or
+    nothing.
 
     Nothing where no window is open, or for workers of another release than the one that starts.
     """
     try:
-        token, _, scheme = Path(known["run"], "starting").read_text(encoding="utf-8").split()
+        token, release, scheme = Path(known["run"], "starting").read_text(encoding="utf-8").split()
     except (OSError, ValueError):
+        return "", ""
+    return (release, scheme) if token == os.environ.get("DECANT_STARTS") else ("", "")
+
+
+def prefix(release: str) -> str:
+    """Return the path of the site below which a release is."""
+    try:
+        return (ROOT / "releases" / release / ".deploy/prefix").read_text(encoding="utf-8").strip()
+    except OSError:
         return ""
-    return scheme if token == os.environ.get("DECANT_STARTS") else ""
 
 
 def tell(run: str, text: str) -> bool:
@@ -150,9 +159,10 @@ def worker(application: Application, workers: int) -> None:
     Raises Unwell, with which it accepts nothing, if the window was told.
     """
     known = conf()
-    scheme = expected(known)
+    release, scheme = expected(known)
     if not scheme or not tell(known["run"], "starting"):  # one that was killed left the file
         return
+    known["health_path"] = prefix(release) + known["health_path"]
     wrong = problem(application, known, scheme)
     if not wrong:
         tell(known["run"], f"ready {workers}")

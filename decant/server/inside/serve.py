@@ -1,8 +1,8 @@
 """Serve a release on a private unix socket, for the smoke test of a stack whose server cannot be
 started alone (mod_wsgi).
 
-Arguments: the callable's name and the socket's path. Tells systemd when it is ready. Standard
-library only.
+Arguments: the callable's name, the socket's path, and the path below which the application is,
+where it is not at the root of its site. Tells systemd when it is ready. Standard library only.
 """
 
 import os
@@ -14,6 +14,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 sys.path[0] = str(Path(__file__).parent)
 from decant_load import load  # noqa: E402
+from decant_mounted import under  # noqa: E402
 
 sys.path[0] = str(Path.cwd())  # the release's folder, where it is started
 
@@ -50,7 +51,7 @@ def ready() -> None:
             notify.send(b"READY=1")
 
 
-application = load(sys.argv[1])
+application = under("".join(sys.argv[3:]), load(sys.argv[1]))
 with Server(sys.argv[2], Handler) as server:  # type: ignore[arg-type]
     server.set_app(application)
     ready()

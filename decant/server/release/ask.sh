@@ -8,5 +8,5 @@ root=$1
 
 case $2 in
 health) ask_health proxy "$3" && echo healthy ;;
-probe) exec python3 -I "$procedures/probe.py" "$health_path" "$health_host" "$(scheme)" "$3" ;;
+probe) exec python3 -I "$procedures/probe.py" "$(health_of "$(serving)")" "$health_host" "$(scheme)" "$3" ;;
 esac

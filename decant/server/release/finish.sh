@@ -1,14 +1,12 @@
 # shellcheck shell=sh
-# After a window: note that a client knows its verdict, and remove what nobody needs any more: releases beyond `keep` good ones, environments
-# without a release, old dumps and logs. Parameters: root, seen (windows, by id), keep, keep_dumps.
+# After a window: remove what nobody needs any more (releases beyond `keep` good ones, environments without a release, old dumps and logs),
+# and note that a client knows its verdict. Parameters: root, seen (windows, by id), keep, keep_dumps.
 set -u
 # shellcheck source=/dev/null
 . "$1"
 : "${root:?}" "${seen?}" "${keep:?}" "${keep_dumps:?}"
 # shellcheck source=lib.sh
 . "$root/procedures/lib.sh"
-
-for id in $seen; do : >"$root/log/$id.seen"; done
 
 newest_first() { # newest_first PATTERN...: names sort by time
     for path in "$@"; do [ ! -e "$path" ] || printf '%s\n' "${path##*/}"; done | sort -r
@@ -45,3 +43,6 @@ done
 
 newest_first "$root"/backups/2*.sqlite3.gz "$root"/backups/2*.sql.gz "$root"/backups/2*.dump | tail -n "+$((keep_dumps + 1))" | while IFS= read -r dump; do rm -f "$root/backups/$dump"; done
 newest_first "$root"/log/*.params | tail -n +51 | while IFS= read -r window; do rm -f "$root/log/${window%.params}".*; done
+
+# The last thing: the same command, run again as its message asks where this did not come to its end, is told what it has done.
+for id in $seen; do : >"$root/log/$id.seen"; done

@@ -125,6 +125,7 @@ look_inside() { # look_inside: import the callable with the production variables
     [ "$migrate" != auto ] || migrations=yes
     import_release "$release" $migrations
     (umask 027 && printf '%s\n' "$code_heads" >"$own/heads")
+    printf '%s\n' "$interface_is" >"$own/interface" # gunicorn.conf.py reads it
     # The commands of flask do not look inside middleware.
     [ "$flask_is" != inside ] || : >"$own/middleware"
     pending=no
@@ -180,7 +181,13 @@ if [ -e "$transition" ]; then
     [ -z "$said" ] || say "$said"
 fi
 old=$(serving)
-# Beside the fetch: which environment would the serving release get today?
+# Beside the fetch: is what serves well, which counts where it is the wanted one already?
+asking=''
+if [ -n "$old" ] && [ "$server" != none ]; then
+    ask_health proxy 10 >"$here/health" 2>&1 3>&- 8>&- &
+    asking=$!
+fi
+# And which environment would the serving release get today?
 [ -z "$old" ] || [ "$server" = none ] || environment name "$releases/$old" "$(cat "$releases/$old/.deploy/commit")" >"$here/digest" &
 case $kind in git)
     fetch
@@ -192,6 +199,7 @@ value label "$label"
 value old "$old"
 if [ "$is" = current ]; then
     value result current
+    [ -z "$asking" ] || wait "$asking" || value unwell "$(tail -n 1 "$here/health")"
     value release "$release"
     exit 0
 fi

@@ -78,8 +78,8 @@ def test_the_site_tells_where_the_application_listens() -> None:
         ' "unix:/run/shop/shop.sock|uwsgi://shop/"' in site()
     )
     assert (
-        'Define decant_shop_options "retry=0 connectiontimeout=690 disablereuse=on timeout=690"'
-        in site()
+        'Define decant_shop_options "retry=0 connectiontimeout=690 disablereuse=on timeout=690'
+        ' responsefieldsize=40960 upgrade=websocket"' in site()
     )
     assert 'Define decant_shop_http "http://127.0.0.1:5000/"' in site(
         wsgi={"app": "a:b", "bind": "127.0.0.1:5000"}

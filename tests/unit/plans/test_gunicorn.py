@@ -24,10 +24,17 @@ def test_gunicorns_settings_are_python_whatever_they_hold() -> None:
     found = {
         node.targets[0].id: ast.literal_eval(node.value)
         for node in ast.parse(text).body
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+        if isinstance(node, ast.Assign)
+        and isinstance(node.targets[0], ast.Name)
+        and node.targets[0].id not in ("interface", "asgi")
     }
     assert found | options == found
     assert (found["wsgi_app"], found["workers"]) == ("a:make('ü')", 3)
+
+
+def under(prefix: str, application: Any) -> Any:
+    assert prefix == ""
+    return application
 
 
 def around(worker: Any, application: Any, drain: float) -> Any:
@@ -38,10 +45,13 @@ def around(worker: Any, application: Any, drain: float) -> Any:
 def test_the_visitors_address_reaches_the_application(monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = settings(wsgi={"app": "a:b", "workers": 1})
     text = render("gunicorn/gunicorn.conf.py.j2", chosen)
-    scope: dict[str, object] = {}
+    scope: dict[str, object] = {"__file__": "/nowhere/gunicorn.conf.py"}
     exec(text, scope)  # noqa: S102
     # The script beside it is on the server; tests/unit/test_ready.py has it.
-    found = {f"{chosen.paths.procedures}/worker.py": {"start": around}}
+    found = {
+        f"{chosen.paths.procedures}/worker.py": {"start": around},
+        f"{chosen.paths.procedures}/decant_mounted.py": {"under": under},
+    }
     monkeypatch.setitem(scope, "runpy", SimpleNamespace(run_path=found.__getitem__))
 
     class Worker:

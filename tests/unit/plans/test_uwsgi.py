@@ -52,7 +52,7 @@ def test_what_would_break_out_of_its_line_or_its_place_is_refused(
 def test_its_workers_load_the_callable_that_hosts_toml_names() -> None:
     made = settings(wsgi={"app": "shop:make('x')", "server": "uwsgi"})
     text, mode = uwsgi.files(made)["uwsgi_application.py"]
-    assert '/srv/shop/procedures/uwsgi_worker.py")["start"]("shop:make(\'x\')")' in text
+    assert '/srv/shop/procedures/uwsgi_worker.py")["start"]("shop:make(\'x\')", \'\')' in text
     assert mode == 0o644
     compile(text, "uwsgi_application.py", "exec")
 
