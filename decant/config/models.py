@@ -553,8 +553,8 @@ class Settings(Model):
 
     @property
     def is_web(self) -> bool:
-        """Tell whether visitors come to this host."""
-        return "web" in self.host.roles
+        """Tell whether visitors come to a proxy of ours on this host."""
+        return "web" in self.host.roles and self.proxy.kind != "none"
 
     @property
     def is_db(self) -> bool:
@@ -572,7 +572,7 @@ class Settings(Model):
     @property
     def bind(self) -> str:
         """ADDRESS:PORT where the application listens, or an empty string for its unix socket."""
-        if self.is_app and not self.is_web and not self.wsgi.bind:
+        if self.is_app and "web" not in self.host.roles and not self.wsgi.bind:
             return f"{self.host.private_address}:{APP_PORT}"
         return self.wsgi.bind
 

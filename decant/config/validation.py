@@ -152,20 +152,8 @@ DRIVERS = {
 
 
 def problems(settings: "Settings") -> list[str]:
-    """Return what is not built yet and what cannot work, each as `path: what is wrong and what to
-    do`.
-    """
-    return [*unsupported(settings), *contradictions(settings)]
-
-
-def unsupported(settings: "Settings") -> Iterator[str]:
-    """Yield what the format has and no plan serves yet."""
-    chosen = {
-        "proxy.kind": (settings.proxy.kind, ("nginx", "apache"), "nginx and apache"),
-    }
-    for path, (value, built, instead) in chosen.items():
-        if value not in built:
-            yield f"{path}: {value!r} is not built yet; this version has {instead}"
+    """Return what cannot work, each as `path: what is wrong and what to do`."""
+    return list(contradictions(settings))
 
 
 def contradictions(settings: "Settings") -> Iterator[str]:
@@ -220,7 +208,7 @@ def _server(settings: "Settings") -> Iterator[str]:
             "wsgi.bind: mod_wsgi has no socket of its own; remove wsgi.bind, or choose gunicorn or"
             " uwsgi"
         )
-    alone = settings.is_web or not settings.is_app
+    alone = "web" in settings.host.roles or not settings.is_app
     if wsgi.bind and not alone and wsgi.bind.partition(":")[0] != settings.host.private_address:
         yield (
             f"wsgi.bind: the web hosts reach this host at {settings.host.private_address};"
@@ -258,7 +246,7 @@ def _roles(settings: "Settings") -> Iterator[str]:
             "host.roles: a web host needs app hosts: no other host in a group with it has the role"
             ' "app" and not "web"'
         )
-    if settings.is_app and not settings.is_web and not webs:
+    if settings.is_app and "web" not in host.roles and not webs:
         yield (
             'host.roles: an app host without the role "web" needs a web host: no other host in a'
             " group with it has that role"
@@ -468,6 +456,8 @@ def _names(settings: "Settings") -> Iterator[str]:
 
 def _proxy(settings: "Settings") -> Iterator[str]:
     proxy = settings.proxy
+    if proxy.kind == "none":
+        yield from _without_proxy(settings)
     for name, value in proxy.headers.items():
         if name.lower() in PROXIES_OWN:
             yield f"proxy.headers.{name}: is the proxy's or the application's own to set"
@@ -481,6 +471,30 @@ def _proxy(settings: "Settings") -> Iterator[str]:
                 f"proxy.trusted: {network} is everybody, and anybody could say to be somebody else;"
                 " name the networks of your balancer alone"
             )
+
+
+def _without_proxy(settings: "Settings") -> Iterator[str]:
+    """Yield what nobody would do, as no proxy of ours is there."""
+    given = {
+        "app.static": settings.app.static,
+        "proxy.redirect": settings.proxy.redirect,
+        "proxy.cache": settings.proxy.cache,
+        "proxy.headers": settings.proxy.headers,
+        "proxy.trusted": settings.proxy.trusted,
+        "proxy.auth": settings.proxy.auth,
+        "tls.kind": settings.tls.kind != "none",
+    }
+    for path, value in given.items():
+        if value:
+            yield (
+                f'{path}: is the proxy\'s to do, and proxy.kind is "none"; remove it, and have your'
+                " own proxy do it"
+            )
+    if settings.peers:
+        yield (
+            'proxy.kind: "none" is for an application on one host; the web hosts of several need'
+            " nginx or apache"
+        )
 
 
 def _tls(settings: "Settings") -> Iterator[str]:

@@ -58,8 +58,8 @@ def proxy(settings: "Settings") -> ModuleType:
 def packages(settings: "Settings") -> tuple[str, ...]:
     """Return the Debian packages of the stack."""
     server = mod_wsgi.PACKAGES if settings.wsgi.server == "mod_wsgi" else manager(settings).PACKAGES
-    web = (*proxy(settings).PACKAGES, *certbot.packages(settings))
-    return (*(web if settings.is_web else ()), *(server if settings.is_app else ()))
+    web = (*proxy(settings).PACKAGES, *certbot.packages(settings)) if settings.is_web else ()
+    return (*web, *(server if settings.is_app else ()))
 
 
 def ports(settings: "Settings") -> tuple[str, ...]:
@@ -236,5 +236,7 @@ def site(settings: "Settings", facts: "Facts") -> Plan:
 
 def proxy_to_replace(settings: "Settings", facts: "Facts") -> str:
     """Return the proxy that gives way to the chosen one, or an empty string."""
+    if settings.proxy.kind == "none":
+        return ""
     ours, other = ("nginx", "apache2") if settings.proxy.kind == "nginx" else ("apache2", "nginx")
     return other if other in facts.proxies and ours not in facts.proxies else ""

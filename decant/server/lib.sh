@@ -173,15 +173,20 @@ ask_health() { # ask_health WHERE TIMEOUT [PROTOCOL [SCHEME]]: ask a socket, an 
     fi
     token=''
     if [ "$1" = proxy ] && [ "${proof:-yes}" = yes ] && proves; then
-        read -r token </proc/sys/kernel/random/uuid
-        token=$(printf '%s' "$token" | tr -d -)
-        : >"$run/probes/$token"
+        token=$(new_token)
     fi
     python3 -I "$procedures/health.py" "$1" "$(health_of "${asked_release:-$(serving)}")" "$health_host" "$health_status" "$2" "${4:-$(scheme)}" "${3:-http}" \
         "$token" "$name" "$(cat "$procedures/listen" 2>/dev/null)"
     answered=$?
     [ -z "$token" ] || rm -f "$run/probes/$token"
     return $answered
+}
+
+new_token() { # new_token: a word by which the site knows a health check, for as long as it is a file; prints it
+    read -r token </proc/sys/kernel/random/uuid
+    token=$(printf '%s' "$token" | tr -d -)
+    : >"$run/probes/$token"
+    printf '%s\n' "$token"
 }
 
 sites() { # sites: the site of this application in the proxy that serves it

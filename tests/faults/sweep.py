@@ -452,8 +452,11 @@ def play(booth: Booth, boundary: Boundary, fault: str) -> bool:
         run.server.wait_until(
             lambda: free(run.server), seconds=60, what="the lock is free, and no window open"
         )
-        first, again = run.said(), run.fab()
-        expect(again.returncode == 0, f"again: {again.stdout}\n{again.stderr}\nat first: {first}")
+        # Who was told that a rollback has ended well asks for another one with the next.
+        if run.client.returncode != 0 or phase.task != "rollback":
+            first, again = run.said(), run.fab()
+            said = f"again: {again.stdout}\n{again.stderr}\nat first: {first}"
+            expect(again.returncode == 0, said)
     if fault not in NOTICED and not phase.loses:
         expect(not load.lost, f"requests lost: {load.lost[:3]}")
     check(run, load)

@@ -13,10 +13,11 @@ import socket
 import time
 from email.message import Message
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
+from decant.headers import CLAIMS
 from tests.booted import Server, ServerFactory, changed
 from tests.guestbook import git
 
@@ -40,6 +41,7 @@ def seen():
         "scheme": request.scheme, "host": request.host, "address": request.remote_addr,
         "root": request.script_root, "path": request.path, "url": url_for("seen", _external=True),
         "static": url_for("static", filename="a.css"),
+        "claims": [name for name, value in request.headers if "claimed" in value],
     }
 
 @app.get("/fat")
@@ -81,6 +83,11 @@ STACKS = {
     "uwsgi-apache": ("uwsgi", "apache"),
     "mod_wsgi-apache": ("mod_wsgi", "apache"),
 }
+# What nobody in front says, balancer or not; X-Forwarded-Host and X-Real-IP are the proxy's own.
+FORGED = {
+    name.replace("-", "_"): f"claimed {number}"
+    for number, name in enumerate((*CLAIMS, "X-Forwarded-Host", "X-Real-IP"))
+}
 HEADERS = {"Permissions-Policy": "camera=()", "X-Frame-Options": 'DENY "100%"'}
 
 
@@ -104,11 +111,11 @@ def get(server: Server, path: str, **headers: str) -> Answer:
         return Answer(response.status, data.decode(), response.headers)
 
 
-def seen(server: Server, path: str = "/seen", **headers: str) -> dict[str, str]:
+def seen(server: Server, path: str = "/seen", **headers: str) -> dict[str, Any]:
     """Return what the application sees of a visit."""
     answer = get(server, path, **headers)
     assert answer.status == 200, answer
-    found: dict[str, str] = json.loads(answer.body)
+    found: dict[str, Any] = json.loads(answer.body)
     return found
 
 
@@ -186,8 +193,9 @@ def test_what_visitors_get_is_the_same_on_every_stack(
     configure('trusted = ["192.0.2.0/24"]\n')  # somebody else's
     server.fab("deploy")
     forged = {"X_Forwarded_For": "198.51.100.7", "X_Forwarded_Proto": "https"}
-    found = seen(server, **forged)
+    found = seen(server, **forged, **FORGED)
     assert (found["scheme"], found["address"]) == ("http", server.gateway)
+    assert found["claims"] == []
     assert get(server, "/").status == 200
 
 
@@ -233,7 +241,7 @@ def below_a_prefix(server: Server) -> None:
     wrong = base64.b64encode(b"anna:wrong").decode()
     assert get(server, "/shop/seen", Authorization=f"Basic {wrong}").status == 401
     visitor = {"X_Forwarded_For": "203.0.113.9, 198.51.100.7", "X_Forwarded_Proto": "https"}
-    assert seen(server, "/shop/seen", Host="shop.test", **visitor, **anna) == {
+    assert seen(server, "/shop/seen", Host="shop.test", **visitor, **anna, **FORGED) == {
         "scheme": "https",
         "host": "shop.test",
         "address": "198.51.100.7",
@@ -241,6 +249,7 @@ def below_a_prefix(server: Server) -> None:
         "path": "/seen",
         "url": "https://shop.test/shop/seen",
         "static": "/shop/static/a.css",
+        "claims": [],
     }
     plain = seen(server, "/shop/seen", **anna)
     assert (plain["scheme"], plain["address"]) == ("http", server.gateway)
@@ -254,3 +263,41 @@ def below_a_prefix(server: Server) -> None:
     assert get(server, "/shop/", **anna).body == "home"
     for path in ("/seen", "/static/a.css", "/shopping", "/shop/nowhere"):
         assert get(server, path, **anna).status == 404, path
+
+
+def test_an_application_behind_a_proxy_that_is_not_ours(booth: ServerFactory) -> None:
+    server = booth.deployed()
+    none = '[proxy]\nkind = "none"\n'
+    by_socket = (
+        'python3 -c \'import http.client, socket; c = http.client.HTTPConnection("x"); c.sock ='
+        ' socket.socket(socket.AF_UNIX); c.sock.connect("/run/guestbook/guestbook.sock");'
+        ' c.request("GET", "/version"); print(c.getresponse().read().decode())\''
+    )
+    by_port = (
+        "python3 -c 'import urllib.request as u;"
+        ' print(u.urlopen("http://127.0.0.1:8000/version").read().decode())\''
+    )
+
+    server.configure("static = {}", more=none)
+    server.fab("deploy")
+    assert server.ssh(by_socket) == "v1"
+    assert server.ssh("ls /etc/nginx/sites-enabled") == ""
+    assert changed(server.fab("deploy").stdout) == [0]
+    assert "healthy" in server.fab("status").stdout
+
+    server.configure('static = {}\nref = "migrates"', more=none)
+    said = server.fab("update").stdout
+    assert "serves" in said, said
+    assert server.ssh(by_socket) == "migrates"
+    assert len(server.rows()) == 10
+    server.configure('static = {}\nref = "sick"', more=none)
+    server.fab("update", code=1)
+    assert server.ssh(by_socket) == "migrates"
+
+    server.configure('static = {}\nref = "migrates"', 'bind = "127.0.0.1:8000"', none)
+    server.fab("deploy")
+    assert server.ssh(by_port) == "migrates"
+    server.configure('ref = "migrates"')
+    server.fab("deploy")
+    assert server.get("/version") == (200, "migrates")
+    assert changed(server.fab("deploy").stdout) == [0]

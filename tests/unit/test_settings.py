@@ -172,10 +172,23 @@ def test_all_mistakes_are_shown_together_each_once(tmp_path: Path) -> None:
     ]
 
 
-def test_what_is_not_built_yet_is_refused_by_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[tls]\nkind = "self-signed"', "tls.kind: is the proxy's to do"),
+        ('[app]\nstatic = { "/static" = "static" }', "app.static: is the proxy's to do"),
+        ('[proxy]\ncache = "1d"', "proxy.cache: is the proxy's to do"),
+        ('[wsgi]\nserver = "mod_wsgi"', "wsgi.server: mod_wsgi runs inside Apache"),
+        ('[wsgi]\nbind = "0.0.0.0:8000"', "bind to an address of this machine alone"),
+    ],
+)
+def test_without_a_proxy_nothing_is_asked_of_one(tmp_path: Path, text: str, said: str) -> None:
+    section, _, lines = text.partition("\n")
+    given = GOOD + '[proxy]\nkind = "none"\n'
+    given = given.replace(section, text) if section in given else given + text
     with pytest.raises(SettingsError) as error:
-        load(tmp_path, GOOD + '[proxy]\nkind = "none"')
-    assert "proxy.kind: 'none' is not built yet" in str(error.value)
+        load(tmp_path, given)
+    assert said in str(error.value), lines
 
 
 def test_invalid_toml_is_said_with_its_line(tmp_path: Path) -> None:

@@ -8,5 +8,10 @@ root=$1
 
 case $2 in
 health) ask_health proxy "$3" && echo healthy ;;
-probe) exec python3 -I "$procedures/probe.py" "$(health_of "$(serving)")" "$health_host" "$(scheme)" "$3" ;;
+probe)
+    # Also where a site asks its visitors for a password.
+    token=$(new_token)
+    trap 'rm -f "$run/probes/$token"' EXIT
+    DECANT_PROBE=$token python3 -I "$procedures/probe.py" "$(health_of "$(serving)")" "$health_host" "$(scheme)" "$3"
+    ;;
 esac

@@ -1,14 +1,15 @@
 """Ask the proxy for the health page at a fixed rate until standard input ends, and count what is
 lost: one JSON document.
 
-Arguments: URL path, Host, scheme, seconds that a request may wait. An open loop: a request is sent
-on time whether or not the ones before
-it are answered. Lost is what gets no answer, or one of the proxy's own errors (502, 504); 503 is
-counted apart. Standard library only.
+Arguments: URL path, Host, scheme, seconds that a request may wait; the variable DECANT_PROBE has
+the token by which the site knows a health check. An open loop: a request is sent on time whether or
+not the ones before it are answered. Lost is what gets no answer, or one of the proxy's own errors
+(502, 504); 503 is counted apart. Standard library only.
 """
 
 import http.client
 import json
+import os
 import select
 import ssl
 import sys
@@ -30,7 +31,7 @@ class Count:
         self.longest = 0.0
 
 
-def ask(count: Count, path: str, host: str, scheme: str, timeout: float) -> None:
+def ask(count: Count, path: str, host: str, scheme: str, timeout: float, token: str = "") -> None:
     """Send one request and count its fate."""
     began, status = time.monotonic(), 0
     try:
@@ -43,7 +44,14 @@ def ask(count: Count, path: str, host: str, scheme: str, timeout: float) -> None
                 made.sock, server_hostname=host.partition(":")[0]
             )
         made.request(
-            "GET", path, headers={"Host": host, "User-Agent": "decant-probe", "Connection": "close"}
+            "GET",
+            path,
+            headers={
+                "Host": host,
+                "User-Agent": "decant-probe",
+                "Connection": "close",
+                "X-Decant-Probe": token,
+            },
         )
         answer = made.getresponse()
         # The application wrote it, and may write without end.
@@ -65,6 +73,7 @@ def ask(count: Count, path: str, host: str, scheme: str, timeout: float) -> None
 def main() -> None:
     """Probe until standard input ends, wait for what is under way, and print the counts."""
     path, host, scheme, timeout = sys.argv[1], sys.argv[2], sys.argv[3], float(sys.argv[4])
+    token = os.environ.get("DECANT_PROBE", "")  # not an argument, which everybody here can read
     count = Count()
     under_way: list[threading.Thread] = []
     begun = time.monotonic()
@@ -73,7 +82,7 @@ def main() -> None:
         # Not more than this may wait: the places in the queue are the visitors'.
         if len(under_way) < MOST:
             thread = threading.Thread(
-                target=ask, args=(count, path, host, scheme, timeout), daemon=True
+                target=ask, args=(count, path, host, scheme, timeout, token), daemon=True
             )
             thread.start()
             under_way.append(thread)
