@@ -74,11 +74,18 @@ def compile_plan(
         f"lock={quoting.quote(lock[0] or '-')}",
         f"token={quoting.quote(lock[1])}",
     ]
-    sections = list(sections)
+    sections, applied = list(sections), set[int]()
     lines += [f"mode={sections[0][0]}", '. "$here/steps.sh"', "begin"]
     for mode, plan in sections:
         lines.append(f"mode={mode}")
+        before = len(numbered)
         lines += _calls(plan, numbered, sent)
+        applied.update(range(before, len(numbered)) if mode == "apply" else ())
+    sent["intended"] = "".join(
+        f"{place + 1} {hashlib.sha256(step.data).hexdigest()}  {step.path}\n"
+        for place, step in enumerate(numbered)
+        if place in applied and isinstance(step, File)
+    ).encode()
     sent["expected"] = "".join(
         f"{number} {step.expected()} {step.path}\n"
         for number, step in enumerate(numbered, 1)

@@ -27,6 +27,13 @@ CREATE = (
 )
 
 
+# postgresql.service is up whether its clusters are or not: one that was killed, or stopped by hand,
+# is a unit of its own.
+CLUSTER = (
+    "pg_lsclusters -h | while read -r version name port rest; do"
+    f' [ "$port" != {PORTS["postgresql"]} ] || systemctl start "postgresql@$version-$name"; done;'
+    " for _ in $(seq 100); do pg_isready -q && exit; sleep 0.3; done; pg_isready"
+)
 # PostgreSQL keeps what ALTER SYSTEM sets beside its own files.
 LISTEN = (
     "runuser -u postgres -- psql -X -q -c \"ALTER SYSTEM SET listen_addresses = '*'\" && systemctl"
@@ -50,6 +57,11 @@ def install(settings: "Settings") -> Plan:
     return (
         Packages(packages(settings)),
         Unit(UNITS[settings.db.kind], enabled=True, running=True),
+        *(
+            (Run(("sh", "-c", CLUSTER), unless=("pg_isready", "-q"), label="PostgreSQL answers"),)
+            if settings.db.kind == "postgresql"
+            else ()
+        ),
         *_listen(settings),
     )
 

@@ -57,7 +57,13 @@ def everything(settings: "Settings", facts: "Facts", manifest: dict[str, Any], d
         Run(("sync",), unless=_missing(f"{MANIFESTS}/{name}.json"), label="all that on the disk"),
         Absent(f"{MANIFESTS}/{name}.json"),
         Run(
-            ("rm", "-rf", f"{MANIFESTS}/{name}.files", f"{PENDING}/{name}"),
+            (
+                "rm",
+                "-rf",
+                f"{MANIFESTS}/{name}.files",
+                f"{MANIFESTS}/{name}.files.intended",
+                f"{PENDING}/{name}",
+            ),
             label="remove the record",
         ),
     )

@@ -141,15 +141,16 @@ write_durably() { # write_durably FILE TEXT: the whole text or the old one, what
 }
 
 list_releases() { # list_releases: what facts.sh tells of releases, as the login that asks may not look into them: NAME STATE COMMIT SERVER
-    for listed in "$releases"/2*; do
-        [ -r "$listed/.deploy/state" ] || continue
+    listed=$(for release_dir in "$releases"/2*; do
+        [ -r "$release_dir/.deploy/state" ] || continue
         state_of_it=unknown commit_of_it=- server_of_it=-
-        read -r state_of_it <"$listed/.deploy/state"
-        read -r commit_of_it <"$listed/.deploy/commit"
-        read -r server_of_it <"$listed/.deploy/server"
-        printf '%s %s %s %s\n' "${listed##*/}" "$state_of_it" "$commit_of_it" "$server_of_it"
-    done 2>/dev/null >"$root/releases.list.new"
-    mv -fT "$root/releases.list.new" "$root/releases.list" 2>/dev/null # a full disk is told by who has something to tell
+        read -r state_of_it <"$release_dir/.deploy/state"
+        read -r commit_of_it <"$release_dir/.deploy/commit"
+        read -r server_of_it <"$release_dir/.deploy/server"
+        printf '%s %s %s %s\n' "${release_dir##*/}" "$state_of_it" "$commit_of_it" "$server_of_it"
+    done 2>/dev/null)
+    # The whole list or the one of before: a full disk, which is told by who has something to tell, takes half of one.
+    { { [ -z "$listed" ] || printf '%s\n' "$listed"; } >"$root/releases.list.new" && [ "$(cat "$root/releases.list.new")" = "$listed" ] && mv -fT "$root/releases.list.new" "$root/releases.list"; } 2>/dev/null || rm -f "$root/releases.list.new"
 }
 
 serving() { # serving: the release that current leads to; nothing where it leads elsewhere
@@ -263,9 +264,11 @@ edited() { # edited: what keeps the processes by a file that somebody changed si
     *) return 0 ;;
     esac
     for file in "$@"; do
-        written=$(awk -v path="$file" 'substr($0, 67) == path { sum = $1 } END { print sum }' "/var/lib/decant/apps/$name.files" 2>/dev/null)
+        record=/var/lib/decant/apps/$name.files
+        written=$(awk -v path="$file" 'substr($0, 67) == path { sum = $1 } END { print sum }' "$record" 2>/dev/null)
+        is=$(sha256sum <"$file" 2>/dev/null)
         # Nothing is known of it on a server where an older version wrote it.
-        case $(sha256sum <"$file" 2>/dev/null) in "$written"*) ;; *) printf '%s\n' "$file" && return ;; esac
+        case $is in "$written"*) ;; *) grep -qsxF -e "${is%% *}  $file" "$record.intended" || { printf '%s\n' "$file" && return; } ;; esac
     done
 }
 

@@ -448,6 +448,10 @@ def play(booth: Booth, boundary: Boundary, fault: str) -> bool:
         finally:
             for undo in reversed(run.undo):
                 undo()
+            if fault == "out of memory" and run.server.database == "postgresql":
+                # The kernel keeps off it on a machine where its unit may ask for that
+                # (OOMScoreAdjust=-900), and nobody starts it again where it could not.
+                run.server.inside("systemctl start 'postgresql@15-main'")
         run.watch(None)
         run.server.wait_until(
             lambda: free(run.server), seconds=60, what="the lock is free, and no window open"

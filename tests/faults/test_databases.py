@@ -5,7 +5,7 @@ Whatever ends a migration, not one row differs and the old release runs on.
 
 import pytest
 
-from tests.booted import Server, ServerFactory, kill
+from tests.booted import Server, ServerFactory, changed, kill
 from tests.faults.test_cuts import old_pair
 from tests.load import Load
 
@@ -139,3 +139,19 @@ def test_a_killed_window_and_a_power_cut_end_with_the_old_code_and_the_old_rows(
     old_pair(server, before, load)
     server.fab("update")
     assert server.get("/version") == (200, "migrates-slowly")
+
+
+def test_a_database_server_that_was_killed_is_told_by_update_and_started_by_deploy(
+    booth: ServerFactory,
+) -> None:
+    server = booth.deployed(database="postgresql")
+    rows = server.rows()
+    # Its cluster is a unit of its own, and nobody starts that again.
+    server.ssh("systemctl kill -s KILL --kill-who=main 'postgresql@*'; sleep 2")
+    server.configure()
+    said = server.fab("update", code=1).stderr
+    assert "is current, and does not serve: /up answered 500" in said
+    assert "PostgreSQL answers" in server.fab("deploy").stdout
+    assert server.get("/up")[0] == 200
+    assert server.rows() == rows
+    assert changed(server.fab("deploy").stdout) == [0]

@@ -159,51 +159,52 @@ done; exit $wrong; }
 '"'"' compare '"'"'passwordauthentication no'"'"' '"'"'kbdinteractiveauthentication no'"'"' '"'"'permitemptypasswords no'"'"' '"'"'permitrootlogin without-password'"'"' '"'"'permituserenvironment no'"'"' '"'"'hostbasedauthentication no'"'"' '"'"'ignorerhosts yes'"'"' '"'"'maxauthtries 4'"'"' '"'"'maxsessions 10'"'"' '"'"'maxstartups 10:30:60'"'"' '"'"'logingracetime 60'"'"' '"'"'clientaliveinterval 15'"'"' '"'"'clientalivecountmax 3'"'"' '"'"'x11forwarding no'"'"' '"'"'allowagentforwarding no'"'"' '"'"'loglevel VERBOSE'"'"' '"'"'kexalgorithms sntrup761x25519-sha512@openssh.com,curve25519-sha256,curve25519-sha256@libssh.org,diffie-hellman-group16-sha512,diffie-hellman-group18-sha512'"'"' '"'"'macs hmac-sha2-512-etm@openssh.com,hmac-sha2-256-etm@openssh.com,umac-128-etm@openssh.com'"'"' '"'"'hostkeyalgorithms sk-ssh-ed25519-cert-v01@openssh.com,ssh-ed25519-cert-v01@openssh.com,rsa-sha2-512-cert-v01@openssh.com,rsa-sha2-256-cert-v01@openssh.com,sk-ssh-ed25519@openssh.com,ssh-ed25519,rsa-sha2-512,rsa-sha2-256'"'"''
 step 126 - packages postgresql
 step 127 - unit postgresql.service yes yes
-step 128 - run 'sh -c '"'"'root=$1; shift; "$@" && { [ ! -e "$root/current" ] || sh "$root/procedures/restart.sh" "$root"; }'"'"' create /srv/shop python3 -I /srv/shop/procedures/database.py /srv/shop create' 'python3 -I /srv/shop/procedures/database.py /srv/shop created'
-step 129 - run 'sh -c '"'"'
+step 128 - run 'sh -c '"'"'pg_lsclusters -h | while read -r version name port rest; do [ "$port" != 5432 ] || systemctl start "postgresql@$version-$name"; done; for _ in $(seq 100); do pg_isready -q && exit; sleep 0.3; done; pg_isready'"'"'' 'pg_isready -q'
+step 129 - run 'sh -c '"'"'root=$1; shift; "$@" && { [ ! -e "$root/current" ] || sh "$root/procedures/restart.sh" "$root"; }'"'"' create /srv/shop python3 -I /srv/shop/procedures/database.py /srv/shop create' 'python3 -I /srv/shop/procedures/database.py /srv/shop created'
+step 130 - run 'sh -c '"'"'
 while [ "$1" != -- ]; do systemctl disable -q --now "$1" 2>/dev/null; shift; done
 shift
 rm -rf "$@" && systemctl daemon-reload
 '"'"' remove decant-backup@shop.timer decant-backup@shop.service decant-drill@shop.timer decant-drill@shop.service -- /etc/systemd/system/decant-backup@shop.timer /etc/systemd/system/decant-backup@shop.service /etc/systemd/system/decant-drill@shop.timer /etc/systemd/system/decant-drill@shop.service /var/cache/decant-backup/shop /etc/decant/backup/shop' 'test '"'"'!'"'"' -e /etc/decant/backup/shop'
-step 130 - packages nginx logrotate
+step 131 - packages nginx logrotate
 begin_transaction dbbf133c09f0 'nginx -t' true
-step 131 nginx.service.reload file /etc/nginx/modules-enabled/90-decant.conf 131 root:root 0644 plain
-step 132 nginx.service.reload edit /etc/nginx/nginx.conf '
+step 132 nginx.service.reload file /etc/nginx/modules-enabled/90-decant.conf 132 root:root 0644 plain
+step 133 nginx.service.reload edit /etc/nginx/nginx.conf '
 s/((^|\n)[^#\n]*\bworker_connections\s+)[0-9]+/\18192/g
 t
 s/((^|\n)[^#\n]*\bevents\s*\{)/\1 worker_connections 8192;/
 '
-commit 133
+commit 134
 begin_transaction 72104b75168d 'sh /srv/shop/procedures/restart.sh /srv/shop changed' 'sh /srv/shop/procedures/restart.sh /srv/shop'
-step 134 - run 'supervisorctl stop '"'"'shop:*'"'"'' 'test '"'"'!'"'"' -e /etc/supervisor/conf.d/shop.conf'
-step 135 - absent /etc/supervisor/conf.d/shop.conf
-step 136 - file /srv/shop/procedures/listen 136 root:root 0644 plain
-step 137 - file /etc/systemd/system/shop.socket 137 root:root 0644 plain
-step 138 - file /etc/systemd/system/shop.service 138 root:root 0644 plain
-commit 139
-step 140 - unit shop.socket yes yes
-step 141 - unit shop.service yes -
+step 135 - run 'supervisorctl stop '"'"'shop:*'"'"'' 'test '"'"'!'"'"' -e /etc/supervisor/conf.d/shop.conf'
+step 136 - absent /etc/supervisor/conf.d/shop.conf
+step 137 - file /srv/shop/procedures/listen 137 root:root 0644 plain
+step 138 - file /etc/systemd/system/shop.socket 138 root:root 0644 plain
+step 139 - file /etc/systemd/system/shop.service 139 root:root 0644 plain
+commit 140
+step 141 - unit shop.socket yes yes
+step 142 - unit shop.service yes -
 begin_transaction 00115dd8162e 'sh /srv/shop/procedures/proxy.sh /srv/shop' 'sh /srv/shop/procedures/proxy.sh /srv/shop'
-step 142 - file /srv/shop/procedures/names 142 root:root 0644 plain
-step 143 - absent /etc/decant/auth/shop
-step 144 nginx.service.reload file /etc/nginx/sites-available/shop 144 root:root 0644 plain
-step 145 nginx.service.reload link /etc/nginx/sites-enabled/shop /etc/nginx/sites-available/shop
-step 146 apache2.service.reload absent /etc/apache2/sites-enabled/shop.conf
-step 147 apache2.service.reload absent /etc/apache2/sites-enabled/000-shop.conf
-step 148 apache2.service.reload absent /etc/apache2/sites-available/shop.conf
-commit 149
-step 150 - unit nginx.service yes yes
-step 151 - handler nginx.service.reload
-step 152 - handler apache2.service.reload
-step 153 daemon-reload absent /etc/systemd/system/apache2.service.d/decant-shop.conf
-step 154 - handler daemon-reload
-step 155 - run 'rm -rf /etc/decant/tls/shop/self-signed' 'test '"'"'!'"'"' -e /etc/decant/tls/shop/self-signed'
-step 156 - run 'rm -rf /etc/decant/tls/shop/files' 'test '"'"'!'"'"' -e /etc/decant/tls/shop/files'
-step 157 - packages ufw
+step 143 - file /srv/shop/procedures/names 143 root:root 0644 plain
+step 144 - absent /etc/decant/auth/shop
+step 145 nginx.service.reload file /etc/nginx/sites-available/shop 145 root:root 0644 plain
+step 146 nginx.service.reload link /etc/nginx/sites-enabled/shop /etc/nginx/sites-available/shop
+step 147 apache2.service.reload absent /etc/apache2/sites-enabled/shop.conf
+step 148 apache2.service.reload absent /etc/apache2/sites-enabled/000-shop.conf
+step 149 apache2.service.reload absent /etc/apache2/sites-available/shop.conf
+commit 150
+step 151 - unit nginx.service yes yes
+step 152 - handler nginx.service.reload
+step 153 - handler apache2.service.reload
+step 154 daemon-reload absent /etc/systemd/system/apache2.service.d/decant-shop.conf
+step 155 - handler daemon-reload
+step 156 - run 'rm -rf /etc/decant/tls/shop/self-signed' 'test '"'"'!'"'"' -e /etc/decant/tls/shop/self-signed'
+step 157 - run 'rm -rf /etc/decant/tls/shop/files' 'test '"'"'!'"'"' -e /etc/decant/tls/shop/files'
+step 158 - packages ufw
 begin_transaction b5bea41b6c62 true 'sh -c '"'"'if grep -qx ENABLED=yes /etc/ufw/ufw.conf; then ufw reload; else ufw --force disable; fi'"'"'' guarded
-step 158 - peer_rules
-step 159 - firewall 22/tcp 80/tcp
-commit 160
-step 161 - procedure /srv/shop/procedures/prepare.sh 161
+step 159 - peer_rules
+step 160 - firewall 22/tcp 80/tcp
+commit 161
+step 162 - procedure /srv/shop/procedures/prepare.sh 162
 wait
 exit 0

@@ -394,6 +394,7 @@ def test_finishing_keeps_good_releases_the_current_and_the_previous_one(root: Pa
     (root / "current").symlink_to("releases/20260108T000000-x")
     for number in range(4):
         (root / f"backups/2026010{number}T000000-x.sqlite3.gz").touch()
+    (root / "log/w1.result").touch()
     procedure(root, "finish.sh", seen="w1 w2", keep="3", keep_dumps="2")
     assert sorted(path.name[6:8] for path in (root / "releases").iterdir()) == [
         "05",
@@ -408,7 +409,8 @@ def test_finishing_keeps_good_releases_the_current_and_the_previous_one(root: Pa
         "env8",
     ]
     assert sorted(path.name[6:8] for path in (root / "backups").iterdir()) == ["02", "03"]
-    assert (root / "log/w1.seen").exists()
+    # One without a verdict, which the disk was too full for, is asked about again.
+    assert [path.name for path in (root / "log").glob("*.seen")] == ["w1.seen"]
 
 
 def test_a_verdict_is_known_only_when_all_after_its_window_is_done(root: Path) -> None:
@@ -416,12 +418,28 @@ def test_a_verdict_is_known_only_when_all_after_its_window_is_done(root: Path) -
     with (root / "procedures/lib.sh").open("a") as file:
         file.write("list_releases() { kill -KILL $$; }\n")
     release(root, "20260101T000000-x", "good")
+    (root / "log/w1.result").touch()
     (root / "parameters").write_text(
         quoting.assignments({"root": str(root), "seen": "w1", "keep": "2", "keep_dumps": "2"})
     )
     finish = ["sh", str(root / "procedures/finish.sh"), str(root / "parameters")]
     assert subprocess.run(finish, capture_output=True).returncode == -signal.SIGKILL
     assert not (root / "log/w1.seen").exists()
+
+
+def test_a_full_disk_leaves_the_list_of_releases_as_it_was(root: Path) -> None:
+    release(root, "20260101T000000-x", "good")
+    listed, lib = root / "releases.list", f'root={root}; . "{root}/procedures/lib.sh"'
+    subprocess.run(["sh", "-c", f"{lib}; list_releases"], check=True)
+    before = listed.read_text()
+    assert before.startswith("20260101T000000-x good ")
+    release(root, "20260102T000000-x", "good")
+    # No file may grow beyond this any more: as on a full disk, what is written is cut off.
+    full = f"trap '' XFSZ; {lib}; ulimit -f 0; list_releases"
+    subprocess.run(["sh", "-c", full], stderr=subprocess.DEVNULL)
+    assert listed.read_text() == before
+    subprocess.run(["sh", "-c", f"{lib}; list_releases"], check=True)
+    assert len(listed.read_text().splitlines()) == 2
 
 
 def test_the_previous_release_stays_also_after_a_rollback_to_an_old_one(root: Path) -> None:

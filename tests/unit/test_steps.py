@@ -445,6 +445,19 @@ def test_what_was_written_is_known_also_where_another_path_begins_alike(tmp_path
     assert not (tmp_path / "state/kept").exists()
 
 
+def test_a_file_that_a_power_cut_kept_without_its_note_is_not_called_edited(
+    tmp_path: Path,
+) -> None:
+    file, record = tmp_path / "f", tmp_path / "state/apps/shop.files"
+    run(tmp_path, (File(str(file), "one\n", ME),))
+    before = record.read_text()
+    run(tmp_path, (File(str(file), "two\n", ME),))
+    record.write_text(before)  # the disk has the file, and not yet the note
+    assert words(run(tmp_path, (File(str(file), "three\n", ME),))) == ["changed"]
+    file.write_text("two\n")  # by hand
+    assert words(run(tmp_path, (File(str(file), "four\n", ME),))) == ["say", "changed"]
+
+
 def test_a_file_that_was_put_back_by_hand_to_an_older_text_of_ours_is_kept(tmp_path: Path) -> None:
     file = tmp_path / "site"
     for text in ("1\n", "2\n"):

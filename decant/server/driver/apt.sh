@@ -88,5 +88,6 @@ install_packages() { # install_packages NAME...
         return 1
     done
     printf '%s\n' "$said"
+    sync # dpkg does not sync configuration files: a power cut would leave them empty
     [ -z "$unread" ] || apt_says "apt goes on without a source that it cannot read: $unread; correct it in /etc/apt/sources.list or /etc/apt/sources.list.d"
 }

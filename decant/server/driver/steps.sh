@@ -50,7 +50,7 @@ begin() { # begin: what every program does before its first step
     seen_packages >"$here/seen.packages" 2>/dev/null &
     seen_runs >"$here/seen.runs" 2>/dev/null &
     seen_users >"$here/seen.users" 2>/dev/null &
-    [ "$mode" != apply ] || shorten_record &
+    [ "$mode" != apply ] || settle_record &
     wait
     seen=" $(cat "$here/seen.files" "$here/seen.units" "$here/seen.packages" "$here/seen.runs" "$here/seen.users")"
     first=$seen
@@ -136,6 +136,7 @@ step() { # step NUMBER NOTIFY KIND ARGUMENT...
     tell start
     seen=
     : >"$here/log"
+    intend || stop
     [ -z "$marker" ] || { mkdir -p "$hold" && : >"$marker"; } || stop
     [ -z "$guarded" ] || [ -e "$hold/armed" ] || arm || stop
     [ "$notify" = - ] || for action in $notify; do : >"$pending/$action" || stop; done
@@ -168,7 +169,23 @@ why() { # why ARGUMENT...: why the state of a step ($kind) is not the wanted one
 
 # --- what a step overwrites -----------------------------------------------------------------------------------------------------------
 
-# The record has a line for each time that we wrote a file, its sum and its path; the last one of a path counts.
+# The record has a line for each time that we wrote a file, its sum and its path; the last one of a path counts. Beside it is what the last
+# program was about to write: a file that a power cut keeps without its line would look as if somebody had edited it.
+
+intend() { # intend: before the first change, note what is about to be written, on the disk
+    [ -s "$here/intended" ] || return 0
+    while IFS= read -r line; do
+        case $first in *" ${line%% *} "*) ;; *) printf '%s\n' "${line#* }" ;; esac
+    done <"$here/intended" >"$record.intended" && sync "$record.intended" "$state/apps" && : >"$here/intended"
+}
+
+settle_record() { # settle_record: what the last program has written is ours, whether its power was cut or not
+    shorten_record
+    [ -s "$record.intended" ] || return 0
+    cut -c67- "$record.intended" | xargs -d '\n' sha256sum -- 2>/dev/null | grep -xF -f "$record.intended" | while IFS= read -r line; do
+        [ "$(recorded "${line#*  }")" = "${line%% *}" ] || printf '%s\n' "$line" >>"$record"
+    done
+}
 
 recorded() { # recorded PATH: the sum of what we wrote there, or nothing
     [ ! -f "$record" ] || path=$1 awk 'substr($0, 67) == ENVIRON["path"] { sum = $1 } END { print sum }' "$record"
@@ -183,7 +200,7 @@ shorten_record() { # shorten_record: leave the last line of each path, and no ha
 }
 
 written_by_us() { # written_by_us PATH: is the file as we left it the last time?
-    sum=$(sha256sum <"$1") && [ "$(recorded "$1")" = "${sum%% *}" ]
+    sum=$(sha256sum <"$1") && { [ "$(recorded "$1")" = "${sum%% *}" ] || grep -qsxF -e "${sum%% *}  $1" "$record.intended"; }
 }
 
 keep() { # keep PATH: before PATH is replaced, keep a copy of what others wrote there, and one for undo_transaction
@@ -207,8 +224,8 @@ copy_aside() { # copy_aside PATH: the copy for undo_transaction alone
     [ ! -e "$1" ] && [ ! -L "$1" ] || cp -a "$1" "$hold/$count"
 }
 
-remember() { # remember PATH: note what we wrote, to tell a hand-made edit from our own text the next time
-    sum=$(sha256sum <"$1")
+remember() { # remember PATH [FILE]: note what we wrote, or are about to (FILE), to tell a hand-made edit from our own text the next time
+    sum=$(sha256sum <"${2:-$1}")
     printf '%s  %s\n' "${sum%% *}" "$1" >>"$record"
 }
 
@@ -398,8 +415,9 @@ apply_edit() {
     sed -Ez "$2" "$1" >"$1.decant-new"
     chown --reference="$1" "$1.decant-new"
     chmod --reference="$1" "$1.decant-new"
+    remember "$1" "$1.decant-new"
+    sync "$record"
     replace "$1"
-    remember "$1"
 }
 
 # Also as a shell would have it (export, spaces around =), which with-env refuses by name: a value that was edited by hand is not replaced for that.

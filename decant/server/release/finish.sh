@@ -44,5 +44,6 @@ done
 newest_first "$root"/backups/2*.sqlite3.gz "$root"/backups/2*.sql.gz "$root"/backups/2*.dump | tail -n "+$((keep_dumps + 1))" | while IFS= read -r dump; do rm -f "$root/backups/$dump"; done
 newest_first "$root"/log/*.params | tail -n +51 | while IFS= read -r window; do rm -f "$root/log/${window%.params}".*; done
 
-# The last thing: the same command, run again as its message asks where this did not come to its end, is told what it has done.
-for id in $seen; do : >"$root/log/$id.seen"; done
+# The last thing: the same command, run again as its message asks where this did not come to its end, is told what it has done. And a window
+# without a verdict, which a full disk may have taken, gets one then.
+for id in $seen; do [ ! -e "$root/log/$id.result" ] || : >"$root/log/$id.seen"; done

@@ -18,9 +18,10 @@ def plan(**given: str) -> Plan:
 
 
 def test_a_server_is_installed_runs_and_gets_a_database_once() -> None:
-    packages, unit, create = plan(kind="postgresql")
+    packages, unit, answers, create = plan(kind="postgresql")
     assert packages == Packages(("postgresql",))
     assert unit == Unit("postgresql.service", enabled=True, running=True)
+    assert str(answers) == "PostgreSQL answers"
     assert isinstance(create, Run)
     assert create.command[-3:] == ("/srv/shop/procedures/database.py", "/srv/shop", "create")
     assert create.unless[-1] == "created"
