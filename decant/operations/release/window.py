@@ -4,7 +4,7 @@ import contextlib
 import getpass
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -17,16 +17,21 @@ from decant.remote.host import Host
 from decant.steps import Plan
 
 
-def switch(host: Host, what: str, request: WindowRequest) -> tuple[Verdict, dict[str, Any] | None]:
+def switch(
+    host: Host, what: str, request: WindowRequest, when_good: Callable[[], None] = lambda: None
+) -> tuple[Verdict, dict[str, Any] | None]:
     """Open the window, with a prober beside it that counts what visitors lose.
 
-    Return its verdict and the prober's counts.
+    Return its verdict and the prober's counts. `when_good` belongs to the command: who is cut off
+    in it is told by the next one that the window ended well.
     """
     serves = bool(request.old) and host.settings.is_app and host.settings.is_web
     with probed(host, serves) as counts:
-        report = host.apply(window(host, what, request))
+        verdict = Verdict.read(host.apply(window(host, what, request)).values)
+    if verdict.result is Result.GOOD:
+        when_good()
     host.apply(release.finish(host.settings, (request.id,)))
-    return Verdict.read(report.values), counts or None
+    return verdict, counts or None
 
 
 def window(host: Host, what: str, request: WindowRequest) -> Plan:
@@ -102,15 +107,20 @@ def restore_dump(host: Host, path: str, administrator: bool = False) -> Outcome:
     """
     current = host.facts.current
     change = Change(restore=path, administrator=administrator, dump_wanted=True)
-    verdict, counts = switch(host, "restore", WindowRequest(new_id(host), current, current, change))
+
+    at: dict[str, str] = {}
+
+    def ask_heads() -> None:
+        at.update(host.apply(release.heads(host.settings, host.facts, current)).values)
+
+    request = WindowRequest(new_id(host), current, current, change)
+    verdict, counts = switch(host, "restore", request, ask_heads)
     outcome = judge(host, verdict, Outcome(host.name, Result.READY, current), counts, current)
-    if outcome.result is Result.GOOD:
-        at = host.apply(release.heads(host.settings, host.facts, current)).values
-        if at.get("database_head") != at.get("target_head"):
-            host.output.line(
-                f"the database is now at {at.get('database_head') or 'its beginning'}, and the"
-                f" release wants {at.get('target_head')}: fab -H {host.name} db.migrate"
-            )
+    if at.get("database_head") != at.get("target_head"):
+        host.output.line(
+            f"the database is now at {at.get('database_head') or 'its beginning'}, and the"
+            f" release wants {at.get('target_head')}: fab -H {host.name} db.migrate"
+        )
     return outcome
 
 
