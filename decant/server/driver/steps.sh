@@ -176,7 +176,9 @@ intend() { # intend: before the first change, note what is about to be written, 
     [ -s "$here/intended" ] || return 0
     while IFS= read -r line; do
         case $first in *" ${line%% *} "*) ;; *) printf '%s\n' "${line#* }" ;; esac
-    done <"$here/intended" >"$record.intended" && sync "$record.intended" "$state/apps" && : >"$here/intended"
+    done <"$here/intended" >"$here/differs" && : >"$here/intended"
+    [ -s "$here/differs" ] || return 0
+    cat "$here/differs" >"$record.intended" && sync "$record.intended" "$state/apps"
 }
 
 settle_record() { # settle_record: what the last program has written is ours, whether its power was cut or not

@@ -29,6 +29,8 @@ case $(manager) in
 supervisor)
     systemctl stop "$service" "$socket_unit" 2>/dev/null
     systemctl daemon-reload # it forgets units whose files are gone only then
+    # One that has just been started takes no command yet.
+    for _ in $(seq 50); do supervisorctl pid >/dev/null 2>&1 && break; sleep 0.2; done
     if ! { supervisorctl reread >/dev/null && supervisorctl update "$name" && supervisorctl start "$name:0" && supervisorctl restart "$name:1"; }; then
         fail "supervisor does not take $name: supervisorctl tail $name:1"
     fi ;;

@@ -125,7 +125,8 @@ look_inside() { # look_inside: import the callable with the production variables
     [ "$migrate" != auto ] || migrations=yes
     import_release "$release" $migrations
     (umask 027 && printf '%s\n' "$code_heads" >"$own/heads")
-    printf '%s\n' "$interface_is" >"$own/interface" # gunicorn.conf.py reads it
+    printf '%s\n' "$interface_is" >"$here/interface"
+    install -o root -g "$user" -m 0640 "$here/interface" "$own/interface" || fail "what the callable is could not be written down"
     # The commands of flask do not look inside middleware.
     [ "$flask_is" != inside ] || : >"$own/middleware"
     pending=no
