@@ -308,10 +308,14 @@ class Server:
         return str(network.network()[1])
 
     def fingerprint(self) -> str:
-        """Return a digest of every file that a deployment writes, to show that nothing was changed."""
+        """Return a digest of every file that a deployment writes, to show that nothing was changed.
+
+        Whoever reads a SQLite database in WAL mode, also a health check, writes to its -shm.
+        """
         found = (
             "find /srv /etc /var/lib/decant -xdev '(' -path '*/repo.git' -o -path"
-            " /srv/guestbook/log -o -name '*.pyc' ')' -prune -o '(' -type f -o -type l ')' -print"
+            " /srv/guestbook/log -o -name '*.pyc' -o -name '*.db-shm' ')' -prune -o"
+            " '(' -type f -o -type l ')' -print"
         )
         return self.ssh(f"{found} | sort | tar -cf - --mtime=@0 -T - 2>/dev/null | sha256sum")
 
