@@ -439,9 +439,8 @@ class ServerFactory:
             "apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q -y install"
             f" --no-install-recommends {' '.join(packages)}"
         )
-        return self.boot(
-            layer=self._kept("bookworm-packages", "bookworm", lambda server: server.ssh(install))
-        )
+        kept = f"bookworm-{'-'.join(packages)}"
+        return self.boot(layer=self._kept(kept, "bookworm", lambda server: server.ssh(install)))
 
     def _layer(self, suite: str, database: str) -> str:
         """Return a layer on which version v1 serves, with ten rows."""
