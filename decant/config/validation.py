@@ -4,6 +4,7 @@ Each rule yields `path: what is wrong and what to do`.
 """
 
 import ast
+import ipaddress
 import keyword
 import math
 import re
@@ -96,6 +97,9 @@ BY_SFTP = {
     "identity": "the local file of a private key that the storage lets in",
     "host_key": "the storage's own key, as ssh-keyscan HOST prints it behind the name",
 }
+
+# The shortest prefix of a balancer's network: that of the widest private ones (RFC 1918, 4193).
+WIDEST = {4: 8, 6: 7}
 
 # Headers that say how an answer is sent, or whose it is.
 PROXIES_OWN = frozenset(
@@ -458,18 +462,23 @@ def _proxy(settings: "Settings") -> Iterator[str]:
     proxy = settings.proxy
     if proxy.kind == "none":
         yield from _without_proxy(settings)
+    # Beside the one that the site has already, there would be two.
+    twice = {
+        "strict-transport-security": settings.tls.kind in ("letsencrypt", "files"),
+        "cache-control": bool(proxy.cache),
+    }
     for name, value in proxy.headers.items():
-        if name.lower() in PROXIES_OWN:
+        if name.lower() in PROXIES_OWN or twice.get(name.lower()):
             yield f"proxy.headers.{name}: is the proxy's or the application's own to set"
         elif "$" in value:
             yield f"proxy.headers.{name}: the proxies take a $ for a variable; write it otherwise"
     if len({name.lower() for name in proxy.headers}) < len(proxy.headers):
         yield "proxy.headers: two names differ only in upper and lower case"
-    for network in proxy.trusted:
-        if network.endswith("/0"):
+    for network in map(ipaddress.ip_network, proxy.trusted):
+        if network.prefixlen < WIDEST[network.version]:
             yield (
-                f"proxy.trusted: {network} is everybody, and anybody could say to be somebody else;"
-                " name the networks of your balancer alone"
+                f"proxy.trusted: {network} is everybody, or nearly so, and anybody could say to be"
+                " somebody else; name the networks of your balancer alone"
             )
 
 

@@ -68,6 +68,15 @@ def load(folder: Path, text: str) -> module.Inventory:
             "proxy.domains.0: should be a domain name",
         ),
         ('[proxy]\ntrusted = ["0.0.0.0/0"]', "proxy.trusted: 0.0.0.0/0 is everybody"),
+        (
+            '[proxy]\ntrusted = ["128.0.0.0/1"]',
+            "proxy.trusted: 128.0.0.0/1 is everybody, or nearly",
+        ),
+        ('[proxy]\ntrusted = ["2000::/3"]', "proxy.trusted: 2000::/3 is everybody, or nearly"),
+        (
+            '[proxy]\ncache = "1d"\nheaders = { "Cache-Control" = "no-store" }',
+            "proxy.headers.Cache-Control: is the proxy's",
+        ),
         ('[proxy]\ntrusted = ["::/0"]', "proxy.trusted: ::/0 is everybody"),
         ('[proxy]\ntrusted = ["10.0.0.1/8"]', "proxy.trusted.0: should be a network such as"),
         ('[proxy]\ntrusted = ["the balancer"]', "proxy.trusted.0: should be a network such as"),

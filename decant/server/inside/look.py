@@ -86,10 +86,12 @@ def interface(application: object, spec: str, wanted: str, server: str) -> str:
             f"wsgi.app: {spec} is an ASGI application, and {server} serves WSGI alone; set"
             ' wsgi.server = "gunicorn"'
         )
-    if found == "asgi" and find_spec("gunicorn.workers.gasgi") is None:
+    workers = ("gunicorn.workers.gasgi", "uvicorn_worker")
+    if found == "asgi" and not any(map(find_spec, workers)):
         raise SpecError(
             f"wsgi.app: {spec} is an ASGI application, and the application's requirements hold"
-            " gunicorn to a version without a worker for those; raise it to 26 or later"
+            " gunicorn to a version without a worker for those; raise it to 27, or add"
+            " uvicorn-worker to them and name it in wsgi.options"
         )
     return found
 
