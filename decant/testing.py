@@ -76,6 +76,7 @@ class FakeHost(Host):
         self.answers = {key: list(each) for key, each in (answers or {}).items()}
         self.texts, self.says = dict(texts or {}), dict(says or {})
         self.finished: dict[str, str] = {}
+        self.announced: list[str] = []
         self.lines: list[str] = []  # what a command in the background prints
         self._asked: Facts | None = facts
 

@@ -21,6 +21,7 @@ class Load:
     address: str
     rate: float = 20
     slow_seconds: float = 2.0
+    padding: int = 2000  # letters that an entry has beside its text
     timeout: float = 120
     host: str = ""
     # Where a proxy reloads meanwhile: it closes idle connections, and a client opens another one
@@ -98,7 +99,7 @@ class Load:
 
     def _post(self, text: str) -> None:
         connection = self._connection()
-        body = urllib.parse.urlencode({"text": text, "author": "x" * 2000})
+        body = urllib.parse.urlencode({"text": text, "author": "x" * self.padding})
         if self._ask(connection, "POST", "/", (303,), body) is not None:
             with self._lock:
                 self.posts.append(text)

@@ -159,6 +159,12 @@ def finish(settings: "Settings", seen: tuple[str, ...]) -> Plan:
     return (Procedure("finish", values, settings.paths.procedures),)
 
 
+def seen(settings: "Settings", ids: tuple[str, ...]) -> Plan:
+    """Note the windows of whose good end the person has been told."""
+    values = {"root": settings.paths.root, "seen": " ".join(ids)}
+    return (Procedure("seen", values, settings.paths.procedures),)
+
+
 def migrate_command(settings: "Settings") -> str:
     """Return the shell command that migrates the database."""
     return (

@@ -20,7 +20,7 @@ from decant.plans import (
     uwsgi,
 )
 from decant.plans.rendering import render
-from decant.steps import File, Handler, Plan, Unit
+from decant.steps import File, Handler, Plan, Run, Unit
 
 if TYPE_CHECKING:
     from decant.config.models import Settings
@@ -124,9 +124,7 @@ def before_release(settings: "Settings", facts: "Facts") -> Plan:
         )
     # Two proxies that are both enabled would race for the port at the next boot; the new one is,
     # when its site is there.
-    waits = (
-        (Unit(proxy(settings).UNIT, enabled=False),) if proxy_to_replace(settings, facts) else ()
-    )
+    waits = _waiting(settings, facts)
     web = (
         *proxy(settings).install(settings, facts),
         *_keepalive(settings),
@@ -234,9 +232,55 @@ def site(settings: "Settings", facts: "Facts") -> Plan:
     return plan
 
 
+def _waiting(settings: "Settings", facts: "Facts") -> Plan:
+    """The chosen proxy is off while the other one still serves, and that for good: also where the
+    power is cut right after it was installed.
+    """
+    other = proxy_to_replace(settings, facts)
+    if not other:
+        return ()
+    ours = proxy(settings).UNIT
+    if _took_the_port(settings, facts):
+        return (
+            Unit(ours, enabled=False, running=False),
+            Unit(f"{other}.service", enabled=True, running=True),
+        )
+    wants = f"/etc/systemd/system/multi-user.target.wants/{ours}"
+    off = ("sh", "-c", 'systemctl disable -q "$1" && sync -f /etc', "off", ours)
+    return (Run(off, unless=("test", "!", "-e", wants), label=f"{ours} waits for its site"),)
+
+
 def proxy_to_replace(settings: "Settings", facts: "Facts") -> str:
     """Return the proxy that gives way to the chosen one, or an empty string."""
     if settings.proxy.kind == "none":
         return ""
-    ours, other = ("nginx", "apache2") if settings.proxy.kind == "nginx" else ("apache2", "nginx")
+    ours, other = _proxies(settings)
+    if _took_the_port(settings, facts):
+        return other
     return other if other in facts.proxies and ours not in facts.proxies else ""
+
+
+def _proxies(settings: "Settings") -> tuple[str, str]:
+    """Return the units of the chosen proxy and of the other one, without their ending."""
+    return ("nginx", "apache2") if settings.proxy.kind == "nginx" else ("apache2", "nginx")
+
+
+def _took_the_port(settings: "Settings", facts: "Facts") -> bool:
+    """Tell whether the chosen proxy runs and has no site, while the other one, which has ours, does
+    not: in the middle of a move the power was cut, and both of them were started.
+    """
+    ours, other = _proxies(settings)
+    there = {site for site in facts.sites if site not in STOCK_SITES}
+    alone = bool(there) and there <= sites(settings.app.name)
+    has = all(site.startswith(f"/etc/{other}/") for site in there)
+    return alone and has and ours in facts.proxies and other not in facts.proxies
+
+
+def sites(name: str) -> set[str]:
+    """Return where the site of an application of ours is enabled."""
+    apaches = "/etc/apache2/sites-enabled"
+    return {
+        f"/etc/nginx/sites-enabled/{name}",
+        f"{apaches}/{name}.conf",
+        f"{apaches}/000-{name}.conf",
+    }

@@ -16,6 +16,15 @@ if TYPE_CHECKING:
 
 PACKAGES = ("supervisor",)
 SOCKET = "/run/supervisor.sock"
+# supervisord opens its socket a moment after systemd calls it started; until then the one of a
+# supervisord that was killed may lie there.
+ANSWERS = "supervisorctl pid >/dev/null 2>&1"
+WAIT = f"for _ in $(seq 100); do {ANSWERS} && break; sleep 0.1; done"
+
+
+def command(*words: str) -> tuple[str, ...]:
+    """Return a command of supervisorctl, which waits for a supervisord that has just started."""
+    return ("sh", "-c", f'{WAIT}; exec supervisorctl "$@"', "supervisorctl", *words)
 
 
 def control(settings: "Settings", facts: "Facts") -> Plan:
@@ -23,10 +32,9 @@ def control(settings: "Settings", facts: "Facts") -> Plan:
 
     The login that deploys is in it.
     """
-    # supervisord opens its socket a moment after systemd calls it started.
-    wait = f"for _ in $(seq 100); do test -S {SOCKET} && break; sleep 0.1; done"
-    own = ("sh", "-c", f"{wait}; chown root:supervisor {SOCKET} && chmod 0770 {SOCKET}")
-    owned = ("sh", "-c", f'test "$(stat -c %U:%G:%a {SOCKET})" = root:supervisor:770')
+    own = ("sh", "-c", f"{WAIT}; chown root:supervisor {SOCKET} && chmod 0770 {SOCKET}")
+    is_owned = f'test "$(stat -c %U:%G:%a {SOCKET})" = root:supervisor:770'
+    owned = ("sh", "-c", f"{is_owned} && {ANSWERS}")
     member = ("sh", "-c", 'id -nG "$1" | tr " " "\\n" | grep -qx supervisor', "sh", facts.user)
     join = (
         ()
@@ -106,7 +114,7 @@ def start(settings: "Settings", facts: "Facts") -> Plan:
     name = settings.app.name
     return (
         Run(
-            ("supervisorctl", "start", f"{name}:*"),
+            command("start", f"{name}:*"),
             unless=_all(name, "RUNNING"),
             label=f"program {name}",
         ),
@@ -118,7 +126,7 @@ def stop(settings: "Settings") -> Plan:
     name = settings.app.name
     return (
         Run(
-            ("supervisorctl", "stop", f"{name}:*"),
+            command("stop", f"{name}:*"),
             unless=_all(name, "STOPPED"),
             label=f"stop of program {name}",
         ),

@@ -5,6 +5,7 @@ The smoke test and the release window are its units on every stack.
 
 from typing import TYPE_CHECKING
 
+from decant.plans import supervisor
 from decant.plans.rendering import render
 from decant.steps import Absent, File, Handler, Plan, Run, Transaction, Unit
 
@@ -42,7 +43,7 @@ def install(settings: "Settings", facts: "Facts") -> Plan:
     there = ("test", "!", "-e", paths.program)
     files = (
         Run(
-            ("supervisorctl", "stop", f"{name}:*"),
+            supervisor.command("stop", f"{name}:*"),
             unless=there,
             label=f"supervisor lets go of {name}",
         ),

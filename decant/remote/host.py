@@ -57,6 +57,8 @@ class Host:
         self.output.stream = sys.stderr if json else sys.stdout
         # What windows did whose good end no client saw: the command, and the release it went to.
         self.finished: dict[str, str] = {}
+        # Windows of whose end the person has been told when the command ends.
+        self.announced: list[str] = []
         self._facts: Facts | None = None
         self._lock = ("", "")
         self._ahead = 0.0

@@ -458,6 +458,17 @@ def test_a_file_that_a_power_cut_kept_without_its_note_is_not_called_edited(
     assert words(run(tmp_path, (File(str(file), "four\n", ME),))) == ["say", "changed"]
 
 
+def test_a_file_of_which_a_power_cut_kept_the_name_alone_is_missing_and_not_edited(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "f"
+    run(tmp_path, (File(str(file), "one\n", ME),))
+    file.write_text("")
+    assert run(tmp_path, (File(str(file), "one\n", ME),), "compare") == ["differs\t1\tmissing"]
+    assert words(run(tmp_path, (File(str(file), "one\n", ME),))) == ["changed"]
+    assert not (tmp_path / "state/kept").exists()
+
+
 def test_a_file_that_was_put_back_by_hand_to_an_older_text_of_ours_is_kept(tmp_path: Path) -> None:
     file = tmp_path / "site"
     for text in ("1\n", "2\n"):

@@ -107,10 +107,14 @@ def test_the_databases_password_is_filled_in_where_it_is_asked_for_and_nowhere_e
     }
 
 
+# What a .env cannot hold; hypothesis finds these words in the code.
+REFUSED = ("${", "\r", "{db.password}", "{app.folder}")
+
+
 @given(
     st.dictionaries(
         st.from_regex(r"X_[A-Z0-9_]{1,8}", fullmatch=True),
-        HOSTILE.filter(lambda text: "${" not in text and "\r" not in text),
+        HOSTILE.filter(lambda text: not any(word in text for word in REFUSED)),
         max_size=8,
     )
 )

@@ -326,9 +326,10 @@ def dump(server: Host, id: str, old: str) -> str:
 
 
 def _close(fleet: Fleet, server: Host | None, parts: Mapping[str, Participant]) -> None:
-    """Note that the verdict is known, and remove what nobody needs any more."""
-    id = next(iter(parts.values())).id
-    fleet.map(lambda part: part.host.apply(release.finish(part.host.settings, (id,))), parts)
+    """Remove what nobody needs any more, and note that the verdict is known when it was told."""
+    for part in parts.values():
+        part.host.announced.append(part.id)
+    fleet.map(lambda part: part.host.apply(release.finish(part.host.settings, ())), parts)
     if server and server.name not in parts and server.name not in fleet.failed:
         fleet.map(lambda host: host.apply(release.finish(host.settings, ())), {server.name: server})
 

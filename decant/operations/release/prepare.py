@@ -53,6 +53,10 @@ def release_lock(host: Host, what: str) -> Iterator[None]:
             note_finished(host, id)
         _settle(host)
         yield
+        # The last thing: until here the same command, run again, says what it has done.
+        if host.announced:
+            host.apply(release.seen(host.settings, tuple(host.announced)))
+            host.announced.clear()
 
 
 def prepare(host: Host, id: str, before: Plan = (), compare: Plan = ()) -> tuple[Prepared, Report]:
@@ -159,7 +163,19 @@ def note_finished(host: Host, id: str) -> None:
             host.finished[str(record.get("what"))] = str(record.get("release"))
 
 
+def once(what: str) -> bool:
+    """Tell whether a command does another thing when it is run again, and not the same."""
+    return what in ("rollback", "restore", "migrate")
+
+
 def _settle(host: Host) -> None:
+    noted = {record.get("when") for record in host.facts.deploys}
+    if not host.dry and any(each.result and each.name not in noted for each in host.facts.windows):
+        # What they did is in the history, whose line a power cut may have taken: it comes again.
+        host.apply(release.finish(host.settings, ()))
+        host.forget_facts()
+    whats = {record.get("when"): str(record.get("what")) for record in host.facts.deploys}
+    seen: list[str] = []
     for window in () if host.dry else host.facts.windows:
         result, cause = window.result.partition(" ")[::2]
         host.output.line(
@@ -168,8 +184,8 @@ def _settle(host: Host) -> None:
         )
         if result == Result.GOOD:
             note_finished(host, window.name)
+        good = result == Result.GOOD and once(whats.get(window.name, ""))
+        (host.announced if good else seen).append(window.name)
     if host.facts.windows and not host.dry:
-        host.apply(
-            release.finish(host.settings, tuple(window.name for window in host.facts.windows))
-        )
+        host.apply(release.finish(host.settings, tuple(seen)))
         host.forget_facts()

@@ -10,7 +10,7 @@ from typing import Any
 
 from decant import quoting
 from decant.operations.release.outcome import Outcome, Prepared, Result, Verdict, judge
-from decant.operations.release.prepare import new_id
+from decant.operations.release.prepare import new_id, once
 from decant.plans import app, db, release
 from decant.plans.requests import Change, WindowRequest
 from decant.remote.host import Host
@@ -30,7 +30,9 @@ def switch(
         verdict = Verdict.read(host.apply(window(host, what, request)).values)
     if verdict.result is Result.GOOD:
         when_good()
-    host.apply(release.finish(host.settings, (request.id,)))
+    later = verdict.result is Result.GOOD and once(what)
+    host.apply(release.finish(host.settings, () if later else (request.id,)))
+    host.announced += [request.id] if later else []
     return verdict, counts or None
 
 

@@ -162,8 +162,9 @@ why() { # why ARGUMENT...: why the state of a step ($kind) is not the wanted one
     file)
         # What was never written here is a wish of hosts.toml's.
         if [ -z "$(recorded "$1")" ]; then :
-        elif [ ! -e "$1" ]; then echo missing
-        elif ! written_by_us "$1"; then echo edited; fi ;;
+        elif written_by_us "$1"; then :
+        elif [ ! -s "$1" ]; then echo missing
+        else echo edited; fi ;;
     esac
 }
 
@@ -202,12 +203,13 @@ shorten_record() { # shorten_record: leave the last line of each path, and no ha
 }
 
 written_by_us() { # written_by_us PATH: is the file as we left it the last time?
-    sum=$(sha256sum <"$1") && { [ "$(recorded "$1")" = "${sum%% *}" ] || grep -qsxF -e "${sum%% *}  $1" "$record.intended"; }
+    [ -e "$1" ] && sum=$(sha256sum <"$1") && { [ "$(recorded "$1")" = "${sum%% *}" ] || grep -qsxF -e "${sum%% *}  $1" "$record.intended"; }
 }
 
 keep() { # keep PATH: before PATH is replaced, keep a copy of what others wrote there, and one for undo_transaction
     copy_aside "$1"
-    [ -f "$1" ] && [ ! -L "$1" ] || return 0
+    # Of a new file a power cut may leave the name alone: nobody has edited that, and nothing is lost with it.
+    [ -f "$1" ] && [ ! -L "$1" ] && [ -s "$1" ] || return 0
     written_by_us "$1" && return 0
     kept=$state/kept/$(date +%Y%m%dT%H%M%S)$1
     mkdir -p "${kept%/*}"

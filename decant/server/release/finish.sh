@@ -1,12 +1,18 @@
 # shellcheck shell=sh
 # After a window: remove what nobody needs any more (releases beyond `keep` good ones, environments without a release, old dumps and logs),
-# and note that a client knows its verdict. Parameters: root, seen (windows, by id), keep, keep_dumps.
+# and note that a client knows its verdict, unless seen.sh does that later. Parameters: root, seen (windows, by id), keep, keep_dumps.
 set -u
 # shellcheck source=/dev/null
 . "$1"
 : "${root:?}" "${seen?}" "${keep:?}" "${keep_dumps:?}"
 # shellcheck source=lib.sh
 . "$root/procedures/lib.sh"
+
+# A power cut may have kept a verdict, and not its line of the history.
+for result in "$root"/log/*.result; do
+    window=$(basename "$result" .result)
+    [ ! -e "$result" ] || [ -e "$root/log/$window.seen" ] || grep -qsF "\"when\": \"$window\"" "$root/deploys.jsonl" || python3 -I -S "$procedures/window.py" note "$root" "$window"
+done
 
 newest_first() { # newest_first PATTERN...: names sort by time
     for path in "$@"; do [ ! -e "$path" ] || printf '%s\n' "${path##*/}"; done | sort -r

@@ -157,6 +157,7 @@ class Folder(Releases):
         self.gate, self.lock = self.run / "gate", Path(self.conf["lock"])
         self.closed, self.maintenance = self.run / "closed", self.run / "maintenance"
         self.transition = root / "transition"
+        self.trial = self.run / "trial"  # the release whose processes a window tries out
 
     # --- releases
 
@@ -318,6 +319,8 @@ class Folder(Releases):
             torn = "\n" if before and not before.endswith("\n") else ""  # by a power cut
             with file.open("a", encoding="utf-8") as history:
                 history.write(f"{torn}{about}{rest}\n")
+                history.flush()
+                os.fsync(history.fileno())
 
     # --- the words of a window of several hosts
 

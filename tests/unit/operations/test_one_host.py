@@ -57,7 +57,9 @@ def test_nothing_is_in_the_way_of_a_lock() -> None:
 def test_an_open_window_is_followed_and_what_nobody_waited_for_is_told() -> None:
     host = one(
         replace(
-            LIVE, windows=(Window("w1", ""), Window("w2", "failed no room"), Window("w3", "good"))
+            LIVE,
+            windows=(Window("w1", ""), Window("w2", "failed no room"), Window("w3", "good")),
+            deploys=({"when": "w2", "what": "update"}, {"when": "w3", "what": "update"}),
         )
     )
     with release_lock(host, "update"):
@@ -370,6 +372,54 @@ def test_a_window_that_breaks_off_is_not_marked_as_seen() -> None:
     with pytest.raises(StepError, match="lost"):
         window.switched(host, "update", FOUND, Outcome("a", Result.READY, NEW))
     assert "a: finish" not in host.journal
+
+
+def test_what_would_be_done_twice_is_marked_as_seen_when_the_command_has_told_all() -> None:
+    host = one(answers={"open restore": [GOOD], "open rollback": [BAD]}).probed()
+    with release_lock(host, "db.restore"):
+        window.restore_dump(host, "d")
+        assert host.parameters("finish")["seen"] == ""
+        host.note("told")
+    assert host.journal[-3:] == ["a: told", "a: seen", "a: unlock"]
+    assert host.parameters("seen")["seen"] == host.parameters("follow")["id"]
+    # A command that is cut off before that, and one that failed, which may be run again
+    host.journal.clear()
+
+    def interrupted() -> None:
+        with release_lock(host, "db.restore"):
+            window.restore_dump(host, "d")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert "a: seen" not in host.journal
+    failed = one(answers={"open rollback": [BAD]}).probed()
+    with release_lock(failed, "rollback"):
+        window.switch(failed, "rollback", WindowRequest("w9", NEW, OLD, rolled_back=True))
+    assert failed.parameters("finish")["seen"] == "w9"
+    assert "a: seen" not in failed.journal
+
+
+def test_a_window_whose_line_of_the_history_is_gone_gets_it_before_it_is_told() -> None:
+    host = one(replace(LIVE, windows=(Window("w1", "good"),)))
+    with release_lock(host, "update"):
+        host.note("work")
+    assert host.journal[1:4] == ["a: finish", "a: forget facts", "a: finish"]
+    seen = [
+        dict(step.parameters)["seen"]
+        for plan, _, _ in host.applied
+        for step in plan
+        if isinstance(step, Procedure)
+    ]
+    assert seen == ["", "w1"]
+
+
+def test_a_rollback_that_nobody_waited_for_is_marked_when_that_was_told() -> None:
+    ended = ({"when": "w1", "what": "rollback", "result": "good", "release": OLD},)
+    host = one(replace(LIVE, windows=(Window("w1", "good"),), deploys=ended))
+    with release_lock(host, "rollback"):
+        assert host.parameters("finish")["seen"] == ""
+    assert host.parameters("seen")["seen"] == "w1"
 
 
 @pytest.mark.parametrize(

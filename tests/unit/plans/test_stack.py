@@ -7,7 +7,7 @@ import pytest
 
 from decant.errors import DeployError
 from decant.plans import preflight, release_files, stack
-from decant.steps import Absent, File, Plan
+from decant.steps import Absent, File, Plan, Unit
 from tests.unit.values import FACTS, flat, settings
 
 MOD_WSGI: dict[str, Any] = {
@@ -32,6 +32,37 @@ def test_nginx_comes_behind_the_release_that_mod_wsgi_served_before() -> None:
     facts = replace(RUNNING, server="mod_wsgi")
     assert "/etc/nginx/sites-available/shop" not in paths(stack.before_release(settings(), facts))
     assert "/etc/nginx/sites-available/shop" in paths(stack.after_release(settings(), facts))
+
+
+APACHES = ("/etc/apache2/sites-enabled/shop.conf", "/etc/apache2/conf-enabled/security.conf")
+
+
+@pytest.mark.parametrize(
+    ("proxies", "sites", "took"),
+    [
+        (("nginx",), APACHES, True),
+        # Nobody cut anything off.
+        (("apache2",), APACHES, False),
+        (("nginx", "apache2"), APACHES, False),
+        # Others have a site in one of them: somebody has stopped Apache on purpose.
+        (("nginx",), (*APACHES, "/etc/nginx/sites-enabled/other"), False),
+        (("nginx",), (*APACHES, "/etc/apache2/sites-enabled/other.conf"), False),
+        (("nginx",), (), False),
+    ],
+)
+def test_a_proxy_that_took_the_port_in_a_move_that_was_cut_off_gives_it_back(
+    proxies: tuple[str, ...], sites: tuple[str, ...], took: bool
+) -> None:
+    facts = replace(RUNNING, server="mod_wsgi", proxies=proxies, sites=sites)
+    units = [step for step in stack.before_release(settings(), facts) if isinstance(step, Unit)]
+    back = [
+        Unit("nginx.service", enabled=False, running=False),
+        Unit("apache2.service", enabled=True, running=True),
+    ]
+    assert [unit for unit in units if unit in back] == (back if took else [])
+    assert stack.proxy_to_replace(settings(), facts) == (
+        "apache2" if took or proxies == ("apache2",) else ""
+    )
 
 
 def test_apache_comes_before_the_release_that_mod_wsgi_will_serve_and_the_old_service_goes_after_it() -> (
