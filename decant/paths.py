@@ -18,6 +18,7 @@ CHALLENGES = "/var/lib/decant/challenges"
 TLS = "/etc/decant/tls"
 AUTH = "/etc/decant/auth"
 ACME_CAS = "/etc/decant/acme-ca.d"
+DNS = "/etc/decant/dns"  # what certbot's plugins need to write to somebody's DNS
 BACKUP = "/etc/decant/backup"  # where copies go, and with which keys
 BACKUP_CACHE = "/var/cache/decant-backup"
 LONGEST_ACCOUNT = 32  # useradd(8)

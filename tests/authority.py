@@ -3,8 +3,10 @@
 Pebble, with the DNS that it asks, on a booted server of its own.
 """
 
+import base64
 import http.client
 import json
+import secrets
 import socket
 import ssl
 from collections.abc import Iterator
@@ -32,6 +34,20 @@ apt-get -qq update && apt-get -qq install -y --no-install-recommends pebble open
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 -subj /CN=pebble -addext subjectAltName=IP:{address} -keyout /root/acme.key -out /root/acme.pem 2>/dev/null
 systemd-run -q --unit=dns pebble-challtestsrv -defaultIPv4 "" -defaultIPv6 "" -dns01 127.0.0.1:8053 -http01 "" -https01 "" -tlsalpn01 "" -management {address}:8055
 systemd-run -q --unit=pebble --setenv=PEBBLE_VA_NOSLEEP=1 --setenv=PEBBLE_WFE_NONCEREJECT=0 pebble -config /root/pebble.json -dnsserver 127.0.0.1:8053
+"""
+
+BY_DNS = {"listenAddress": "0.0.0.0:14001", "managementListenAddress": "0.0.0.0:15001"}
+NAMED = """
+apt-get -qq update && apt-get -qq install -y --no-install-recommends bind9 >/dev/null 2>&1
+cat >/etc/bind/named.conf.local <<'X'
+key "shop." { algorithm hmac-sha512; secret "SECRET"; };
+zone "ZONE" { type master; file "/var/lib/bind/ZONE"; allow-update { key "shop."; }; };
+X
+printf '$TTL 1\\n@ IN SOA ns.ZONE. root.ZONE. 1 60 60 60 1\\n@ IN NS ns.ZONE.\\nns IN A 127.0.0.1\\n' >/var/lib/bind/ZONE
+chown bind: /var/lib/bind/ZONE
+systemctl restart named.service
+systemctl stop pebble-dns.service 2>/dev/null
+systemd-run -q --unit=pebble-dns --setenv=PEBBLE_VA_NOSLEEP=1 --setenv=PEBBLE_WFE_NONCEREJECT=0 pebble -config /root/pebble-dns.json -dnsserver 127.0.0.1:53
 """
 
 
@@ -64,10 +80,10 @@ class Authority:
         if address:
             self._manage("/add-a", {"host": f"{name}.", "addresses": [address]})
 
-    def root(self) -> str:
+    def root(self, port: int = 15000) -> str:
         """Return the root certificate, which nobody trusts but our clients."""
         connection = http.client.HTTPSConnection(
-            self.address, 15000, timeout=10, context=ssl._create_unverified_context()
+            self.address, port, timeout=10, context=ssl._create_unverified_context()
         )
         connection.request("GET", "/roots/0")
         root = connection.getresponse().read().decode()
@@ -81,6 +97,24 @@ class Authority:
                 "journalctl -u pebble -o cat | grep -c 'Issued certificate serial' || true"
             )
         )
+
+    def by_dns(self, zone: str) -> tuple[str, str]:
+        """Have a BIND of its own answer for a zone, and a second CA that asks it; return that CA's
+        directory, and the secret by which the zone is written to.
+        """
+        secret = base64.b64encode(secrets.token_bytes(64)).decode()
+        config = {"pebble": {**CONFIG["pebble"], **BY_DNS}}
+        self.server.ssh(
+            f"cat >/root/pebble-dns.json <<'X'\n{json.dumps(config)}\nX\n"
+            + NAMED.replace("ZONE", zone).replace("SECRET", secret)
+        )
+        self.server.wait_until(
+            lambda: (
+                "ok" in self.server.ssh(": 3<>/dev/tcp/127.0.0.1/14001 && echo ok", check=False)
+            ),
+            what="the second pebble answers",
+        )
+        return f"https://{self.address}:14001{DIRECTORY}", secret
 
     def _manage(self, path: str, document: dict[str, object]) -> None:
         connection = http.client.HTTPConnection(self.address, 8055, timeout=10)

@@ -119,6 +119,19 @@ def backup_variables(settings: "Settings") -> dict[str, str]:
     return found
 
 
+def dns_options(settings: "Settings") -> dict[str, str]:
+    """Return [tls.dns_options], with what `.env.deploy` has filled in.
+
+    Raises SettingsError for a name that is not there.
+    """
+    given = settings.tls.dns_options.items()
+    found = _from_deployers(settings, {f"tls.dns_options.{name}": text for name, text in given})
+    for key, value in found.items():
+        if not value.isprintable() or not value:
+            raise SettingsError(f"{key}: should be one line of printable letters")
+    return {key.removeprefix("tls.dns_options."): value for key, value in found.items()}
+
+
 def _from_deployers(settings: "Settings", texts: Mapping[str, str]) -> dict[str, str]:
     """Return texts, by the keys of hosts.toml, with {deploy.NAME} filled in from `.env.deploy`."""
     from dotenv import dotenv_values

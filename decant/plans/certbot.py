@@ -5,9 +5,11 @@ Certbot, its timer, and the folder in which the proxies answer its challenges.
 
 from typing import TYPE_CHECKING
 
-from decant.paths import ACME_CAS, CERTIFICATES, CHALLENGES
+from decant.config.variables import dns_options
+from decant.paths import ACME_CAS, CERTIFICATES, CHALLENGES, DNS
 from decant.plans import tls
 from decant.plans.rendering import render
+from decant.quoting import Secret
 from decant.steps import (
     Absent,
     Directory,
@@ -30,7 +32,9 @@ LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 
 def packages(settings: "Settings") -> tuple[str, ...]:
     """Return the Debian packages."""
-    return ("certbot",) if settings.tls.kind == "letsencrypt" else ()
+    if settings.tls.kind != "letsencrypt":
+        return ()
+    return ("certbot", *((f"python3-certbot-dns-{settings.tls.dns}",) if settings.tls.dns else ()))
 
 
 def install(settings: "Settings") -> Plan:
@@ -47,6 +51,7 @@ def install(settings: "Settings") -> Plan:
         Directory(CHALLENGES),
         Directory(f"{CHALLENGES}/.well-known"),
         Directory(f"{CHALLENGES}/.well-known/acme-challenge"),
+        *_credentials(settings),
     ]
     if settings.tls.acme_ca:
         drop_in = "/etc/systemd/system/certbot.service.d"
@@ -66,6 +71,20 @@ def install(settings: "Settings") -> Plan:
     return tuple(steps)
 
 
+def _credentials(settings: "Settings") -> Plan:
+    """What opens the DNS: root's alone."""
+    if not settings.tls.dns:
+        return (Absent(credentials(settings)),)
+    options = dns_options(settings).items()
+    text = "".join(f"dns_{settings.tls.dns}_{name} = {value}\n" for name, value in options)
+    return (Directory(DNS, mode=0o700), File(credentials(settings), Secret(text), mode=0o600))
+
+
+def credentials(settings: "Settings") -> str:
+    """Return the file with what certbot's plugin needs."""
+    return f"{DNS}/{settings.app.name}.ini"
+
+
 def remove_unused(settings: "Settings", facts: "Facts") -> Plan:
     """Where the site has left Let's Encrypt.
 
@@ -76,6 +95,7 @@ def remove_unused(settings: "Settings", facts: "Facts") -> Plan:
     return (
         *remove(settings.app.name),
         Absent(marker(settings)),
+        Absent(credentials(settings)),
         Absent(f"{ACME_CAS}/{settings.app.name}.pem"),
     )
 
@@ -100,11 +120,13 @@ def wanted(settings: "Settings") -> tuple[str, ...]:
 def is_there(settings: "Settings", facts: "Facts") -> bool:
     """Tell whether the server has the certificate that hosts.toml asks for.
 
-    These names, from this ACME server.
+    These names, from this ACME server, shown to be ours in this way.
     """
     found = facts.certificate or {}
-    return set(found.get("names", ())) == set(wanted(settings)) and found.get("server") == (
-        settings.tls.acme_server or LETS_ENCRYPT
+    return (
+        set(found.get("names", ())) == set(wanted(settings))
+        and found.get("server") == (settings.tls.acme_server or LETS_ENCRYPT)
+        and found.get("dns", "") == settings.tls.dns
     )
 
 
@@ -112,16 +134,18 @@ def obtain(settings: "Settings", facts: "Facts", test: bool = True) -> Plan:
     """Ask the CA for one certificate for all names, after each of them has shown that its challenge
     would be answered.
     """
-    server = settings.tls.acme_server or LETS_ENCRYPT
+    server, found = settings.tls.acme_server or LETS_ENCRYPT, facts.certificate or {}
+    another = found and (found.get("server"), found.get("dns", "")) != (server, settings.tls.dns)
     values = {
         "root": settings.paths.root,
         "lineage": tls.lineage(settings),
         "names": " ".join(wanted(settings)),
         "email": settings.tls.email,
         "server": server,
-        "other_server": (
-            "yes" if (facts.certificate or {}).get("server", server) != server else "no"
-        ),
+        "anew": "yes" if another else "no",
+        "dns": settings.tls.dns,
+        "dns_wait": str(settings.tls.dns_wait),
+        "credentials": credentials(settings),
         "challenges": CHALLENGES,
         "authorities": ACME_CAS,
         "marker": marker(settings),

@@ -221,6 +221,65 @@ def test_a_domain_more_or_less_gets_another_certificate_and_a_refused_one_change
 
 
 @pytest.mark.full
+@pytest.mark.parametrize("proxy", ["nginx", "apache"])
+def test_a_wildcard_is_shown_by_the_dns_where_no_name_leads_to_the_server(
+    booth: ServerFactory, authority: Authority, proxy: str
+) -> None:
+    server, zone = booth.deployed("bookworm"), f"{proxy}-dns.test"
+    # First by HTTP, of one name.
+    lead(server, authority, zone)
+    secure(server, authority, proxy, (zone,))
+    server.fab("deploy")
+
+    directory, secret = authority.by_dns(zone)
+    (server.folder / "acme.pem").write_text(authority.trust)
+    server.secret(".env.deploy", f"TSIG={secret}\n")
+
+    def by_dns(key: str = "{deploy.TSIG}") -> None:
+        server.configure(
+            more=f'[proxy]\nkind = "{proxy}"\ndomains = ["{zone}", "*.{zone}"]\n[tls]\n'
+            f'kind = "letsencrypt"\nacme_server = "{directory}"\nacme_ca = "acme.pem"\n'
+            f'dns = "rfc2136"\ndns_wait = 2\n[tls.dns_options]\n'
+            f'server = "{authority.address}"\nname = "shop."\nalgorithm = "HMAC-SHA512"\n'
+            f'secret = "{key}"\n'
+        )
+
+    by_dns("{deploy.NO_SUCH}")
+    assert "there is no NO_SUCH in" in server.fab("deploy", code=1).stderr
+    by_dns("d3Jvbmc=")
+    said = server.fab("deploy", code=1).stderr
+    assert "with the certificate of before" in said or "by HTTP only" in said, said
+    assert get(server.address, zone, "/version", authority.root())[:2] == (200, "v1")
+    by_dns()
+    server.fab("deploy")
+    root = authority.root(15001)
+    for name in (zone, f"www.{zone}", f"anything.{zone}"):
+        assert get(server.address, name, "/version", root)[:2] == (200, "v1")
+    assert changed(server.fab("deploy").stdout) == [0]
+    # By certbot's own timer, as it will be in two months.
+    server.ssh(
+        "sed -i 's/^# renew_before_expiry.*/renew_before_expiry = 100 days/'"
+        " /etc/letsencrypt/renewal/decant-guestbook.conf"
+    )
+    before = Secure.certificate(server.address, zone)
+    with Load(
+        server.address, host=zone, reopens=True, connect=lambda: Secure(server.address, zone, root)
+    ) as load:
+        server.ssh("systemctl start certbot.service")
+    assert load.lost == []
+    assert Secure.certificate(server.address, zone) != before
+    assert server.ssh("stat -c '%U:%G %a' /etc/decant/dns/guestbook.ini") == "root:root 600"
+    assert secret not in server.ssh(
+        "cat /proc/*/cmdline; journalctl --no-pager -o cat", seconds=300
+    )
+    # Back to HTTP challenges: the key to the DNS goes.
+    secure(server, authority, proxy, (zone,))
+    server.fab("deploy")
+    assert server.ssh("ls /etc/decant/dns") == ""
+    assert get(server.address, zone, "/version", authority.root())[:2] == (200, "v1")
+
+
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("proxy", "kind"), [("nginx", "gunicorn"), ("apache", "mod_wsgi"), ("nginx", "uwsgi")]
 )

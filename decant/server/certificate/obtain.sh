@@ -1,12 +1,12 @@
 # shellcheck shell=sh
 # Obtain one certificate for all names of the site: first each name must show that its challenge would be answered, then certbot asks the CA.
-# Parameters: root, lineage (certbot's name for it), names, email, server (the ACME directory), other_server (yes: the one there is from another),
-# challenges (the folder that the proxy serves), authorities (of private ACME servers), marker, test (no: ask without the self-test).
+# Where the DNS tells whose they are, no name is asked. Parameters: root, lineage (certbot's name for it), names, email, server (the ACME directory), anew (yes: the one there is from another, or was obtained in another way),
+# dns (certbot's plugin, or nothing), dns_wait (seconds), credentials (its file), challenges (the folder that the proxy serves), authorities (of private ACME servers), marker, test (no: ask without the self-test).
 # Tells: result (obtained, failed), cause.
 set -u
 # shellcheck source=/dev/null
 . "$1"
-: "${here:?}" "${root:?}" "${lineage:?}" "${names:?}" "${email?}" "${server:?}" "${other_server:?}" "${challenges:?}" "${authorities:?}" "${marker:?}" "${test:?}"
+: "${here:?}" "${root:?}" "${lineage:?}" "${names:?}" "${email?}" "${server:?}" "${anew:?}" "${dns?}" "${dns_wait:?}" "${credentials:?}" "${challenges:?}" "${authorities:?}" "${marker:?}" "${test:?}"
 # shellcheck source=lib.sh
 . "$root/procedures/lib.sh"
 
@@ -17,7 +17,7 @@ failed() { # failed CAUSE
 }
 
 trust "$authorities"
-if [ "$test" = yes ]; then
+if [ "$test" = yes ] && [ -z "$dns" ]; then
     # shellcheck disable=SC2086
     problems=$(python3 -I "$procedures/challenge.py" "$challenges" $names) || {
         printf '%s\n' "$problems" | while IFS= read -r line; do say "$line"; done
@@ -36,13 +36,20 @@ if [ -e "/etc/letsencrypt/renewal/$lineage.conf" ] && half; then
 fi
 if [ -n "$email" ]; then set -- --email "$email"; else set -- --register-unsafely-without-email; fi
 for domain in $names; do set -- "$@" --domain "$domain"; done
-[ "$other_server" = no ] || set -- "$@" --force-renewal
+if [ -n "$dns" ]; then
+    set -- "$@" --authenticator "dns-$dns" "--dns-$dns-credentials" "$credentials" "--dns-$dns-propagation-seconds" "$dns_wait"
+else
+    set -- "$@" --webroot --webroot-path "$challenges"
+fi
+[ "$anew" = no ] || set -- "$@" --force-renewal
 say "asking $server for a certificate for $names"
 export DECANT_OBTAINS=yes
-if certbot certonly --non-interactive --agree-tos --webroot --webroot-path "$challenges" --cert-name "$lineage" --server "$server" \
+if certbot certonly --non-interactive --agree-tos --cert-name "$lineage" --server "$server" \
     --renew-with-new-domains --keep-until-expiring --deploy-hook "sh $procedures/renewed.sh $root" "$@" >"$here/certbot" 2>&1; then
+    # One that takes the place of another is served when the proxy reads it, also where nothing else of the site changes.
+    [ ! -e "$marker" ] || : >"/var/lib/decant/pending/$name/$(proxy).service.reload"
     list=$(printf '%s\n' "$names" | sed 's/ /", "/g; s/.*/"&"/')
-    write_durably "$marker" "{\"names\": [$list], \"server\": \"$server\"}" || failed "$marker could not be written"
+    write_durably "$marker" "{\"names\": [$list], \"server\": \"$server\", \"dns\": \"$dns\"}" || failed "$marker could not be written"
     value result obtained
     exit 0
 fi

@@ -37,6 +37,13 @@ def test_a_site_without_a_domain_is_read_first_and_answers_to_any_name() -> None
     assert not any(isinstance(step, Absent) and "default" in step.path for step in named)
 
 
+def test_a_wildcard_alone_is_an_alias_as_apache_takes_none_for_a_name() -> None:
+    text = site(proxy={"domains": ["*.shop.test"]})
+    assert "ServerName www.shop.test\n    ServerAlias *.shop.test\n" in text
+    both = site(proxy={"domains": ["shop.test", "*.shop.test"]})
+    assert "ServerName shop.test\n    ServerAlias *.shop.test\n" in both
+
+
 def test_nginxs_site_of_this_application_gives_way() -> None:
     assert Absent("/etc/nginx/sites-enabled/shop", notify=("nginx.service.reload",)) in flat(
         apache.site(settings(), FACTS)

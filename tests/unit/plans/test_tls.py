@@ -109,7 +109,37 @@ def test_the_certificate_is_the_wanted_one_when_names_and_server_are() -> None:
     )
     (obtain,) = certbot.obtain(made(acme_server="https://ca.test/dir"), having("a.test"))
     assert isinstance(obtain, Procedure)
-    assert obtain.parameters["other_server"] == "yes"
+    assert obtain.parameters["anew"] == "yes"
+
+
+def test_names_shown_by_the_dns_need_no_proxy_and_the_key_to_it_is_roots(tmp_path: Path) -> None:
+    (tmp_path / ".env.deploy").write_text("TSIG=c2VjcmV0\n")
+    options = {"server": "192.0.2.1", "name": "shop.", "secret": "{deploy.TSIG}"}
+    by_dns = settings(
+        tmp_path,
+        proxy={"domains": ["a.test", "*.a.test"]},
+        tls={"kind": "letsencrypt", "dns": "rfc2136", "dns_options": options},
+    )
+    assert certbot.packages(by_dns) == ("certbot", "python3-certbot-dns-rfc2136")
+    file = next(
+        step
+        for step in certbot.install(by_dns)
+        if isinstance(step, File) and step.path == "/etc/decant/dns/shop.ini"
+    )
+    assert (file.owner, file.mode, isinstance(file.content, Secret)) == ("root:root", 0o600, True)
+    assert file.data.decode().splitlines() == [
+        "dns_rfc2136_server = 192.0.2.1",
+        "dns_rfc2136_name = shop.",
+        "dns_rfc2136_secret = c2VjcmV0",
+    ]
+    (obtain,) = certbot.obtain(by_dns, having("a.test", "*.a.test"))
+    assert isinstance(obtain, Procedure)
+    # The one that is there was shown by HTTP: certbot would go on to renew it so.
+    assert (obtain.parameters["dns"], obtain.parameters["anew"]) == ("rfc2136", "yes")
+    assert not certbot.is_there(by_dns, having("a.test", "*.a.test"))
+    (tmp_path / ".env.deploy").write_text("OTHER=x\n")
+    with pytest.raises(SettingsError, match=r"tls\.dns_options\.secret: there is no TSIG in"):
+        certbot.install(by_dns)
 
 
 def test_https_opens_its_port() -> None:
@@ -166,7 +196,23 @@ def test_files_hold_together_with_the_site_and_the_key_is_a_secret(tmp_path: Pat
             {"kind": "letsencrypt"},
             r"\*.a.test cannot be shown to be yours by HTTP",
         ),
-        ({"domains": ["localhost"]}, {"kind": "letsencrypt"}, "localhost cannot be shown"),
+        ({"domains": ["localhost"]}, {"kind": "letsencrypt"}, "no certificate for localhost"),
+        (
+            {"domains": ["a.test"]},
+            {"kind": "letsencrypt", "dns": "rfc2136", "dns_options": {"server": "192.0.2.1"}},
+            r"tls\.dns_options\.name: certbot's plugin for \"rfc2136\" needs it",
+        ),
+        (
+            {"domains": ["a.test"]},
+            {"kind": "letsencrypt", "dns_options": {"server": "192.0.2.1"}},
+            r"tls\.dns_options: goes with tls\.dns",
+        ),
+        ({}, {"kind": "none", "dns": "rfc2136"}, 'tls.dns: goes with tls.kind = "letsencrypt"'),
+        (
+            {"domains": ["*.a.test", "a.test"], "redirect": ["b.test"]},
+            {"kind": "self-signed"},
+            "the first of proxy.domains, and that is a wildcard",
+        ),
         ({}, {"kind": "files"}, "tls.certificate: is required"),
         ({}, {"kind": "self-signed", "key": "k"}, 'tls.key: goes with tls.kind = "files"'),
         ({}, {"kind": "none", "acme_ca": "k"}, 'tls.acme_ca: goes with tls.kind = "letsencrypt"'),
