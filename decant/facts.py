@@ -12,16 +12,47 @@ MANY = 1 << 40  # where a file system has no limit of its own
 
 @dataclass(frozen=True)
 class Release:
-    """One release on the server: its folder's name, state and commit."""
+    """One release on the server: its folder's name, state and commit, and the names of what runs or
+    is due beside the service.
+    """
 
     name: str
     state: str
     commit: str = ""
+    beside: tuple[str, ...] = ()
 
     @property
     def good(self) -> bool:
         """Tell whether it served and was well."""
         return self.state == "good"
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What runs beside the service (`process`) or is due at certain times (`schedule`).
+
+    How many of it there are, the seconds that it gets to end, and how each of them is, by its
+    manager's word.
+    """
+
+    kind: str
+    name: str
+    count: int
+    seconds: int
+    states: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, line: str) -> "Beside":
+        """Read `process NAME COUNT SECONDS STATE...` or `schedule NAME SECONDS STATE`."""
+        kind, name, *rest = line.split()
+        count = int(rest.pop(0)) if kind == "process" else 1
+        return cls(kind, name, count, int(rest[0]), tuple(rest[1:]))
+
+    @property
+    def line(self) -> str:
+        """Its line in the file `processes` of the procedures."""
+        count = f"{self.count} " if self.kind == "process" else ""
+        return f"{self.kind} {self.name} {count}{self.seconds}"
 
 
 @dataclass(frozen=True)
@@ -56,6 +87,8 @@ class Facts:
     nobody can write to. `now` is the server's clock (seconds since the epoch), `listeners` are
     ADDRESS:PORT/PROTOCOL, `proxies` the units that run, `sites` paths of what is enabled in them.
 
+    `named` are the files of units and programs whose names begin with the application's and a -;
+    `beside` is what runs beside its service.
     `claims` are those of them with the names that they answer to, and `default_server`. `group`:
     there is a group of the application's name, and no account. `nginx_layout`: empty for Debian's;
     `nginx_names`: somebody has set how long names may be.
@@ -91,6 +124,8 @@ class Facts:
     account: str = ""
     builder: str = ""
     unit: str = ""
+    named: tuple[str, ...] = ()
+    beside: tuple[Beside, ...] = ()
     group: str = ""
     nginx_layout: str = ""
     nginx_names: str = ""
@@ -182,6 +217,8 @@ def parse(output: str) -> Facts:
         certificate=next(iter(_documents(every("certificate"))), None),
         ssh_ports=tuple(dict.fromkeys(int(port) for port in every("ssh_port"))),
         pythons=tuple(every("pythons")),
+        named=tuple(every("named")),
+        beside=tuple(Beside.parse(line) for line in every("beside")),
         installed=tuple(every("installed")),
         present=tuple(every("present")),
         secure=tuple(every("secure")),
@@ -191,7 +228,7 @@ def parse(output: str) -> Facts:
         listeners=tuple(every("listener")),
         manifests=tuple(_documents(every("manifest"))),
         releases=tuple(
-            Release(*line.split()[:3]) for line in every("release") if len(line.split()) > 1
+            _release(*line.split()) for line in every("release") if len(line.split()) > 1
         ),
         participations=tuple(
             _participation(line) for line in every("role") if len(line.split()) > 3
@@ -199,6 +236,10 @@ def parse(output: str) -> Facts:
         windows=tuple(Window(*line.split(None, 1)) for line in every("window") if line),
         deploys=tuple(_documents(every("deploy"))),
     )
+
+
+def _release(name: str, state: str, commit: str = "", beside: str = "-") -> Release:
+    return Release(name, state, commit, tuple(each for each in beside.split(",") if each != "-"))
 
 
 def _participation(line: str) -> Participation:

@@ -5,6 +5,7 @@ import getpass
 from decant.commands.decorators import app_task, task
 from decant.config.variables import NAME, RESERVED_VARIABLES, dialect, parse, without
 from decant.errors import DeployError
+from decant.operations import processes
 from decant.operations.release.prepare import new_id, prepare, release_lock
 from decant.output import asking
 from decant.plans import app as plans
@@ -86,7 +87,7 @@ def env_set(c: ServerConnection, assignment: str) -> None:
             )
     with host.lock("app.env-set"):
         text = without(host.text(host.paths.secrets), name) + dialect({name: value})
-        restart = ("sh", f"{host.paths.procedures}/restart.sh", host.paths.root, "same")
+        restart = ("sh", f"{host.paths.procedures}/restart.sh", host.paths.root, "all")
         file = File(host.paths.secrets, Secret(text), f"root:{host.settings.app.name}", 0o640)
         host.changes(
             (
@@ -94,6 +95,56 @@ def env_set(c: ServerConnection, assignment: str) -> None:
                 Transaction((file,), validate=restart, undo=restart),
             )
         )
+
+
+@app_task(help={"process": "only this one of [processes]"})
+def restart(c: ServerConnection, process: str = "") -> None:
+    """Restart the application behind its open socket, and the processes beside it."""
+    host = Host(c)
+    _need_release(host)
+    processes.restart(host, process, "app.restart")
+
+
+@app_task(
+    help={
+        "process": "one of [processes] or [schedules]; default: the service",
+        "lines": "how many",
+        "follow": "go on until Ctrl-C",
+    }
+)
+def logs(c: ServerConnection, process: str = "", lines: int = 100, follow: bool = False) -> None:
+    """Show what the application logged."""
+    processes.logs(Host(c), process, lines, follow)
+
+
+@app_task(
+    help={"run": "run this one now, and wait for it", "json": "print one JSON document on standard output"}
+)
+def schedules(c: ServerConnection, run: str = "", json: bool = False) -> None:
+    """List what is due at certain times: when it runs next, when it ran, and how that ended."""
+    host = Host(c, json)
+    _need_release(host)
+    if run:
+        code = processes.run_now(host, run)
+        if code:
+            raise DeployError(f"{host.name}: {run} ended with exit code {code}", code=code)
+        return
+    found = processes.schedules(host)
+    if json:
+        return host.output.document(
+            found if host.output.single_host else {"host": host.name, "schedules": found}
+        )
+    rows = [
+        (
+            each["schedule"],
+            each["when"],
+            each["next"] or "",
+            "runs now" if each["running"] else each["last"] or "never",
+            "" if each["exit_code"] is None else str(each["exit_code"]),
+        )
+        for each in found
+    ]
+    host.output.table(("schedule", "when", "next", "last", "exit code"), rows)
 
 
 @task(help={"json": "print one JSON document on standard output"})

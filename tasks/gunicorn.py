@@ -1,7 +1,7 @@
 """The application's processes: gunicorn, in the socket that the manager keeps open."""
 
 from decant.commands.decorators import app_task
-from decant.operations import processes
+from decant.operations import service
 from decant.plans import stack
 from decant.remote.connection import ServerConnection
 from decant.remote.host import Host
@@ -14,25 +14,25 @@ def install(c: ServerConnection) -> None:
 
     A running application keeps them only if it is healthy with them.
     """
-    processes.install(_host(c), "gunicorn.install")
+    service.install(_host(c), "gunicorn.install")
 
 
 @app_task
 def start(c: ServerConnection) -> None:
     """Open the socket and start the application."""
-    processes.start(_host(c), "gunicorn.start")
+    service.start(_host(c), "gunicorn.start")
 
 
 @app_task
 def stop(c: ServerConnection) -> None:
     """Stop the application and close its socket: visitors get an error until gunicorn.start."""
-    processes.stop(_host(c), "gunicorn.stop")
+    service.stop(_host(c), "gunicorn.stop")
 
 
 @app_task
 def restart(c: ServerConnection) -> None:
     """Restart the application behind its open socket, and ask it for health."""
-    processes.restart(_host(c), "gunicorn.restart")
+    service.restart(_host(c), "gunicorn.restart")
 
 
 @app_task
@@ -53,14 +53,14 @@ def reload(c: ServerConnection) -> None:
 @app_task
 def status(c: ServerConnection) -> None:
     """Show what the manager says of the application."""
-    processes.status(_host(c))
+    service.status(_host(c))
 
 
 @app_task(help={"lines": "how many", "follow": "go on until Ctrl-C"})
 def logs(c: ServerConnection, lines: int = 100, follow: bool = False) -> None:
     """Show what the application logged."""
-    processes.logs(_host(c), lines, follow)
+    service.logs(_host(c), lines, follow)
 
 
 def _host(c: ServerConnection) -> Host:
-    return processes.need_server(Host(c), "gunicorn")
+    return service.need_server(Host(c), "gunicorn")

@@ -1,7 +1,7 @@
 """The application's processes inside Apache."""
 
 from decant.commands.decorators import app_task
-from decant.operations import processes
+from decant.operations import service
 from decant.plans import app as app_plan
 from decant.plans import mod_wsgi as plans
 from decant.plans import preflight, system
@@ -12,7 +12,7 @@ from decant.remote.host import Host
 @app_task
 def install(c: ServerConnection) -> None:
     """Install mod_wsgi in Apache, and the gate that Apache passes when the server boots."""
-    host = processes.need_server(Host(c), "mod_wsgi")
+    host = service.need_server(Host(c), "mod_wsgi")
     settings = host.settings
     preflight.refuse_conflicts(settings, host.facts)
     preflight.refuse_unreachable(settings, host.facts)
@@ -33,4 +33,4 @@ def reload(c: ServerConnection) -> None:
 
     The old ones answer what they have begun, and the site's health is checked.
     """
-    processes.restart(processes.need_server(Host(c), "mod_wsgi"), "mod-wsgi.reload")
+    service.restart(service.need_server(Host(c), "mod_wsgi"), "mod-wsgi.reload")

@@ -1,7 +1,7 @@
 """supervisor, and the application's program in it."""
 
 from decant.commands.decorators import app_task
-from decant.operations import processes
+from decant.operations import service
 from decant.plans import supervisor as plans
 from decant.remote.connection import ServerConnection
 from decant.remote.host import Host
@@ -15,7 +15,7 @@ def install(c: ServerConnection) -> None:
     """
     host = Host(c)
     if host.settings.wsgi.manager == "supervisor":
-        return processes.install(host, "supervisor.install")
+        return service.install(host, "supervisor.install")
     with host.lock("supervisor.install"):
         host.changes(plans.control(host.settings, host.facts))
 
@@ -23,7 +23,7 @@ def install(c: ServerConnection) -> None:
 @app_task
 def start(c: ServerConnection) -> None:
     """Open the socket and start the application."""
-    processes.start(_host(c), "supervisor.start")
+    service.start(_host(c), "supervisor.start")
 
 
 @app_task
@@ -32,13 +32,13 @@ def stop(c: ServerConnection) -> None:
 
     Other programs run on.
     """
-    processes.stop(_host(c), "supervisor.stop")
+    service.stop(_host(c), "supervisor.stop")
 
 
 @app_task
 def restart(c: ServerConnection) -> None:
     """Restart the application behind its open socket, and ask it for health."""
-    processes.restart(_host(c), "supervisor.restart")
+    service.restart(_host(c), "supervisor.restart")
 
 
 @app_task
@@ -68,8 +68,8 @@ def reload(c: ServerConnection) -> None:
 @app_task
 def status(c: ServerConnection) -> None:
     """Show what supervisor says of the application."""
-    processes.status(_host(c))
+    service.status(_host(c))
 
 
 def _host(c: ServerConnection) -> Host:
-    return processes.need_supervisor(Host(c))
+    return service.need_supervisor(Host(c))

@@ -1,7 +1,7 @@
 """The application's processes: uWSGI, in the socket that the manager keeps open."""
 
 from decant.commands.decorators import app_task
-from decant.operations import processes
+from decant.operations import service
 from decant.remote.connection import ServerConnection
 from decant.remote.host import Host
 from decant.steps import Run
@@ -13,25 +13,25 @@ def install(c: ServerConnection) -> None:
 
     A running application keeps them only if it is healthy with them.
     """
-    processes.install(_host(c), "uwsgi.install")
+    service.install(_host(c), "uwsgi.install")
 
 
 @app_task
 def start(c: ServerConnection) -> None:
     """Open the socket and start the application."""
-    processes.start(_host(c), "uwsgi.start")
+    service.start(_host(c), "uwsgi.start")
 
 
 @app_task
 def stop(c: ServerConnection) -> None:
     """Stop the application and close its socket: visitors get an error until uwsgi.start."""
-    processes.stop(_host(c), "uwsgi.stop")
+    service.stop(_host(c), "uwsgi.stop")
 
 
 @app_task
 def restart(c: ServerConnection) -> None:
     """Restart the application behind its open socket, and ask it for health."""
-    processes.restart(_host(c), "uwsgi.restart")
+    service.restart(_host(c), "uwsgi.restart")
 
 
 @app_task
@@ -52,14 +52,14 @@ def reload(c: ServerConnection) -> None:
 @app_task
 def status(c: ServerConnection) -> None:
     """Show what the manager says of the application."""
-    processes.status(_host(c))
+    service.status(_host(c))
 
 
 @app_task(help={"lines": "how many", "follow": "go on until Ctrl-C"})
 def logs(c: ServerConnection, lines: int = 100, follow: bool = False) -> None:
     """Show what the application logged."""
-    processes.logs(_host(c), lines, follow)
+    service.logs(_host(c), lines, follow)
 
 
 def _host(c: ServerConnection) -> Host:
-    return processes.need_server(Host(c), "uwsgi")
+    return service.need_server(Host(c), "uwsgi")

@@ -234,14 +234,15 @@ class Inventory:
         """
         own = set(self.hosts.get(name, {}).get("groups", ()))
         ours = _identity(merge(self.layers(name, app))[0])
-        found = []
+        found, names = [], list(self.hosts)
         for other, entry in self.hosts.items():
             groups = set(entry.get("groups", ()))
             if other != name and name in self.hosts and (groups & own or not (groups or own)):
                 with contextlib.suppress(ValueError, TypeError):
                     merged = merge(self.layers(other, app))[0]
                     if _identity(merged) == ours:
-                        found.append(self._peer(other, merged.get("wsgi", {})))
+                        earlier = names.index(other) < names.index(name)
+                        found.append(self._peer(other, merged.get("wsgi", {}), earlier))
         roles = self.hosts.get(name, {}).get("roles", ROLES)
         return (
             tuple(found)
@@ -249,7 +250,7 @@ class Inventory:
             else ()
         )
 
-    def _peer(self, name: str, wsgi: Mapping[str, Any]) -> "Peer":
+    def _peer(self, name: str, wsgi: Mapping[str, Any], earlier: bool) -> "Peer":
         from decant.config.models import HostEntry, Peer
 
         entry = HostEntry.model_validate(
@@ -261,6 +262,7 @@ class Inventory:
             address=entry.private_address,
             bind=wsgi.get("bind") or f"{entry.private_address}:{APP_PORT}",
             server=wsgi.get("server", "gunicorn"),
+            earlier=earlier,
         )
 
 

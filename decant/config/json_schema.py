@@ -64,6 +64,9 @@ def schema() -> dict[str, Any]:
 
 def _without_required(definitions: dict[str, Any], section: dict[str, Any]) -> dict[str, Any]:
     """Return a section as an override: nothing in it is required."""
+    if isinstance(section.get("additionalProperties"), dict):  # tables of names of one's own
+        each = _without_required(definitions, section["additionalProperties"])
+        return {"type": "object", "additionalProperties": each}
     reference = section.get("$ref") or section["allOf"][0]["$ref"]
     return {
         key: value

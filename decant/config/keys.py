@@ -2,7 +2,18 @@
 
 from typing import Any, Literal
 
-SECTIONS = ("app", "python", "wsgi", "proxy", "tls", "db", "backup", "system")
+SECTIONS = (
+    "app",
+    "python",
+    "wsgi",
+    "processes",
+    "schedules",
+    "proxy",
+    "tls",
+    "db",
+    "backup",
+    "system",
+)
 Role = Literal["app", "web", "db"]
 ROLES: tuple[Role, ...] = ("app", "web", "db")
 APP_PORT = 8000  # where an application listens that is not on the same host as its proxy

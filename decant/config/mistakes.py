@@ -7,7 +7,7 @@ import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from decant.config.keys import SECTIONS
 from decant.config.layers import Origins, origin
@@ -70,10 +70,18 @@ def _keys(path: tuple[str, ...]) -> tuple[str, ...]:
 
     model: Any = Settings
     for part in path:
-        annotation = model.model_fields[part].annotation if part in model.model_fields else None
+        if get_origin(model) is dict:  # such as [processes.NAME]
+            annotation = get_args(model)[1]
+        else:
+            annotation = model.model_fields[part].annotation if part in model.model_fields else None
+        if get_origin(annotation) is dict:
+            model = annotation
+            continue
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
             return ()
         model = annotation
+    if get_origin(model) is dict:
+        return ()
     return tuple(model.model_fields) + (SECTIONS if path == ("host",) else ())
 
 

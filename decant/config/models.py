@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from decant.config.calendar import calendars
 from decant.config.keys import APP_PORT, ROLES, Role, harden_table, health_table
 from decant.paths import Paths
 
@@ -46,6 +47,11 @@ def _whole(low: int, high: int, word: str = "") -> BeforeValidator:
         )
 
     return BeforeValidator(check)
+
+
+def _when(value: str) -> str:
+    calendars(value)
+    return value
 
 
 def _no_control(value: str) -> str:
@@ -142,6 +148,7 @@ Bind = Annotated[
     str, _or_empty(rf"{ADDRESS.pattern}:{PORT}", "an address and port such as 127.0.0.1:8000")
 ]
 Size = Annotated[str, _matches(r"[0-9]+[kmg]?", "a size such as 16m")]
+MemorySize = Annotated[str, _or_empty(r"[0-9]+[kmgKMG]", "a size such as 512m")]
 UserName = Annotated[str, _or_empty(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?", "a login name")]
 # sftp.openssh.com URLs, and S3's; `s3+http` is for a storage in a network of one's own.
 Storage = Annotated[
@@ -151,9 +158,15 @@ Storage = Annotated[
         "sftp://user@host/folder or s3://host/bucket/folder",
     ),
 ]
-# systemd.time(7)
-Calendar = Annotated[
-    str, _or_empty(r"[A-Za-z0-9*,:/.~ -]+", "daily, weekly, or a calendar such as *-*-* 03:00")
+# systemd.time(7), or crontab(5)
+When = Annotated[str, AfterValidator(_when)]
+WhenOrNever = Annotated[str, AfterValidator(lambda value: value and _when(value))]
+ProcessName = Annotated[
+    str,
+    _matches(
+        r"[a-z][a-z0-9-]{0,30}",
+        "1 to 31 characters: a lower-case letter, then lower-case letters, digits, -",
+    ),
 ]
 HostKey = Annotated[
     str,
@@ -169,6 +182,9 @@ PathPrefix = Annotated[
     _or_empty(
         r"(?!.*/\.{1,2}(/|$))(/[A-Za-z0-9._~-]+)+", "a path such as /shop, without a / at its end"
     ),
+]
+DnsOption = Annotated[
+    str, _matches(r"[a-z][a-z0-9_]*", "an option of certbot's plugin, such as api_token")
 ]
 HeaderName = Annotated[
     str, _matches(r"[A-Za-z][A-Za-z0-9-]*", "the name of a header: letters, digits and -")
@@ -364,10 +380,39 @@ class Wsgi(Model):
         default=5, description="Seconds that WebSockets and event streams get when a release stops."
     )
     bind: Bind = ""
-    memory: Annotated[str, _or_empty(r"[0-9]+[kmgKMG]", "a size such as 512m")] = ""
+    memory: MemorySize = ""
     tasks: Annotated[int, Field(ge=0)] = 0
     options: dict[OptionName, Any] = {}
     sandbox: bool = True
+
+
+class Process(Model):
+    """A process of the application beside its service, such as a worker that takes jobs."""
+
+    command: Command
+    count: Annotated[int, _whole(1, 100)] = 1
+    stop_timeout: Annotated[int, Field(ge=1)] = Field(
+        default=60, description="Seconds in which it finishes what it has begun when it is to stop."
+    )
+    stop_signal: Literal["TERM", "INT", "QUIT", "USR1", "USR2"] = Field(
+        default="TERM", description="The signal by which it is told to stop."
+    )
+    memory: MemorySize = ""
+
+
+class Schedule(Model):
+    """A command of the application that runs at certain times."""
+
+    command: Command
+    when: When = Field(
+        description="A calendar of systemd, such as *-*-* 03:00, or five fields as cron has them."
+    )
+    everywhere: bool = Field(
+        default=False, description="On every app host, and not on the first one alone."
+    )
+    stop_timeout: Annotated[int, Field(ge=1)] = Field(
+        default=60, description="Seconds that a run gets to end before a migration begins."
+    )
 
 
 class Proxy(Model):
@@ -408,6 +453,26 @@ class Tls(Model):
         ),
     ] = ""
     acme_ca: Text = ""
+    dns: Literal[
+        "",
+        "cloudflare",
+        "digitalocean",
+        "dnsimple",
+        "gehirn",
+        "linode",
+        "ovh",
+        "rfc2136",
+        "sakuracloud",
+    ] = Field(
+        default="",
+        description="Show by the DNS whose the names are: wildcards, names behind a CDN.",
+    )
+    dns_options: dict[DnsOption, Text] = Field(
+        default={}, description="What certbot's plugin needs; {deploy.NAME} is filled in."
+    )
+    dns_wait: Annotated[int, Field(ge=0, le=3600)] = Field(
+        default=60, description="Seconds until every server of the zone has a new record."
+    )
 
 
 class Db(Model):
@@ -436,9 +501,9 @@ class Backup(Model):
     """Copies that leave the server."""
 
     to: Storage = ""
-    when: Annotated[Calendar, _matches(r".+", "daily, weekly, or a calendar")] = "daily"
+    when: When = "daily"
     keep: Annotated[int, Field(ge=1)] = 14
-    drill: Calendar = "weekly"
+    drill: WhenOrNever = "weekly"
     password: Text = "{deploy.BACKUP_PASSWORD}"  # noqa: S105  # where one is filled in
     identity: Text = ""
     host_key: HostKey = ""
@@ -515,7 +580,8 @@ class HostEntry(Model):
 class Peer(Model):
     """Another host of the same application, as those that work with it know it.
 
-    Its name, roles, address, and where its application listens and by which server.
+    Its name, roles, address, where its application listens and by which server; `earlier`: it
+    stands before this host in hosts.toml.
     """
 
     name: str
@@ -523,6 +589,7 @@ class Peer(Model):
     address: str
     bind: str
     server: str = "gunicorn"
+    earlier: bool = False
 
 
 class Settings(Model):
@@ -531,6 +598,8 @@ class Settings(Model):
     app: App
     python: Python = Python()
     wsgi: Wsgi
+    processes: dict[ProcessName, Process] = {}
+    schedules: dict[ProcessName, Schedule] = {}
     proxy: Proxy = Proxy()
     tls: Tls = Tls()
     db: Db = Db()
@@ -589,6 +658,16 @@ class Settings(Model):
             if self.is_web
             else ()
         )
+
+    @property
+    def due_here(self) -> dict[str, Schedule]:
+        """The schedules of this host: of several app hosts the first has those that run once."""
+        first = not any("app" in peer.roles and peer.earlier for peer in self.peers)
+        return {
+            name: schedule
+            for name, schedule in self.schedules.items()
+            if self.is_app and (first or schedule.everywhere)
+        }
 
     @property
     def web_peers(self) -> tuple[str, ...]:
@@ -738,4 +817,5 @@ class Settings(Model):
     @property
     def health_host(self) -> str:
         """The name under which health is asked for."""
-        return self.app.health.host or next(iter(self.proxy.domains), "localhost")
+        first = next(iter(self.proxy.domains), "localhost")
+        return self.app.health.host or re.sub(r"^\*\.", "www.", first)

@@ -93,6 +93,9 @@ RESERVED_OPTIONS = {
 # applications (/run/decant).
 RESERVED = ("default", "default-ssl", "decant", "decant-backup")
 
+# What is behind NAME- in the template units that every application has.
+OWN_UNITS = ("smoke", "window")
+
 BY_SFTP = {
     "identity": "the local file of a private key that the storage lets in",
     "host_key": "the storage's own key, as ssh-keyscan HOST prints it behind the name",
@@ -120,6 +123,18 @@ PROXIES_OWN = frozenset(
         "x-decant-answer",
     ]
 )
+
+# What certbot's plugins cannot do without, by their documentation.
+DNS_NEEDS = {
+    "cloudflare": ("api_token",),
+    "digitalocean": ("token",),
+    "dnsimple": ("token",),
+    "gehirn": ("api_token", "api_secret"),
+    "linode": ("key",),
+    "ovh": ("endpoint", "application_key", "application_secret", "consumer_key"),
+    "rfc2136": ("server", "name", "secret"),
+    "sakuracloud": ("api_token", "api_secret"),
+}
 
 # Databases and accounts that MariaDB and PostgreSQL have themselves.
 SERVERS_OWN = frozenset(
@@ -167,10 +182,30 @@ def contradictions(settings: "Settings") -> Iterator[str]:
     yield from _folders(settings)
     yield from _names(settings)
     yield from _tls(settings)
+    yield from _dns(settings)
     yield from _proxy(settings)
     yield from _server(settings)
     yield from _options(settings)
+    yield from _processes(settings)
     yield from _backup(settings)
+
+
+def _processes(settings: "Settings") -> Iterator[str]:
+    for kind in ("processes", "schedules"):
+        for name in getattr(settings, kind):
+            if name in OWN_UNITS:
+                yield (
+                    f"{kind}.{name}: {settings.app.name}-{name}@.service is this tool's own unit;"
+                    " choose another name"
+                )
+    for name in settings.processes.keys() & settings.schedules.keys():
+        yield f"schedules.{name}: a process has that name, too; choose another"
+    for name, process in settings.processes.items():
+        if process.memory and settings.wsgi.manager == "supervisor":
+            yield (
+                f"processes.{name}.memory: is systemd's to limit, and wsgi.manager is"
+                ' "supervisor"; remove it'
+            )
 
 
 def _backup(settings: "Settings") -> Iterator[str]:
@@ -439,6 +474,8 @@ def _names(settings: "Settings") -> Iterator[str]:
             "app.pending: goes with an app.migrate of your own, and that is"
             f' "{settings.app.migrate}"; set app.migrate to the command that migrates, or remove it'
         )
+    if settings.proxy.redirect and "*" in "".join(settings.proxy.domains[:1]):
+        yield "proxy.redirect: leads to the first of proxy.domains, and that is a wildcard"
     if settings.proxy.redirect and not settings.proxy.domains:
         yield "proxy.redirect: needs proxy.domains, to whose first name it leads"
     if set(settings.proxy.redirect) & set(settings.proxy.domains):
@@ -512,10 +549,12 @@ def _tls(settings: "Settings") -> Iterator[str]:
         yield 'tls.kind: "letsencrypt" needs proxy.domains, the names that the certificate is for'
     if tls.kind == "letsencrypt":
         for name in every:
-            if name.startswith("*.") or "." not in name or re.fullmatch(r"[0-9.]+", name):
+            if "." not in name or re.fullmatch(r"[0-9.]+", name):
+                yield f"proxy.domains: Let's Encrypt gives no certificate for {name}"
+            elif name.startswith("*.") and not tls.dns:
                 yield (
-                    f"proxy.domains: {name} cannot be shown to be yours by HTTP, so Let's Encrypt"
-                    " gives no certificate for it"
+                    f"proxy.domains: {name} cannot be shown to be yours by HTTP, and Let's Encrypt"
+                    " gives no certificate for it without tls.dns"
                 )
     for key in ("certificate", "key"):
         given = getattr(tls, key)
@@ -526,12 +565,26 @@ def _tls(settings: "Settings") -> Iterator[str]:
                 f'tls.{key}: goes with tls.kind = "files", and it is "{tls.kind}"; remove one of'
                 " the two"
             )
-    for key in ("acme_server", "acme_ca"):
+    for key in ("acme_server", "acme_ca", "dns"):
         if getattr(tls, key) and tls.kind != "letsencrypt":
             yield (
                 f'tls.{key}: goes with tls.kind = "letsencrypt", and it is "{tls.kind}"; remove one'
                 " of the two"
             )
+
+
+def _dns(settings: "Settings") -> Iterator[str]:
+    """Yield what certbot's plugin lacks, or has without being asked for."""
+    tls = settings.tls
+    if tls.dns:
+        for option in DNS_NEEDS[tls.dns]:
+            if not tls.dns_options.get(option):
+                yield (
+                    f'tls.dns_options.{option}: certbot\'s plugin for "{tls.dns}" needs it; keep'
+                    ' what is secret in .env.deploy: "{deploy.NAME}"'
+                )
+    elif tls.dns_options:
+        yield "tls.dns_options: goes with tls.dns, and there is none; remove one of the two"
 
 
 def _shared(settings: "Settings") -> list[str]:

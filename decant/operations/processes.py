@@ -1,90 +1,112 @@
-"""What gunicorn.*, uwsgi.* and supervisor.* do alike.
+"""What runs beside the service, and what is due at certain times."""
 
-Bring the application's processes up, down and around, under either manager.
-"""
+import json
+from datetime import UTC, datetime
+from typing import Any
 
+from decant.config.mistakes import meant
 from decant.errors import DeployError
-from decant.plans import app, preflight, stack, system
+from decant.operations import service
+from decant.plans import apache, processes
 from decant.remote.host import Host
-from decant.steps import Run
+from decant.steps import Plan, Run
 
 
-def install(host: Host, task: str) -> None:
-    """Write the manager's configuration.
-
-    A running application keeps it only if it is healthy with it.
-    """
+def restart(host: Host, process: str, task: str) -> None:
+    """Start the service and all processes anew, or one of the processes."""
     settings = host.settings
-    preflight.refuse_conflicts(settings, host.facts)
-    with host.lock(task):
-        host.changes(
-            (
-                *app.write_manifest(settings),
-                *system.user(settings),
-                *app.folders_and_secrets(settings),
-                *stack.manager(settings).install(settings, host.facts),
-            ),
+    if not process:
+        command = ("sh", f"{host.paths.procedures}/restart.sh", host.paths.root, "all")
+        plan: Plan = (Run(command, label="restart behind the open socket, and of the processes"),)
+    else:
+        need(process, tuple(settings.processes), "processes")
+        stay = ("python3", "-I", "-S", f"{host.paths.procedures}/window.py", "stay")
+        plan = (
+            Run(processes.restart(settings, process), label=f"restart of {process}"),
+            Run((*stay, host.paths.root), label="the processes stay up"),
         )
-
-
-def start(host: Host, task: str) -> None:
-    """Open the socket and start the application."""
     with host.lock(task):
-        host.changes(stack.manager(host.settings).start(host.settings, host.facts))
+        host.changes(plan)
 
 
-def stop(host: Host, task: str) -> None:
-    """Stop the application and close its socket."""
-    with host.lock(task):
-        host.changes(stack.manager(host.settings).stop(host.settings))
-
-
-def restart(host: Host, task: str) -> None:
-    """Restart the application behind its open socket, and ask it for health."""
-    with host.lock(task):
-        host.changes(
-            (
-                Run(
-                    ("sh", f"{host.paths.procedures}/restart.sh", host.paths.root, "same"),
-                    label="restart behind the open socket",
-                ),
-            )
+def logs(host: Host, process: str, lines: int, follow: bool) -> None:
+    """Show what the service logged, or a process, or what was due."""
+    settings = host.settings
+    if process:
+        need(process, (*settings.processes, *settings.schedules), "processes and schedules")
+        host.interact(*processes.logs(settings, process, lines, follow))
+    elif settings.wsgi.server == "mod_wsgi":
+        host.interact(
+            "tail", "-n", str(lines), *(["-F"] if follow else []), apache.logs(settings)[1]
         )
+    else:
+        service.logs(host, lines, follow)
 
 
-def status(host: Host) -> None:
-    """Show what the manager says."""
-    host.output.text(
-        host.read(
-            "sh",
-            "-c",
-            '"$@" || true',
-            "status",
-            *stack.manager(host.settings).status(host.settings),
+def schedules(host: Host) -> list[dict[str, Any]]:
+    """Return what is due, when it ran and runs, and how its last run ended (UTC, ISO 8601)."""
+    name = host.settings.app.name
+    units = {f"{name}-{each}.timer": each for each in host.settings.due_here}
+    if not units:
+        return []
+    listed = host.read("systemctl", "list-timers", "--all", "--output=json", *units)
+    times = {timer["unit"]: timer for timer in json.loads(listed)}
+    found = []
+    for unit, schedule in units.items():
+        properties = ("Result", "ExecMainStatus", "SubState", "ExecMainStartTimestampMonotonic")
+        shown = host.read(
+            "systemctl", "show", f"--property={','.join(properties)}", f"{name}-{schedule}.service"
         )
-    )
+        state = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
+        ran = state.get("ExecMainStartTimestampMonotonic", "0") != "0"
+        timer = times.get(unit, {})
+        found.append(
+            {
+                "schedule": schedule,
+                "when": host.settings.schedules[schedule].when,
+                "next": _time(timer.get("next")),
+                "last": _time(timer.get("last")),
+                "exit_code": int(state.get("ExecMainStatus", 0)) if ran else None,
+                "running": state.get("SubState") in ("start", "start-pre"),
+            }
+        )
+    return found
 
 
-def logs(host: Host, lines: int, follow: bool) -> None:
-    """Show what the application logged."""
-    host.interact(*stack.manager(host.settings).logs(host.settings, lines, follow))
+def run_now(host: Host, schedule: str) -> int:
+    """Run what is due at certain times now; return its exit code."""
+    need(schedule, tuple(host.settings.due_here), "schedules")
+    return host.interact("sh", f"{host.paths.procedures}/due.sh", host.paths.root, schedule)
 
 
-def need_server(host: Host, server: str) -> Host:
-    """Return the host; raise DeployError where hosts.toml has another WSGI server."""
-    chosen = host.settings.wsgi.server
-    if chosen != server:
-        other = {"mod_wsgi": "mod-wsgi"}.get(chosen, chosen)
-        raise DeployError(f'wsgi.server is "{chosen}"; its tasks are {other}.*')
-    return host
+def summary(host: Host) -> dict[str, list[str]]:
+    """Return how what runs beside the service is, in words."""
+    current = host.facts.release(host.facts.current)
+    has = current.beside if current else ()
+    found: dict[str, list[str]] = {"processes": [], "schedules": []}
+    for each in host.facts.beside:
+        states = ", ".join(dict.fromkeys(each.states)) or "unknown"
+        running = sum(state in ("active", "running") for state in each.states)
+        if each.kind == "schedule":
+            found["schedules"].append(f"{each.name}: {states}")
+        elif each.name not in has:
+            found["processes"].append(f"{each.name}: waits for a release that has it")
+        else:
+            rest = "" if running == each.count else f" ({states})"
+            found["processes"].append(f"{each.name}: {running} of {each.count} run{rest}")
+    return {key: lines for key, lines in found.items() if lines}
 
 
-def need_supervisor(host: Host) -> Host:
-    """Return the host; raise DeployError where the application does not run under supervisor."""
-    if host.settings.wsgi.server == "mod_wsgi" or host.settings.wsgi.manager != "supervisor":
+def need(name: str, known: tuple[str, ...], what: str) -> None:
+    """Raise DeployError for a name that hosts.toml has not, with those that it has."""
+    if name not in known:
         raise DeployError(
-            "the application does not run under supervisor: wsgi.manager is"
-            f' "{host.settings.wsgi.manager}"; its tasks are'
-            f" {host.settings.wsgi.server.replace('_', '-')}.*"
+            f"hosts.toml has no {name} here{meant(name, known)} ({what}:"
+            f" {', '.join(known) or 'none'})"
         )
-    return host
+
+
+def _time(microseconds: Any) -> str | None:
+    if not microseconds:
+        return None
+    return datetime.fromtimestamp(int(microseconds) / 1e6, UTC).isoformat(timespec="seconds")

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING
 from decant import __version__, quoting
 from decant.config.variables import variables
 from decant.paths import ACME_CAS, AUTH, MANIFESTS, Paths
-from decant.plans import apache, backup, certbot, db, metadata, mod_wsgi, python, stack, systemd
+from decant.plans import (
+    apache,
+    backup,
+    certbot,
+    db,
+    metadata,
+    mod_wsgi,
+    processes,
+    python,
+    stack,
+    systemd,
+)
 from decant.plans.rendering import build, procedures, render
 from decant.steps import Absent, Directory, File, GeneratedSecret, Handler, Plan, Run
 
@@ -161,6 +172,7 @@ def manifest(settings: "Settings") -> dict[str, object]:
             paths.socket_unit,
             paths.service,
             metadata.unit(name),
+            *processes.units(settings),
             *(backup.units(name) if settings.backup.to else ()),
         ],
         "database": database_of(settings),
@@ -204,10 +216,12 @@ def own_files(settings: "Settings") -> tuple[str, ...]:
         *apache.sites(name),
         f"/etc/tmpfiles.d/decant-{name}.conf",
         certbot.marker(settings),
+        certbot.credentials(settings),
         f"{AUTH}/{name}",
         *metadata.files(name),
         f"{ACME_CAS}/{name}.pem",
         *backup.files(name),
+        *processes.files(settings),
     )
 
 

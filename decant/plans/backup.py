@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from decant import quoting
+from decant.config.calendar import calendars
 from decant.config.variables import backup_variables
 from decant.errors import SettingsError
 from decant.paths import BACKUP, BACKUP_CACHE, local
@@ -23,7 +24,6 @@ from decant.steps import (
     Packages,
     Plan,
     Run,
-    Transaction,
     Unit,
     User,
 )
@@ -163,7 +163,7 @@ def _timers(settings: "Settings") -> Plan:
     for job, (what, task) in JOBS.items():
         unit = f"/etc/systemd/system/decant-{what}@{name}"
         action = f"{job} {WAITS}"
-        values = {"what": what, "task": task, "action": action, "when": when[job]}
+        values = {"what": what, "task": task, "action": action}
         service = File(
             f"{unit}.service",
             render("backup/service.j2", settings, **values),
@@ -172,16 +172,14 @@ def _timers(settings: "Settings") -> Plan:
         if not when[job]:
             steps.append((service, *_no_timer(f"decant-{what}@{name}.timer")))
             continue
-        delay = "10min" if job == "now" else "2h"
+        # Not everybody at midnight.
+        delay, due = "10min" if job == "now" else "2h", calendars(when[job])
         timer = File(
             f"{unit}.timer",
-            render("backup/timer.j2", settings, delay=delay, **values),
+            render("systemd/timer.j2", settings, what=what, delay=delay, calendars=due),
             notify=("daemon-reload",),
         )
-        check = ("systemd-analyze", "calendar", "--", when[job])
-        steps.append(
-            (service, Transaction((timer,), validate=check, label=f"when the {what} is due"))
-        )
+        steps.append((service, timer))
     timers = (f"decant-{what}@{name}.timer" for job, (what, _) in JOBS.items() if when[job])
     return (
         *(step for plan in steps for step in plan),

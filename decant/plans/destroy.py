@@ -6,7 +6,7 @@ What others may use stays: packages, Python, the proxy, supervisor.
 from typing import TYPE_CHECKING, Any
 
 from decant.paths import BACKUP, BACKUP_CACHE, MANIFESTS, PENDING, TLS
-from decant.plans import apache, app, certbot, db, nginx, stack
+from decant.plans import apache, app, certbot, db, nginx, processes, stack, supervisor
 from decant.steps import Absent, Directory, Handler, PeerRules, Plan, Run, Step, Transaction, Unit
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ USERDEL = (
     " done"
 )
 RESTART = (
-    'rm -f "/run/$2/maintenance"; sh "$1/procedures/restart.sh" "$1"; sh "$1/procedures/proxy.sh"'
-    ' "$1"; systemctl try-reload-or-restart nginx apache2'
+    'rm -f "/run/$2/maintenance"; cd "$1/procedures" && for each in restart processes proxy; do sh'
+    ' "$each.sh" "$1"; done; systemctl try-reload-or-restart nginx apache2'
 )
 
 
@@ -43,6 +43,7 @@ def everything(settings: "Settings", facts: "Facts", manifest: dict[str, Any], d
             undo=("sh", "-c", RESTART, "sh", root, name),
             label="everything stopped",
         ),
+        *processes.remove(settings, facts),
         *(Absent(path, notify=_notify(path)) for path in files if path not in sites),
         *(
             Handler(action)
@@ -52,7 +53,7 @@ def everything(settings: "Settings", facts: "Facts", manifest: dict[str, Any], d
         PeerRules(()),
         *_database(database, manifest),
         *certbot.remove(name),
-        *_removed(settings, root),
+        *_removed(settings, facts, root),
         # What is gone stays gone after a power cut, as nobody would know any more whose it was.
         Run(("sync",), unless=_missing(f"{MANIFESTS}/{name}.json"), label="all that on the disk"),
         Absent(f"{MANIFESTS}/{name}.json"),
@@ -77,7 +78,7 @@ def _stopped(settings: "Settings", manifest: dict[str, Any], sites: list[str]) -
         *(Absent(path, notify=_notify(path)) for path in sites),
         Run(("sh", stop, str(manifest["root"])), unless=_missing(stop), label=f"stop of {name}"),
         Run(
-            ("supervisorctl", "stop", f"{name}:*"),
+            supervisor.command("stop", f"{name}:*"),
             unless=_missing(settings.paths.program),
             label=f"stop of program {name}",
         ),
@@ -100,7 +101,7 @@ def _dumped(database: tuple[str, ...], dump: str) -> Plan:
     return (Run((*database, "dump", dump), unless=gone, label=f"final dump {dump}"),)
 
 
-def _removed(settings: "Settings", root: str) -> Plan:
+def _removed(settings: "Settings", facts: "Facts", root: str) -> Plan:
     """Keys, accounts, folders and logs."""
     name = settings.app.name
     return (
@@ -121,7 +122,11 @@ def _removed(settings: "Settings", root: str) -> Plan:
                 unless=_missing(log),
                 label=f"remove {log}",
             )
-            for log in (settings.paths.program_log, *apache.logs(settings))
+            for log in (
+                settings.paths.program_log,
+                *apache.logs(settings),
+                *(processes.log(name, each.name) for each in facts.beside),
+            )
         ),
     )
 

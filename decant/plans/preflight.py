@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from decant.errors import DeployError
 from decant.paths import Paths
-from decant.plans import app, python, stack, system, tls
+from decant.plans import app, processes, python, stack, system, tls
 
 if TYPE_CHECKING:
     from decant.config.models import Settings
@@ -141,20 +141,24 @@ def refuse_conflicts(settings: "Settings", facts: "Facts") -> None:
         refuse_displacement(settings, facts)
         refuse_other_sites(settings, facts)
     others = [other for other in facts.manifests if other is not ours]
+    _refuse_taken_units(settings, facts)
     for other in facts.manifests:
         _refuse_builder(settings.paths, str(other.get("name")))
     if found := [line for other in others for line in _overlaps(settings, facts, other)]:
         raise DeployError("\n".join(found))
 
 
-def _sites(name: str) -> set[str]:
-    """Return where the site of an application of ours is enabled."""
-    apaches = "/etc/apache2/sites-enabled"
-    return {
-        f"/etc/nginx/sites-enabled/{name}",
-        f"{apaches}/{name}.conf",
-        f"{apaches}/000-{name}.conf",
-    }
+def _refuse_taken_units(settings: "Settings", facts: "Facts") -> None:
+    """Raise DeployError where a unit or a program of what runs beside the service is there already,
+    and nobody's of ours.
+    """
+    known = {str(file) for found in facts.manifests for file in found.get("files", ())}
+    for path, key in processes.files(settings).items():
+        if path in facts.named and path not in known:
+            raise DeployError(
+                f"{key}: the server has {path}, which is not this tool's; choose another name, or"
+                " take that away"
+            )
 
 
 def _overlaps(settings: "Settings", facts: "Facts", other: Mapping[str, Any]) -> Iterator[str]:
@@ -165,7 +169,7 @@ def _overlaps(settings: "Settings", facts: "Facts", other: Mapping[str, Any]) ->
             " choose another folder"
         )
     # A first deploy that failed before its site was there answers to nothing.
-    serves = not _sites(str(other["name"])).isdisjoint(facts.sites)
+    serves = not stack.sites(str(other["name"])).isdisjoint(facts.sites)
     if (
         settings.is_web
         and serves
@@ -194,6 +198,10 @@ def _overlaps(settings: "Settings", facts: "Facts", other: Mapping[str, Any]) ->
             f"wsgi.bind: {settings.bind} is where {other['name']} listens on this server; choose"
             " another port"
         )
+    theirs_too = set(map(str, other.get("files", ())))
+    for path, key in processes.files(settings).items():
+        if path in theirs_too:
+            yield f"{key}: {path} is {other['name']}'s on this server; choose another name"
     theirs = other.get("database") or {}
     same = (
         settings.has_database_server
@@ -270,7 +278,7 @@ def refuse_displacement(settings: "Settings", facts: "Facts") -> None:
         )
     if ours in facts.proxies:
         return
-    known = stack.STOCK_SITES | _sites(settings.app.name)
+    known = stack.STOCK_SITES | stack.sites(settings.app.name)
     strange = [site for site in facts.sites if site.startswith(folder) and site not in known]
     if stack.proxy_to_replace(settings, facts) and strange:
         keep = "apache" if kind == "nginx" else "nginx"
@@ -297,7 +305,7 @@ def refuse_other_sites(settings: "Settings", facts: "Facts") -> None:
             " replace it with the distribution's"
         )
     ours = {settings.app.name, *(str(found.get("name")) for found in facts.manifests)}
-    known = set[str]().union(*(_sites(name) for name in ours))
+    known = set[str]().union(*(stack.sites(name) for name in ours))
     folder = f"/etc/{'nginx' if settings.proxy.kind == 'nginx' else 'apache2'}/"
     wanted = {name.lower() for name in (*settings.proxy.domains, *settings.proxy.redirect)}
     for file, *names in facts.claims:

@@ -2,7 +2,18 @@
 
 from typing import TYPE_CHECKING
 
-from decant.plans import app, backup, db, harden, metadata, python, release, stack, system
+from decant.plans import (
+    app,
+    backup,
+    db,
+    harden,
+    metadata,
+    processes,
+    python,
+    release,
+    stack,
+    system,
+)
 from decant.quoting import Secret
 from decant.steps import Plan
 
@@ -43,6 +54,7 @@ def provision(
         *python.managed(settings, facts),
         *python.of_current(settings, facts),
         *stack.before_release(settings, facts),
+        *processes.install(settings, facts),
         # It waits for what is downloaded beside, which it would cut off
         *(firewall if environment else ()),
     )

@@ -16,7 +16,7 @@ from decant.config.variables import (
 )
 from decant.errors import SettingsError
 from decant.paths import local
-from decant.plans import db, site, stack
+from decant.plans import db, processes, site, stack
 from decant.plans.rendering import procedure, render, render_file
 from decant.quoting import Secret
 from decant.steps import File, Plan
@@ -72,6 +72,10 @@ def contents(settings: "Settings", facts: "Facts") -> dict[str, tuple[bytes, int
     found |= {
         f"setup/{number:03}": (f"{command}\n".encode(), 0o640)
         for number, command in enumerate(settings.app.setup, 1)
+    }
+    found |= {
+        name: (f"{command}\n".encode(), 0o640)
+        for name, command in processes.commands(settings).items()
     }
     if settings.app.build:
         found["build.json"] = (_build(settings), 0o640)

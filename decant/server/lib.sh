@@ -140,14 +140,18 @@ write_durably() { # write_durably FILE TEXT: the whole text or the old one, what
     printf '%s\n' "$2" >"$1.new" && sync "$1.new" && mv -fT "$1.new" "$1" && sync -f "$(dirname "$1")"
 }
 
-list_releases() { # list_releases: what facts.sh tells of releases, as the login that asks may not look into them: NAME STATE COMMIT SERVER
+list_releases() { # list_releases: what facts.sh tells of releases, as the login that asks may not look into them: NAME STATE COMMIT SERVER, and what runs or is due beside the service
     listed=$(for release_dir in "$releases"/2*; do
         [ -r "$release_dir/.deploy/state" ] || continue
         state_of_it=unknown commit_of_it=- server_of_it=-
         read -r state_of_it <"$release_dir/.deploy/state"
         read -r commit_of_it <"$release_dir/.deploy/commit"
         read -r server_of_it <"$release_dir/.deploy/server"
-        printf '%s %s %s %s\n' "${release_dir##*/}" "$state_of_it" "$commit_of_it" "$server_of_it"
+        beside_it=-
+        for beside_file in "$release_dir"/.deploy/processes/* "$release_dir"/.deploy/schedules/*; do
+            [ ! -e "$beside_file" ] || beside_it=$beside_it,${beside_file##*/}
+        done
+        printf '%s %s %s %s %s\n' "${release_dir##*/}" "$state_of_it" "$commit_of_it" "$server_of_it" "$beside_it"
     done 2>/dev/null)
     # The whole list or the one of before: a full disk, which is told by who has something to tell, takes half of one.
     { { [ -z "$listed" ] || printf '%s\n' "$listed"; } >"$root/releases.list.new" && [ "$(cat "$root/releases.list.new")" = "$listed" ] && mv -fT "$root/releases.list.new" "$root/releases.list"; } 2>/dev/null || rm -f "$root/releases.list.new"
@@ -241,6 +245,11 @@ trust() { # trust FOLDER: let certbot believe the authorities of private ACME se
 }
 
 cannot_serve() { # cannot_serve RELEASE: say why this server would not start it; nothing where it would
+    for folder in processes schedules; do
+        for wanted in "$releases/$1/.deploy/$folder"/*; do
+            [ ! -e "$wanted" ] || grep -qs "^[a-z]* ${wanted##*/} " "$procedures/processes" || { echo "$folder.${wanted##*/} of $1 is not set up on this server; run: fab deploy"; return; }
+        done
+    done
     wants=$(cat "$releases/$1/.deploy/server")
     case $wants:$(manager):$(proxy) in
     none:*) return ;;
@@ -317,6 +326,13 @@ end_daemons() { # end_daemons: let Apache's daemon processes finish and end, wit
     return 1
 }
 
+await_supervisor() { # await_supervisor: one that has just been started takes no command yet
+    for _ in $(seq 50); do
+        supervisorctl pid >/dev/null 2>&1 && return
+        sleep 0.2
+    done
+}
+
 stop_service() { # stop_service: end every process of the application when it has answered; its socket stays open, and requests wait in it
     case $(manager) in
     systemd) systemctl stop "$service" 2>/dev/null ;; # it warns that the socket stays open, which is what we want
@@ -348,6 +364,96 @@ start_service() { # start_service yes|no: start what current leads to, and wait 
     *:supervisor) supervisorctl start "$name:0" "$name:1" ;;
     *) false ;;
     esac
+    started=$?
+    start_processes
+    return $started
+}
+
+# --- beside the service ---------------------------------------------------------------------------------------------------------------
+
+# The file `processes`: `process NAME COUNT SECONDS` or `schedule NAME SECONDS` a line; the seconds are those that it gets to end.
+listed_beside() { # listed_beside process|schedule: the lines of that kind, without their first word
+    [ ! -e "$procedures/processes" ] || sed -n "s/^$1 //p" "$procedures/processes"
+}
+
+under_supervisor() { # under_supervisor PROCESS: is it a program there?
+    [ -e "/etc/supervisor/conf.d/$name-$1.conf" ]
+}
+
+stop_processes() { # stop_processes: tell all of them to stop, and wait for their ends; what they have begun they finish in their time
+    units=''
+    for process in $(listed_beside process | cut -d' ' -f1); do
+        if under_supervisor "$process"; then supervisorctl stop "$name-$process:*" >/dev/null &
+        else units="$units $name-$process@*.service"; fi
+    done
+    # shellcheck disable=SC2086
+    [ -z "$units" ] || { set -f; systemctl stop $units; set +f; }
+    wait
+    [ -z "$(processes | awk '$2 > 0')" ] || { echo "processes of $name do not end:"; processes; return 1; }
+    rm -f "$run/trial"
+}
+
+start_processes() { # start_processes: start those that the release has, and wait for none of them: each comes through the gate by itself
+    wants=$(cat "$run/trial" 2>/dev/null || serving)
+    listed_beside process | while read -r process count _; do
+        [ -e "$releases/$wants/.deploy/processes/$process" ] || continue
+        if under_supervisor "$process"; then supervisorctl start "$name-$process:*" >/dev/null
+        else seq -f "$name-$process@%.0f.service" "$count" | xargs systemctl start --no-block; fi
+    done
+}
+
+renew_processes() { # renew_processes: start those anew that run, and wait for none of them. Not those in the gate: whoever calls this may be one
+    processes | while read -r instance pid; do
+        [ "$pid" -gt 0 ] || continue
+        case $instance in
+        *.service) systemctl restart --no-block "$instance" ;;
+        *) supervisorctl restart "$instance" >/dev/null & ;;
+        esac
+    done
+}
+
+processes() { # processes: INSTANCE PID a line; a process that does not run, or waits in the gate, has 0
+    uid=$(id -u "$user") units=$(units_of_processes)
+    {
+        # shellcheck disable=SC2086
+        [ -z "$units" ] || systemctl show --property=Id --property=MainPID $units |
+            awk -F= '$1 == "MainPID" { pid = $2 } $1 == "Id" { id = $2 } id != "" && pid != "" { print id, pid; id = pid = "" }'
+        listed_beside process | while read -r process _; do
+            ! under_supervisor "$process" || supervisorctl status "$name-$process:*" | awk '{ print $1, $3 == "pid" ? $4 + 0 : 0 }'
+        done
+    } | while read -r instance pid; do
+        [ "$(stat -c %u "/proc/$pid" 2>/dev/null)" = "$uid" ] || pid=0
+        printf '%s %s\n' "$instance" "$pid"
+    done
+}
+
+units_of_processes() { # units_of_processes: those of systemd, one a line
+    listed_beside process | while read -r process count _; do
+        under_supervisor "$process" || seq -f "$name-$process@%.0f.service" "$count"
+    done
+}
+
+log_of_process() { # log_of_process INSTANCE: the last that it printed
+    case $1 in
+    *.service) journalctl -n 20 --no-pager -o cat _SYSTEMD_UNIT="$1" ;;
+    *) tail -n 20 "/var/log/decant/${1%:*}.log" ;;
+    esac
+}
+
+stop_schedules() { # stop_schedules: let what is due and runs end by itself, in its time, and end it then. What waits in the gate stays there
+    listed_beside schedule | while read -r schedule seconds; do
+        unit=$name-$schedule.service left=$((seconds * 5))
+        while [ "$(systemctl show --property=SubState --value "$unit")" = start ]; do
+            if [ $left = $((seconds * 5)) ]; then echo ":: $schedule runs; it gets $seconds s to end"; fi
+            if [ $left -le 0 ]; then
+                echo ":: $schedule is ended, as it still runs after $seconds s"
+                systemctl stop "$unit"
+                break
+            fi
+            left=$((left - 1))
+            sleep 0.2
+        done
+    done
 }
 
 peers_refused() { # peers_refused -I|-D: the firewall's rule by which new connections from other hosts are refused, while what has come in is answered

@@ -21,9 +21,10 @@ import procfs  # noqa: E402
 import records  # noqa: E402
 import recovery  # noqa: E402
 import services  # noqa: E402
+import trial  # noqa: E402
 import window  # noqa: E402
 
-__all__ = ["beside", "locks", "procfs", "records", "recovery", "services", "window"]
+__all__ = ["beside", "locks", "procfs", "records", "recovery", "services", "trial", "window"]
 OLD, NEW = "20260101T000000-old", "20260102T000000-new"
 CHANGES = {"open", "os.rename", "os.remove", "os.symlink", "os.link"}
 
@@ -88,6 +89,8 @@ class FakeServices(services.Services):
         self.why = "wsgi.switch"  # the old release has to stop first; nothing: it need not
         self.beside: str | None = None  # what was started beside what runs
         self.before: dict[str, Callable[[], None]] = {}
+        # The release whose processes run beside the service; those of a killed one start again
+        self.workers: str | None = self.folder.current if self.time_to_end else None
 
     @property
     def rows(self) -> str:
@@ -119,6 +122,37 @@ class FakeServices(services.Services):
             os.close(gate)
         assert not self.folder.transition.exists()
         self.running = self.running or self.folder.current or None
+        self._start_workers()
+
+    def _start_workers(self) -> None:
+        trial = self.folder.trial
+        wants = trial.read_text().strip() if trial.exists() else self.folder.current
+        if self.time_to_end and self.workers is None:
+            self.workers = wants or None
+
+    def stop_processes(self) -> bool:
+        if self._did("stop_processes"):
+            return False
+        self.workers = None
+        killer.tick()
+        self.folder.trial.unlink(missing_ok=True)
+        return True
+
+    def start_processes(self) -> None:
+        self._did("start_processes")
+        self._start_workers()
+        killer.tick()
+
+    def renew_processes(self) -> None:
+        self._did("renew_processes")
+        self.workers = self.workers and self.folder.current
+
+    def stop_schedules(self) -> None:
+        self._did("stop_schedules")
+
+    def processes_stay(self, release: str) -> str:
+        assert self.workers in (release, None)
+        return str(self._did("processes_stay") or "")
 
     def must_stop_first(self, old: str, new: str, journal: str | None = None) -> str:
         return self.why if self.running else "the service does not run"
@@ -151,10 +185,14 @@ class FakeServices(services.Services):
         killer.tick()
 
     def end_confined(self) -> bool:
+        # Those that are killed start again, and come through the gate while they are on trial.
+        assert not (self.workers and self.folder.trial.exists())
+        self.workers = None
         return not self._did("end_confined")
 
     def migrate(self, release: str, command: str, limit: float) -> int:
         assert self.running is None
+        assert self.workers is None
         self._did("migrate")
         (self.root / "shared/rows").write_text(f"{self.rows}+{command}")
         killer.tick()
@@ -224,6 +262,7 @@ class FakeServices(services.Services):
                 Path(words[0]).write_text(self.rows)
             case "restore":
                 assert self.running is None
+                assert self.workers is None
                 (self.root / "shared/rows").write_text(Path(words[0]).read_text())
             case "put_away":
                 (self.root / "shared/rows").unlink(missing_ok=True)
@@ -234,13 +273,15 @@ class FakeServices(services.Services):
 class Application:
     """An application with two releases, of which the old one serves."""
 
-    def __init__(self, root: Path, rows: str = "rows") -> None:
+    def __init__(self, root: Path, rows: str = "rows", processes: bool = False) -> None:
         self.root = root
         for folder in ("procedures", "run", "log", "backups", "shared"):
             (root / folder).mkdir(parents=True)
         conf = {"db_kind": "sqlite", "run": f"{root}/run", "lock": f"{root}/run/lock"}
         conf |= {"name": "shop", "request_timeout": "5", "health_timeout": "2"}
         (root / "procedures/app.conf").write_text(quoting.assignments(conf))
+        if processes:
+            (root / "procedures/processes").write_text("process worker 2 60\n")
         self.release(OLD, "good")
         self.release(NEW, "prepared")
         (root / "current").symlink_to(f"releases/{OLD}")

@@ -2,6 +2,7 @@
 
 import codecs
 import contextlib
+import fcntl
 import http.client
 import http.server
 import importlib.util
@@ -17,6 +18,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 import tracemalloc
 from dataclasses import fields
 from pathlib import Path
@@ -372,6 +374,87 @@ def test_the_gate_waits_for_whoever_holds_the_lock(root: Path) -> None:
     assert gate.wait(timeout=5) == 0
 
 
+# Finishes what it does when it is told to, and then ends.
+FINISHES = """
+import pathlib, signal, sys, time
+def told(*_):
+    time.sleep(0.3)
+    pathlib.Path("told").touch()
+    sys.exit(3)
+signal.signal(signal.SIGTERM, told)
+pathlib.Path("ready").touch()
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("on_trial", [False, True])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "exec {}",
+        "{}",
+        "cd / && cd - && {}",
+        "A=1 {}",
+        "true; {}",
+        "{} >log",
+        "if true; then {}; fi",
+        "umask 077\n{} 2>&1 | cat; exit 3",
+    ],
+)
+def test_a_process_hears_what_it_is_told_through_every_shell(
+    root: Path, command: str, on_trial: bool
+) -> None:
+    program = root / "shared/worker"
+    program.write_text(f"#!{sys.executable}\n{FINISHES}")
+    program.chmod(0o755)
+    for name, text in (("one", command.format(program)), ("two", "false")):
+        deploy = root / "releases" / name / ".deploy"
+        (deploy / "processes").mkdir(parents=True)
+        (deploy / "with-env").write_text(f'#!/bin/sh\ncd {root}/shared && exec "$@"\n')
+        (deploy / "with-env").chmod(0o755)
+        (deploy / "processes/worker").write_text(f"{text}\n")
+    (root / "current").symlink_to(f"releases/{'two' if on_trial else 'one'}")
+    if on_trial:
+        (root / "run/trial").write_text("one\n")
+    words = [root / "procedures/process.py", root, root / "run", "processes", "worker"]
+    with subprocess.Popen([sys.executable, "-I", "-S", *map(str, words)]) as process:
+        while not (root / "shared/ready").exists():
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.terminate()
+        assert process.wait(10) == 3
+    assert (root / "shared/told").exists()
+
+
+@pytest.mark.parametrize(("kind", "code"), [("schedules", 0), ("processes", None)])
+def test_what_the_release_has_not_does_nothing_and_a_process_waits(
+    root: Path, kind: str, code: int | None
+) -> None:
+    (root / "releases/one/.deploy").mkdir(parents=True)
+    (root / "current").symlink_to("releases/one")
+    words = [str(root / "procedures/process.py"), str(root), str(root / "run"), kind, "x"]
+    with subprocess.Popen(
+        [sys.executable, "-I", "-S", *words], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "the release that serves has no x\n"
+        if code is None:
+            time.sleep(0.3)
+            assert process.poll() is None
+            process.terminate()
+        assert process.wait(10) == 0
+
+
+def test_a_process_on_trial_passes_the_gate_and_nobody_else(root: Path) -> None:
+    (root / "run/trial").write_text("one\n")
+    with (root / "run/gate").open("w") as gate:
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        passes = ["sh", str(root / "procedures/gate.sh"), str(root)]
+        assert subprocess.run([*passes, "process"], timeout=10).returncode == 0
+        with pytest.raises(subprocess.TimeoutExpired):
+            subprocess.run(passes, timeout=1)
+
+
 def test_the_gate_starts_no_python_where_there_is_nothing_to_put_back(
     root: Path, tmp_path: Path
 ) -> None:
@@ -425,6 +508,20 @@ def test_a_verdict_is_known_only_when_all_after_its_window_is_done(root: Path) -
     finish = ["sh", str(root / "procedures/finish.sh"), str(root / "parameters")]
     assert subprocess.run(finish, capture_output=True).returncode == -signal.SIGKILL
     assert not (root / "log/w1.seen").exists()
+
+
+def test_a_verdict_whose_line_a_power_cut_took_gets_it_again(root: Path) -> None:
+    about = '"when": "w1", "who": "me", "what": "rollback", "release": "r2", "from": "r1"'
+    (root / "log/w1.params").write_text(quoting.assignments({"about": about}))
+    (root / "log/w1.result").write_text("good the new release serves\n")
+    for _ in range(2):
+        procedure(root, "finish.sh", seen="", keep="2", keep_dumps="2")
+    lines = (root / "deploys.jsonl").read_text().splitlines()
+    assert [json.loads(line)["what"] for line in lines] == ["rollback"]
+    assert (json.loads(lines[0])["result"], json.loads(lines[0])["cause"]) == (
+        "good",
+        "the new release serves",
+    )
 
 
 def test_a_full_disk_leaves_the_list_of_releases_as_it_was(root: Path) -> None:

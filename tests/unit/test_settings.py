@@ -1,7 +1,9 @@
 """hosts.toml is read into checked models; every mistake is named with its path."""
 
 import json
+import re
 from pathlib import Path
+from typing import get_args, get_origin
 
 import pytest
 
@@ -259,9 +261,13 @@ def test_the_annotated_file_loads_and_names_every_key() -> None:
     for section in SECTIONS:
         model = models.Settings.model_fields[section].annotation
         assert model is not None
-        part = text.split(f"\n[{section}]")[1].split("\n[")[0]
+        if get_origin(model) is dict:  # tables of your own names, of which the guestbook has none
+            model = get_args(model)[1]
+            part = text.split(f"\n# [{section}.")[1].split("\n\n")[0]
+        else:
+            part = text.split(f"\n[{section}]")[1].split("\n[")[0]
         for key in model.model_fields:
-            assert f"\n{key} " in part or f"[{section}.{key}]" in text, (
+            assert re.search(rf"\n(# )?{key} ", part) or f"[{section}.{key}]" in text, (
                 f"{section}.{key} is not in hosts.toml"
             )
     for key in models.HostEntry.model_fields:

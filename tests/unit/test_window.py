@@ -328,7 +328,7 @@ def test_a_first_migration_that_fails_leaves_no_database_and_no_link(tmp_path: P
         (
             MIGRATES,
             NEW,
-            "the health check through the proxy failed after the commit point: 502; the new release"
+            "after the commit point the health check through the proxy failed: 502; the new release"
             " stays, because the database is its own now. Fix it with an update; go back with:"
             " rollback --downgrade",
         ),
@@ -839,15 +839,38 @@ SCENARIOS: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
     "start first, which cannot run twice": ({}, {"start_beside": records.Failure("it ended")}),
     "start first, and not well for visitors": ({}, {"ask_health": "502"}),
     "start first, of a rollback": ({"rolled_back": "yes"}, {}),
+    "processes": ({}, {}),
+    "processes, with a migration": (MIGRATES, {}),
+    "processes, a migration that fails": (MIGRATES, {"migrate code": 1}),
+    "processes, not well for visitors": ({}, {"ask_health": "502"}),
+    "processes, a first deploy": ({"old": "", **MIGRATES}, {}),
+    "processes, one host of several": ({"role": "first", **MIGRATES}, {}),
+    "processes that do not stay up": ({}, {"processes_stay": "the process worker ended"}),
+    "processes that do not stay up, with a migration": (
+        MIGRATES,
+        {"processes_stay": "the process worker ended"},
+    ),
+    "start first, processes": ({}, {}),
+    "start first, processes, and not well": ({}, {"start_beside": beside.Unwell("500")}),
+    "start first, processes, and not well for visitors": ({}, {"ask_health": "502"}),
+    "start first, processes, which cannot run twice": (
+        {},
+        {"start_beside": records.Failure("it ended")},
+    ),
+    "start first, processes that do not stay up": (
+        {},
+        {"processes_stay": "the process worker ended"},
+    ),
 }
 
 
 def begin(root: Path, name: str) -> Application:
     changes, wrong = SCENARIOS[name]
-    app = Application(root, rows="" if name == "a first deploy" else "rows")
-    if name == "a first deploy":
+    first = name.endswith("a first deploy")
+    app = Application(root, rows="" if first else "rows", processes="processes" in name)
+    if first:
         (root / "current").unlink()
-        app.services.running = None
+        app.services.running = app.services.workers = None
     app.services.wrong = wrong
     if name.startswith("start first"):
         app.services.why = ""
@@ -874,7 +897,9 @@ def what_comes_next(app: Application, power_cut: bool) -> None:
     """Run what comes after a kill, and say how it ended for the others where that is asked."""
     app.services.wrong = {}
     if power_cut:
-        app.services.running = app.services.beside = None  # after it everything starts
+        # After it everything starts, and /run is empty.
+        app.services.running = app.services.beside = app.services.workers = None
+        app.folder.trial.unlink(missing_ok=True)
     if app.folder.transition.exists() and app.folder.last_word("w") is records.Word.STAY:
         app.recover()
         assert (app.services.running, app.folder.maintenance.exists()) == (None, True)
@@ -894,6 +919,9 @@ def whole(app: Application, before: str) -> None:
     assert not (app.root / "reserve").exists()
     assert app.services.running == (app.folder.current or None)
     assert app.services.beside is None
+    assert app.services.workers in (None, app.services.running)
+    assert bool(app.services.workers) == bool(app.services.time_to_end and app.folder.current)
+    assert not app.folder.trial.exists()
     request, (entry,) = app.folder.request("w"), history(app)
     good = app.verdict.startswith("good")
     committed = good or "commit point" in app.verdict
@@ -977,6 +1005,9 @@ CRASH_POINTS = [
     ("start first: no record; both run", "good", NEW),
     ("start first: no record; the old one runs alone", "good", NEW),
     ("start first: no record; the new one runs alone", "good", NEW),
+    ("on trial: nothing but the request", "failed", OLD),
+    ("on trial: the record; current is the new one", "failed", OLD),
+    ("on trial: no record; the new one is good", "good", NEW),
 ]
 
 
@@ -985,10 +1016,15 @@ def put_on_disk(app: Application, what: str) -> None:
     if what.startswith("start first"):
         return put_both_on_disk(app, what)
     role = "several" in what
-    app.ask(role="other" if role else "", **MIGRATES)
+    if what.startswith("on trial"):
+        app.services.workers = NEW
+        app.folder.trial.write_text(f"{NEW}\n")
+        app.ask()
+    else:
+        app.ask(role="other" if role else "", **MIGRATES)
     record = records.Transition("w", OLD, NEW, "", False, "prepared", "other" if role else "")
     app.services.running = None
-    if what == "nothing but the request":
+    if "nothing but the request" in what:
         return
     app.folder.write_record(record)
     if "current is the old" in what:
@@ -1031,6 +1067,7 @@ def put_both_on_disk(app: Application, what: str) -> None:
 def test_who_comes_next_does_the_same(
     app: Application, what: str, result: str, serves: str, next_: str
 ) -> None:
+    (app.root / "procedures/processes").write_text("process worker 2 60\n")
     put_on_disk(app, what)
     if next_ == "gate":
         app.services.running = app.services.beside = None
@@ -1048,11 +1085,12 @@ def test_who_comes_next_does_the_same(
         assert app.services.running is None
         assert app.folder.maintenance.exists()
         return
-    if next_ == "window" and what in ("nothing but the request", "no record; it was put back"):
+    assert not app.folder.trial.exists()
+    if next_ == "window" and what.endswith(("nothing but the request", "it was put back")):
         return  # it went through, as nothing was open
     assert app.verdict.split()[0] == result
     assert app.folder.current == serves
-    assert app.services.running == serves
+    assert app.services.running == app.services.workers == serves
     assert app.services.beside is None
 
 

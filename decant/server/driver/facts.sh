@@ -20,7 +20,7 @@ releases() { # NAME STATE COMMIT SERVER a line; nobody but the application may l
 }
 listed=$(releases 2>/dev/null)
 server=''
-while read -r release _ _ kind; do [ "$release" != "${current##*/}" ] || server=$kind; done <<END
+while read -r release _ _ kind _; do [ "$release" != "${current##*/}" ] || server=$kind; done <<END
 $listed
 END
 if [ -d /run/systemd/system ]; then
@@ -43,6 +43,20 @@ if [ -d /run/systemd/system ]; then
         case $apache in active | reloading | refreshing) fact proxy apache2 ;; esac
     } &
 fi
+# How what runs beside the service is, by the word of its manager for each.
+[ ! -e "$root/procedures/processes" ] || while read -r kind beside count seconds; do
+    case $kind in
+    schedule) states=$(systemctl is-active "$name-$beside.timer" 2>/dev/null) ;;
+    *)
+        if [ -e "/etc/supervisor/conf.d/$name-$beside.conf" ]; then
+            states=$(supervisorctl status "$name-$beside:*" 2>/dev/null | awk '{ print tolower($2) }')
+        else
+            # shellcheck disable=SC2046
+            states=$(systemctl is-active $(seq -f "$name-$beside@%.0f.service" "$count") 2>/dev/null)
+        fi ;;
+    esac
+    fact beside "$(echo "$kind $beside $count $seconds $states" | tr '\n' ' ')"
+done <"$root/procedures/processes" &
 fact now "$(date +%s)" &
 fact openssh "$(ssh -V 2>&1 | sed -n 's/^OpenSSH_\([0-9.]*\).*/\1/p')" &
 fact nginx "$(nginx -v 2>&1 | sed -n 's|.*nginx/\([0-9.]*\).*|\1|p')" &
@@ -98,12 +112,15 @@ for unit in /etc/systemd/system/"$name".* /lib/systemd/system/"$name".* /usr/lib
     /etc/nginx/sites-available/"$name" /etc/apache2/sites-available/"$name".conf; do
     [ ! -e "$unit" ] || fact unit "$unit"
 done
+for file in /etc/systemd/system/"$name"-* /lib/systemd/system/"$name"-* /etc/supervisor/conf.d/"$name"-*.conf; do
+    [ ! -e "$file" ] || fact named "$file"
+done
 grep -lx "\[\(fcgi-\)\{0,1\}\(program\|group\):$name\]" /etc/supervisor/conf.d/* 2>/dev/null | sed 's/^/unit\t/'
 [ ! -e "/run/$name" ] || fact unit "/run/$name"
 case $current in releases/*/* | releases/) ;; releases/*) fact current "${current#releases/}" ;; esac
 [ ! -e "$root/releases.list" ] || fact listed yes
-while read -r release state commit _; do
-    [ -z "$release" ] || [ ! -d "$root/releases/$release" ] || fact release "$release $state $commit"
+while read -r release state commit _ names; do
+    [ -z "$release" ] || [ ! -d "$root/releases/$release" ] || fact release "$release $state $commit ${names:--}"
 done <<END
 $listed
 END

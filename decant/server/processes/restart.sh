@@ -2,14 +2,19 @@
 # Bring the application up under the manager whose configuration is there, and take the other one out of the way; ask it for health. The
 # socket stays open where the manager stays. Runs after a change of the configuration, after one was put back, and for `restart`.
 # Arguments: the application's folder; `changed` where the socket may move: then the proxy, which has to follow it, must be able to; `same` where
-# nothing of the configuration changed: then the release starts beside itself, where it may, and nobody waits for it.
+# nothing of the configuration changed: then the release starts beside itself, where it may, and nobody waits for it; `all`: the same, and the
+# processes beside the service start anew, too.
 set -u
 root=$1
 # shellcheck source=lib.sh
 . "$root/procedures/lib.sh"
 
-if [ "${2:-}" = same ]; then
-    said=$(python3 -I -S "$procedures/window.py" restart "$root") && exit 0
+restarted() { # restarted WORD: the service is; with `all` what runs beside it follows
+    case $1 in all) exec sh "$procedures/processes.sh" "$root" ;; *) exit 0 ;; esac
+}
+
+case ${2:-} in same | all)
+    said=$(python3 -I -S "$procedures/window.py" restart "$root") && restarted "$2"
     code=$?
     [ $code -eq 3 ] || fail "$(printf '%s\n' "$said" | tail -n 1); what served goes on"
     say "$said"
@@ -17,8 +22,8 @@ if [ "${2:-}" = same ]; then
     why=$([ -z "$release" ] || cannot_serve "$release")
     [ -z "$why" ] || fail "$why; what served goes on"
     file=$(edited)
-    [ -z "$file" ] || [ "$(main_pid)" = 0 ] || fail "$file was changed by hand, and what stops might not start again by it; run: fab deploy, which writes it anew and keeps a copy; what served goes on"
-fi
+    [ -z "$file" ] || [ "$(main_pid)" = 0 ] || fail "$file was changed by hand, and what stops might not start again by it; run: fab deploy, which writes it anew and keeps a copy; what served goes on" ;;
+esac
 if [ "${2:-}" = changed ]; then check_proxy || fail "$(proxy) does not take its own configuration: $(proxy) -t says why"; fi
 
 # An application that is not well already cannot show whether the change is good; it is let through, for a fix may need it.
@@ -29,13 +34,12 @@ case $(manager) in
 supervisor)
     systemctl stop "$service" "$socket_unit" 2>/dev/null
     systemctl daemon-reload # it forgets units whose files are gone only then
-    # One that has just been started takes no command yet.
-    for _ in $(seq 50); do supervisorctl pid >/dev/null 2>&1 && break; sleep 0.2; done
+    await_supervisor
     if ! { supervisorctl reread >/dev/null && supervisorctl update "$name" && supervisorctl start "$name:0" && supervisorctl restart "$name:1"; }; then
         fail "supervisor does not take $name: supervisorctl tail $name:1"
     fi ;;
 systemd)
-    ! systemctl -q is-active supervisor || supervisorctl update "$name"
+    ! systemctl -q is-active supervisor || { await_supervisor; supervisorctl update "$name"; }
     # A socket that is open elsewhere has to be opened anew; after the daemon-reload systemd would only tell where it should be.
     case "$(systemctl show --property=Listen --value "$socket_unit") " in
     "$(cat "$procedures/listen") "* | ' ') ;;
@@ -51,5 +55,5 @@ systemd)
     esac ;;
 esac
 [ "$(server_of_current)" != mod_wsgi ] || end_daemons
-[ $before = well ] || exit 0
-said=$(ask_service "$health_timeout") || fail "the health check after the restart failed: $said"
+if [ $before = well ]; then said=$(ask_service "$health_timeout") || fail "the health check after the restart failed: $said"; fi
+restarted "${2:-}"

@@ -5,6 +5,8 @@ root=$1
 # shellcheck source=lib.sh
 . "$root/procedures/lib.sh"
 
+stop_processes
+stop_schedules
 maintenance_on
 exec 9>>"$gate" # what Apache starts anew waits there
 flock 9

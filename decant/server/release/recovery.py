@@ -60,6 +60,24 @@ def put_back(folder: Folder, services: Services, record: Transition) -> None:
     folder.remove_record()
 
 
+def end_trial(folder: Folder, services: Services) -> None:
+    """End the processes that a window had on trial, unless its release serves for good.
+
+    First of all: while it lasts, they come through the gate.
+    """
+    trial = _on_trial(folder)
+    if trial and (trial != folder.current or folder.open_record()):
+        services.stop_processes()
+    folder.trial.unlink(missing_ok=True)
+
+
+def _on_trial(folder: Folder) -> str:
+    try:
+        return folder.trial.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return ""
+
+
 def _database(services: Services, problem: str, action: str, *words: str) -> None:
     code, said = services.database(action, *words)
     if code != 0:
@@ -94,6 +112,7 @@ def settle(folder: Folder, services: Services) -> Settled:
 def recover(folder: Folder, services: Services, id: str) -> int:
     """After every window, also a killed one: no transition stays open, and the application runs."""
     locks.take(folder.gate, locks.GATE)
+    end_trial(folder, services)
     record = folder.open_record()
     if record and not folder.beside(record.id) and not services.end_confined():
         return 1  # its migration does not hold the gate's lock, and may live
@@ -128,6 +147,7 @@ def _judge(folder: Folder, services: Services, id: str) -> bool:
     if not opened:
         folder.finish(id, Verdict(False, f"{cut} before it changed anything"))
     elif back:
+        services.stop_processes()
         services.stop()
         folder.switch_to(request.old)
         why = "while the old release came back, as its health check through the proxy failed"
@@ -150,7 +170,8 @@ def _judge(folder: Folder, services: Services, id: str) -> bool:
 
 def gate(folder: Folder, services: Services) -> int:
     """Return when the application may start: what a window that was cut off left is put back."""
-    waited = False
+    waited, trial = False, _on_trial(folder)
+    folder.trial.unlink(missing_ok=True)
     while settle(folder, services) is Settled.WAITS:
         # Several hosts changed versions together, and this one does not know how it ended:
         # whatever it served might be wrong.
@@ -167,6 +188,8 @@ def gate(folder: Folder, services: Services) -> int:
         time.sleep(1)
         fcntl.flock(locks.GATE, fcntl.LOCK_EX)
     folder.closed.unlink(missing_ok=True)  # of one that was killed
+    if trial not in ("", folder.current):
+        services.renew_processes()
     if waited:
         services.maintenance_off()
     return 0

@@ -13,6 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import beside
 import procfs
+import trial
 from records import Failure, Folder
 
 # With lib.sh read, the function that is named.
@@ -63,6 +64,33 @@ class Services:
     def start(self, wait: bool) -> None:
         """Start what current leads to; `wait` until its manager has it."""
         self._call("start_service", "yes" if wait else "no")
+
+    # --- processes beside the service
+
+    @property
+    def time_to_end(self) -> dict[str, float]:
+        """The seconds that the slowest `process` or `schedule` gets to end, where there is one."""
+        return trial.time_to_end(self.root / "procedures/processes")
+
+    def stop_processes(self) -> bool:
+        """Have them finish what they have begun, and wait for their ends."""
+        return self._call("stop_processes") == 0
+
+    def stop_schedules(self) -> None:
+        """Have what is due and runs finish, or end it when its time is over."""
+        self._call("stop_schedules")
+
+    def start_processes(self) -> None:
+        """Start those of the release that serves, or is on trial; each waits for the gate."""
+        self._call("start_processes")
+
+    def renew_processes(self) -> None:
+        """Start those anew that run, without a wait for them."""
+        self._call("renew_processes")
+
+    def processes_stay(self, release: str) -> str:
+        """Return which of a release's processes does not stay up, and why, or nothing."""
+        return trial.why_not(self.folder, self._ask, release)
 
     # --- a release beside the one that serves
 

@@ -10,6 +10,8 @@ Arguments: what is wanted, the application's folder, a window's id.
 - `order`: why the old release has to stop before the new one starts, or nothing; both names, and
   SQLite's journal mode as the import of the new one has seen it.
 - `restart`: the release that serves, beside itself; 3 where it has to stop first.
+- `note`: the line of the history of a window that has its verdict.
+- `stay`: whether its processes beside the service stay up.
 
 What undoes a window is in recovery.py. Standard library only.
 """
@@ -30,7 +32,7 @@ import locks
 from beside import Unwell
 from causes import explain, without_folders
 from records import Failure, Folder, Transition, Verdict, Word, cause_in, write_durably
-from recovery import Settled, gate, put_back, recover, settle
+from recovery import Settled, end_trial, gate, put_back, recover, settle
 from releases import State
 from services import Services
 
@@ -74,6 +76,8 @@ class Window:
             self.enter()
             self.make_sure()
             why = self.must_stop_first()
+            self.prepare_processes()
+            self.announce()
             if not why:
                 self.start_first()
             self.stop(why)
@@ -103,6 +107,7 @@ class Window:
         locks.close_gate(folder)
         folder.free_room()  # of one that a power cut ended
         try:
+            end_trial(folder, self.services)
             settled = settle(folder, self.services)
         except (Failure, OSError) as error:
             self.end(Verdict(False, f"a window that was cut off earlier is still open: {error}"))
@@ -144,8 +149,6 @@ class Window:
         if request.restore and not request.dump_wanted:
             code, said = services.database("size")
             self.size = int(said) if code == 0 and said else 0
-        if request.migrate or request.restore:
-            self.announce()
 
     def must_shut(self) -> bool:
         """Tell whether requests cannot wait: what waits in the socket is written for the old server.
@@ -158,9 +161,36 @@ class Window:
             before == "mod_wsgi" and self.services.site_differs(old, new)
         )
 
+    def prepare_processes(self) -> None:
+        """Have what runs beside the service finish while the old release serves; where nothing of
+        the database would be put back, try out the processes of the new one, too.
+        """
+        request, folder, services = self.request, self.folder, self.services
+        beside = services.time_to_end
+        if "process" in beside:
+            self.stage("processes: told to stop, they finish what they have begun")
+            if not services.stop_processes():
+                self.give_up("the processes beside the service could not be stopped")
+        if "schedule" in beside and self.touches_database:
+            services.stop_schedules()
+        if "process" not in beside or self.touches_database:
+            return
+        self.guarded("no trial of the processes", write_durably, folder.trial, request.new)
+        self.stage(f"processes: those of {request.new} have to stay up")
+        services.start_processes()
+        self.must(services.processes_stay(request.new))
+
+    @property
+    def touches_database(self) -> bool:
+        """Whether rows that are written before the commit point might be lost."""
+        request = self.request
+        return bool(request.migrate or request.restore or request.dump_wanted or request.role)
+
     def announce(self) -> None:
         """Put up the maintenance page where the window will be longer than visitors are held."""
         request, hold = self.request, self.request.hold
+        if not (request.migrate or request.restore):
+            return
         (last,) = self._numbers("last-migration", 1) or (1.0,)
         # The dump of before tells how fast this server writes one; until there is one, 30 MB/s.
         before, took = self._numbers("last-dump", 2) or (30e6, 1.0)
@@ -236,6 +266,7 @@ class Window:
         self.must(self.check_site())
         self.commit()
         self.stage("stop: the old release finishes what it began")
+        folder.trial.unlink(missing_ok=True)
         locks.open_gate(folder)
         if self.site_changed:
             services.reload_proxy()
@@ -405,7 +436,10 @@ class Window:
         One that is not heard from before the first is gone: this host goes back.
         """
         folder, hold = self.folder, self.request.hold
-        until = time.monotonic() + float(folder.conf["request_timeout"]) + 60
+        # The others answer what they were asked, and their processes finish what they do.
+        others = float(folder.conf["request_timeout"])
+        others += max(self.services.time_to_end.values(), default=0)
+        until = time.monotonic() + others + 60
         while True:
             said = folder.word(self.id, number)
             if said is not None:
@@ -456,25 +490,28 @@ class Window:
 
         `answered`: the process that has answered a health check already, and when (monotonic).
         """
-        request, folder = self.request, self.folder
+        request, folder, services = self.request, self.folder, self.services
         # The question waits in the same queue as everybody who came during the window.
         limit = float(folder.conf["health_timeout"]) + time.monotonic() - self.began
         if self.may_return:
             started = self._serving()
-            said = self.services.ask_health(limit) or self.ended_afterwards(started, answered, at)
+            said = services.ask_health(limit) or self.ended_afterwards(started, answered, at)
         else:  # nobody waits for what could be told, and not undone
-            said = self.services.ask_health(limit)
+            said = services.ask_health(limit)
+        what = "the health check through the proxy failed"
+        if not said and self.touches_database and services.time_to_end:
+            said, what = services.processes_stay(request.new), ""
         if not said:
             if request.rolled_back:
                 self.mark(request.old, State.ROLLED_BACK)
             self.stage(f"served: {request.new}")
             self.end(Verdict(True), 0)
-        failed = explain(said, "the health check through the proxy failed")
+        failed = explain(said, what) if what else said
         self.stage(f"failed: {failed}")
         if self.was == State.PREPARED:
             self.mark(request.new, State.FAILED)
         if not self.may_return:
-            self.stay(said)
+            self.stay(failed)
         self.go_back(failed)
 
     @property
@@ -500,6 +537,7 @@ class Window:
 
     def let_in(self, door: bool = True) -> None:
         """Open the gate, start what current leads to, and let visitors in."""
+        self.folder.trial.unlink(missing_ok=True)
         locks.open_gate(self.folder)
         self.services.start(wait=True)
         if self.site_changed:
@@ -509,7 +547,7 @@ class Window:
         if door:
             self.services.maintenance_off()
 
-    def stay(self, said: str) -> NoReturn:
+    def stay(self, failed: str) -> NoReturn:
         """End with a release that is not well and stays, as the database is its own now."""
         request = self.request
         ways = (
@@ -524,9 +562,8 @@ class Window:
         self.end(
             Verdict(
                 False,
-                f"the health check through the proxy failed after the commit point: {said}; the"
-                " new release stays, because the database is its own now. Fix it with an update;"
-                f" {ways}",
+                f"after the commit point {failed}; the new release stays, because the database is"
+                f" its own now. Fix it with an update; {ways}",
             )
         )
 
@@ -539,6 +576,7 @@ class Window:
             services.maintenance_on()
         fcntl.flock(locks.GATE, fcntl.LOCK_EX)
         locks.close_gate(folder)
+        services.stop_processes()
         services.stop()
         try:
             folder.switch_to(self.request.old)
@@ -594,6 +632,7 @@ class Window:
         self.stage(f"put back: {what} as before")
         try:
             folder.free_room()
+            end_trial(folder, services)
             if record:
                 put_back(folder, services, record)
         except (Failure, OSError) as error:
@@ -664,6 +703,14 @@ def main(words: list[str]) -> int:
                 print(services.must_stop_first(*rest))
             case "restart":
                 code = restart(folder, services)
+            case "note":
+                known = folder.verdict(rest[0])
+                if known:
+                    folder.finish(rest[0], known)
+            case "stay":
+                why = services.processes_stay(folder.current)
+                if why:
+                    raise Failure(why)
             case "say":
                 id, number, word, because = rest
                 code = 0 if folder.say(id, int(number), word, because) else 1

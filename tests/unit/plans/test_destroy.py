@@ -21,7 +21,7 @@ def test_the_dump_comes_first_and_a_failed_one_brings_the_site_back() -> None:
     together = plan[1]
     assert isinstance(together, Transaction)
     assert any("final dump" in str(step) for step in together.steps)
-    assert "restart.sh" in together.undo[2]
+    assert "for each in restart processes proxy;" in together.undo[2]
     assert not any("rm -rf" in command for command in commands(together.steps))
 
 

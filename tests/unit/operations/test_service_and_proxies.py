@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from decant.errors import DeployError
-from decant.operations import processes, proxy
+from decant.operations import proxy, service
 from decant.steps import Handler, Run, Unit
 from tests.unit.operations.sites import LIVE, one
 
@@ -28,7 +28,7 @@ def test_processes_are_worked_on_under_the_lock(
     sections: dict[str, Any], verb: str, first: str | None
 ) -> None:
     host = one(**sections)
-    getattr(processes, verb)(host, f"x.{verb}")
+    getattr(service, verb)(host, f"x.{verb}")
     assert host.journal == [f"a: lock x.{verb}", "a: steps", "a: unlock"]
     plan = host.applied[0][0]
     assert first is None or str(plan[0]) == first
@@ -43,8 +43,8 @@ def test_processes_are_worked_on_under_the_lock(
 def test_status_and_logs_ask_the_manager() -> None:
     host = one()
     host.says["sh"] = "shop.service is up"
-    processes.status(host)
-    processes.logs(host, 7, follow=True)
+    service.status(host)
+    service.logs(host, 7, follow=True)
     assert host.screen.getvalue() == "shop.service is up\n"
     assert host.journal[0] == "a: read sh"
     assert host.journal[1].startswith("a: interact journalctl")
@@ -63,20 +63,20 @@ def test_a_namespace_of_another_server_is_refused(wsgi: str, server: str, said: 
     host = one(wsgi={"app": "a:b", "server": wsgi}, proxy={"kind": "apache"})
     if said:
         with pytest.raises(DeployError, match=said):
-            processes.need_server(host, server)
+            service.need_server(host, server)
     else:
-        assert processes.need_server(host, server) is host
+        assert service.need_server(host, server) is host
 
 
 def test_supervisors_tasks_are_for_supervisor() -> None:
     host = one(**SUPERVISOR)
-    assert processes.need_supervisor(host) is host
+    assert service.need_supervisor(host) is host
     with pytest.raises(
         DeployError, match=r"wsgi\.manager is \"systemd\"; its tasks are gunicorn\.\*"
     ):
-        processes.need_supervisor(one())
+        service.need_supervisor(one())
     with pytest.raises(DeployError, match=r"its tasks are mod-wsgi\.\*"):
-        processes.need_supervisor(one(wsgi={"app": "a:b", "server": "mod_wsgi"}, **APACHE))
+        service.need_supervisor(one(wsgi={"app": "a:b", "server": "mod_wsgi"}, **APACHE))
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_another_proxys_tasks_are_refused() -> None:
         proxy.need(host, "apache")
 
 
-@pytest.mark.parametrize("work", [processes.install, proxy.site])
+@pytest.mark.parametrize("work", [service.install, proxy.site])
 def test_what_is_somebody_elses_is_refused_before_the_lock(work: Any) -> None:
     other = {"name": "other", "root": "/srv/shop", "domains": ["other.test"]}
     host = one(replace(LIVE, manifests=(*LIVE.manifests, other)))
