@@ -118,7 +118,10 @@ def logs(c: ServerConnection, process: str = "", lines: int = 100, follow: bool 
 
 
 @app_task(
-    help={"run": "run this one now, and wait for it", "json": "print one JSON document on standard output"}
+    help={
+        "run": "run this one now, and wait for it",
+        "json": "print one JSON document on standard output",
+    }
 )
 def schedules(c: ServerConnection, run: str = "", json: bool = False) -> None:
     """List what is due at certain times: when it runs next, when it ran, and how that ended."""

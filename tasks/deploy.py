@@ -293,11 +293,18 @@ def _check_calendars(host: Host) -> None:
     """Refuse a calendar that the server's systemd does not take, by its key."""
     given = {f"schedules.{name}.when": each.when for name, each in host.settings.due_here.items()}
     if host.settings.backup.to:
-        given |= {"backup.when": host.settings.backup.when, "backup.drill": host.settings.backup.drill}
+        given |= {
+            "backup.when": host.settings.backup.when,
+            "backup.drill": host.settings.backup.drill,
+        }
     for key, text in given.items():
         for calendar in calendars(text) if text else ():
             said = host.read(
-                "sh", "-c", 'systemd-analyze calendar -- "$1" 2>&1 >/dev/null || true', "sh", calendar
+                "sh",
+                "-c",
+                'systemd-analyze calendar -- "$1" 2>&1 >/dev/null || true',
+                "sh",
+                calendar,
             )
             if said:
                 raise DeployError(f"{host.name}: {key}: {said.splitlines()[0]}")
