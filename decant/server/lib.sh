@@ -433,9 +433,10 @@ units_of_processes() { # units_of_processes: those of systemd, one a line
     done
 }
 
-log_of_process() { # log_of_process INSTANCE: the last that it printed
+log_of_process() { # log_of_process INSTANCE: the last that it printed; of one on trial nothing of before
+    since=$(stat -c @%Y "$run/trial" 2>/dev/null)
     case $1 in
-    *.service) journalctl -n 20 --no-pager -o cat _SYSTEMD_UNIT="$1" ;;
+    *.service) journalctl -n 20 ${since:+"--since=$since"} --no-pager -o cat _SYSTEMD_UNIT="$1" ;;
     *) tail -n 20 "/var/log/decant/${1%:*}.log" ;;
     esac
 }
