@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from decant.commands.decorators import fleet_task, task
 from decant.config import contents
-from decant.config.calendar import calendars
 from decant.errors import DeployError
 from decant.operations import backup, certificate, drift, processes
 from decant.operations.release import joint_window, rollout, shared
@@ -284,30 +283,9 @@ def _can_begin(host: Host, copy: str = "") -> None:
     for notice in preflight.check(host.settings, host.facts, host.logs_in_by_password):
         host.output.line(notice)
     host.require_disk_space()
-    _check_calendars(host)
+    processes.check_calendars(host)
     # A template that is not valid fails here, before anything changes
     release_files.files(host.settings, host.facts)
-
-
-def _check_calendars(host: Host) -> None:
-    """Refuse a calendar that the server's systemd does not take, by its key."""
-    given = {f"schedules.{name}.when": each.when for name, each in host.settings.due_here.items()}
-    if host.settings.backup.to:
-        given |= {
-            "backup.when": host.settings.backup.when,
-            "backup.drill": host.settings.backup.drill,
-        }
-    for key, text in given.items():
-        for calendar in calendars(text) if text else ():
-            said = host.read(
-                "sh",
-                "-c",
-                'systemd-analyze calendar -- "$1" 2>&1 >/dev/null || true',
-                "sh",
-                calendar,
-            )
-            if said:
-                raise DeployError(f"{host.name}: {key}: {said.splitlines()[0]}")
 
 
 def _can_update(host: Host) -> None:

@@ -4,12 +4,21 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+from decant.config.calendar import calendars
 from decant.config.mistakes import meant
 from decant.errors import DeployError
 from decant.operations import service
 from decant.plans import apache, processes
 from decant.remote.host import Host
 from decant.steps import Plan, Run
+
+# Of pairs of a key and a calendar, those that systemd refuses, and why: all in one question.
+CALENDARS = """
+while [ $# -gt 0 ]; do
+    why=$(systemd-analyze calendar -- "$2" 2>&1 >/dev/null) || printf '%s: %s\\n' "$1" "$why"
+    shift 2
+done
+"""
 
 
 def restart(host: Host, process: str, task: str) -> None:
@@ -71,6 +80,23 @@ def schedules(host: Host) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def check_calendars(host: Host) -> None:
+    """Raise DeployError, with its key, for a calendar that the server's systemd does not take."""
+    settings = host.settings
+    given = {f"schedules.{name}.when": each.when for name, each in settings.due_here.items()}
+    if settings.backup.to:
+        given |= {"backup.when": settings.backup.when, "backup.drill": settings.backup.drill}
+    words = [
+        word
+        for key, text in given.items()
+        for calendar in (calendars(text) if text else ())
+        for word in (key, calendar)
+    ]
+    said = host.read("sh", "-c", CALENDARS, "sh", *words) if words else ""
+    if said:
+        raise DeployError(f"{host.name}: {said.splitlines()[0]}")
 
 
 def run_now(host: Host, schedule: str) -> int:

@@ -198,9 +198,10 @@ def _overlaps(settings: "Settings", facts: "Facts", other: Mapping[str, Any]) ->
             f"wsgi.bind: {settings.bind} is where {other['name']} listens on this server; choose"
             " another port"
         )
-    theirs_too = set(map(str, other.get("files", ())))
-    for path, key in processes.files(settings).items():
-        if path in theirs_too:
+    # Also a unit or program that our name would have, and that runs beside the other's service.
+    mine = dict.fromkeys(app.own_files(settings), "app.name") | processes.files(settings)
+    for path in map(str, other.get("files", ())):
+        if key := mine.get(path):
             yield f"{key}: {path} is {other['name']}'s on this server; choose another name"
     theirs = other.get("database") or {}
     same = (

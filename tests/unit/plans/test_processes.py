@@ -190,6 +190,19 @@ def test_units_of_somebody_else_are_refused_by_the_key_that_names_them(
         preflight.refuse_conflicts(settings(processes=WORKER, schedules=CLEANUP), facts)
 
 
+def test_an_application_has_no_name_that_something_beside_another_one_has() -> None:
+    shop = {"name": "shop", "root": "/srv/shop", "domains": ["a.test"], "database": {}}
+    beside = app.own_files(settings(processes=WORKER))
+    other = settings(
+        app={"name": "shop-worker", "source": "https://example.org/x.git"},
+        proxy={"domains": ["b.test"]},
+    )
+    facts = replace(FACTS, manifests=({**shop, "files": list(beside)},))
+    said = r"app\.name: /etc/supervisor/conf\.d/shop-worker\.conf is shop's on this server"
+    with pytest.raises(DeployError, match=said):
+        preflight.refuse_conflicts(other, facts)
+
+
 def test_units_of_ones_own_are_in_nobodys_way() -> None:
     mine = settings(processes=WORKER, schedules=CLEANUP)
     facts = replace(
