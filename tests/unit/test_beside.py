@@ -211,6 +211,7 @@ def test_what_a_release_leaves_in_the_services_group_is_killed(
     until(lambda: len(procfs.descendants(shell)) == 2)
     group = {process.pid for process in procfs.descendants(shell)}
     monkeypatch.setattr(beside, "belongs_together", lambda process, _: process.pid in group)
+    time.sleep(0.05)  # births are counted in hundredths of a second
     launched.start("new")
     until(lambda: len(service.running()) == 2)
     first, second = service.running()
