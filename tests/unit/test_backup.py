@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from tests.unit.machine import Application, records
 from tests.unit.test_procedures import module_of
 from tests.unit.values import MISTAKES, flat, settings
 
-program = module_of("backup")
+restic, view, putting, program = map(module_of, ("restic", "shown", "put_back", "backup"))
 
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nabc\n-----END OPENSSH PRIVATE KEY-----\n"
 SFTP: dict[str, Any] = {
@@ -126,40 +125,64 @@ def test_what_is_not_there_is_said(folder: Path, name: str, text: str | None, sa
 # --- the program
 
 
-class Copying(program.Backup):  # type: ignore[misc,name-defined]
-    """Copies in which restic and the database are what the test says."""
+class FakeRestic:
+    """A storage that says what the test says."""
 
-    def __init__(self, root: Path) -> None:
-        super().__init__(root)
-        self.asked: list[str] = []
-        self.fails: dict[str, str] = {}
-        self.there = True
-        self.manifest = ""
-        self.servers = [program._server()]
+    def __init__(self, copying: "Copying") -> None:
+        self.copying = copying
+        self.where = "s3://there"
+        self.wanted: dict[str, Any] = {"keep": 3, "heartbeat": ""}
+        self.real = restic.Restic.copies
 
-    def _restic(self, *words: str, binds: tuple[str, ...] = (), limit: int = 0) -> str:  # noqa: ARG002
-        word = words[0]
-        self.asked.append(word)
-        self.words, self.binds = words, binds
-        if word in self.fails:
-            raise records.Failure(self.fails[word])
+    def copies(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.real(self)
+        return found
+
+    @property
+    def name(self) -> str:
+        return str(self.copying.name)
+
+    def stop(self) -> None:
+        pass
+
+    def run(self, *words: str, binds: tuple[str, ...] = (), limit: int = 0) -> str:  # noqa: ARG002
+        copying, word = self.copying, words[0]
+        copying.asked.append(word)
+        copying.words, copying.binds = words, binds
+        if word in copying.fails:
+            raise records.Failure(copying.fails[word])
         if word == "snapshots":
             when = "2026-11-30T08:31:02.123456789-05:00"
-            found = [{"short_id": "ab12", "time": when, "tags": [each]} for each in self.servers]
+            found = [{"short_id": "ab12", "time": when, "tags": [each]} for each in copying.servers]
             return json.dumps(found)
         if word == "stats":
-            return json.dumps({"total_size": int(self.fails.get("bytes", 10))})
+            return json.dumps({"total_size": int(copying.fails.get("bytes", 10))})
         if word == "restore":
             place = next(each for each in binds if each.startswith("BindPaths="))
             made = Path(place.removeprefix("BindPaths=").partition(":")[0]) / "mnt/snapshot"
             made.mkdir(parents=True)
             (made / "database.sqlite3").write_text("rows")
-            (made / "manifest.json").write_text(self.fails.get("manifest", self.manifest))
+            (made / "manifest.json").write_text(copying.fails.get("manifest", copying.manifest))
         if word == "backup":
-            self.manifest = (self.snapshot / "manifest.json").read_text()
+            copying.manifest = (copying.snapshot / "manifest.json").read_text()
             summary = {"message_type": "summary", "snapshot_id": "ab12cd34ef", "files": 1}
             return f"not JSON\n{json.dumps({**summary, 'total_files_processed': 7})}\n"
         return ""
+
+
+class Copying(program.Backup):  # type: ignore[misc,name-defined]
+    """Copies in which restic and the database are what the test says."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.restic = FakeRestic(self)
+        self.asked: list[str] = []
+        self.words: tuple[str, ...] = ()
+        self.binds: tuple[str, ...] = ()
+        self.fails: dict[str, str] = {}
+        self.there = True
+        self.manifest = ""
+        self.servers = [program._server()]
 
     def _database(self, action: str, *words: str, lock: int = -1) -> str:  # noqa: ARG002
         self.asked.append(action)
@@ -172,13 +195,6 @@ class Copying(program.Backup):  # type: ignore[misc,name-defined]
     def _asks(self, question: str) -> bool:  # noqa: ARG002
         return self.there
 
-    def _stop_restic(self) -> None:
-        pass
-
-    @contextlib.contextmanager
-    def _shown(self) -> Iterator[None]:
-        yield
-
 
 @pytest.fixture
 def copying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Copying:
@@ -187,7 +203,8 @@ def copying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Copying:
     me = os.environ.get("USER") or "root"
     monkeypatch.setattr(program.pwd, "getpwnam", lambda _: program.pwd.getpwuid(os.getuid()))
     conf.write_text(f"{conf.read_text()}user={me}\ndb_path={app.root}/shared/instance/shop.db\n")
-    monkeypatch.setattr(program, "STORAGES", tmp_path)
+    monkeypatch.setattr(restic, "STORAGES", tmp_path)
+    monkeypatch.setattr(program, "shown", lambda *_: contextlib.nullcontext())
     (tmp_path / "shop/wanted.json").write_text(
         json.dumps({"where": "s3://there", "keep": 3, "heartbeat": ""})
     )
@@ -302,7 +319,7 @@ def test_what_is_missing_is_moved_and_the_application_unpacks_the_rest(
     copying: Copying, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     merged: list[str] = []
-    monkeypatch.setattr(copying, "_merge", lambda entry, _: merged.append(entry.name))
+    monkeypatch.setattr(putting, "merge", lambda _, entry, __: merged.append(entry.name))
     source, shared = copying.fetched / "mnt/shared", copying.root / "shared"
     for place in (source / "gone", source / "there", shared / "there"):
         place.mkdir(parents=True)
@@ -335,7 +352,7 @@ def test_the_heartbeat_hears_of_copies_as_long_as_the_drill_held(
         return (Path("/dev/null")).open()
 
     monkeypatch.setattr(program.urllib.request, "urlopen", hear)
-    copying.wanted["heartbeat"] = "https://beat.test/1"
+    copying.restic.wanted["heartbeat"] = "https://beat.test/1"
     copying.now()
     copying.fails = {"verify": "torn"}
     with pytest.raises(records.Failure, match="torn"):
@@ -344,7 +361,7 @@ def test_the_heartbeat_hears_of_copies_as_long_as_the_drill_held(
     copying.now()
     assert heard == ["https://beat.test/1"]
     copying.drill()
-    copying.wanted["heartbeat"] = "https://down.test"
+    copying.restic.wanted["heartbeat"] = "https://down.test"
     with pytest.raises(records.Failure, match=r"backup\.heartbeat failed: OSError") as told:
         copying.now()
     assert "down.test" not in str(told.value)  # the URL is a secret
@@ -368,7 +385,7 @@ def test_the_heartbeat_hears_of_copies_as_long_as_the_drill_held(
     ],
 )
 def test_the_cause_is_what_restic_calls_fatal(text: str, cause: str) -> None:
-    assert program._cause(text) == cause
+    assert restic.cause(text) == cause
 
 
 @pytest.mark.parametrize(
@@ -388,13 +405,13 @@ def test_a_file_that_went_away_meanwhile_fails_no_copy(
 ) -> None:
     lines = [json.dumps({"message_type": "error", "error": each}) for each in errors]
     text = "\n".join([*lines, "Warning: at least one source file could not be read"])
-    assert program._vanished(text) == vanished
+    assert restic.has_vanished(text) == vanished
 
 
 def test_an_application_without_a_storage_is_told_so(
     copying: Copying, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (copying.storage / "wanted.json").unlink()
+    (restic.STORAGES / "shop/wanted.json").unlink()
     assert program.main([str(copying.root), "now"]) == 1
     assert "[backup] names no storage" in capsys.readouterr().err
 
@@ -460,8 +477,8 @@ def test_what_is_mounted_below_shared_is_shown_too(
     points = ["/", "/srv/a/shared/b\\040c/d", "/srv/a/shared/b\\040c", "/srv/a/shared2", "/srv/a"]
     file = tmp_path / "mountinfo"
     file.write_text("".join(f"1 2 0:3 / {point} rw - ext4 /dev/x rw\n" for point in points))
-    monkeypatch.setattr(program, "MOUNTS", file)
-    below = program.mounted_below(Path("/srv/a/shared"))
+    monkeypatch.setattr(view, "MOUNTS", file)
+    below = view.mounted_below(Path("/srv/a/shared"))
     assert [str(each) for each in below] == ["/srv/a/shared/b c", "/srv/a/shared/b c/d"]
 
 

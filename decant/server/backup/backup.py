@@ -11,21 +11,19 @@ Arguments: the application's folder, the action, its words.
 - `put [secrets]`: give shared/ what is in there; with `secrets` also over those that are there.
 - `clear`: remove it.
 
-restic does the work, as an account of its own in a sandbox (confined.sh, storage.sh): it may read
-what is copied, and sees nothing else of the server. What the application has written is read and
+restic does the work, as an account of its own in a sandbox (restic.py): it may read what is copied
+(shown.py), and sees nothing else of the server. What the application has written is read and
 unpacked by it and by the application alone; root moves what nobody else can reach yet. What was
 done last is in backups/backup.json. Standard library only.
 """
 
 import contextlib
-import errno
 import fcntl
 import hashlib
 import http.client
 import json
 import os
 import pwd
-import re
 import shutil
 import signal
 import subprocess
@@ -33,24 +31,21 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+from put_back import hand_over, put_back
 from records import Failure, Folder
+from restic import READING, Restic, cause, documents, literal
+from shown import shown
 
-STORAGES, CACHES = Path("/etc/decant/backup"), "/var/cache/decant-backup"
-MOUNTS = Path("/proc/self/mountinfo")
 ANSWERS = 120  # seconds in which a storage says whether it has copies
 WAITS = 900  # seconds that a dump waits for a command to end
 RESERVE = 200 << 20  # bytes that a copy which is fetched leaves free
-INCOMPLETE = 3  # the exit code of restic where it made a copy without some files
-GONE = (2, 40)  # errno of a file that went away meanwhile, or has a link in its way now
 NOTHING_THERE = ("does not exist", "no such file")  # in what restic says of a place without copies
 RESTORES = "CAP_DAC_OVERRIDE CAP_CHOWN CAP_FOWNER CAP_FSETID"  # to write files of whichever account
-READING = "--no-lock"  # what another one's lock, also that of a server which is gone, does not stop
 DUMPED = ("sqlite", "mariadb", "postgresql")
 
 
@@ -60,16 +55,10 @@ class Backup:
     def __init__(self, root: Path) -> None:
         self.folder = Folder(root)
         self.root, self.conf, self.name = root, self.folder.conf, self.folder.conf["name"]
-        self.storage, backups = STORAGES / self.name, root / "backups"
+        self.restic, backups = Restic(root, self.name), root / "backups"
         self.snapshot, self.view = backups / ".snapshot", backups / ".shared"
         self.fetched, self.tried = backups / ".fetched", backups / ".drill"
         self.record = backups / "backup.json"
-        try:
-            self.wanted = json.loads((self.storage / "wanted.json").read_text(encoding="utf-8"))
-        except OSError:
-            raise Failure(
-                "[backup] names no storage for this application; run: fab deploy"
-            ) from None
 
     # --- a copy
 
@@ -80,11 +69,11 @@ class Backup:
                 raise Failure("nothing is deployed here that could be copied")
             self._reach()
             self._refuse_another_server(take_over)
-            with _scratch(self.snapshot), self._shown():
+            with _scratch(self.snapshot), shown(self.root / "shared", self.view):
                 dumped = self._stage()
-                noted.update(self._copy(), dumped=dumped, where=self.wanted["where"])
+                noted.update(self._copy(), dumped=dumped, where=self.restic.where)
             noted["kept"] = self._forget()
-        print(f"copied to {self.wanted['where']}: {noted['files']} files")
+        print(f"copied to {self.restic.where}: {noted['files']} files")
         self._beat()
 
     def _stage(self) -> bool:
@@ -127,7 +116,7 @@ class Backup:
         if database.is_relative_to(shared):  # the dump is in its place
             inside = database.relative_to(shared)
             excluded += [f"{inside}{ending}" for ending in ("", "-wal", "-shm", "-journal")]
-        said = self._restic(
+        said = self.restic.run(
             "backup",
             "--json",
             "--quiet",
@@ -135,7 +124,7 @@ class Backup:
             self.name,
             "--tag",
             _server(),
-            *(f"--exclude=/mnt/shared/{_literal(path)}" for path in excluded),
+            *(f"--exclude=/mnt/shared/{literal(path)}" for path in excluded),
             "/mnt/shared",
             "/mnt/snapshot",
             binds=(
@@ -144,7 +133,7 @@ class Backup:
             ),
         )
         summary = next(
-            (each for each in _documents(said) if each.get("message_type") == "summary"), {}
+            (each for each in documents(said) if each.get("message_type") == "summary"), {}
         )
         return {
             "copy": str(summary.get("snapshot_id", ""))[:8],
@@ -152,58 +141,13 @@ class Backup:
             "bytes": int(summary.get("total_bytes_processed", 0)),
         }
 
-    @contextlib.contextmanager
-    def _shown(self) -> Iterator[None]:
-        """Show shared/ a second time, where no link in it leads anywhere (mount(8), nosymfollow).
-
-        restic opens files by their paths, and an application could put a link in the place of a
-        folder meanwhile, to the keys of the storage or to what restic has in its environment. What
-        is mounted below shared/ is shown, too.
-        """
-        self._hide()
-        self.view.mkdir(mode=0o700, exist_ok=True)
-        shared = self.root / "shared"
-        try:
-            # All at once, by the kernel: a path below shared/ is the application's to lead elsewhere.
-            # Private, so that nothing which is taken away here is taken away there.
-            self._mount("--rbind", "--make-rprivate", str(shared), str(self.view))
-            for place in (self.view, *mounted_below(self.view)):
-                self._mount("-o", "remount,bind,ro,nosuid,nodev,nosymfollow", str(place))
-            yield
-        finally:
-            self._hide()
-
-    def _mount(self, *words: str) -> None:
-        done = subprocess.run(["mount", *words], capture_output=True, text=True)
-        if done.returncode:
-            raise Failure(f"shared/ could not be shown to restic: {_cause(done.stderr)}")
-
-    def _hide(self) -> None:
-        """Take away what is shown, also what one left that was killed."""
-        for words in (["mount", "--make-rprivate"], ["umount", "-q", "-R", "-l"]):
-            subprocess.run([*words, self.view], stderr=subprocess.DEVNULL)
-        with contextlib.suppress(OSError):
-            self.view.rmdir()
-
     def _forget(self) -> int:
         """Forget the oldest copies; return how many are kept."""
-        kept = ("--keep-last", str(self.wanted["keep"]))
-        self._restic("forget", "--host", self.name, "--group-by", "host", *kept, "--prune")
-        return len(self.copies())
+        kept = ("--keep-last", str(self.restic.wanted["keep"]))
+        self.restic.run("forget", "--host", self.name, "--group-by", "host", *kept, "--prune")
+        return len(self.restic.copies())
 
     # --- what is there
-
-    def copies(self) -> list[dict[str, Any]]:
-        """Return the copies, the oldest first, with their times in UTC."""
-        words = ("snapshots", READING, "--json", "--host", self.name)
-        return [
-            {
-                "copy": str(each["short_id"]),
-                "time": _utc(str(each["time"])),
-                "server": next(iter(each.get("tags") or ()), ""),
-            }
-            for each in json.loads(self._restic(*words) or "[]") or ()
-        ]
 
     def _reach(self) -> None:
         """Make sure that the storage answers, and make a place for copies at one that is new.
@@ -211,19 +155,19 @@ class Backup:
         Not at one that had copies: somebody has to hear that they are gone.
         """
         try:
-            self._restic("cat", "config", READING, limit=ANSWERS)
+            self.restic.run("cat", "config", READING, limit=ANSWERS)
         except Failure as problem:
             new = any(word in str(problem) for word in NOTHING_THERE)
-            if new and recorded(self.record).get("backup", {}).get("where") == self.wanted["where"]:
+            if new and recorded(self.record).get("backup", {}).get("where") == self.restic.where:
                 raise Failure(
                     f"{problem}; it had copies before, so no new place is made for them: if they"
                     f" were removed on purpose, remove {self.record}, too"
                 ) from None
             try:
-                self._restic("init", limit=ANSWERS)
+                self.restic.run("init", limit=ANSWERS)
             except Failure:
                 raise problem from None
-        self._restic("unlock", limit=ANSWERS)  # what a power cut left
+        self.restic.run("unlock", limit=ANSWERS)  # what a power cut left
 
     def _refuse_another_server(self, take_over: bool) -> None:
         """Refuse a storage at which another server has copies, unless this one has its place.
@@ -231,11 +175,11 @@ class Backup:
         The newest copy would be the other's, and both would forget each other's.
         """
         known = {_server(), "", *recorded(self.record).get("took over", {}).get("servers", ())}
-        others = {each["server"]: each["time"] for each in self.copies()}
+        others = {each["server"]: each["time"] for each in self.restic.copies()}
         strange = [server for server in others if server not in known]
         if strange and not take_over:
             raise Failure(
-                f"{self.wanted['where']} has copies of another server, the last one of"
+                f"{self.restic.where} has copies of another server, the last one of"
                 f" {others[strange[-1]]} UTC; give each server a folder of its own (backup.to), or,"
                 " if this one has taken its place: fab backup.now --take-over"
             )
@@ -252,7 +196,7 @@ class Backup:
         _remove(into)
         which = (copy, "--host", self.name)
         size = json.loads(
-            self._restic("stats", READING, "--json", "--mode", "restore-size", *which)
+            self.restic.run("stats", READING, "--json", "--mode", "restore-size", *which)
         )
         free, needed = shutil.disk_usage(into.parent).free, size["total_size"] + RESERVE
         if free < needed:
@@ -261,7 +205,7 @@ class Backup:
                 f" {into.parent}"
             )
         into.mkdir(mode=0o700)
-        self._restic(
+        self.restic.run(
             "restore",
             READING,
             *which,
@@ -285,7 +229,7 @@ class Backup:
         """Fetch a copy for a restore, and print what it says of itself."""
         with self._alone(WAITS):
             told = self.fetch(copy, self.fetched)
-        found = {each["copy"]: each["server"] for each in self.copies()}
+        found = {each["copy"]: each["server"] for each in self.restic.copies()}
         servers = [found.get(copy, next(reversed(found.values()), ""))]
         self._note("took over", {"servers": [each for each in servers if each]})
         print(json.dumps(told))
@@ -293,9 +237,9 @@ class Backup:
     def drill(self, wait: float = 0) -> None:
         """Fetch the newest copy, and try it out; note how that ended."""
         with self._noted("drill") as noted, self._alone(wait):
-            newest = self.copies()[-1:]
+            newest = self.restic.copies()[-1:]
             if not newest:
-                raise Failure(f"there is no copy at {self.wanted['where']}; run: fab backup.now")
+                raise Failure(f"there is no copy at {self.restic.where}; run: fab backup.now")
             copy = newest[0]["copy"]
             try:
                 told = self.fetch(copy, self.tried)
@@ -305,57 +249,17 @@ class Backup:
             finally:
                 _remove(self.tried)
             noted.update(copy=copy, made=told["time"], files=told["files"])
-            noted["where"] = self.wanted["where"]
+            noted["where"] = self.restic.where
         dump = "its dump was restored" if told["dump"] else "it has no database"
         print(f"the copy {copy} comes back: {told['files']} files, {dump}")
 
     def put(self, secrets: bool = False) -> None:
-        """Give shared/ what the fetched copy has.
-
-        What is missing is moved there; into what is there the application itself unpacks. What has
-        come since stays, and so do secrets that are there, unless those of the copy are wanted:
-        then the others are kept beside them.
-        """
+        """Give shared/ what the fetched copy has; with `secrets` also over those that are there."""
         told, source = told_in(self.fetched), self.fetched / "mnt/shared"
-        target = self.root / "shared"
-        there = target / "secrets.env"
-        if secrets and there.exists() and (source / "secrets.env").exists():
-            there.rename(target / "secrets.env.before")
         account = pwd.getpwnam(self.conf["user"])
-        _hand_over(source, told["account"], (account.pw_uid, account.pw_gid))
-        moved, merged = self._put(source, target)
+        hand_over(source, told["account"], (account.pw_uid, account.pw_gid))
+        moved, merged = put_back(self.root, source, secrets)
         print(f"shared/: {moved} put there, {merged} brought up to date")
-
-    def _put(self, source: Path, target: Path) -> tuple[int, int]:
-        moved = merged = 0
-        for entry in sorted(source.iterdir()):
-            place = target / entry.name
-            if not os.path.lexists(place):
-                _move(entry, place)
-                moved += 1
-            elif _is_roots_folder(place):  # the application may not make anything in it
-                more = self._put(entry, place)
-                moved, merged = moved + more[0], merged + more[1]
-            elif entry.name != "secrets.env":
-                self._merge(entry, place)
-                merged += 1
-        return moved, merged
-
-    def _merge(self, entry: Path, place: Path) -> None:
-        """Have the application unpack a file or a folder of the copy over what it has."""
-        pack = ["tar", "-C", str(entry.parent), "-cf", "-", "--", entry.name]
-        unpack = ["tar", "-C", str(place.parent), "-xf", "-", "--no-same-owner", "-p"]
-        # In a folder of its own it replaces what is not its own; beside one it may make no file.
-        unpack += [] if entry.is_dir() else ["--overwrite"]
-        with subprocess.Popen(pack, stdout=subprocess.PIPE) as packing:
-            done = subprocess.run(
-                self._confined("application", "put", 0, unpack),
-                stdin=packing.stdout,
-                capture_output=True,
-                text=True,
-            )
-        if done.returncode or packing.returncode:
-            raise Failure(f"{place}: {_cause(done.stderr) or 'the copy could not be unpacked'}")
 
     def clear(self) -> None:
         """Remove what was fetched."""
@@ -367,14 +271,9 @@ class Backup:
     def _alone(self, wait: float) -> Iterator[None]:
         """Keep every other work on the copies out, and end what one left that was killed."""
         with _held(Path(f"{self.conf['lock']}.backup"), wait):
-            self._stop_restic()
+            self.restic.stop()
             _remove(self.tried)
             yield
-
-    def _stop_restic(self) -> None:
-        """End restic, which runs as units of its own."""
-        units = f"{self.name}.copy.*.service"
-        subprocess.run(["systemctl", "stop", units], stderr=subprocess.DEVNULL)
 
     @contextlib.contextmanager
     def _noted(self, what: str) -> Iterator[dict[str, Any]]:
@@ -402,7 +301,7 @@ class Backup:
 
         The URL is a secret, and no part of what is said.
         """
-        url = self.wanted["heartbeat"]
+        url = self.restic.wanted["heartbeat"]
         if not url or "failed drill" in recorded(self.record):
             return
         try:
@@ -416,7 +315,7 @@ class Backup:
         program = self.root / "procedures/database.py"
         done = subprocess.run(["python3", "-I", program, self.root, question], capture_output=True)
         if done.returncode not in (0, 1):
-            raise Failure(_cause(done.stderr.decode("utf-8", "replace")))
+            raise Failure(cause(done.stderr.decode("utf-8", "replace")))
         return done.returncode == 0
 
     def _database(self, action: str, *words: str, lock: int = -1) -> str:
@@ -429,38 +328,8 @@ class Backup:
             pass_fds=(lock,) if lock >= 0 else (),
         )
         if done.returncode:
-            raise Failure(_cause(done.stderr))
+            raise Failure(cause(done.stderr))
         return done.stdout.strip()
-
-    def _confined(
-        self, whose: str, word: str, limit: int, command: list[str], *properties: str
-    ) -> list[str]:
-        given = [word for each in properties for word in ("-p", each)]
-        confined = f"{self.root}/procedures/confined.sh"
-        return ["sh", confined, str(self.root), whose, word, str(limit), *given, *command]
-
-    def _restic(self, *words: str, binds: tuple[str, ...] = (), limit: int = 0) -> str:
-        """Run restic in its sandbox; return what it prints."""
-        script = f"{self.root}/procedures/storage.sh"
-        command = ["sh", script, str(self.storage), f"{CACHES}/{self.name}", *words]
-        began = time.monotonic()
-        try:
-            done = subprocess.run(
-                self._confined("backup", "copy", limit, command, *binds),
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-            )
-        except BaseException:  # it is no process of ours
-            self._stop_restic()
-            raise
-        vanished = done.returncode == INCOMPLETE and _vanished(done.stderr)
-        if done.returncode and not vanished:
-            if limit and time.monotonic() - began >= limit:
-                raise Failure(f"{self.wanted['where']} did not answer within {limit} s")
-            raise Failure(f"{self.wanted['where']}: {_cause(done.stderr) or _cause(done.stdout)}")
-        return done.stdout
 
 
 def recorded(file: Path) -> dict[str, Any]:
@@ -482,64 +351,10 @@ def told_in(fetched: Path) -> dict[str, Any]:
     return told
 
 
-def mounted_below(folder: Path) -> list[Path]:
-    """Return what is mounted below a folder, the outer ones first (proc(5), mountinfo)."""
-    lines = MOUNTS.read_text(encoding="utf-8", errors="replace").splitlines()
-    points = (re.sub(r"\\([0-7]{3})", _octal, line.split()[4]) for line in lines)
-    return sorted({Path(point) for point in points if point.startswith(f"{folder}/")})
-
-
-def _octal(found: re.Match[str]) -> str:
-    return chr(int(found[1], 8))
-
-
 def _server() -> str:
     """Return a name of this server that no other one has, and that says nothing else of it."""
     identity = Path("/etc/machine-id").read_bytes().strip()
     return f"server-{hashlib.sha256(b'decant backup ' + identity).hexdigest()[:12]}"
-
-
-def _utc(text: str) -> str:
-    """Return restic's time, which is local and has an offset, in UTC to the second."""
-    return datetime.fromisoformat(text).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
-
-
-def _documents(text: str) -> Iterator[dict[str, Any]]:
-    for line in text.splitlines():
-        with contextlib.suppress(ValueError):
-            found = json.loads(line)
-            if isinstance(found, dict):
-                yield found
-
-
-def _vanished(errors: str) -> bool:
-    """Tell whether what could not be read had gone away since its folder was read."""
-    found = [each["error"] for each in _documents(errors) if each.get("message_type") == "error"]
-    words = ("no such file", "too many levels of symbolic links")
-    # Of one that is something else now (a folder in a file's place), restic's JSON says nothing.
-    return bool(found) and all(
-        not each
-        or each.get("Err") in GONE
-        or any(word in str(each.get("message", "")) for word in words)
-        for each in found
-    )
-
-
-def _cause(text: str) -> str:
-    """Return the line of a program's complaints that tells most."""
-    ended = [str(each["message"]) for each in _documents(text) if "exit_error" in each.values()]
-    lines = [line.strip() for line in (*text.splitlines(), *ended) if line.strip()]
-    lines = [line for line in lines if not line.startswith("{")]
-    ssh = [line.partition("subprocess ssh: ")[2] for line in lines if "subprocess ssh: " in line]
-    fatal = [line.removeprefix("Fatal: ") for line in lines if line.startswith("Fatal: ")]
-    if ssh:  # the first of it: what restic says of that comes to nothing more
-        return next((line for line in ssh if not line.startswith(("@", "Warning"))), ssh[0])
-    return (fatal or lines or [""])[-1]
-
-
-def _literal(path: object) -> str:
-    """Return a path as restic's patterns have it."""
-    return "".join(f"\\{char}" if char in "*?[\\" else char for char in str(path))
 
 
 def _sum(file: Path) -> str:
@@ -549,36 +364,6 @@ def _sum(file: Path) -> str:
 
 def _count(folder: Path) -> int:
     return sum(len(files) for _, _, files in os.walk(folder))
-
-
-def _is_roots_folder(place: Path) -> bool:
-    return place.lstat().st_uid == 0 and place.is_dir() and not place.is_symlink()
-
-
-def _move(entry: Path, place: Path) -> None:
-    """Move what root alone can reach to a place in a folder of root's, also on another disk."""
-    try:
-        entry.rename(place)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        new = place.with_name(f".new-{place.name}")
-        subprocess.run(["cp", "-aT", "--", entry, new], check=True)
-        new.rename(place)
-
-
-def _hand_over(folder: Path, before: list[int], now: tuple[int, int]) -> None:
-    """Give what belonged to the application's account elsewhere to its account here.
-
-    Only while root alone can reach the folder.
-    """
-    for at, folders, files in os.walk(folder):
-        for path in (Path(at), *(Path(at, name) for name in (*folders, *files))):
-            found = path.lstat()
-            uid = now[0] if found.st_uid == before[0] else found.st_uid
-            gid = now[1] if found.st_gid == before[1] else found.st_gid
-            if (uid, gid) != (found.st_uid, found.st_gid):
-                os.chown(path, uid, gid, follow_symlinks=False)
 
 
 @contextlib.contextmanager
@@ -636,7 +421,7 @@ def main(words: list[str]) -> int:
         backup = Backup(Path(root))
         match action:
             case "list":
-                print(json.dumps(backup.copies()))
+                print(json.dumps(backup.restic.copies()))
             case "fetch":
                 backup.give(*rest)
             case "now":
