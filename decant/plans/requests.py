@@ -27,6 +27,7 @@ class Role(StrEnum):
 class Word(StrEnum):
     """What a window of several hosts is told by the client, one after the other."""
 
+    CLOSE = "close"  # all have had their processes finish, and serve until now
     STAY = "stay"  # from here on it neither goes on nor back by itself
     MIGRATE = "migrate"
     CHECK = "check"
@@ -37,6 +38,7 @@ class Word(StrEnum):
 class Answer(StrEnum):
     """What such a window answers; a failure is `failed: ` and its cause."""
 
+    QUIET = "quiet"
     CLOSED = "closed"
     STAYS = "stays"
     MIGRATED = "migrated"

@@ -4,6 +4,7 @@ import json
 import re
 import signal
 import subprocess
+import time
 from dataclasses import dataclass
 
 import pytest
@@ -13,6 +14,12 @@ from tests.load import Load
 
 pytestmark = pytest.mark.full
 
+# On one of the hosts; it needs 20 s to finish what it does.
+SLOW_WORKER = """
+[hosts.two.processes.slow]
+command = '''python3 -c "import signal, time; signal.signal(15, lambda *_: (time.sleep(20), exit())); [time.sleep(0.1) for _ in iter(int, 1)]"'''
+stop_timeout = 40
+"""
 ROLES = {"web": "web", "one": "app", "two": "app", "three": "app", "base": "db"}
 
 
@@ -249,6 +256,20 @@ def test_a_shared_database_is_migrated_once_behind_all_gates(booth: ServerFactor
         "take all hosts that use it together" in fab("update", host="web,one,base", code=1).stderr
     )
     assert site.versions() == ["v1"] * 3
+    _nobody_waits_for_a_worker_that_finishes(site, proxy)
+
+
+def _nobody_waits_for_a_worker_that_finishes(site: Site, proxy: str) -> None:
+    site.configure("main", proxy + SLOW_WORKER)
+    fab = site.lead.fab
+    fab("deploy")
+    assert "slow: 1 of 1 run" in fab("status").stdout
+    site.configure("migrates", proxy + SLOW_WORKER)
+    began = time.monotonic()
+    with Load(site.web.address, rate=10, slow_seconds=1, reopens=True) as load:
+        fab("update")
+    assert (load.lost, site.versions()) == ([], ["migrates"] * 3)
+    assert load.longest < 20 < time.monotonic() - began
 
 
 def _a_killed_client_leaves_all_closed_until_the_next_command(site: Site, proxy: str) -> None:

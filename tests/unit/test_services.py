@@ -102,6 +102,11 @@ def test_requests_that_wait_for_another_server_cannot_be_answered_by_both(asked:
     assert asked.must_stop_first(OLD, NEW) == "another WSGI server"
 
 
+def test_requests_wait_for_another_server_that_speaks_http_too(asked: Asked) -> None:
+    (asked.root / f"releases/{OLD}/.deploy/server").write_text("command\n")
+    assert asked.must_stop_first(OLD, NEW) == ""
+
+
 def test_a_release_whose_workers_of_uwsgi_ask_nothing_does_not_start_first(asked: Asked) -> None:
     for name in (OLD, NEW):
         (asked.root / f"releases/{name}/.deploy/server").write_text("uwsgi\n")

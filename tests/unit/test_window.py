@@ -470,6 +470,13 @@ def test_another_wsgi_server_puts_up_the_maintenance_page(app: Application) -> N
     assert app.services.calls[-2:] == ["maintenance_off", "ask_health"]
 
 
+def test_a_server_of_the_applications_own_speaks_http_as_gunicorn_does(app: Application) -> None:
+    (app.root / f"releases/{NEW}/.deploy/server").write_text("command\n")
+    app.ask()
+    assert app.window() == 0
+    assert "maintenance_on" not in app.services.calls
+
+
 def test_a_new_site_of_mod_wsgi_puts_up_the_maintenance_page(app: Application) -> None:
     for name in (OLD, NEW):
         (app.root / f"releases/{name}/.deploy/server").write_text("mod_wsgi\n")
@@ -714,7 +721,7 @@ def test_a_command_that_knew_another_release_changes_nothing(app: Application) -
 
 
 def say(app: Application, *words: str) -> None:
-    for number, word in enumerate(words, 1):
+    for number, word in enumerate(("close", *words), 1):
         app.folder.log("w", f"word.{number}").write_text(f"{word}\n")
 
 
@@ -726,7 +733,7 @@ def test_a_host_of_several_does_what_it_is_told(app: Application) -> None:
     app.ask(role="first", **MIGRATES)
     say(app, "stay", "migrate", "check", "serve")
     assert app.window() == 0
-    assert answers(app) == ["closed", "stays", "migrated", "well"]
+    assert answers(app) == ["quiet", "closed", "stays", "migrated", "well"]
     assert app.folder.log("w", "role").read_text() == "first\n"
     assert (app.services.running, app.services.rows) == (NEW, "rows+upgrade")
 
@@ -737,8 +744,8 @@ def test_a_host_of_several_goes_back_when_it_is_told(app: Application, why: str)
     app.ask(role="first", **MIGRATES)
     say(app, "stay", "migrate", "check", why)
     assert app.window() == 1
-    assert answers(app)[2].startswith("failed: the migration failed")
-    assert answers(app)[3] == "failed: the new release failed its health check: 500"
+    assert answers(app)[3].startswith("failed: the migration failed")
+    assert answers(app)[4] == "failed: the new release failed its health check: 500"
     assert (
         app.verdict == f"failed {why.removeprefix('back ') if ' ' in why else 'the client said so'}"
     )
@@ -751,10 +758,27 @@ def test_a_host_of_several_whose_client_is_gone_goes_back_and_shows_the_page(
     clock = iter(range(0, 10_000, 10))
     monkeypatch.setattr(time, "monotonic", lambda: float(next(clock)))
     app.ask(role="other", hold="20")
+    say(app)
     assert app.window() == 1
     assert app.verdict == "failed the client was not heard from any more"
     assert app.services.calls.count("maintenance_on") == 1
     assert not app.folder.maintenance.exists()
+
+
+@pytest.mark.parametrize("why", ["", "back another host is not well"])
+def test_a_host_of_several_serves_until_all_of_them_are_told_to_close(
+    app: Application, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    clock = iter(range(0, 10_000, 10))
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(clock)))
+    app.ask(role="other", hold="20")
+    if why:
+        app.folder.log("w", "word.1").write_text(f"{why}\n")
+    assert app.window() == 1
+    cause = why.removeprefix("back ") or "the client was not heard from any more"
+    assert app.verdict == f"failed {cause}"
+    assert "stop" not in app.services.calls and "maintenance_on" not in app.services.calls
+    assert answers(app) == ["quiet"]
 
 
 def test_the_first_word_counts(app: Application) -> None:
@@ -788,7 +812,7 @@ def test_a_gate_waits_until_it_is_told_how_the_window_of_several_ended(
 ) -> None:
     app.ask(role="other")
     say(app, "stay")
-    monkeypatch.setattr(window.Window, "next_word", _killed_at(2))
+    monkeypatch.setattr(window.Window, "next_word", _killed_at(3))
     with pytest.raises(Killed):
         app.window()
     assert app.recover() == 0
@@ -799,7 +823,7 @@ def test_a_gate_waits_until_it_is_told_how_the_window_of_several_ended(
     def sleep(seconds: float) -> None:
         waits.append(seconds)
         if len(waits) == 3:
-            app.folder.say("w", 2, "serve", "")
+            app.folder.say("w", 3, "serve", "")
 
     monkeypatch.setattr(time, "sleep", sleep)
     assert app.gate() == 0
@@ -886,7 +910,7 @@ def client(monkeypatch: pytest.MonkeyPatch) -> None:
     def answer(self: Any, text: str) -> None:
         real(self, text)
         number = len(self.folder.log(self.id, "at").read_text().splitlines())
-        word = ("stay", "migrate", "check", "serve")[number - 1]
+        word = ("close", "stay", "migrate", "check", "serve")[number - 1]
         with killer.away():
             self.folder.say(self.id, number, word, "")
 
@@ -994,7 +1018,7 @@ CRASH_POINTS = [
     ("no record; the old one comes back", "failed", OLD),
     ("no record; it was put back", "failed", OLD),
     ("no record; the new one failed its health check", "failed", NEW),
-    ("the record of several; no word", "failed", OLD),
+    ("the record of several; the last word is close", "failed", OLD),
     ("the record of several; the last word is stay", "none", ""),
     ("the record of several; the last word is serve", "good", NEW),
     ("the record of several; the last word is back", "failed", OLD),
@@ -1042,7 +1066,8 @@ def put_on_disk(app: Application, what: str) -> None:
         app.folder.log("w", "back").touch()
     word = what.rpartition("last word is ")[2] if "last word is" in what else ""
     if word:
-        say(app, *(["stay"] if word != "stay" else []), word)
+        words = ("close", "stay", word)
+        say(app, *words[1 : words.index(word) + 1])
 
 
 def put_both_on_disk(app: Application, what: str) -> None:

@@ -1,12 +1,13 @@
 """One window over several hosts whose application shares a database.
 
-All gates close, one dump, one migration, all have their health checked, all gates open.
+The processes of all hosts finish, all gates close, one dump, one migration, all have their health
+checked, all gates open.
 
 Each host's own window (decant/server/release/window.py) waits for what this client says. From the
-first word on (`stay`) a host never goes on or back by
-itself, so none serves the old release on the new tables, or the new one on the old. How it ends is
-written down first where the database is: whoever runs the
-next command reads it there, and tells the hosts that have not heard (`finish_interrupted`).
+word `stay` on a host never goes on or back by itself, so none serves the old release on the new
+tables, or the new one on the old. How it ends is written down first where the database is: whoever
+runs the next command reads it there, and tells the hosts that have not heard
+(`finish_interrupted`).
 """
 
 import contextlib
@@ -58,10 +59,7 @@ class Participant:
         return cause or self.answer.removeprefix("failed: ") or "no answer"
 
     def open(self, what: str, prepared: Prepared, change: Change, rolled_back: bool) -> None:
-        """Close the gate.
-
-        The old release has stopped, requests wait, the new one is in its place and does not run.
-        """
+        """Have the processes beside the service finish; the old release serves on."""
         request = WindowRequest(
             self.id,
             prepared.old,
@@ -121,7 +119,7 @@ def switch(
 
     with _telling_what_stays_open(parts):
         fleet.map(open_window, {first: parts[first], **parts})
-        problem = _all(fleet, parts, Answer.CLOSED)
+        problem = _all(fleet, parts, Answer.QUIET)
         if not problem:
             problem = _migrated(fleet, server, parts, first, old)
     decision = Word.BACK if problem else Word.SERVE
@@ -131,7 +129,7 @@ def switch(
             " dump to undo it"
         )
         decision = Word.SERVE
-    made = _dump_of(server, id) if server and parts[first].number > 1 else ""
+    made = _dump_of(server, id) if server and parts[first].number > 2 else ""
     _end(fleet, server, parts, decision, problem, made)
     for name, part in parts.items():
         if name not in fleet.failed:
@@ -148,7 +146,7 @@ def _telling_what_stays_open(parts: Mapping[str, Participant]) -> Iterator[None]
         yield
     except KeyboardInterrupt:
         for part in parts.values():
-            if part.number:
+            if part.number > 1:
                 part.host.output.line(
                     f"interrupted: the window {part.id} over several hosts is open, and nothing"
                     " serves here until the same command is run again"
@@ -214,12 +212,15 @@ def _finish_interrupted(fleet: Fleet, known: Mapping[str, Host]) -> None:
 def _migrated(
     fleet: Fleet, server: Host | None, parts: dict[str, Participant], first: str, old: str
 ) -> str:
-    """Dump, migrate once, and ask every new release for health; return what went wrong."""
-    id = parts[first].id
-    _say(fleet, parts, Word.STAY)
-    problem = _all(fleet, parts, Answer.STAYS)
-    if not problem and server:
-        problem = dump(server, id, old)
+    """Close all hosts, dump, migrate once, and ask every new release for health; return what went
+    wrong.
+    """
+    for word, wanted in ((Word.CLOSE, Answer.CLOSED), (Word.STAY, Answer.STAYS)):
+        _say(fleet, parts, word)
+        problem = _all(fleet, parts, wanted)
+        if problem:
+            return problem
+    problem = dump(server, parts[first].id, old) if server else ""
     if problem:
         return problem
     for word, names, wanted in (

@@ -3,7 +3,7 @@
 set -u
 # shellcheck source=/dev/null
 . "$1"
-: "${root:?}" "${current:?}" "${target:?}" "${wsgi_app:?}" "${migrate?}"
+: "${root:?}" "${current:?}" "${target:?}" "${wsgi_app?}" "${migrate?}"
 # shellcheck source=lib.sh
 . "$root/procedures/lib.sh"
 export DECANT_SMOKE=1

@@ -11,7 +11,7 @@ set -u
 here_files=$(dirname "$1")
 # shellcheck source=/dev/null
 . "$1"
-: "${here:?}" "${root:?}" "${id:?}" "${kind:?}" "${source?}" "${ref?}" "${commit?}" "${label?}" "${version?}" "${subdir?}" "${rendered:?}" "${shared?}" "${shared_files?}" "${public?}" "${static?}" "${private?}" "${named?}" "${server:?}" "${wsgi_app:?}" "${migrate?}" "${ask_pending?}" "${only?}"
+: "${here:?}" "${root:?}" "${id:?}" "${kind:?}" "${source?}" "${ref?}" "${commit?}" "${label?}" "${version?}" "${subdir?}" "${rendered:?}" "${shared?}" "${shared_files?}" "${public?}" "${static?}" "${private?}" "${named?}" "${server:?}" "${wsgi_app?}" "${migrate?}" "${ask_pending?}" "${only?}"
 # shellcheck source=lib.sh
 . "$root/procedures/lib.sh"
 # shellcheck source=release/source.sh
@@ -238,7 +238,7 @@ pending=no code_heads='' database_heads=''
 # On a host with the proxy alone there are only the files that it serves itself.
 if [ "$server" != none ]; then
     look_inside
-    say "imported $wsgi_app of $label; migration pending: $pending"
+    say "${wsgi_app:+imported $wsgi_app of $label; }migration pending: $pending"
 fi
 # Where it will start beside the release that serves, its workers ask for health themselves, before they answer anybody.
 smoked=no start_first=no

@@ -31,6 +31,7 @@ class Failure(Exception):
 class Word(StrEnum):
     """What the client says to a window of several hosts."""
 
+    CLOSE = "close"  # all have had their processes finish, and serve until now
     STAY = "stay"  # from here on it neither goes on nor back by itself
     MIGRATE = "migrate"
     CHECK = "check"
@@ -346,16 +347,19 @@ class Folder(Releases):
         return word, because
 
     def last_word(self, id: str) -> Word | None:
-        """Tell how a window of several hosts was told to end; STAY: it has to be told more."""
+        """Tell how a window of several hosts was told to end; STAY: it has to be told more.
+
+        None: it may go back by itself.
+        """
         said = None
         for number in range(1, 1000):
             word = self.word(id, number)
             if word is None:
                 break
             said = word[0]
-        if said is None or said in (Word.SERVE, Word.BACK):
-            return Word(said) if said else None
-        return Word.STAY
+        if said in (None, Word.CLOSE):
+            return None
+        return Word(said) if said in (Word.SERVE, Word.BACK) else Word.STAY
 
 
 def assignments(text: str) -> dict[str, str]:

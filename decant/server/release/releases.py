@@ -41,3 +41,8 @@ class Releases:
             return (self.releases / release / ".deploy" / name).read_text(encoding="utf-8").strip()
         except OSError:
             return ""
+
+    def protocol(self, release: str) -> str:
+        """Return what a release's server speaks with the proxy; nothing where that is not known."""
+        server = self.told(release, "server")
+        return "http" if server in ("gunicorn", "command") else server

@@ -120,7 +120,7 @@ class Services:
         if wanted != "start-first":
             return wanted
         # Nothing is told of one whose folder somebody removed.
-        if folder.told(old, "server") not in ("", folder.told(new, "server")):
+        if folder.protocol(old) not in ("", folder.protocol(new)):
             return "another WSGI server"
         try:
             running = self._service().running()

@@ -63,6 +63,7 @@ class Window:
         self.log = folder.log(id, "log")
         self.was = folder.state(self.request.new)
         self.size = 0
+        self.closed = 0.0  # since when requests wait
         self.measured: dict[str, Any] = {}  # what `ready` tells of the database
         self.smoked = self.request.smoked
         self.shut = self.site_changed = False
@@ -77,6 +78,8 @@ class Window:
             self.make_sure()
             why = self.must_stop_first()
             self.prepare_processes()
+            if self.request.role:
+                self.wait_for_others()
             self.announce()
             if not why:
                 self.start_first()
@@ -151,13 +154,13 @@ class Window:
             self.size = int(said) if code == 0 and said else 0
 
     def must_shut(self) -> bool:
-        """Tell whether requests cannot wait: what waits in the socket is written for the old server.
+        """Tell whether requests cannot wait: what waits in the socket is in the old protocol.
 
         What waits inside Apache ends with a reload of it.
         """
-        old, new, told = self.request.old, self.request.new, self.folder.told
-        before = told(old, "server")  # nothing, where somebody removed its folder
-        return before not in ("", told(new, "server")) or (
+        old, new, speaks = self.request.old, self.request.new, self.folder.protocol
+        before = speaks(old)  # nothing, where somebody removed its folder
+        return before not in ("", speaks(new)) or (
             before == "mod_wsgi" and self.services.site_differs(old, new)
         )
 
@@ -297,6 +300,7 @@ class Window:
             services.drain_on()
         told = request.old and self.folder.told(request.new, "server") != "none"
         self.stage(f"stop first: {why or 'it cannot start beside the old one'}" if told else "stop")
+        self.closed = time.monotonic()
         if not self.services.stop():
             self.give_up("the application could not be stopped")
 
@@ -406,6 +410,17 @@ class Window:
             )
         return ""
 
+    def wait_for_others(self) -> None:
+        """Serve until the processes of every host have finished what they do.
+
+        Requests would wait on the one that is ready first for as long as the slowest takes.
+        """
+        self.folder.log(self.id, "role").write_text(f"{self.request.role}\n", encoding="utf-8")
+        self.answer("quiet")
+        word, because = self.next_word(1)
+        if word != Word.CLOSE:
+            self.give_up(because or "the client said so")
+
     def follow_client(self) -> None:
         """Do what the client says, until it says how this ends.
 
@@ -413,9 +428,8 @@ class Window:
         can know how the others are. Once it was told to stay, a host never goes on or back by
         itself.
         """
-        self.folder.log(self.id, "role").write_text(f"{self.request.role}\n", encoding="utf-8")
         self.answer("closed")
-        number = 0
+        number = 1
         while True:
             number += 1
             word, because = self.next_word(number)
@@ -433,7 +447,7 @@ class Window:
     def next_word(self, number: int) -> tuple[str, str]:
         """Wait for the client's next word.
 
-        One that is not heard from before the first is gone: this host goes back.
+        One that is not heard from before it says `stay` is gone: this host goes back.
         """
         folder, hold = self.folder, self.request.hold
         # The others answer what they were asked, and their processes finish what they do.
@@ -445,10 +459,11 @@ class Window:
             if said is not None:
                 return said
             time.sleep(0.1)
-            if number == 1 and time.monotonic() > until:
+            if number <= 2 and time.monotonic() > until:
                 # Whoever makes the file first, this host or the client, has decided for both.
-                folder.say(self.id, 1, Word.BACK, "the client was not heard from any more")
-            if time.monotonic() - self.began >= hold and not folder.maintenance.exists():
+                folder.say(self.id, number, Word.BACK, "the client was not heard from any more")
+            waited = time.monotonic() - self.closed if self.closed else 0
+            if waited >= hold and not folder.maintenance.exists():
                 self.stage(
                     f"longer than wsgi.hold ({hold:g} s): visitors get the maintenance page (503)"
                 )

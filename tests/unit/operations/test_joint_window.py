@@ -33,7 +33,8 @@ def answer(word: str) -> list[Any]:
 
 
 PLAYS: dict[str, list[Any]] = {
-    "open update": answer("closed"),
+    "open update": answer("quiet"),
+    "say close": answer("closed"),
     "say stay": answer("stays"),
     "say migrate": answer("migrated"),
     "say check": answer("well"),
@@ -85,13 +86,21 @@ def test_all_gates_close_one_dump_one_migration_all_are_asked_and_all_gates_open
     assert (why, {found.result for found in outcomes.values()}) == ("", {"good"})
     assert words(hosts, "app1") == [
         "open update",
+        "say close",
         "say stay",
         "say migrate",
         "say check",
         "say serve",
         "finish",
     ]
-    assert words(hosts, "app2") == ["open update", "say stay", "say check", "say serve", "finish"]
+    assert words(hosts, "app2") == [
+        "open update",
+        "say close",
+        "say stay",
+        "say check",
+        "say serve",
+        "finish",
+    ]
     # The dump, whether there is one to name, the note of how it ends, and what nobody needs any
     # more.
     assert words(hosts, "base") == ["steps", "read sh", "steps", "finish"]
@@ -118,7 +127,7 @@ def test_all_gates_close_one_dump_one_migration_all_are_asked_and_all_gates_open
     assert [
         each["number"]
         for each in (hosts["app1"].parameters("follow"), hosts["app2"].parameters("follow"))
-    ] == ["4", "3"]
+    ] == ["5", "4"]
     # Its log is told from the line after the last one
     assert hosts["app1"].parameters("follow")["from"] == "4"
     verdict = next(
@@ -202,7 +211,7 @@ def test_a_dump_that_fails_takes_all_back_before_anything_was_migrated(tmp_path:
     )
     _, why = played(hosts)
     assert why == ""
-    assert words(hosts, "app1") == ["open update", "say stay", "say back", "finish"]
+    assert words(hosts, "app1") == ["open update", "say close", "say stay", "say back", "finish"]
 
 
 def test_where_the_database_cannot_be_put_back_every_host_stays_closed(tmp_path: Path) -> None:
@@ -271,11 +280,11 @@ def test_somebody_elses_database_has_no_dump_so_what_migrated_stays(
 
 
 class Interrupted(Fleet):
-    """A fleet in which Ctrl-C comes instead of the third thing that is done on every host."""
+    """A fleet in which Ctrl-C comes instead of the fourth thing that is done on every host."""
 
     def map(self, work: Any, items: Any, at_once: int = AT_ONCE) -> Any:
         self.done = getattr(self, "done", 0) + 1
-        if self.done == 3:
+        if self.done == 4:
             raise KeyboardInterrupt
         return super().map(work, items, at_once)
 
@@ -285,7 +294,7 @@ def test_ctrl_c_says_where_nothing_serves(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         played(hosts, fleet=Interrupted(fleet_of(hosts.values()).connections))
     for name in ("app1", "app2"):
-        assert words(hosts, name) == ["open update", "say stay"]
+        assert words(hosts, name) == ["open update", "say close", "say stay"]
         assert (
             "over several hosts is open, and nothing serves here until the same command is run"
             " again" in hosts[name].said()[-1]
