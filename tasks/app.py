@@ -5,7 +5,7 @@ import getpass
 from decant.commands.decorators import app_task, task
 from decant.config.variables import NAME, RESERVED_VARIABLES, dialect, parse, without
 from decant.errors import DeployError
-from decant.operations import processes
+from decant.operations import processes, service
 from decant.operations.release.prepare import new_id, prepare, release_lock
 from decant.output import asking
 from decant.plans import app as plans
@@ -95,6 +95,25 @@ def env_set(c: ServerConnection, assignment: str) -> None:
                 Transaction((file,), validate=restart, undo=restart),
             )
         )
+
+
+@app_task
+def start(c: ServerConnection) -> None:
+    """Open the socket and start the application."""
+    host = Host(c)
+    _need_release(host)
+    service.start(service.need_manager(host), "app.start")
+
+
+@app_task
+def stop(c: ServerConnection) -> None:
+    """Stop the application and close its socket: visitors get an error until app.start.
+
+    The processes beside it go on.
+    """
+    host = Host(c)
+    _need_release(host)
+    service.stop(service.need_manager(host), "app.stop")
 
 
 @app_task(help={"process": "only this one of [processes]"})

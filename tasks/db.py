@@ -63,8 +63,11 @@ def migrate(c: ServerConnection) -> None:
     Dump, migrate, and put back if it fails, while requests wait.
     """
     host = Host(c)
-    if not host.settings.app.migrate:
-        raise DeployError('app.migrate is empty; set it to "auto" or to the command that migrates')
+    if not host.settings.migrate:
+        raise DeployError(
+            'app.migrate is empty; set it to the command that migrates, or to "auto", for which'
+            " wsgi.app has to name the callable"
+        )
     _need_release(host)
     shared.refuse_shared(host)
     with release_lock(host, "db.migrate"):
@@ -131,7 +134,7 @@ def restore(
     if host.settings.database_clients:
         raise DeployError(
             f"{host.name}: other hosts use this database, and a restore under them is not built:"
-            " stop the application on them (fab gunicorn.stop, uwsgi.stop), put the dump in by the"
+            " stop the application on them (fab app.stop), put the dump in by the"
             " database's own tools, and start it again"
         )
     _need_release(host)

@@ -149,7 +149,8 @@ class Load:
 @dataclass
 class Visits:
     """Visit any application at a fixed rate while the block runs: one request after the other of a
-    list, each (method, path, form, status). Afterwards `lost` says what visitors met instead.
+    list, each (method, path, form, status). Afterwards `lost` says what visitors met instead, and
+    `longest` how long one of them waited, in seconds.
     """
 
     address: str
@@ -157,6 +158,7 @@ class Visits:
     host: str = ""
     rate: float = 20
     sent: int = 0
+    longest: float = 0.0
     lost: list[str] = field(default_factory=list)
 
     def __enter__(self) -> "Visits":
@@ -187,6 +189,7 @@ class Visits:
         connection = http.client.HTTPConnection(self.address, timeout=120)
         headers = {"Content-Type": "application/x-www-form-urlencoded"} if form else {}
         headers |= {"Host": self.host} if self.host else {}
+        began = time.monotonic()
         try:
             connection.request(method, path, urllib.parse.urlencode(form) or None, headers)
             answer = connection.getresponse()
@@ -196,4 +199,5 @@ class Visits:
         except (OSError, http.client.HTTPException) as error:
             self.lost.append(f"{method} {path}: {error!r}")
         finally:
+            self.longest = max(self.longest, time.monotonic() - began)
             connection.close()

@@ -82,6 +82,8 @@ def _module(
     """Yield that the module of wsgi.app is nowhere, unless an installed package may have it."""
     module = settings.wsgi.app.partition(":")[0]
     path = module.replace(".", "/")
+    if not module:
+        return
     there = any(name.startswith((f"{path}.", f"{path}/")) for name in files)
     app = settings.app
     made = app.build or "PYTHONPATH" in app.env or any(name.startswith(path) for name in app.files)

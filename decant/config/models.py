@@ -5,10 +5,19 @@
 
 import ipaddress
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
 
 from decant.config.calendar import calendars
 from decant.config.keys import APP_PORT, ROLES, Role, harden_table, health_table
@@ -359,7 +368,7 @@ class Wsgi(Model):
 
     app: Annotated[
         str,
-        _matches(
+        _or_empty(
             r"[A-Za-z_][\w.]*:[A-Za-z_]\w*(\([^\x00-\x1f]*\))?",
             "module:callable or module:factory()",
         ),
@@ -367,7 +376,12 @@ class Wsgi(Model):
     interface: Literal["auto", "wsgi", "asgi"] = Field(
         default="auto", description="What the callable is; auto: seen when it is imported."
     )
-    server: Literal["gunicorn", "uwsgi", "mod_wsgi"] = "gunicorn"
+    server: Literal["gunicorn", "uwsgi", "mod_wsgi", "command"] = "gunicorn"
+    command: CommandOrNothing = Field(
+        default="",
+        description='The application\'s own server, for server = "command": {port} or {socket} is'
+        " where it listens.",
+    )
     manager: Literal["systemd", "supervisor"] = "systemd"
     workers: Workers = "auto"
     threads: Annotated[int, Field(ge=1)] = 1
@@ -384,6 +398,12 @@ class Wsgi(Model):
     tasks: Annotated[int, Field(ge=0)] = 0
     options: dict[OptionName, Any] = {}
     sandbox: bool = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _may_have_no_callable(cls, given: Any) -> Any:
+        without = isinstance(given, Mapping) and given.get("server") == "command"
+        return {"app": "", **given} if without else given
 
 
 class Process(Model):
@@ -732,6 +752,14 @@ class Settings(Model):
     def database_user(self) -> str:
         """The account that the application has on its database server."""
         return self.db.user or self.database_name
+
+    @property
+    def migrate(self) -> str:
+        """How the database is migrated: `auto`, a command, or nothing.
+
+        Migrations are looked for by the callable: where there is none, there are none.
+        """
+        return "" if self.app.migrate == "auto" and not self.wsgi.app else self.app.migrate
 
     @property
     def has_database_server(self) -> bool:

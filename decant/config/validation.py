@@ -227,12 +227,18 @@ def _backup(settings: "Settings") -> Iterator[str]:
 
 def _server(settings: "Settings") -> Iterator[str]:
     wsgi = settings.wsgi
+    if wsgi.server == "command":
+        yield from _own_server(settings)
+    elif wsgi.command:
+        yield f'wsgi.command: goes with wsgi.server = "command", and that is "{wsgi.server}"'
+    elif not wsgi.app:
+        yield "wsgi.app: is required"
     if wsgi.server == "mod_wsgi" and settings.proxy.kind != "apache":
         yield (
             f'wsgi.server: mod_wsgi runs inside Apache, and proxy.kind is "{settings.proxy.kind}";'
             ' set proxy.kind = "apache", or choose gunicorn or uwsgi'
         )
-    if wsgi.interface == "asgi" and wsgi.server != "gunicorn":
+    if wsgi.interface == "asgi" and wsgi.server not in ("gunicorn", "command"):
         yield (
             f'wsgi.interface: {wsgi.server} serves WSGI alone; for "asgi" set wsgi.server ='
             ' "gunicorn"'
@@ -262,6 +268,25 @@ def _server(settings: "Settings") -> Iterator[str]:
         yield (
             "wsgi.app: a factory is called with literals alone, as in wsgi:create_app('production')"
         )
+
+
+def _own_server(settings: "Settings") -> Iterator[str]:
+    """Yield what is wrong with a server of the application's own."""
+    wsgi = settings.wsgi
+    places = [place for place in ("{port}", "{socket}") if place in wsgi.command]
+    if not wsgi.command:
+        yield (
+            'wsgi.command: is required with wsgi.server = "command": what serves, such as'
+            ' "python -m shop --port {port}"'
+        )
+    elif len(places) != 1:
+        yield (
+            "wsgi.command: should have {port} or {socket} where the command is told on what to"
+            f" listen, and has {'both' if places else 'neither'}"
+        )
+    for key in ("workers", "threads", "options", "interface"):
+        if getattr(wsgi, key) != type(wsgi).model_fields[key].default:
+            yield f"wsgi.{key}: is the command's own to set; remove it, and see wsgi.command"
 
 
 def _roles(settings: "Settings") -> Iterator[str]:
@@ -345,6 +370,8 @@ def _roles(settings: "Settings") -> Iterator[str]:
 
 def _options(settings: "Settings") -> Iterator[str]:
     server = settings.wsgi.server
+    if server == "command":  # it has none
+        return
     for name, value in settings.wsgi.options.items():
         word = name.replace("_", "-") if server != "gunicorn" else name
         if word in RESERVED_OPTIONS[server]:

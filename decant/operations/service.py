@@ -74,8 +74,17 @@ def need_server(host: Host, server: str) -> Host:
     """Return the host; raise DeployError where hosts.toml has another WSGI server."""
     chosen = host.settings.wsgi.server
     if chosen != server:
-        other = {"mod_wsgi": "mod-wsgi"}.get(chosen, chosen)
+        other = {"mod_wsgi": "mod-wsgi", "command": "app"}.get(chosen, chosen)
         raise DeployError(f'wsgi.server is "{chosen}"; its tasks are {other}.*')
+    return host
+
+
+def need_manager(host: Host) -> Host:
+    """Return the host; raise DeployError where Apache keeps the application's processes."""
+    if host.settings.wsgi.server == "mod_wsgi":
+        raise DeployError(
+            'wsgi.server is "mod_wsgi": Apache keeps the processes; its tasks are apache.*'
+        )
     return host
 
 

@@ -98,7 +98,7 @@ def _preparation(
         named="\n".join(f"{key}\t{path}" for key, path in named if path),
         server=stack.server(settings),
         wsgi_app=settings.wsgi.app,
-        migrate=app.migrate if settings.is_app else "",
+        migrate=settings.migrate if settings.is_app else "",
         ask_pending=app.pending if settings.is_app else "",
     )
 
@@ -143,7 +143,7 @@ def heads(settings: "Settings", facts: "Facts", target: str) -> Plan:
         "current": facts.current,
         "target": target,
         "wsgi_app": settings.wsgi.app,
-        "migrate": settings.app.migrate,
+        "migrate": settings.migrate,
     }
     return (Procedure("heads", values, settings.paths.procedures),)
 
@@ -167,9 +167,7 @@ def seen(settings: "Settings", ids: tuple[str, ...]) -> Plan:
 
 def migrate_command(settings: "Settings") -> str:
     """Return the shell command that migrates the database."""
-    return (
-        _migrations(settings, "upgrade") if settings.app.migrate == "auto" else settings.app.migrate
-    )
+    return _migrations(settings, "upgrade") if settings.migrate == "auto" else settings.migrate
 
 
 def downgrade_command(settings: "Settings", heads: str) -> str:

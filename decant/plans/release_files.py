@@ -60,9 +60,10 @@ def contents(settings: "Settings", facts: "Facts") -> dict[str, tuple[bytes, int
         **sites,
         "env": (dialect(given).encode(), 0o640),
         "with-env": (procedure("with-env"), 0o755),
-        "flask": (f"{settings.wsgi.app}\n".encode(), 0o644),
         "decant_flask_app.py": (procedure("decant_flask_app.py"), 0o644),
     }
+    if settings.wsgi.app:
+        found["flask"] = (f"{settings.wsgi.app}\n".encode(), 0o644)
     if settings.has_database_server:
         found["database"] = (
             " ".join((settings.db.variable, db.scheme(settings), *with_password(settings))).encode()
@@ -96,7 +97,7 @@ def _build(settings: "Settings") -> bytes:
         "shared": [entry.rstrip("/") for entry in app.shared if entry not in app.shared_files],
         "cache": [entry.rstrip("/") for entry in app.build_cache],
         "secrets": app.build_secrets,
-        "env": {"FLASK_APP": settings.wsgi.app, **given},
+        "env": {**({"FLASK_APP": settings.wsgi.app} if settings.wsgi.app else {}), **given},
     }
     return json.dumps(told, ensure_ascii=False, sort_keys=True).encode()
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from decant.plans import (
     apache,
     certbot,
+    command,
     db,
     gunicorn,
     mod_wsgi,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 PROXIES = {"nginx": nginx, "apache": apache}
 SYSCTL = "systemd-sysctl.service.restart"
 MANAGERS = {"systemd": systemd, "supervisor": supervisor}
+SERVERS = {"gunicorn": gunicorn, "uwsgi": uwsgi, "command": command}
 # What the distribution enables in Apache, and what this tool does; everything else is somebody's
 # site. (facts.sh leaves out the first pages.)
 STOCK_SITES = frozenset(
@@ -90,7 +92,8 @@ def release_files(settings: "Settings", cores: int) -> dict[str, tuple[str, int]
         return {}
     if settings.wsgi.server == "mod_wsgi":
         return mod_wsgi.files(settings, cores)
-    return uwsgi.files(settings) if settings.wsgi.server == "uwsgi" else gunicorn.files(settings)
+    found: dict[str, tuple[str, int]] = SERVERS[settings.wsgi.server].files(settings)
+    return found
 
 
 def switch(settings: "Settings") -> str:
@@ -103,7 +106,11 @@ def switch(settings: "Settings") -> str:
     if settings.wsgi.switch == "stop-first":
         return 'wsgi.switch is "stop-first"'
     # A template of the user's own may lack the hook by which workers tell that they are ready.
-    hooks = {"gunicorn.conf.py": "/worker.py", "uwsgi.ini": "uwsgi_application.py"}
+    hooks = {
+        "gunicorn.conf.py": "/worker.py",
+        "uwsgi.ini": "uwsgi_application.py",
+        "command": "",  # forwarder.py tells for it
+    }
     files = release_files(settings, 1)
     if not any(hook in files[name][0] for name, hook in hooks.items() if name in files):
         return "the templates beside hosts.toml do not have workers tell that they are ready"

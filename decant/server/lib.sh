@@ -117,7 +117,7 @@ import_release() { # import_release RELEASE yes|no [HEADS]: import its callable,
     case $db_kind in external | remote) external=yes ;; sqlite) file=${db_path:?} ;; esac
     [ "${health_timeout:?}" -le $limit ] || limit=$health_timeout
     began=$(date +%s)
-    in_release import "$limit" "$1" "$releases/$1/.deploy/venv/bin/python" "$procedures/look.py" "${wsgi_app:?}" "$2" "$variable" $external "$file" "${3:-}" "${interface:-auto}" "$(cat "$releases/$1/.deploy/server")" >"${here:?}/found" 2>"$here/errors"
+    in_release import "$limit" "$1" "$releases/$1/.deploy/venv/bin/python" "$procedures/look.py" "${wsgi_app?}" "$2" "$variable" $external "$file" "${3:-}" "${interface:-auto}" "$(cat "$releases/$1/.deploy/server")" >"${here:?}/found" 2>"$here/errors"
     code=$?
     # The application printed these, and may have printed without end.
     tail -c 100000 "$here/errors" | as_in_the_repository | if [ $code -eq 0 ]; then cat; else sed '$d'; fi
@@ -215,7 +215,7 @@ ask_service() { # ask_service TIMEOUT: ask the application itself, without a pro
 
 # --- who serves -----------------------------------------------------------------------------------------------------------------------
 
-server_of_current() { # gunicorn, uwsgi, mod_wsgi, or nothing before the first release
+server_of_current() { # gunicorn, uwsgi, mod_wsgi, command, or nothing before the first release
     cat "$root/current/.deploy/server" 2>/dev/null
 }
 

@@ -117,7 +117,7 @@ def test_a_current_release_that_does_not_serve_is_no_success(booth: ServerFactor
     server.configure()
     server.ssh("systemctl stop guestbook.socket guestbook.service")
     said = server.fab("update", code=1).stderr
-    assert "is current, and does not serve" in said and "gunicorn.logs" in said
+    assert "is current, and does not serve" in said and "app.logs" in said
     server.fab("deploy")
     assert server.get("/version") == (200, "v1")
 

@@ -3,6 +3,7 @@ changed on the server.
 """
 
 import contextlib
+import json
 import socket
 import subprocess
 import threading
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.booted import FAB, HOSTS, Server, ServerFactory
+from tests.booted import FAB, HOSTS, Server, ServerFactory, changed
 
 GIT = (
     "command -v git >/dev/null || apt-get -qq install -y --no-install-recommends git >/dev/null"
@@ -200,3 +201,42 @@ def test_a_server_that_falls_silent_in_the_middle_is_given_up(deployed: Server) 
     finally:
         deployed.ssh("pkill -CONT -f 'sshd: root@notty'; pkill -9 -f '[s]leep 300' || true")
     deployed.fab("status")
+
+
+@pytest.mark.full
+def test_a_clock_that_jumps_back_changes_no_order(booth: ServerFactory) -> None:
+    server = booth.deployed()
+    # Lab servers have the clock of this machine: what asks for the time is told another one.
+    server.ssh(
+        'printf \'#!/bin/sh\\nexec /usr/bin/date -d "3 days ago" "$@"\\n\' >/usr/local/bin/date'
+        " && chmod +x /usr/local/bin/date"
+    )
+    for ref in ("better", "migrates"):
+        server.configure(f'ref = "{ref}"')
+        server.fab("update")
+        assert server.get("/version") == (200, ref)
+    listed = json.loads(server.fab("app.releases", "--json").stdout)
+    assert [each["current"] for each in listed].count(True) == 1
+    names = [each["release"] for each in listed]
+    assert listed[names.index(max(names))]["current"]
+    assert changed(server.fab("deploy").stdout) == [0]
+    server.ssh("rm /usr/local/bin/date")
+    server.fab("rollback", "--downgrade")
+    assert server.get("/version") == (200, "better")
+    server.fab("update")
+    assert server.get("/version") == (200, "migrates")
+
+
+@pytest.mark.full
+def test_a_server_whose_host_key_is_another_one_than_before_is_refused(
+    booth: ServerFactory,
+) -> None:
+    server = booth.deployed()
+    server.ssh(
+        "rm /etc/ssh/ssh_host_*_key* && ssh-keygen -A >/dev/null && systemctl restart ssh",
+        check=False,
+    )
+    server.configure('ref = "better"')
+    said = server.fab("update", code=1).stderr.strip()
+    assert f"but hosts.{server.name}.host_key is" in said and "\n" not in said, said
+    assert server.get("/version") == (200, "v1")

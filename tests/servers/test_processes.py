@@ -293,6 +293,21 @@ def test_a_worker_that_does_not_stay_up_fails_the_release_and_nobody_sees_it(sho
     assert len(shop.pids()) == 2
 
 
+def test_a_worker_that_never_stops_is_killed_when_its_time_is_over(shop: Shop) -> None:
+    server = shop.server
+    deaf = "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+    shop.commit("deaf", worker=f"{deaf}while True: time.sleep(1)\n")
+    server.fab("deploy")
+    before = shop.pids()
+    assert len(before) == 2
+    shop.commit("two")
+    with shop.visits() as visits:
+        said = server.fab("update").stdout
+    assert (visits.lost, lost(said)) == ([], [0]), said
+    assert server.get("/version") == (200, "two")
+    assert len(shop.pids()) == 2 and not shop.pids() & before
+
+
 def test_a_window_that_is_killed_leaves_the_workers_of_what_serves(default: Shop) -> None:
     server, version = default.server, "one"
     server.fab("deploy")

@@ -237,7 +237,7 @@ def _database_change(
             " the dump that is made now"
         )
         return Change(restore=dump, dump_wanted=True)
-    if host.settings.app.migrate not in ("", "auto"):
+    if host.settings.migrate not in ("", "auto"):
         raise DeployError(
             f"{host.name}: app.migrate is a command of your own, so only you know whether the"
             f' database fits {target}: if it does, set app.migrate = "" for this rollback;'

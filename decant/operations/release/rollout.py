@@ -105,11 +105,9 @@ def run(
 
 def _refuse_down(host: Host, found: Prepared) -> None:
     """Refuse to call a release current that does not serve."""
-    server = host.settings.wsgi.server
-    logs = "apache.logs" if server == "mod_wsgi" else f"{server}.logs"
     raise DeployError(
         f"{host.name}: {found.release} is current, and does not serve: {found.unwell};"
-        f" see: fab -H {host.name} {logs}"
+        f" see: fab -H {host.name} app.logs"
     )
 
 
@@ -257,7 +255,8 @@ def _refuse_other_protocol(name: str, host: Host) -> None:
     They switch one after the other.
     """
     serves, wanted = host.facts.server, host.settings.wsgi.server
-    if host.settings.web_peers and serves in ("gunicorn", "uwsgi") and serves != wanted:
+    changes = serves in ("gunicorn", "command", "uwsgi") and serves != wanted
+    if host.settings.web_peers and changes and "uwsgi" in (serves, wanted):
         raise DeployError(
             f"wsgi.server: {name} and its web hosts would speak different protocols while they go"
             f" from {serves} to {wanted} one after the other; set it back to {serves}, or begin"

@@ -92,7 +92,7 @@ def migrate_current(host: Host) -> Outcome:
     report = host.apply(
         (*app.server_scripts(settings), *release.heads(settings, host.facts, current))
     )
-    if settings.app.migrate == "auto" and report.values.get("target_head") == report.values.get(
+    if settings.migrate == "auto" and report.values.get("target_head") == report.values.get(
         "database_head"
     ):
         host.output.line("no migration is pending")

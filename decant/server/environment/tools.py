@@ -18,7 +18,12 @@ TOOLS = {"uv": "0.13.8", "pipenv": "2026.10.3", "poetry": "2.5.1"}
 HOME = Path("/opt/decant")
 LOCKS = Path("/run/decant")
 MARK = ".decant-complete"
-SERVERS = {"gunicorn": "gunicorn>=23,<28", "uwsgi": "pyuwsgi>=2.0.28,<2.1", "mod_wsgi": ""}
+SERVERS = {
+    "gunicorn": "gunicorn>=23,<28",
+    "uwsgi": "pyuwsgi>=2.0.28,<2.1",
+    "mod_wsgi": "",
+    "command": "",
+}
 OWN = Path(os.environ.get("HOME", "/root"))
 PIP_SETTINGS = (
     Path("/etc/xdg/pip/pip.conf"),

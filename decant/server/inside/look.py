@@ -2,7 +2,7 @@
 
 One JSON document on standard output; what the application prints goes to standard error.
 
-Arguments: `module:callable` or `module:factory(literals)`; `yes` when migrations are to be looked
+Arguments: `module:callable` or `module:factory(literals)`, or nothing; `yes` when migrations are to be looked
 at; the variable with the URL of the database that hosts.toml names, or nothing; `yes` where that
 URL must let us log in (an external database); the file of its SQLite database, or nothing; the
 migration heads of another release, or nothing; wsgi.interface, and the server of the release.
@@ -81,6 +81,8 @@ def interface(application: object, spec: str, wanted: str, server: str) -> str:
             f"wsgi.interface: {spec} is a Flask application, which is WSGI, and hosts.toml says"
             ' "asgi"; set it to "auto" or "wsgi"'
         )
+    if server == "command":
+        return found
     if found == "asgi" and server != "gunicorn":
         raise SpecError(
             f"wsgi.app: {spec} is an ASGI application, and {server} serves WSGI alone; set"
@@ -122,9 +124,9 @@ def look(
 
     `served`: wsgi.interface and wsgi.server of hosts.toml.
     """
-    application = load(spec)
-    found_interface = interface(application, spec, *served)
-    flask = flask_applications(application)
+    application = load(spec) if spec else None  # a server of the application's own may need none
+    found_interface = interface(application, spec, *served) if spec else ""
+    flask = flask_applications(application) if spec else []
     how = "" if not flask else "itself" if flask[0] is application else "inside"
     found = migrations.find(application, named) if wanted else None
     return {

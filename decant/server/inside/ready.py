@@ -1,8 +1,8 @@
 """Tell the release window that a worker has imported the application and accepts requests.
 
 `worker`, in each worker of gunicorn and uWSGI: ask the application for health before anything is
-accepted, and tell. Where no window waits there is nobody to tell, and nothing is asked. Standard
-library only.
+accepted, and tell. Where no window waits there is nobody to tell, and nothing is asked.
+`tell_systemd`, in a smoke test: the same to systemd. Standard library only.
 """
 
 import io
@@ -64,6 +64,15 @@ def tell(run: str, text: str) -> bool:
         except OSError:
             return False
     return True
+
+
+def tell_systemd() -> None:
+    """Tell systemd that the service is ready (sd_notify(3)), where it waits for that."""
+    path = os.environ.get("NOTIFY_SOCKET", "")
+    if path:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.connect("\0" + path[1:] if path.startswith("@") else path)
+            sock.send(b"READY=1")
 
 
 def answer(application: Application, path: str, host: str, scheme: str) -> tuple[str, str]:

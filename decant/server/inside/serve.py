@@ -5,7 +5,7 @@ Arguments: the callable's name, the socket's path, and the path below which the 
 where it is not at the root of its site. Tells systemd when it is ready. Standard library only.
 """
 
-import os
+import runpy
 import socket
 import socketserver
 import sys
@@ -17,6 +17,9 @@ from decant_load import load  # noqa: E402
 from decant_mounted import under  # noqa: E402
 
 sys.path[0] = str(Path.cwd())  # the release's folder, where it is started
+
+# Not imported: the application may have a module of that name.
+READY = runpy.run_path(str(Path(__file__).with_name("ready.py")))
 
 
 class Server(WSGIServer):
@@ -42,17 +45,8 @@ class Handler(WSGIRequestHandler):
         """Say nothing."""
 
 
-def ready() -> None:
-    """Tell systemd that the socket is open."""
-    path = os.environ.get("NOTIFY_SOCKET", "")
-    if path:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
-            notify.connect("\0" + path[1:] if path.startswith("@") else path)
-            notify.send(b"READY=1")
-
-
 application = under("".join(sys.argv[3:]), load(sys.argv[1]))
 with Server(sys.argv[2], Handler) as server:  # type: ignore[arg-type]
     server.set_app(application)
-    ready()
+    READY["tell_systemd"]()
     server.serve_forever()

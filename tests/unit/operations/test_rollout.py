@@ -153,7 +153,7 @@ def test_a_current_release_that_does_not_serve_is_told(tmp_path: Path) -> None:
     unwell = {**CURRENT, "unwell": "/up: no answer"}
     hosts = several(tmp_path, SQLITE, {"": UPDATES, "a": {"prepare": [unwell]}})
     assert ran(hosts)[1].startswith("failed on a; no host has switched")
-    assert "is current, and does not serve: /up: no answer; see: fab -H a gunicorn.logs" in str(
+    assert "is current, and does not serve: /up: no answer; see: fab -H a app.logs" in str(
         hosts["a"].said()
     )
 

@@ -1,0 +1,269 @@
+"""Serve by the application's own server (wsgi.server = "command"), behind the socket that the
+manager keeps open.
+
+Arguments: the release's .deploy folder; the seconds that a request may take; those that connections
+without an end get when this stops; the path of a socket to open where the manager hands over none.
+
+The command listens on a private socket or port, and knows nothing of releases. Connections are
+accepted here when it answers, and passed on as they are. When this is told to stop it accepts no
+more, lets the open ones come to their end, and then tells the command to stop: requests wait in the
+manager's socket while versions change, as they do for gunicorn. With a command that ends by itself
+this ends, too, and the manager starts both anew. Standard library only.
+"""
+
+import asyncio
+import contextlib
+import ctypes
+import functools
+import os
+import re
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import ready
+from health import Direct
+from process import meant
+
+PR_SET_PDEATHSIG = 1  # prctl(2)
+CHUNK = 65536
+BACKLOG = 4096  # what the manager's socket has: listen(2) sets it anew
+STOPS = 10.0  # seconds that the command gets to end when it has answered everything
+SLOW = 10.0  # seconds after which the log says what is waited for
+ANSWERS = 10.0  # seconds that one answer to a health check may take
+LISTENS = "0A"  # a state in /proc/net/tcp, proc(5)
+OURS = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "DECANT_STARTS")
+# Connections that do not end by themselves, by the headers of the request or of the answer
+WEBSOCKET = re.compile(rb"\r\nupgrade:[ \t]*websocket", re.IGNORECASE)
+STREAM = re.compile(rb"\r\ncontent-type:[ \t]*text/event-stream", re.IGNORECASE)
+
+Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class Address:
+    """Where a command listens: a socket in a folder of its own, or a free port of this machine."""
+
+    def __init__(self, command: str) -> None:
+        self.folder = tempfile.mkdtemp(prefix="decant-")  # nobody else can look into it
+        self.path = f"{self.folder}/sock"
+        self.port = _free_port() if "{port}" in command else 0
+        self.where = f"127.0.0.1:{self.port}" if self.port else self.path
+        self.command = command.replace("{port}", str(self.port)).replace("{socket}", self.path)
+
+    async def connect(self) -> Ends:
+        """Open a connection to the command."""
+        if self.port:
+            return await asyncio.open_connection("127.0.0.1", self.port)
+        sock = socket.socket(socket.AF_UNIX)
+        sock.setblocking(False)
+        try:
+            while True:
+                try:
+                    sock.connect(self.path)
+                    break
+                except BlockingIOError:  # its queue is full; nobody says when it is not any more
+                    await asyncio.sleep(0.02)
+            return await asyncio.open_connection(sock=sock)
+        except BaseException:
+            sock.close()
+            raise
+
+    def is_anothers(self) -> bool:
+        """Tell whether another account listens on the port, and would get what visitors send."""
+        tables = (Path(f"/proc/self/net/{name}") for name in ("tcp", "tcp6"))
+        lines = [line for table in tables for line in table.read_text().splitlines()[1:]]
+        return any(
+            state == LISTENS and local.endswith(f":{self.port:04X}") and int(uid) != os.getuid()
+            for _, local, _, state, _, _, _, uid, *_ in map(str.split, lines)
+        )
+
+    def application(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        """Answer a request as a WSGI callable does, by the command: ready.py asks so."""
+        made = Direct(self.where, ANSWERS)
+        headers = {
+            name[5:].replace("_", "-"): str(value)
+            for name, value in environ.items()
+            if name.startswith("HTTP_")
+        }
+        try:
+            made.request("GET", environ["RAW_URI"], headers={**headers, "Connection": "close"})
+            answer = made.getresponse()
+            answer.read(ready.MOST)
+        finally:
+            made.close()
+        start(f"{answer.status} {answer.reason}", answer.getheaders())
+        return ()
+
+
+class Connections:
+    """The connections that are passed on to a command."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self.open: set[asyncio.Task[None] | None] = set()
+        self.endless: set[asyncio.Task[None] | None] = set()
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Pass one connection on, in both directions."""
+        task = asyncio.current_task()
+        self.open.add(task)
+        try:
+            with contextlib.suppress(OSError, asyncio.CancelledError):
+                command = await self.address.connect()
+                await _exchange((reader, writer), command, lambda: self.endless.add(task))
+                writer.close()
+                await writer.wait_closed()
+        finally:
+            writer.transport.abort()
+            self.open.discard(task)
+            self.endless.discard(task)
+
+    async def end(self, limit: float, drain: float) -> None:
+        """Wait until all of them have ended, or `limit` seconds are over; those without an end are
+        closed after `drain` seconds.
+        """
+        began = time.monotonic()
+        while self.open and (now := time.monotonic()) < began + limit:
+            if now > began + drain:
+                for task in filter(None, tuple(self.endless)):
+                    task.cancel()
+            await asyncio.sleep(0.05)
+
+
+async def _exchange(proxy: Ends, command: Ends, is_endless: Callable[[], object]) -> None:
+    """Copy in both directions until the command has said everything."""
+
+    async def ask() -> None:
+        try:
+            await _copy(proxy[0], command[1], WEBSOCKET, is_endless)
+            command[1].write_eof()
+        except OSError:  # nobody waits for the answer any more
+            command[1].transport.abort()
+
+    asking = asyncio.ensure_future(ask())
+    try:
+        await _copy(command[0], proxy[1], STREAM, is_endless)
+    finally:
+        asking.cancel()
+        command[1].close()
+
+
+async def _copy(
+    source: asyncio.StreamReader,
+    target: asyncio.StreamWriter,
+    endless: re.Pattern[bytes],
+    is_endless: Callable[[], object],
+) -> None:
+    """Copy until the source ends, and look for a header on the way."""
+    head: bytes | None = b"\r\n"
+    while data := await source.read(CHUNK):
+        if head is not None:
+            head += data
+            headers, end, _ = head.partition(b"\r\n\r\n")
+            if endless.search(headers):
+                is_endless()
+            if end or len(head) > CHUNK:
+                head = None
+        target.write(data)
+        await target.drain()
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def opened(path: str) -> socket.socket:
+    """Return the socket that the manager hands over (sd_listen_fds(3)), or a new one at a path."""
+    if not path:
+        return socket.socket(fileno=3)
+    sock = socket.socket(socket.AF_UNIX)
+    sock.bind(path)
+    return sock
+
+
+async def start(deploy: Path, command: str) -> asyncio.subprocess.Process:
+    """Start the command with the release's variables, in its folder."""
+    environment = {name: value for name, value in os.environ.items() if name not in OURS}
+    # Where this is killed, the command would stay.
+    dies_with_this = functools.partial(ctypes.CDLL(None).prctl, PR_SET_PDEATHSIG, signal.SIGTERM)
+    words = (str(deploy / "with-env"), "bash", "-c", command)
+    return await asyncio.create_subprocess_exec(*words, env=environment, preexec_fn=dies_with_this)
+
+
+async def begins(address: Address) -> None:
+    """Return when the command answers, and the window or systemd has been told.
+
+    Raises ready.Unwell where it does not answer as it should.
+    """
+    began, said = time.monotonic(), False
+    while True:
+        try:
+            _, writer = await address.connect()
+            writer.close()
+            break
+        except OSError:
+            await asyncio.sleep(0.05)
+        if not said and time.monotonic() > began + SLOW:
+            said = True
+            print(f"wsgi.command: does not listen on {address.where} yet", flush=True)
+    if address.port and address.is_anothers():
+        raise ready.Unwell(f"another account listens on {address.where}")
+    await asyncio.to_thread(ready.worker, address.application, 1)
+    ready.tell_systemd()
+
+
+async def stop(process: asyncio.subprocess.Process) -> int:
+    """Tell the command to stop, and return its exit code when it has."""
+    if process.returncode is None:
+        for pid in meant(process.pid):
+            os.kill(pid, signal.SIGTERM)
+    try:
+        code = await asyncio.wait_for(process.wait(), STOPS)
+    except TimeoutError:
+        process.kill()
+        code = await process.wait()
+    return code if code >= 0 else 128 - code
+
+
+async def serve(deploy: Path, limit: float, drain: float, path: str) -> int:
+    """Serve until this is told to stop, or the command ends; return the exit code."""
+    told = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(each, told.set)
+    loop.add_signal_handler(signal.SIGHUP, lambda: None)
+    listening = opened(path)
+    address = Address((deploy / "command").read_text(encoding="utf-8").strip())
+    process = await start(deploy, address.command)
+    over = {asyncio.ensure_future(process.wait()), asyncio.ensure_future(told.wait())}
+    try:
+        beginning = asyncio.ensure_future(begins(address))
+        await asyncio.wait({beginning, *over}, return_when=asyncio.FIRST_COMPLETED)
+        if beginning.done():
+            beginning.result()
+            connections = Connections(address)
+            server = await asyncio.start_server(connections.handle, sock=listening, backlog=BACKLOG)
+            await asyncio.wait(over, return_when=asyncio.FIRST_COMPLETED)
+            server.close()
+            if process.returncode is None:
+                await connections.end(limit, drain)
+    except ready.Unwell as error:
+        print(f"wsgi.command: {error}", flush=True)
+    finally:
+        code = await stop(process)
+        shutil.rmtree(address.folder, ignore_errors=True)
+    return 0 if told.is_set() else code or 1
+
+
+if __name__ == "__main__":
+    deploy, limit, drain, *path = sys.argv[1:]
+    sys.exit(asyncio.run(serve(Path(deploy), float(limit), float(drain), "".join(path))))
