@@ -102,10 +102,10 @@ def test_the_server_changes_and_migrates_and_goes_back_and_loses_nothing(
     assert load.lost == [], said
     assert server.get("/version") == (200, "better") and "mood" not in server.columns()
 
-    # It ends, and its manager starts it anew; what came meanwhile waits in the socket.
+    # It is killed, and its manager starts it anew.
     pid = server.ssh("pgrep -u guestbook -f waitress-serve").strip()
     server.ssh(f"kill -9 {pid}")
-    assert server.get("/version") == (200, "better")
+    server.wait_until(lambda: server.get("/version") == (200, "better"), what="it serves again")
     assert server.ssh("pgrep -u guestbook -f waitress-serve").strip() != pid
     server.fab("app.stop")
     assert server.get("/version")[0] == 502

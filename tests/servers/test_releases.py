@@ -1,6 +1,7 @@
 """Releases: hostile values, rollback, pruning, the maintenance page, changed units, uv."""
 
 import json
+import re
 
 import pytest
 
@@ -206,3 +207,44 @@ def test_uv_installs_from_a_lock_and_each_release_imports_its_own_code(
     assert server.get("/static/style.css")[0] == 200
     server.fab("rollback")
     assert server.get("/version") == (200, "first")
+
+
+@pytest.mark.full
+def test_thirty_releases_later_there_is_what_keep_says_and_nothing_else(
+    booth: ServerFactory,
+) -> None:
+    server = booth.deployed()
+    source = server.folder / "guestbook"
+    server.configure('ref = "main"\nkeep = 3')
+
+    def everything() -> set[str]:
+        """What there is, but for the windows' own files, of which the last 50 are kept."""
+        shown = server.ssh(
+            "cd /srv/guestbook; find . -path ./repo.git -prune -o -path './releases/*/*' -prune -o"
+            " -path './venvs/*/*' -prune -o -path ./log -prune -o -print;"
+            " find /run/guestbook /var/lib/decant /tmp /var/tmp | sed 's/systemd-private-[^/]*//'"
+        )
+        return {re.sub(r"[0-9]{8}T[0-9]{6}-[0-9a-f]{7}", "RELEASE", line) for line in shown.split()}
+
+    def update(number: int, code: int = 0) -> None:
+        broken = "import nowhere\n" if code else ""
+        (source / "guestbook/news.py").write_text(f"{broken}NEWS = {number}\n")
+        (source / "guestbook/__init__.py").write_text(
+            init + "\nfrom guestbook import news  # noqa\n"
+        )
+        git(source, "add", "-A")
+        git(source, "commit", "-q", "-m", f"news {number}")
+        server.fab("update", code=code)
+
+    init = (source / "guestbook/__init__.py").read_text()
+    for number in range(5):
+        update(number)
+    before = everything()
+    for number in range(5, 35):
+        update(number, code=number % 10 == 9)
+    assert everything() == before
+    listed = json.loads(server.fab("app.releases", "--json").stdout)
+    assert [each["state"] for each in listed].count("good") == 3
+    counted = "for each in releases venvs; do ls /srv/guestbook/$each | wc -l; done"
+    assert server.ssh(counted).split() == ["3", "1"]
+    assert int(server.ssh("ls /srv/guestbook/log/*.params | wc -l")) <= 50
