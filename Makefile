@@ -50,7 +50,7 @@ test: tools  ## lint, types, unit tests, and the main stack on real servers
 
 full: tools  ## everything else that is tested, before a release; SHARD=k/n runs a part of it
 	@$(MAKE) --no-print-directory setup-dev
-	$(SERVERS) -m full --shard $(SHARD) tests/servers tests/faults
+	$(SERVERS) -m full --shard $(SHARD) tests/servers tests/faults tests/platforms
 
 faults: tools  ## a fault at every boundary of every phase, on three stacks; SHARD=k/n, SEED=n
 	@$(MAKE) --no-print-directory setup-dev

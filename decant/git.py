@@ -13,8 +13,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from decant.errors import SettingsError
+from decant.errors import DeployError, SettingsError
 
+# By which a repository is fetched to this machine
+PROTOCOLS = "https:http:ssh:git:file"
 # Of a repository's configuration: what says how its files lie on this disk.
 ON_DISK = r"^core\.(filemode|ignorecase|precomposeunicode|symlinks|autocrlf)$"
 
@@ -74,6 +76,53 @@ def repository(folder: Path) -> Iterator[Git]:
                 shutil.copy(source / name, ours / name)
         tree = {} if bare == "true" else {"GIT_WORK_TREE": str(_top(folder, Path(own)))}
         yield Git(folder, {"GIT_DIR": str(ours), **tree})
+
+
+def clone(url: str, folder: Path) -> None:
+    """Fetch a repository into an empty folder, with the keys and helpers of whoever runs this.
+
+    Raises SettingsError with the last line of git's complaint.
+    """
+    environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "GIT_ALLOW_PROTOCOL": PROTOCOLS}
+    environment["GIT_SSH_COMMAND"] = f"{environment.get('GIT_SSH_COMMAND', 'ssh')} -o BatchMode=yes"
+    done = subprocess.run(
+        [_program(), "clone", "--quiet", "--bare", "--", url, str(folder)],
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        env=environment,
+    )
+    if done.returncode:
+        complaint = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
+        raise SettingsError(
+            f"app.source: {url} cannot be read from this machine:"
+            f" {' '.join(complaint) or done.returncode}"
+        )
+
+
+def push(folder: Path, url: str, commit: str, ref: str, password: str) -> None:
+    """Push a commit of a local repository; what the other side says goes to standard error.
+
+    The password is handed over by the environment, and in no argument. Raises DeployError where it
+    is not taken.
+    """
+    helper = '!f() { echo username=heroku; echo "password=$DECANT_PASSWORD"; }; f'
+    with repository(folder) as git:
+        done = subprocess.run(
+            [
+                *(_program(), "-C", str(folder), "-c", "credential.helper="),
+                *("-c", f"credential.helper={helper}"),
+                *("push", "--force", "--", url, f"{commit}:{ref}"),
+            ],
+            stdin=subprocess.DEVNULL,
+            env={
+                **os.environ,
+                **git.environment,
+                "GIT_TERMINAL_PROMPT": "0",
+                "DECANT_PASSWORD": password,
+            },
+        )
+    if done.returncode:
+        raise DeployError(f"git push to {url} failed; its last lines are above")
 
 
 def tracks(folder: Path, name: str) -> bool:

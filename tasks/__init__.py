@@ -16,6 +16,7 @@ from decant.tasks import (
     db,
     deploy,
     gunicorn,
+    heroku,
     lab,
     mod_wsgi,
     nginx,
@@ -41,6 +42,7 @@ for module in (
     certbot,
     db,
     backup,
+    heroku,
     lab,
 ):
     ns.add_collection(Collection.from_module(module))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from decant import __version__
 from decant.config import files, mistakes
-from decant.config.keys import APP_PORT, ROLES, SECTIONS
+from decant.config.keys import APP_PORT, PLATFORMS, ROLES, SECTIONS
 from decant.config.layers import Layer, Origins, merge, overlay
 from decant.errors import SettingsError
 from decant.paths import cache, local
@@ -62,6 +62,16 @@ class Inventory:
         return made
 
     @property
+    def platforms(self) -> tuple[str, ...]:
+        """The platforms that the file has tables of."""
+        tables = [
+            table
+            for document in self.documents.values()
+            for table in (document, *_tables(document.get("apps")))
+        ]
+        return tuple(name for name in PLATFORMS if any(name in table for table in tables))
+
+    @property
     def folder(self) -> Path:
         """The folder of hosts.toml, to which its paths are relative."""
         return self.path.parent
@@ -70,14 +80,14 @@ class Inventory:
         """Return the hosts of a group, in the order of the file."""
         return [name for name, entry in self.hosts.items() if group in entry.get("groups", [])]
 
-    def settings(self, name: str = "", app: str = "") -> "Settings":
-        """Return the checked settings of an application on a host.
+    def settings(self, name: str = "", app: str = "", platform: str = "") -> "Settings":
+        """Return the checked settings of an application on a host, or on a platform.
 
         A host that is not in the file gets the sections without one.
 
         Raises SettingsError with every mistake.
         """
-        settings, problems = self._check(name, app)
+        settings, problems = self._check(name, app, platform)
         if settings is None:
             raise SettingsError(mistakes.report(self.path, problems))
         return settings
@@ -122,6 +132,8 @@ class Inventory:
             for app in list(self.apps) or [""]:
                 for name in list(self.hosts) or [""]:
                     found.update(dict.fromkeys(self._check(name, app)[1]))
+                for platform in self.platforms:
+                    found.update(dict.fromkeys(self._check("", app, platform)[1]))
             found.update(dict.fromkeys((*self._misnamed_groups(), *self._circles())))
         return [*self._unknown(), *found]
 
@@ -152,9 +164,9 @@ class Inventory:
     def _unknown(self) -> Iterator[str]:
         for prefix, document in self.documents.items():
             known = (
-                ("default_hosts", "include", *ENTRIES, *SECTIONS)
+                ("default_hosts", "include", *ENTRIES, *SECTIONS, *PLATFORMS)
                 if not prefix
-                else (*ENTRIES, *SECTIONS)
+                else (*ENTRIES, *SECTIONS, *PLATFORMS)
             )
             yield from (
                 f"{prefix}{key}: unknown key{mistakes.meant(key, known)}"
@@ -167,13 +179,15 @@ class Inventory:
         for prefix, document in self.documents.items():
             yield from (f"{prefix}{problem}" for problem in _outline(document))
 
-    def _check(self, name: str, app: str) -> "tuple[Settings | None, list[str]]":
+    def _check(
+        self, name: str, app: str, platform: str = ""
+    ) -> "tuple[Settings | None, list[str]]":
         from pydantic import ValidationError
 
         from decant.config import validation
         from decant.config.models import Settings
 
-        merged, origins = self._merge(name, app)
+        merged, origins = self._merge(name, app, platform)
         try:
             settings = Settings.model_validate(merged)
         except ValidationError as error:
@@ -181,8 +195,8 @@ class Inventory:
         found = [mistakes.named(problem, origins) for problem in validation.problems(settings)]
         return (None if found else settings), found
 
-    def layers(self, name: str, app: str = "") -> list[Layer]:
-        """Return what holds for an application on a host, from the bottom up."""
+    def layers(self, name: str, app: str = "", platform: str = "") -> list[Layer]:
+        """Return what holds for an application on a host or a platform, from the bottom up."""
         made = [Layer(prefix, _sections(document)) for prefix, document in self.documents.items()]
         for prefix, document in self.documents.items():
             sections = _sections(document.get("apps", {}).get(app, {}))
@@ -205,10 +219,32 @@ class Inventory:
             Layer(f"{prefix}hosts.{name}.", _sections(each.get("hosts", {}).get(name, {})))
             for prefix, each in self.documents.items()
         ]
+        made += [
+            Layer(f"{prefix}{path}{platform}.", _sections(table.get(platform, {})))
+            for prefix, path, table in self._with_platforms(app)
+            if platform
+        ]
         return made
 
-    def _merge(self, name: str, app: str) -> tuple[dict[str, Any], Origins]:
-        merged, origins = merge(self.layers(name, app))
+    def _with_platforms(self, app: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+        """Yield the tables in which a platform's table may stand, each with what is before it."""
+        for prefix, document in self.documents.items():
+            yield prefix, "", document
+        for prefix, document in self.documents.items():
+            yield prefix, f"apps.{app}.", document.get("apps", {}).get(app, {})
+
+    def _of_platform(self, platform: str, app: str) -> dict[str, Any]:
+        """Return the keys of a platform's own."""
+        made: dict[str, Any] = {}
+        for _, _, table in self._with_platforms(app):
+            made |= {k: v for k, v in table.get(platform, {}).items() if k not in SECTIONS}
+        return made
+
+    def _merge(self, name: str, app: str, platform: str = "") -> tuple[dict[str, Any], Origins]:
+        merged, origins = merge(self.layers(name, app, platform))
+        if platform:  # the disk of a platform is not for a database
+            merged["db"] = {"kind": "none", **merged.get("db", {})}
+            merged |= {"platform": platform, platform: self._of_platform(platform, app)}
         origins["host",] = f"hosts.{name}"
         host = {
             key: value for key, value in self.hosts.get(name, {}).items() if key not in SECTIONS
@@ -272,6 +308,10 @@ def _identity(merged: Mapping[str, Any]) -> tuple[Any, Any]:
     return (app.get("name"), app.get("root") or "") if isinstance(app, dict) else (None, None)
 
 
+def _tables(entries: Any) -> tuple[dict[str, Any], ...]:
+    return tuple(entry for entry in entries.values()) if isinstance(entries, dict) else ()
+
+
 def _sections(table: Any) -> dict[str, Any]:
     return (
         {key: value for key, value in table.items() if key in SECTIONS}
@@ -290,7 +330,7 @@ def _outline(document: Mapping[str, Any]) -> Iterator[str]:
                 isinstance(name, str) for name in value
             ):
                 yield "include: should be the path of a TOML file, or a list of such paths"
-        elif key in (*ENTRIES, *SECTIONS) and not isinstance(value, dict):
+        elif key in (*ENTRIES, *SECTIONS, *PLATFORMS) and not isinstance(value, dict):
             yield f"{key}: should be a table"
     for kind in ENTRIES:
         entries = document.get(kind, {})
@@ -305,10 +345,16 @@ def _outline(document: Mapping[str, Any]) -> Iterator[str]:
             ):
                 yield f"{kind}.{name}.groups: should be a list of names"
             elif kind != "hosts":
+                known = (*SECTIONS, *(PLATFORMS if kind == "apps" else ()))
                 yield from (
-                    f"{kind}.{name}.{key}: unknown key{mistakes.meant(key, SECTIONS)}"
+                    f"{kind}.{name}.{key}: unknown key{mistakes.meant(key, known)}"
                     for key in entry
-                    if key not in SECTIONS
+                    if key not in known
+                )
+                yield from (
+                    f"{kind}.{name}.{key}: should be a table"
+                    for key in known
+                    if key in PLATFORMS and not isinstance(entry.get(key, {}), dict)
                 )
 
 

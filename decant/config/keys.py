@@ -14,6 +14,8 @@ SECTIONS = (
     "backup",
     "system",
 )
+# Where the application goes without a host; each a layer of hosts.toml with keys of its own.
+PLATFORMS = ("heroku",)
 Role = Literal["app", "web", "db"]
 ROLES: tuple[Role, ...] = ("app", "web", "db")
 APP_PORT = 8000  # where an application listens that is not on the same host as its proxy

@@ -559,6 +559,22 @@ class System(Model):
     ] = {}
 
 
+class Heroku(Model):
+    """The application's app at Heroku."""
+
+    name: Annotated[
+        str,
+        _or_empty(
+            r"[a-z][a-z0-9-]{1,28}[a-z0-9]",
+            "3 to 30 lower-case letters, digits and -, a letter first, no - at the end",
+        ),
+    ] = Field(default="", description="Its name there, which nobody else has; default: app.name.")
+    region: Annotated[str, _matches(r"[a-z][a-z0-9-]*", "a region such as eu")] = "eu"
+    addons: Listed[
+        Annotated[str, _matches(r"[a-z0-9-]+(:[a-z0-9-]+)?", "an add-on and its plan")]
+    ] = Field(default=(), description="Add-ons, such as heroku-postgresql:essential-0.")
+
+
 class HostEntry(Model):
     """How one server is reached; what is unset is what ~/.ssh/config says."""
 
@@ -626,6 +642,8 @@ class Settings(Model):
     backup: Backup = Backup()
     system: System = System()
     host: HostEntry = HostEntry()
+    platform: Literal["", "heroku"] = ""
+    heroku: Heroku = Heroku()
     peers: tuple[Peer, ...] = ()
     folder: Path = Path()
     named_files: tuple[str, ...] = ()

@@ -85,11 +85,12 @@ def find(settings: "Settings") -> Source:
         )
     if settings.app.ref:
         with repository(folder) as git:
-            return _commit(git, settings.app.ref)
+            return at(git, settings.app.ref)
     return _working_tree(folder, settings)
 
 
-def _commit(git: Git, ref: str) -> Source:
+def at(git: Git, ref: str) -> Source:
+    """Return a repository as it is at a ref; raise SettingsError where it has no such one."""
     folder = git.folder
     if ref.startswith("tag:"):
         tags = git(
@@ -171,8 +172,8 @@ def _working_tree(folder: Path, settings: "Settings") -> Source:
     else:
         names = set(_everything(folder))
     names |= set(_sent_besides(folder, settings))
-    left_out = _left_out(names, frozenset(private(settings)))
-    files = tuple(sorted(names - {name for found in left_out.values() for name in found}))
+    found = left_out(names, frozenset(private(settings)))
+    files = tuple(sorted(names - {name for each in found.values() for name in each}))
     if not files:
         raise SettingsError(f"app.source: {folder} has no files to send")
     return Source(
@@ -180,7 +181,7 @@ def _working_tree(folder: Path, settings: "Settings") -> Source:
         _digest(folder, files),
         label,
         files,
-        left_out=tuple(sorted(name for name in left_out if name)),
+        left_out=tuple(sorted(name for name in found if name)),
         version=version,
     )
 
@@ -203,7 +204,7 @@ def private(settings: "Settings") -> tuple[str, ...]:
     return tuple(sorted({str(path.relative_to(top)) for path in found if path.is_relative_to(top)}))
 
 
-def _left_out(names: set[str], named: frozenset[str]) -> dict[str, list[str]]:
+def left_out(names: set[str], named: frozenset[str]) -> dict[str, list[str]]:
     """Return what is no part of a release, each (a folder with its `/`) with its files.
 
     What nobody needs to be told of is under the empty name.

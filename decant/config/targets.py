@@ -72,11 +72,16 @@ def resolve(
     return [
         Target(each, host)
         for host in _hosts(inventory, name, aliases)
-        for each in _apps(inventory, apps)
+        for each in applications(inventory, apps)
     ]
 
 
-def _apps(inventory: "Inventory", given: str) -> list[str]:
+def applications(inventory: "Inventory", given: str) -> list[str]:
+    """Return the applications that are meant: `given` is DECANT_APP; an empty name where hosts.toml
+    has no [apps].
+
+    Raises DeployError for one that is nowhere, and where it is not said which is meant.
+    """
     names = [name.strip() for name in given.split(",") if name.strip()]
     for name in names:
         if name not in inventory.apps:

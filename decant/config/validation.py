@@ -185,6 +185,7 @@ def contradictions(settings: "Settings") -> Iterator[str]:
     yield from _dns(settings)
     yield from _proxy(settings)
     yield from _server(settings)
+    yield from _platform(settings)
     yield from _options(settings)
     yield from _processes(settings)
     yield from _backup(settings)
@@ -268,6 +269,32 @@ def _server(settings: "Settings") -> Iterator[str]:
         yield (
             "wsgi.app: a factory is called with literals alone, as in wsgi:create_app('production')"
         )
+
+
+def _platform(settings: "Settings") -> Iterator[str]:
+    """Yield what no platform has."""
+    name, wsgi = settings.platform, settings.wsgi
+    if not name:
+        return
+    if settings.db.kind not in ("none", "external"):
+        why = (
+            "is a file, and the disk there is emptied at each restart"
+            if settings.db.kind == "sqlite"
+            else "is installed on servers alone"
+        )
+        yield (
+            f'db.kind: {settings.db.kind} {why}; set [{name}.db] kind = "external", with'
+            f" {settings.db.variable} in app.env_file or from the platform"
+        )
+    if wsgi.server not in ("gunicorn", "command"):
+        yield (
+            f"wsgi.server: {wsgi.server} needs a server of one's own; set [{name}.wsgi] server ="
+            ' "gunicorn"'
+        )
+    if "{socket}" in wsgi.command:
+        yield "wsgi.command: a platform leads to a port; write {port} in the place of {socket}"
+    if settings.proxy.prefix:
+        yield "proxy.prefix: is a matter of our proxies; the platform leads to the whole path"
 
 
 def _own_server(settings: "Settings") -> Iterator[str]:

@@ -52,9 +52,9 @@ def variables(settings: "Settings") -> dict[str, str]:
             f"{settings.app.env_file}: {settings.db.variable} is set by db.kind ="
             f' "{settings.db.kind}"; remove it there, or set db.kind = "external"'
         )
-    if settings.db.kind == "external" and not re.match(
-        r"[a-z][a-z0-9+.]*://", given.get(settings.db.variable, "")
-    ):
+    # A platform may have it, of a database that it adds.
+    wanted = settings.db.kind == "external" and not settings.platform
+    if wanted and not re.match(r"[a-z][a-z0-9+.]*://", given.get(settings.db.variable, "")):
         raise SettingsError(
             f'app.env_file: db.kind = "external" needs {settings.db.variable} there, a URL such as'
             " postgresql://user:password@host/name"

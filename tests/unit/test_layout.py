@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 # From the ground up: a floor is a folder of decant/, the first one its own modules. A module
 # imports its own floor and those below.
-FLOORS = ["", "lab", "config", "plans", "remote", "operations", "commands", "tasks"]
+FLOORS = ["", "lab", "config", "plans", "platforms", "remote", "operations", "commands", "tasks"]
 PATHS = [
     *(ROOT / "decant").rglob("*.py"),
     *(ROOT / "decant/tasks").glob("*.py"),

@@ -14,8 +14,10 @@ this ends, too, and the manager starts both anew. Standard library only.
 import asyncio
 import contextlib
 import ctypes
+import errno
 import functools
 import os
+import random
 import re
 import shutil
 import signal
@@ -38,6 +40,7 @@ BACKLOG = 4096  # what the manager's socket has: listen(2) sets it anew
 STOPS = 10.0  # seconds that the command gets to end when it has answered everything
 SLOW = 10.0  # seconds after which the log says what is waited for
 ANSWERS = 10.0  # seconds that one answer to a health check may take
+PORTS = range(20000, 32768)
 LISTENS = "0A"  # a state in /proc/net/tcp, proc(5)
 OURS = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "DECANT_STARTS")
 # Connections that do not end by themselves, by the headers of the request or of the answer
@@ -176,9 +179,14 @@ async def _copy(
 
 
 def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """Return a port on which nobody listens, and which the kernel gives to no outgoing connection
+    until the command has it (ip(7), ip_local_port_range).
+    """
+    for port in random.sample(PORTS, len(PORTS)):
+        with socket.socket() as sock, contextlib.suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port
+    raise OSError(errno.EADDRINUSE, "no free port")
 
 
 def opened(path: str) -> socket.socket:
