@@ -63,7 +63,7 @@ class Measured:
 
     def time(self, server: Server, *words: str, name: str = "") -> None:
         """Run a command under load."""
-        with Load(server.address, rate=5, slow_seconds=0.2, reopens=True) as load:
+        with Load(server.address, rate=5, slow_seconds=0.2, reopens=True, timeout=900) as load:
             began = time.monotonic()
             server.fab(*words, timeout=1800)
             self.seconds[name or words[0]] = time.monotonic() - began

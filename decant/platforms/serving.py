@@ -3,9 +3,9 @@
 gunicorn listens on 0.0.0.0:$PORT by itself where PORT is set, which every platform does.
 """
 
-import shlex
 from typing import TYPE_CHECKING
 
+from decant import quoting
 from decant.platforms.bundle import Bundle
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def web(settings: "Settings") -> str:
         **wsgi.options,
     }
     words = [word for name, value in given.items() for word in _option(name, value)]
-    return shlex.join(["gunicorn", *words, wsgi.app])
+    return quoting.join(("gunicorn", *words, wsgi.app))
 
 
 def migration(settings: "Settings", bundle: Bundle) -> str:

@@ -57,7 +57,7 @@ class Runner:
 
     def environment(self, source: Path, variables: dict[str, str]) -> dict[str, str]:
         path = f"{(source / '.venv-here').resolve()}/bin:/usr/bin:/bin"
-        return {"PATH": path, "HOME": "/nonexistent", "PYTHONDONTWRITEBYTECODE": "1", **variables}
+        return {"PATH": path, "HOME": str(self.folder), "PYTHONDONTWRITEBYTECODE": "1", **variables}
 
     def has(self, source: Path, name: str) -> bool:
         lines = (source / "Procfile").read_text().splitlines()
