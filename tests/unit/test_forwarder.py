@@ -1,7 +1,9 @@
 """A server of the application's own, behind the socket of its manager."""
 
+import contextlib
 import http.client
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -46,6 +48,9 @@ class Handler(BaseHTTPRequestHandler):
                 self.wfile.write(b"data: on\\n\\n"); time.sleep(0.1)
         self.answer(503 if self.path == "/up" and os.path.exists("unwell") else 200, b"here")
     def do_POST(self):
+        if self.path == "/early":
+            self.close_connection = True
+            return self.answer(413, b"too large")
         self.answer(200, self.rfile.read(int(self.headers["Content-Length"])))
 
 def note(text):
@@ -200,6 +205,94 @@ def test_many_at_once_wait_for_a_command_with_a_short_queue(served: Served) -> N
     for thread in threads:
         thread.join()
     assert answers == [(200, b"here")] * 60
+
+
+def test_an_answer_that_comes_before_the_request_is_whole_arrives(served: Served) -> None:
+    for _ in range(10):
+        made = Unix(served.path)
+        with contextlib.suppress(OSError):
+            made.request("POST", "/early", os.urandom(3_000_000))
+        response = http.client.HTTPResponse(made.sock, method="POST")
+        response.begin()
+        assert (response.status, response.read()) == (413, b"too large")
+        made.close()
+
+
+def held(made: Served) -> socket.socket:
+    """Open the socket as a manager does, which keeps it while nothing serves."""
+    end(made)
+    made.path.unlink(missing_ok=True)
+    kept = socket.socket(socket.AF_UNIX)
+    kept.bind(str(made.path))
+    kept.listen(4096)
+    return kept
+
+
+def begin_behind(kept: socket.socket, made: Served) -> "subprocess.Popen[bytes]":
+    """Start the forwarder on a socket that is kept, with the usual limit of files."""
+
+    def prepare() -> None:
+        os.dup2(kept.fileno(), 3)
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (1024, most))
+
+    words = (made.root / "procedures/forwarder.py", made.deploy, "30", "0.3")
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", *words],
+        cwd=made.root,
+        close_fds=False,
+        preexec_fn=prepare,
+        env={**os.environ, "LISTEN_FDS": "1"},
+    )
+
+
+def test_hundreds_that_waited_are_all_answered_with_few_files(tmp_path: Path) -> None:
+    made = Served(tmp_path, wait=False)
+    kept = held(made)
+    waiting = [socket.socket(socket.AF_UNIX) for _ in range(800)]
+    for each in waiting:
+        each.settimeout(20)
+        each.connect(str(made.path))
+        each.sendall(b"GET /up HTTP/1.1\r\nHost: shop.test\r\nConnection: close\r\n\r\n")
+
+    process = begin_behind(kept, made)
+    try:
+        answers = [each.recv(100).split(b"\r\n")[0] for each in waiting]
+        assert answers == [b"HTTP/1.1 200 OK"] * 800
+    finally:
+        process.terminate()
+        process.wait(20)
+        for each in (*waiting, kept):
+            each.close()
+
+
+def test_no_request_is_lost_when_one_stops_and_another_starts(tmp_path: Path) -> None:
+    made = Served(tmp_path, wait=False)
+    kept = held(made)
+    process = begin_behind(kept, made)
+    lost: list[str] = []
+
+    def visit() -> None:
+        try:
+            assert made.ask("/up") == (200, b"here")
+        except OSError as error:
+            lost.append(repr(error))
+
+    for _ in range(6):
+        visit()
+        threads = [threading.Thread(target=visit) for _ in range(60)]
+        for number, thread in enumerate(threads):
+            thread.start()
+            if number == 30:
+                process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        process = begin_behind(kept, made)
+        for thread in threads:
+            thread.join()
+    assert lost == []
+    process.terminate()
+    process.wait(20)
+    kept.close()
 
 
 def test_with_a_command_that_ends_by_itself_it_ends_with_its_exit_code(served: Served) -> None:

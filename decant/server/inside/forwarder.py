@@ -19,6 +19,7 @@ import functools
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -36,7 +37,7 @@ from process import meant
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
 CHUNK = 65536
-BACKLOG = 4096  # what the manager's socket has: listen(2) sets it anew
+MOST = 2000  # connections at a time; each takes two files
 STOPS = 10.0  # seconds that the command gets to end when it has answered everything
 SLOW = 10.0  # seconds after which the log says what is waited for
 ANSWERS = 10.0  # seconds that one answer to a health check may take
@@ -46,8 +47,6 @@ OURS = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "DECANT_S
 # Connections that do not end by themselves, by the headers of the request or of the answer
 WEBSOCKET = re.compile(rb"\r\nupgrade:[ \t]*websocket", re.IGNORECASE)
 STREAM = re.compile(rb"\r\ncontent-type:[ \t]*text/event-stream", re.IGNORECASE)
-
-Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Address:
@@ -60,20 +59,21 @@ class Address:
         self.where = f"127.0.0.1:{self.port}" if self.port else self.path
         self.command = command.replace("{port}", str(self.port)).replace("{socket}", self.path)
 
-    async def connect(self) -> Ends:
+    async def connect(self) -> socket.socket:
         """Open a connection to the command."""
-        if self.port:
-            return await asyncio.open_connection("127.0.0.1", self.port)
-        sock = socket.socket(socket.AF_UNIX)
+        loop = asyncio.get_running_loop()
+        sock = socket.socket(socket.AF_INET if self.port else socket.AF_UNIX)
         sock.setblocking(False)
         try:
+            if self.port:
+                await loop.sock_connect(sock, ("127.0.0.1", self.port))
+                return sock
             while True:
                 try:
                     sock.connect(self.path)
-                    break
+                    return sock
                 except BlockingIOError:  # its queue is full; nobody says when it is not any more
                     await asyncio.sleep(0.02)
-            return await asyncio.open_connection(sock=sock)
         except BaseException:
             sock.close()
             raise
@@ -108,25 +108,59 @@ class Address:
 class Connections:
     """The connections that are passed on to a command."""
 
-    def __init__(self, address: Address) -> None:
-        self.address = address
-        self.open: set[asyncio.Task[None] | None] = set()
-        self.endless: set[asyncio.Task[None] | None] = set()
+    def __init__(self, address: Address, listening: socket.socket) -> None:
+        self.address, self.listening = address, listening
+        self.loop = asyncio.get_running_loop()
+        self.open: set[asyncio.Task[None]] = set()
+        self.endless: set[asyncio.Task[None]] = set()
+        self.accepts = False
 
-    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def accept(self) -> None:
+        """Accept connections, as many at a time as can be passed on; others wait in the socket."""
+        self.accepts = True
+        self.loop.add_reader(self.listening, self._accept)
+
+    def stop(self) -> None:
+        """Accept no more."""
+        self.accepts = False
+        self.loop.remove_reader(self.listening)
+        self.listening.close()
+
+    def _accept(self) -> None:
+        while len(self.open) < MOST:
+            try:
+                sock, _ = self.listening.accept()
+            except OSError:  # nobody is left, or another release has taken the connection
+                return
+            sock.setblocking(False)
+            task = self.loop.create_task(self._handle(sock))
+            self.open.add(task)
+            task.add_done_callback(self._ended)
+        self.loop.remove_reader(self.listening)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self.open.discard(task)
+        self.endless.discard(task)
+        if self.accepts:
+            self.loop.add_reader(self.listening, self._accept)
+
+    async def _handle(self, proxy: socket.socket) -> None:
         """Pass one connection on, in both directions."""
         task = asyncio.current_task()
-        self.open.add(task)
-        try:
-            with contextlib.suppress(OSError, asyncio.CancelledError):
-                command = await self.address.connect()
-                await _exchange((reader, writer), command, lambda: self.endless.add(task))
-                writer.close()
-                await writer.wait_closed()
-        finally:
-            writer.transport.abort()
-            self.open.discard(task)
-            self.endless.discard(task)
+
+        def is_endless() -> None:
+            if task:
+                self.endless.add(task)
+
+        with contextlib.suppress(OSError, asyncio.CancelledError), proxy:
+            command = await self.address.connect()
+            asking = asyncio.ensure_future(_ask(proxy, command, is_endless))
+            try:
+                await _copy(command, proxy, STREAM, is_endless)
+            finally:
+                asking.cancel()
+                await asyncio.wait({asking})
+                command.close()
 
     async def end(self, limit: float, drain: float) -> None:
         """Wait until all of them have ended, or `limit` seconds are over; those without an end are
@@ -135,38 +169,30 @@ class Connections:
         began = time.monotonic()
         while self.open and (now := time.monotonic()) < began + limit:
             if now > began + drain:
-                for task in filter(None, tuple(self.endless)):
+                for task in tuple(self.endless):
                     task.cancel()
             await asyncio.sleep(0.05)
 
 
-async def _exchange(proxy: Ends, command: Ends, is_endless: Callable[[], object]) -> None:
-    """Copy in both directions until the command has said everything."""
-
-    async def ask() -> None:
-        try:
-            await _copy(proxy[0], command[1], WEBSOCKET, is_endless)
-            command[1].write_eof()
-        except OSError:  # nobody waits for the answer any more
-            command[1].transport.abort()
-
-    asking = asyncio.ensure_future(ask())
-    try:
-        await _copy(command[0], proxy[1], STREAM, is_endless)
-    finally:
-        asking.cancel()
-        command[1].close()
+async def _ask(
+    proxy: socket.socket, command: socket.socket, is_endless: Callable[[], object]
+) -> None:
+    """Hand a request on; a command that takes no more of it may have answered all the same."""
+    with contextlib.suppress(OSError):
+        await _copy(proxy, command, WEBSOCKET, is_endless)
+        command.shutdown(socket.SHUT_WR)
 
 
 async def _copy(
-    source: asyncio.StreamReader,
-    target: asyncio.StreamWriter,
+    source: socket.socket,
+    target: socket.socket,
     endless: re.Pattern[bytes],
     is_endless: Callable[[], object],
 ) -> None:
     """Copy until the source ends, and look for a header on the way."""
+    loop = asyncio.get_running_loop()
     head: bytes | None = b"\r\n"
-    while data := await source.read(CHUNK):
+    while data := await loop.sock_recv(source, CHUNK):
         if head is not None:
             head += data
             headers, end, _ = head.partition(b"\r\n\r\n")
@@ -174,8 +200,7 @@ async def _copy(
                 is_endless()
             if end or len(head) > CHUNK:
                 head = None
-        target.write(data)
-        await target.drain()
+        await loop.sock_sendall(target, data)
 
 
 def _free_port() -> int:
@@ -191,10 +216,11 @@ def _free_port() -> int:
 
 def opened(path: str) -> socket.socket:
     """Return the socket that the manager hands over (sd_listen_fds(3)), or a new one at a path."""
-    if not path:
-        return socket.socket(fileno=3)
-    sock = socket.socket(socket.AF_UNIX)
-    sock.bind(path)
+    sock = socket.socket(socket.AF_UNIX) if path else socket.socket(fileno=3)
+    sock.setblocking(False)
+    if path:
+        sock.bind(path)
+        sock.listen(MOST)
     return sock
 
 
@@ -215,8 +241,7 @@ async def begins(address: Address) -> None:
     began, said = time.monotonic(), False
     while True:
         try:
-            _, writer = await address.connect()
-            writer.close()
+            (await address.connect()).close()
             break
         except OSError:
             await asyncio.sleep(0.05)
@@ -252,16 +277,20 @@ async def serve(deploy: Path, limit: float, drain: float, path: str) -> int:
     listening = opened(path)
     address = Address((deploy / "command").read_text(encoding="utf-8").strip())
     process = await start(deploy, address.command)
+    # Here alone: many programs do not expect files beyond the usual limit (select(2)).
+    with contextlib.suppress(OSError, ValueError):
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     over = {asyncio.ensure_future(process.wait()), asyncio.ensure_future(told.wait())}
     try:
         beginning = asyncio.ensure_future(begins(address))
         await asyncio.wait({beginning, *over}, return_when=asyncio.FIRST_COMPLETED)
         if beginning.done():
             beginning.result()
-            connections = Connections(address)
-            server = await asyncio.start_server(connections.handle, sock=listening, backlog=BACKLOG)
+            connections = Connections(address, listening)
+            connections.accept()
             await asyncio.wait(over, return_when=asyncio.FIRST_COMPLETED)
-            server.close()
+            connections.stop()
             if process.returncode is None:
                 await connections.end(limit, drain)
     except ready.Unwell as error:
