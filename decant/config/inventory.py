@@ -61,14 +61,9 @@ class Inventory:
                 overlay(made, document.get(kind, {}), "", (), {})
         return made
 
-    @property
-    def platforms(self) -> tuple[str, ...]:
-        """The platforms that the file has tables of."""
-        tables = [
-            table
-            for document in self.documents.values()
-            for table in (document, *_tables(document.get("apps")))
-        ]
+    def platforms(self, app: str = "") -> tuple[str, ...]:
+        """Return the platforms that an application goes to."""
+        tables = [table for _, _, table in self._with_platforms(app)]
         return tuple(name for name in PLATFORMS if any(name in table for table in tables))
 
     @property
@@ -132,7 +127,7 @@ class Inventory:
             for app in list(self.apps) or [""]:
                 for name in list(self.hosts) or [""]:
                     found.update(dict.fromkeys(self._check(name, app)[1]))
-                for platform in self.platforms:
+                for platform in self.platforms(app):
                     found.update(dict.fromkeys(self._check("", app, platform)[1]))
             found.update(dict.fromkeys((*self._misnamed_groups(), *self._circles())))
         return [*self._unknown(), *found]
@@ -306,10 +301,6 @@ def _identity(merged: Mapping[str, Any]) -> tuple[Any, Any]:
     """Return by what two hosts have the same application: its name and its folder."""
     app = merged.get("app", {})
     return (app.get("name"), app.get("root") or "") if isinstance(app, dict) else (None, None)
-
-
-def _tables(entries: Any) -> tuple[dict[str, Any], ...]:
-    return tuple(entry for entry in entries.values()) if isinstance(entries, dict) else ()
 
 
 def _sections(table: Any) -> dict[str, Any]:

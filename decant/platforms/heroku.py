@@ -70,6 +70,8 @@ def problems(settings: "Settings", bundle: Bundle) -> Iterator[str]:
             f"app.source: {there[0]} has no gunicorn, and Heroku installs what it has alone; add"
             " gunicorn to the application's requirements"
         )
+    for name in settings.processes.keys() & {"web", "release"}:
+        yield f"processes.{name}: Heroku's own name for what we start ourselves; choose another"
     if not NAME.fullmatch(name_of(settings)):
         yield (
             f"heroku.name: {name_of(settings)!r} is no name of an app there: 3 to 30 lower-case"
@@ -92,7 +94,12 @@ def api() -> Api:
     """
     url = os.environ.get("HEROKU_HOST") or ADDRESS
     url = url if "://" in url else f"https://api.{url}"
-    key = os.environ.get("HEROKU_API_KEY") or _from_netrc(urlsplit(url).hostname or "")
+    given = os.environ.get("HEROKU_API_KEY") or _from_netrc(urlsplit(url).hostname or "")
+    key = given.strip()
+    if not (key.isascii() and key.isprintable()):
+        raise DeployError(
+            "heroku: the key is no line of printable letters; set HEROKU_API_KEY anew"
+        )
     if not key:
         raise DeployError(
             "heroku: nobody is logged in: set HEROKU_API_KEY (heroku authorizations:create prints"

@@ -160,6 +160,7 @@ LONG = {
     "server/driver/steps.sh": "one function a step: steps.py in sh, read beside it",
     "server/environment/builds.py": "a build, from the tree to what root takes over",
     "server/inside/decant_migrations.py": "what auto knows; runs beside the application, as one file",
+    "server/inside/forwarder.py": "runs alone in the sandbox, as one file",
     "server/inside/recipe.py": "one decision, by what files there are; runs alone in its sandbox",
     "server/inside/builder.py": "runs alone in its sandbox, as one file",
     "server/lib.sh": "read by every procedure, in the middle of a deploy: one file, sent whole",

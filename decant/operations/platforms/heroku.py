@@ -1,5 +1,6 @@
 """A deploy to Heroku and what belongs to it: each ends in a value, which the tasks print."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -59,7 +60,7 @@ def deploy(settings: "Settings", output: Output) -> Deployed:
     app, about = app_of(settings)
     _say_ignored(settings, output)
     changes = platform_settings.difference(platform_settings.variables(settings), app.variables())
-    before = current(app)
+    before = served = current(app)
     if changes:
         app.set_variables(changes)
         output.step("changed", f"config vars: {', '.join(sorted(changes))}")
@@ -77,7 +78,7 @@ def deploy(settings: "Settings", output: Output) -> Deployed:
     _scale(settings, app, output)
     wrong = health.problem(settings, url)
     if wrong:
-        raise DeployError(_put_back(app, before, wrong))
+        raise DeployError(_put_back(app, served, wrong))
     output.line(f"v{released['version']} serves: {url}")
     return Deployed(
         app.name, "good", f"v{released['version']}", bundle.commit, url, tuple(sorted(changes))
@@ -238,7 +239,10 @@ def rollback(settings: "Settings", output: Output, to: str = "") -> Deployed:
     if to:
         chosen = next((each for each in releases if f"v{each['version']}" == to), None)
     else:
-        older = (each for each in releases if serves and each["version"] < serves["version"])
+        # What a rollback has left is not gone back to.
+        back = re.match(r"Rollback to v(\d+)", str((serves or {}).get("description")))
+        newest = int(back[1]) if back else (serves or {}).get("version", 0)
+        older = (each for each in releases if each["version"] < newest)
         slug = ((serves or {}).get("slug") or {}).get("id")
         chosen = next(
             (each for each in older if (each.get("slug") or {}).get("id") not in (None, slug)), None

@@ -100,7 +100,9 @@ class FakeApp:
     def release_again(self, id: str) -> dict[str, Any]:
         self.calls.append(f"again {id}")
         slug = (self.released(id)["slug"] or {}).get("id")
-        return self._release(slug, "Rollback", "failed" if "again" in self.fails else "succeeded")
+        return self._release(
+            slug, f"Rollback to v{id[1:]}", "failed" if "again" in self.fails else "succeeded"
+        )
 
     def formation(self) -> dict[str, int]:
         return self.counts
@@ -204,7 +206,7 @@ def test_what_fails_is_told_by_where(
 @pytest.mark.parametrize(
     ("before", "fails", "cause"),
     [
-        (True, "", "ill; v2 was put back as v4"),
+        (True, "", "ill; v2 was put back as v5"),
         (True, "again", "ill; v2 could not be released again"),
         (False, "", "ill; nothing served before"),
     ],
@@ -224,8 +226,11 @@ def test_one_that_is_not_well_goes_back(
     monkeypatch.setattr(health, "problem", lambda *_: "ill")
     app.fails = {fails}
     (tmp_path / "shop/new.py").touch()
+    # Other variables make a release, too; what is put back is the one of before, with its own.
+    made = shop(tmp_path, app={"env": {"A": "c"}})
     with pytest.raises(DeployError, match=cause):
         heroku.deploy(made, output)
+    assert app.calls[-1] == ("again r2" if before else "build")
 
 
 def test_variables_that_make_no_release_are_not_waited_for(
@@ -252,11 +257,12 @@ def test_a_preview_calls_nothing_that_changes(app: FakeApp, output: Output, tmp_
 
 
 def test_everything_that_is_refused_is_said_at_once(tmp_path: Path, app: FakeApp) -> None:
-    made = shop(tmp_path, app={"name": "x"})
+    made = shop(tmp_path, app={"name": "x"}, processes={"web": {"command": "x"}})
     (tmp_path / "shop/uv.lock").touch()
     with pytest.raises(SettingsError) as error:
         heroku.made(made)
     assert "exactly one of them" in str(error.value) and "is no name of an app" in str(error.value)
+    assert "processes.web: Heroku's own name" in str(error.value)
     app.there = None
     (tmp_path / "shop/uv.lock").unlink()
     with pytest.raises(DeployError, match=r"there is no app shop yet; run: fab heroku\.init"):
@@ -283,6 +289,8 @@ def test_a_rollback_goes_to_other_code_or_to_what_is_named(
     heroku.env(shop(tmp_path, app={"env": {"A": "b"}}), output, dry=False)
     assert heroku.rollback(shop(tmp_path), output).release == "v4"
     assert app.calls[-1] == "again r1"
+    with pytest.raises(DeployError, match="there is no release before"):
+        heroku.rollback(shop(tmp_path), output)  # v2 was left by it
     heroku.rollback(shop(tmp_path), output, "v2")
     assert app.calls[-1] == "again r2"
     with pytest.raises(DeployError, match="there is no release v9"):
@@ -362,6 +370,15 @@ def test_a_push_waits_for_the_release_that_it_makes(
     assert "v1: one" in said(output)
     with pytest.raises(DeployError, match="the release phase of v2 failed"):
         heroku_app.push(made, output, dry=False)
+
+
+def test_a_key_is_in_no_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEROKU_API_KEY", "quiet\n")
+    assert client.api().headers["Authorization"] == "Bearer quiet"
+    monkeypatch.setenv("HEROKU_API_KEY", "quiet\nword")
+    with pytest.raises(DeployError, match="no line of printable letters") as error:
+        client.api()
+    assert "quiet" not in str(error.value)
 
 
 def test_one_application_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,7 +36,7 @@ def test_a_platform_is_laid_over_the_top_and_has_keys_of_its_own(tmp_path: Path)
     assert (made.wsgi.workers, made.wsgi.threads, made.app.env) == (4, 3, {"A": "b"})
     assert made.db.kind == "none"  # its disk is not for a database
     assert found.settings("web1").wsgi.threads == 1
-    assert found.platforms == ("heroku",)
+    assert found.platforms() == ("heroku",)
 
 
 def test_each_of_several_applications_may_have_its_own(tmp_path: Path) -> None:
@@ -47,6 +47,17 @@ def test_each_of_several_applications_may_have_its_own(tmp_path: Path) -> None:
     found.check()
     made = found.settings("", "shop", "heroku")
     assert (made.heroku.name, made.heroku.region, made.wsgi.threads) == ("one", "us", 2)
+
+
+def test_one_that_goes_to_no_platform_is_not_held_to_its_rules(tmp_path: Path) -> None:
+    text = GOOD.replace("[app]\n", "[apps.shop.app]\n").replace('name = "shop"\n', "")
+    text += (
+        '[apps.shop.heroku]\nname = "one-shop"\n[apps.blog.app]\nsource = "https://git.test/b"\n'
+    )
+    (tmp_path / "hosts.toml").write_text(text + '[apps.blog.db]\nkind = "sqlite"\n')
+    found = module.load(tmp_path / "hosts.toml")
+    found.check()
+    assert (found.platforms("shop"), found.platforms("blog")) == (("heroku",), ())
 
 
 @pytest.mark.parametrize(
