@@ -229,12 +229,11 @@ def held(made: Served) -> socket.socket:
 
 
 def begin_behind(kept: socket.socket, made: Served) -> "subprocess.Popen[bytes]":
-    """Start the forwarder on a socket that is kept, with the usual limit of files."""
+    """Start the forwarder on a socket that is kept, with few files, which it cannot change."""
 
     def prepare() -> None:
         os.dup2(kept.fileno(), 3)
-        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        resource.setrlimit(resource.RLIMIT_NOFILE, (1024, most))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
 
     words = (made.root / "procedures/forwarder.py", made.deploy, "30", "0.3")
     return subprocess.Popen(

@@ -108,8 +108,8 @@ class Address:
 class Connections:
     """The connections that are passed on to a command."""
 
-    def __init__(self, address: Address, listening: socket.socket) -> None:
-        self.address, self.listening = address, listening
+    def __init__(self, address: Address, listening: socket.socket, most: int) -> None:
+        self.address, self.listening, self.most = address, listening, most
         self.loop = asyncio.get_running_loop()
         self.open: set[asyncio.Task[None]] = set()
         self.endless: set[asyncio.Task[None]] = set()
@@ -127,7 +127,7 @@ class Connections:
         self.listening.close()
 
     def _accept(self) -> None:
-        while len(self.open) < MOST:
+        while len(self.open) < self.most:
             try:
                 sock, _ = self.listening.accept()
             except OSError:  # nobody is left, or another release has taken the connection
@@ -233,6 +233,17 @@ async def start(deploy: Path, command: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(*words, env=environment, preexec_fn=dies_with_this)
 
 
+def at_a_time() -> int:
+    """Raise this process's limit of files as far as it may be; return how many connections fit.
+
+    Many programs do not expect files beyond the usual limit (select(2)), this one does.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return min(MOST, (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 64) // 2)
+
+
 async def begins(address: Address) -> None:
     """Return when the command answers, and the window or systemd has been told.
 
@@ -277,17 +288,14 @@ async def serve(deploy: Path, limit: float, drain: float, path: str) -> int:
     listening = opened(path)
     address = Address((deploy / "command").read_text(encoding="utf-8").strip())
     process = await start(deploy, address.command)
-    # Here alone: many programs do not expect files beyond the usual limit (select(2)).
-    with contextlib.suppress(OSError, ValueError):
-        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    most = at_a_time()  # when the command has started: it keeps the usual limit of files
     over = {asyncio.ensure_future(process.wait()), asyncio.ensure_future(told.wait())}
     try:
         beginning = asyncio.ensure_future(begins(address))
         await asyncio.wait({beginning, *over}, return_when=asyncio.FIRST_COMPLETED)
         if beginning.done():
             beginning.result()
-            connections = Connections(address, listening)
+            connections = Connections(address, listening, most)
             connections.accept()
             await asyncio.wait(over, return_when=asyncio.FIRST_COMPLETED)
             connections.stop()
