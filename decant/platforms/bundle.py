@@ -13,7 +13,7 @@ import tarfile
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -62,6 +62,13 @@ class Bundle:
             about = f"{name}\0{entry.mode:o}\0{entry.is_link}\0{len(entry.data)}\0"
             total.update(about.encode("utf-8", "surrogateescape") + entry.data)
         return total.hexdigest()
+
+    def beside(self, overlay: Mapping[str, str]) -> "Bundle":
+        """Return it with texts laid beside the source, by their names; the source's own win."""
+        own = tuple(sorted(name for name in overlay if name in self.entries))
+        rendered = tuple(sorted(name for name in overlay if name not in self.entries))
+        laid = {name: Entry(overlay[name].encode()) for name in rendered}
+        return replace(self, entries={**self.entries, **laid}, rendered=rendered, own=own)
 
     def text(self, name: str) -> str:
         """Return the text of a file; nothing for one that is not there."""
@@ -117,21 +124,15 @@ class Bundle:
         return sorted(self.entries.items())
 
 
-def make(settings: "Settings", overlay: Mapping[str, str]) -> Bundle:
-    """Return the bundle of the application's source and of files that are laid beside it.
-
-    `overlay`: texts by their names. Raises SettingsError for a source that cannot be had.
-    """
+def make(settings: "Settings") -> Bundle:
+    """Return the bundle of the application's source; raise SettingsError where it cannot be had."""
     with contextlib.ExitStack() as stack:
         sent = (
             stack.enter_context(_cloned(settings)) if settings.app.is_git else source.find(settings)
         )
         given = _entries(settings, sent)
         time = _time(sent)
-    own = tuple(sorted(name for name in overlay if name in given))
-    rendered = tuple(sorted(name for name in overlay if name not in given))
-    laid = {name: Entry(overlay[name].encode()) for name in rendered}
-    return Bundle({**given, **laid}, rendered, own, sent.commit, sent.label, time or LONG_AGO)
+    return Bundle(given, (), (), sent.commit, sent.label, time or LONG_AGO)
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ https://devcenter.heroku.com/articles/platform-api-reference, .../build-and-rele
 after it, and what served before serves on where it fails.
 """
 
+import contextlib
 import hashlib
 import netrc
 import os
@@ -220,11 +221,6 @@ class App:
         updates = [{"type": name, "quantity": count} for name, count in sorted(counts.items())]
         self.api.call("PATCH", f"{self.path}/formation", {"updates": updates})
 
-    def dynos(self) -> list[dict[str, Any]]:
-        """Return its processes."""
-        found: list[dict[str, Any]] = self.api.call("GET", f"{self.path}/dynos")
-        return found
-
     def run(self, command: str) -> str:
         """Start a command in a process of its own; return its name."""
         made = self.api.call("POST", f"{self.path}/dynos", {"command": command, "attach": False})
@@ -252,6 +248,6 @@ class App:
 
 
 def told(url: str | None) -> Iterator[str]:
-    """Yield what a build or a release phase prints, as it comes."""
-    if url:
-        yield from http.lines(url, "heroku")
+    """Yield what a build or a release phase prints, as it comes; how that ends is asked for."""
+    with contextlib.suppress(PlatformError):
+        yield from http.lines(url, "heroku") if url else ()

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from decant.errors import DeployError
 
 ANSWERS = 60.0  # seconds in which an API answers
+SILENCE = 3600.0  # seconds in which a stream may have no line
 
 
 class PlatformError(DeployError):
@@ -66,10 +67,13 @@ def request(
 
 def lines(url: str, name: str) -> Iterator[str]:
     """Yield the lines of a stream of text, as they come."""
-    connection = _connection(url)
+    connection = _connection(url, SILENCE)
     try:
         connection.request("GET", _target(url), headers={"Accept": "text/plain"})
         answer = connection.getresponse()
+        if answer.status >= 400:
+            said = f"{name}: the stream answered {answer.status} {answer.reason}"
+            raise PlatformError(said, answer.status)
         while line := answer.readline():
             yield line.decode("utf-8", "replace").rstrip("\r\n")
     except (OSError, http.client.HTTPException) as error:
@@ -78,10 +82,10 @@ def lines(url: str, name: str) -> Iterator[str]:
         connection.close()
 
 
-def _connection(url: str) -> http.client.HTTPConnection:
+def _connection(url: str, limit: float = ANSWERS) -> http.client.HTTPConnection:
     parts = urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    return kind(parts.hostname or "", parts.port, timeout=ANSWERS)
+    return kind(parts.hostname or "", parts.port, timeout=limit)
 
 
 def _target(url: str) -> str:

@@ -16,15 +16,12 @@ from decant.platforms.heroku import App
 if TYPE_CHECKING:
     from decant.config.models import Settings
 
-# How an app is called that has no such thing, by the key.
-NO_COUNTERPART = "Heroku has no such setting"
-
 
 @dataclass(frozen=True)
 class Deployed:
     """How a deploy ended.
 
-    `result`: good, unchanged or put back; `release` as v12; `variables`: the names that were set.
+    `result`: good or unchanged; `release` as v12; `variables`: the names that were set.
     """
 
     app: str
@@ -33,7 +30,6 @@ class Deployed:
     commit: str
     url: str
     variables: tuple[str, ...] = ()
-    cause: str = ""
 
     def document(self) -> dict[str, Any]:
         """Return it as a JSON document."""
@@ -42,8 +38,8 @@ class Deployed:
 
 def made(settings: "Settings") -> Bundle:
     """Return what is sent; raise SettingsError with everything that Heroku would refuse."""
-    source = bundles.make(settings, {})
-    found = bundles.make(settings, heroku.files(settings, source))
+    source = bundles.make(settings)
+    found = source.beside(heroku.files(settings, source))
     problems = [*heroku.problems(settings, found)]
     if problems:
         raise SettingsError("\n".join(problems))
@@ -214,7 +210,7 @@ def _say_ignored(settings: "Settings", output: Output) -> None:
         *(f"schedules.{name}" for name in settings.schedules),
     ]
     if keys:
-        output.line(f"{', '.join(keys)}: {NO_COUNTERPART} (docs/platforms.md)")
+        output.line(f"{', '.join(keys)}: Heroku has no such setting (docs/platforms.md)")
 
 
 def env(settings: "Settings", output: Output, dry: bool) -> Deployed:

@@ -57,10 +57,8 @@ def commit(source: Path) -> None:
 @pytest.mark.parametrize("ref", ["", "main"])
 def test_a_bundle_is_the_source_without_what_is_private(folder: Path, ref: str) -> None:
     commit(folder / "shop")
-    made = bundle.make(
-        for_heroku(folder, app={**APP, "ref": ref}),
-        {"Procfile": "web: x\n", "app.py": "ours\n"},
-    )
+    source = bundle.make(for_heroku(folder, app={**APP, "ref": ref}))
+    made = source.beside({"Procfile": "web: x\n", "app.py": "ours\n"})
     assert sorted(made.entries) == [
         ".gitignore",
         "Procfile",
@@ -73,16 +71,14 @@ def test_a_bundle_is_the_source_without_what_is_private(folder: Path, ref: str) 
     assert made.text("app.py") == "app = 1\n"  # a person's own file wins
     assert made.report() == [("Procfile", "rendered"), ("app.py", "your own")]
     assert (made.entries["run.sh"].mode, made.entries["link"].is_link) == (0o755, True)
-    again = bundle.make(
-        for_heroku(folder, app={**APP, "ref": ref}),
-        {"app.py": "ours\n", "Procfile": "web: x\n"},
-    )
+    again = bundle.make(for_heroku(folder, app={**APP, "ref": ref}))
+    again = again.beside({"app.py": "ours\n", "Procfile": "web: x\n"})
     assert (made.tar_gz(), made.zip()) == (again.tar_gz(), again.zip())
     assert made.digest == again.digest
 
 
 def test_every_form_has_the_same_files_and_modes(folder: Path, tmp_path: Path) -> None:
-    made = bundle.make(for_heroku(folder, app=APP), {"Procfile": "web: x\n"})
+    made = bundle.make(for_heroku(folder, app=APP)).beside({"Procfile": "web: x\n"})
     with tarfile.open(fileobj=io.BytesIO(made.tar_gz())) as tar:
         packed = {each.name: (each.mode & 0o777, each.issym()) for each in tar}
     with zipfile.ZipFile(io.BytesIO(made.zip())) as archive:
@@ -100,26 +96,26 @@ def test_every_form_has_the_same_files_and_modes(folder: Path, tmp_path: Path) -
 
 
 def test_a_part_of_a_repository_is_what_subdir_says(folder: Path) -> None:
-    made = bundle.make(for_heroku(folder, app={**APP, "subdir": "sub"}), {})
+    made = bundle.make(for_heroku(folder, app={**APP, "subdir": "sub"}))
     assert list(made.entries) == ["wsgi.py"]
     with pytest.raises(SettingsError, match=r"app\.subdir: there is no folder nowhere"):
-        bundle.make(for_heroku(folder, app={**APP, "subdir": "nowhere"}), {})
+        bundle.make(for_heroku(folder, app={**APP, "subdir": "nowhere"}))
 
 
 def test_a_repository_is_fetched_from_its_url(folder: Path) -> None:
     commit(folder / "shop")
     url = f"file://{folder}/shop"
-    made = bundle.make(for_heroku(folder, app={**APP, "source": url}), {})
+    made = bundle.make(for_heroku(folder, app={**APP, "source": url}))
     assert "app.py" in made.entries and made.label.endswith("one")
     with pytest.raises(SettingsError, match=r"app\.source: .* cannot be read from this machine"):
-        bundle.make(for_heroku(folder, app={**APP, "source": f"{url}/none"}), {})
+        bundle.make(for_heroku(folder, app={**APP, "source": f"{url}/none"}))
 
 
 @pytest.mark.parametrize("target", ["/etc/passwd", "../../other", "sub/../../../x"])
 def test_a_link_that_leads_out_of_the_source_is_refused(folder: Path, target: str) -> None:
     (folder / "shop/out").symlink_to(target)
     with pytest.raises(SettingsError, match="the link out leads out of it"):
-        bundle.make(for_heroku(folder, app=APP), {})
+        bundle.make(for_heroku(folder, app=APP))
 
 
 @given(HOSTILE)
@@ -167,7 +163,7 @@ def test_a_migration_is_known_by_its_files(folder: Path, files: list[str], line:
         (folder / "shop" / name).parent.mkdir(exist_ok=True)
         (folder / "shop" / name).touch()
     made = for_heroku(folder, app=APP)
-    sent = bundle.make(made, {})
+    sent = bundle.make(made)
     assert serving.migration(made, sent) == line
     procfile = heroku.files(made, sent)["Procfile"]
     assert (f"release: {line}\n" in procfile) == bool(line)
@@ -191,7 +187,7 @@ def test_what_heroku_would_refuse_is_said_before(
     for name in remove:
         (folder / "shop" / name).unlink()
     made = for_heroku(folder, app=APP)
-    found = list(heroku.problems(made, bundle.make(made, {})))
+    found = list(heroku.problems(made, bundle.make(made)))
     assert [said in each for each in found] == [True] if said else found == []
 
 
