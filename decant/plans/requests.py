@@ -94,7 +94,8 @@ class WindowRequest:
     `smoked`: the new release had its health checked, and nothing comes between; `start_first`: it
     may start beside the old one, as far as the database is concerned; `rolled_back`: the old one is
     marked so; `drain`: visitors go to other hosts meanwhile; `role`: this host's role
-    in a window of several.
+    in a window of several; `others`: the seconds that what runs beside the service may take to end
+    on any of them.
     """
 
     id: str
@@ -106,6 +107,7 @@ class WindowRequest:
     rolled_back: bool = False
     drain: bool = False
     role: Role | None = None
+    others: int = 0
 
 
 @dataclass(frozen=True)

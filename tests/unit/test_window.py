@@ -765,6 +765,24 @@ def test_a_host_of_several_whose_client_is_gone_goes_back_and_shows_the_page(
     assert not app.folder.maintenance.exists()
 
 
+def test_a_host_of_several_waits_for_the_slowest_of_all(
+    app: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(range(0, 10_000, 10))
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(clock)))
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 40:  # each is 10 s by this clock
+            app.folder.say("w", 1, "back", "told")
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    app.ask(role="other", others="600")
+    assert app.window() == 1
+    assert app.verdict == "failed told"
+
+
 @pytest.mark.parametrize("why", ["", "back another host is not well"])
 def test_a_host_of_several_serves_until_all_of_them_are_told_to_close(
     app: Application, monkeypatch: pytest.MonkeyPatch, why: str

@@ -13,6 +13,7 @@ runs the next command reads it there, and tells the hosts that have not heard
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from decant.errors import DeployError
 from decant.operations.release.outcome import Outcome, Prepared, Verdict, judge
@@ -23,6 +24,9 @@ from decant.plans.requests import Answer, Change, Role, WindowRequest, Word, Wor
 from decant.remote.fleet import Fleet
 from decant.remote.host import Host
 from decant.steps import Directory, File, Plan, Run
+
+if TYPE_CHECKING:
+    from decant.config.models import Settings
 
 MIGRATED = (Answer.MIGRATED, Answer.WELL)
 CLOSED = (
@@ -58,8 +62,13 @@ class Participant:
         cause = self.verdict.cause if self.verdict else ""
         return cause or self.answer.removeprefix("failed: ") or "no answer"
 
-    def open(self, what: str, prepared: Prepared, change: Change, rolled_back: bool) -> None:
-        """Have the processes beside the service finish; the old release serves on."""
+    def open(
+        self, what: str, prepared: Prepared, change: Change, rolled_back: bool, others: int
+    ) -> None:
+        """Have the processes beside the service finish; the old release serves on.
+
+        `others`: the seconds that they may take for it on any host.
+        """
         request = WindowRequest(
             self.id,
             prepared.old,
@@ -67,6 +76,7 @@ class Participant:
             change,
             rolled_back=rolled_back,
             role=self.role,
+            others=others,
         )
         self._follow(window(self.host, what, request))
 
@@ -113,9 +123,11 @@ def switch(
     if not server:
         say_no_dump(hosts[first])
 
+    others = max(_time_to_end(host.settings) for host in hosts.values())
+
     def open_window(part: Participant) -> None:
         own = change if part.leads else Change()
-        part.open(what, ready[part.host.name], own, rolled_back)
+        part.open(what, ready[part.host.name], own, rolled_back, others)
 
     with _telling_what_stays_open(parts):
         fleet.map(open_window, {first: parts[first], **parts})
@@ -137,6 +149,14 @@ def switch(
             verdict = part.verdict or Verdict()
             outcomes[name] = judge(part.host, verdict, outcome, None, ready[name].old)
     _close(fleet, server, parts)
+
+
+def _time_to_end(settings: "Settings") -> int:
+    """Return the seconds that what runs beside the service may take to end: its processes end
+    together, and what is due one after the other.
+    """
+    processes = (each.stop_timeout for each in settings.processes.values())
+    return max(processes, default=0) + sum(each.stop_timeout for each in settings.due_here.values())
 
 
 @contextlib.contextmanager

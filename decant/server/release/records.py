@@ -65,6 +65,7 @@ class Request:
     rolled_back: bool = False
     drain: bool = False
     role: str = ""
+    others: float = 0
     about: str = ""
 
     @classmethod
@@ -82,7 +83,8 @@ class Request:
             raise Failure(f"the parameters of the window cannot be read: {file}: {error}") from None
         known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
         numbers = {
-            name: float(known.pop(name)) for name in ("migrate_timeout", "hold") & known.keys()
+            name: float(known.pop(name))
+            for name in ("migrate_timeout", "hold", "others") & known.keys()
         }
         flags = ("smoked", "start_first", "dump_wanted", "administrator", "rolled_back", "drain")
         yes = {name: known.pop(name) == "yes" for name in flags if name in known}

@@ -452,7 +452,8 @@ class Window:
         folder, hold = self.folder, self.request.hold
         # The others answer what they were asked, and their processes finish what they do.
         others = float(folder.conf["request_timeout"])
-        others += max(self.services.time_to_end.values(), default=0)
+        # Also what a release of before has beside it, and hosts.toml names no more.
+        others += max((self.request.others, *self.services.time_to_end.values()))
         until = time.monotonic() + others + 60
         while True:
             said = folder.word(self.id, number)
