@@ -17,10 +17,9 @@ sys.path.insert(0, str(ROOT))
 
 from tests import booted, guestbook  # noqa: E402
 from tests.booted import Server, ServerFactory  # noqa: E402
-from tests.guestbook import git  # noqa: E402
 from tests.load import Visits  # noqa: E402
-from tests.servers.test_asgi import APP  # noqa: E402
 from tests.servers.test_proxy import upgraded  # noqa: E402
+from tests.service import Service  # noqa: E402
 
 SOCKETS = 50
 # Told to stop, it needs 20 s where there is a job.
@@ -35,39 +34,17 @@ signal.signal(signal.SIGTERM, stop)
 while True:
     time.sleep(0.1)
 """
-HOSTS = """
-[app]
-name = "service"
-source = "service"
-ref = "main"
-[wsgi]
-app = "main:app"
-[db]
-kind = "none"
-[processes.worker]
-command = "python worker.py"
-"""
 
 
-def commit(source: Path, version: str) -> None:
-    """Make the next version."""
-    (source / "main.py").write_text(APP.replace("VERSION", version))
-    git(source, "add", "-A")
-    git(source, "commit", "-q", "-m", version)
-
-
-def deployed(booth: ServerFactory) -> tuple[Server, Path]:
+def deployed(booth: ServerFactory) -> Service:
     """Boot a server with the application, its worker, and a WebSocket."""
-    server = booth.boot()
-    source = server.folder / "service"
-    source.mkdir()
-    git(source.parent, "init", "-q", "-b", "main", str(source))
-    (source / "requirements.txt").write_text("fastapi\n")
-    (source / "worker.py").write_text(WORKER)
-    (server.folder / "hosts.toml").write_text(HOSTS)
-    commit(source, "0")
-    server.fab("deploy", timeout=900)
-    return server, source
+    service = Service(booth.boot())
+    service.commit("0")
+    (service.source / "worker.py").write_text(WORKER)
+    service.commit("1")
+    service.configure('app = "main:app"', '[processes.worker]\ncommand = "python worker.py"')
+    service.server.fab("deploy", timeout=900)
+    return service
 
 
 def longest(server: Server, sockets: int) -> float:
@@ -97,11 +74,11 @@ def main() -> None:
             repository = guestbook.make(Path(folder) / "repository")
             booth = ServerFactory(Path(folder), repository, "sockets")
             try:
-                server, source = deployed(booth)
+                service = deployed(booth)
                 for number in range(given.rounds * 2):
                     sockets = number % 2 * SOCKETS
-                    commit(source, str(number + 1))
-                    waits[sockets].append(longest(server, sockets))
+                    service.commit(str(number + 2))
+                    waits[sockets].append(longest(service.server, sockets))
             finally:
                 booth.close()
     finally:

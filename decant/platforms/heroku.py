@@ -12,7 +12,7 @@ import os
 import re
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
@@ -42,7 +42,10 @@ def files(settings: "Settings", bundle: Bundle) -> dict[str, str]:
         **({"release": migrates} if migrates else {}),
         **{name: process.command for name, process in settings.processes.items()},
     }
-    found = {"Procfile": "".join(f"{name}: {line}\n" for name, line in lines.items())}
+    found = {
+        "Procfile": "".join(f"{name}: {line}\n" for name, line in lines.items()),
+        **serving.gunicorn(settings),
+    }
     if settings.python.version:
         found[".python-version"] = f"{settings.python.version}\n"
     return found
@@ -65,12 +68,18 @@ def problems(settings: "Settings", bundle: Bundle) -> Iterator[str]:
     if (
         settings.wsgi.server == "gunicorn"
         and len(there) == 1
-        and not re.search(r"(?mi)\bgunicorn\b", bundle.text(there[0]))
+        and not re.search(r"(?mi)\bgunicorn\b", _listed(bundle, there[0]))
     ):
         yield (
             f"app.source: {there[0]} has no gunicorn, and Heroku installs what it has alone; add"
             " gunicorn to the application's requirements"
         )
+    own = re.findall(r"(?m)^([\w-]+):", bundle.text("Procfile"))
+    for name in settings.processes.keys() - set(own):
+        yield f"processes.{name}: your own Procfile has no line of that name; add it there"
+    for key in ("build", "files"):
+        if getattr(settings.app, key):
+            yield f"app.{key}: is made on servers alone; commit what the application needs of it"
     for name in settings.processes.keys() & {"web", "release"}:
         yield f"processes.{name}: Heroku's own name for what we start ourselves; choose another"
     if not NAME.fullmatch(name_of(settings)):
@@ -78,6 +87,16 @@ def problems(settings: "Settings", bundle: Bundle) -> Iterator[str]:
             f"heroku.name: {name_of(settings)!r} is no name of an app there: 3 to 30 lower-case"
             " letters, digits and -, a letter first, no - at the end"
         )
+
+
+def _listed(bundle: Bundle, name: str, seen: tuple[str, ...] = ()) -> str:
+    """Return what a list of requirements has, also by the lists that it names."""
+    text = bundle.text(name)
+    named = re.findall(r"(?m)^\s*(?:-r|--requirement)[ =]\s*(\S+)", text)
+    folder = PurePosixPath(name).parent
+    others = (str(folder / each) for each in named)
+    more = (_listed(bundle, each, (*seen, name)) for each in others if each not in seen)
+    return "\n".join((text, *more))
 
 
 def name_of(settings: "Settings") -> str:

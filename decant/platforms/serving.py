@@ -20,21 +20,28 @@ MIGRATIONS = {
 
 
 def web(settings: "Settings") -> str:
-    """Return the command that serves."""
+    """Return the command that serves; gunicorn reads gunicorn.conf.py where it is started."""
+    if settings.wsgi.server == "command":
+        return settings.wsgi.command.replace("{port}", "$PORT")
+    return quoting.join(("gunicorn", settings.wsgi.app))
+
+
+def gunicorn(settings: "Settings") -> dict[str, str]:
+    """Return gunicorn's file of settings, where it serves; a platform may know how many workers."""
     wsgi = settings.wsgi
-    if wsgi.server == "command":
-        return wsgi.command.replace("{port}", "$PORT")
+    if wsgi.server != "gunicorn":
+        return {}
     given = {
         **({} if wsgi.workers == "auto" else {"workers": wsgi.workers}),
-        **({} if wsgi.threads == 1 else {"threads": wsgi.threads}),
+        "threads": wsgi.threads,
         "timeout": wsgi.timeout,
+        "graceful_timeout": wsgi.timeout,
         # Whoever comes, comes by the platform's own router, which sets what it says of visitors.
         "forwarded_allow_ips": "*",
         **({"worker_class": "asgi"} if wsgi.interface == "asgi" else {}),
         **wsgi.options,
     }
-    words = [word for name, value in given.items() for word in _option(name, value)]
-    return quoting.join(("gunicorn", *words, wsgi.app))
+    return {"gunicorn.conf.py": "".join(f"{name} = {value!r}\n" for name, value in given.items())}
 
 
 def migration(settings: "Settings", bundle: Bundle) -> str:
@@ -42,11 +49,3 @@ def migration(settings: "Settings", bundle: Bundle) -> str:
     if settings.migrate != "auto":
         return settings.migrate
     return next((line for name, line in MIGRATIONS.items() if name in bundle.entries), "")
-
-
-def _option(name: str, value: object) -> list[str]:
-    """Return one of gunicorn's settings as words of its command line."""
-    flag = f"--{name.replace('_', '-')}"
-    if value is True:
-        return [flag]
-    return [] if value is False else [flag, str(value)]

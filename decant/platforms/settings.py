@@ -15,6 +15,7 @@ GENERATED = "SECRET_KEY"  # made once where there is none, as on a server
 SERVERS = ("tls", "backup", "system")
 PROXY = ("kind", "redirect", "max_body", "cache", "headers", "trusted", "auth")
 WSGI = ("manager", "hold", "switch", "drain", "bind", "memory", "tasks", "sandbox")
+PYTHON = ("installer", "requirements", "groups", "extras", "packages", "refresh", "env")
 APP = ("root", "dotenv", "setup", "keep", "static")
 
 
@@ -48,6 +49,6 @@ def ignored(settings: "Settings") -> Iterator[str]:
     for section in SERVERS:
         for key in sorted(getattr(settings, section).model_fields_set):
             yield f"{section}.{key}"
-    for section, keys in (("proxy", PROXY), ("wsgi", WSGI), ("app", APP)):
+    for section, keys in (("proxy", PROXY), ("wsgi", WSGI), ("app", APP), ("python", PYTHON)):
         given = getattr(settings, section).model_fields_set
         yield from (f"{section}.{key}" for key in keys if key in given)

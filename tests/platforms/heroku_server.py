@@ -253,7 +253,8 @@ class Heroku:
             capture_output=True,
             text=True,
         )
-        app.logs[name] = done.stdout + done.stderr
+        ended = f"heroku[{name}]: Process exited with status {done.returncode}\n"
+        app.logs[name] = done.stdout + done.stderr + ended
         return {"name": name, "state": "starting"}
 
     def post_log_sessions(self, app: App, body: dict[str, Any]) -> dict[str, Any]:

@@ -190,7 +190,7 @@ def test_variables_are_set_by_one_release_and_only_where_they_differ(shop: Shop)
     assert "nothing differs" in shop.fab("heroku.env")[0]
     assert shop.changes() == []
     dry, _ = shop.fab("--dry", "heroku.deploy")
-    assert "Procfile: rendered" in dry and "--workers 2" in dry and "quiet word" not in dry
+    assert "Procfile: rendered" in dry and "workers = 2" in dry and "quiet word" not in dry
     assert shop.changes() == []
 
 
@@ -277,6 +277,7 @@ def test_the_small_tasks(shop: Shop) -> None:
     assert "processes: worker: 2" in said
     assert shop.heroku.apps["our-shop"].formation == {"web": 1, "worker": 2}
     assert "hello from shop" in shop.fab("heroku.run", "echo hello from shop")[0]
+    assert "ended with exit code 3" in shop.fab("heroku.run", "exit 3", code=3)[1]
     assert "gunicorn" in shop.fab("heroku.logs")[0]
     shop.fab("heroku.maintenance", "on")
     assert shop.heroku.apps["our-shop"].maintenance

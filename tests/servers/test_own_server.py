@@ -3,15 +3,13 @@ what comes of one that does not serve.
 """
 
 import json
-import time
 
 import pytest
 
 from tests.booted import ServerFactory, changed, lost
-from tests.guestbook import git
 from tests.load import Load, Visits
-from tests.servers.test_asgi import APP
-from tests.servers.test_proxy import echoed, get, ticks
+from tests.servers.test_proxy import get
+from tests.service import VISITS, Service
 
 pytestmark = pytest.mark.full
 
@@ -31,47 +29,24 @@ def test_an_application_without_a_callable_goes_live_and_is_updated(
 ) -> None:
     manager, proxy, command = STACKS[stack]
     server = booth.packaged("python3", "nginx" if proxy == "nginx" else "apache2")
-    source = server.folder / "service"
-    source.mkdir()
-    git(source.parent, "init", "-q", "-b", "main", str(source))
-    (source / "requirements.txt").write_text("fastapi\nuvicorn\nwebsockets\n")
-
-    def commit(version: str) -> None:
-        (source / "main.py").write_text(APP.replace("VERSION", version))
-        git(source, "add", "-A")
-        git(source, "commit", "-q", "-m", version)
-
-    commit("one")
-    (server.folder / "hosts.toml").write_text(
-        '[app]\nname = "service"\nsource = "service"\nref = "main"\n'
-        f'[wsgi]\nserver = "command"\ncommand = "{command}"\nmanager = "{manager}"\ndrain = 2\n'
-        f'[db]\nkind = "none"\n[proxy]\nkind = "{proxy}"\n'
+    service = Service(server, "fastapi\nuvicorn\nwebsockets\n")
+    service.commit("one")
+    service.configure(
+        f'server = "command"\ncommand = "{command}"\nmanager = "{manager}"\ndrain = 2',
+        f'[proxy]\nkind = "{proxy}"',
     )
     server.fab("deploy", timeout=900)
-    assert json.loads(get(server, "/").body) == {"version": "one", "kept": "kept"}
-    assert echoed(server, "/echo", b"hello") == b"hello"
-    assert ticks(server, "/events")[-1] > 1
+    service.answers()
     seen = json.loads(get(server, "/seen", X_Forwarded_For="6.6.6.6").body)
     assert (seen["address"], seen["scheme"]) == (server.gateway, "http")
     assert changed(server.fab("deploy").stdout) == [0]
 
-    visits: tuple[tuple[str, str, dict[str, str], int], ...] = (
-        ("GET", "/", {}, 200),
-        ("POST", "/slow", {}, 200),
-    )
-    for version in ("two", "three"):
-        commit(version)
-        with Visits(server.address, visits) as load:
-            said = server.fab("update").stdout
-            time.sleep(1)
-        assert (load.lost, lost(said)) == ([], [0]), said
-        assert "start first" in said
-        assert json.loads(get(server, "/").body)["version"] == version
+    service.updates("two", "three")
     for words in (("app.restart",), ("rollback",)):
-        with Visits(server.address, visits) as load:
+        with Visits(server.address, VISITS) as load:
             server.fab(*words)
         assert load.lost == []
-    assert json.loads(get(server, "/").body)["version"] == "two"
+    assert service.version() == "two"
     # One private folder each: those of the releases that have gone went with them.
     of_command = "pgrep -u service -f 'uvicorn main:app' | xargs -n1 -I{} cat /proc/{}/cmdline"
     assert server.ssh(of_command).count("main:app") == 1

@@ -72,8 +72,9 @@ def deploy(settings: "Settings", output: Output) -> Deployed:
         )
     released = _build(app, bundle, version, output)
     _scale(settings, app, output)
-    wrong = health.problem(settings, url)
-    if wrong:
+    if about.get("maintenance"):
+        output.line("the maintenance page is up: the application was not asked for health")
+    elif wrong := health.problem(settings, url):
         raise DeployError(_put_back(app, served, wrong))
     output.line(f"v{released['version']} serves: {url}")
     return Deployed(

@@ -1,5 +1,6 @@
 """An app at Heroku beside its deploys: it is made, looked at, and taken away."""
 
+import re
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,8 @@ from decant.platforms.heroku import App
 
 if TYPE_CHECKING:
     from decant.config.models import Settings
+
+ENDED = re.compile(r"Process exited with status (\d+)")  # in the log of a process
 
 
 def init(settings: "Settings", output: Output, dry: bool) -> None:
@@ -73,9 +76,14 @@ def logs(settings: "Settings", lines: int, follow: bool) -> Iterator[str]:
 
 
 def run(settings: "Settings", command: str) -> Iterator[str]:
-    """Run a command there, and yield what it logs until it has ended."""
+    """Run a command there, and yield what it logs; raise DeployError where it fails."""
     app, _ = app_of(settings)
-    yield from app.logs(0, True, dyno=app.run(command))
+    for line in app.logs(0, True, dyno=app.run(command)):
+        yield line
+        if ended := ENDED.search(line):
+            if code := int(ended[1]):
+                raise DeployError(f"heroku: the command ended with exit code {code}", code=code)
+            return
 
 
 def maintain(settings: "Settings", on: bool) -> None:

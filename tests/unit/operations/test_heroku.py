@@ -233,6 +233,16 @@ def test_one_that_is_not_well_goes_back(
     assert app.calls[-1] == ("again r2" if before else "build")
 
 
+def test_behind_the_maintenance_page_nobody_is_asked(
+    app: FakeApp, output: Output, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "problem", lambda *_: "503")
+    assert app.there
+    app.there["maintenance"] = True
+    assert heroku.deploy(shop(tmp_path), output).result == "good"
+    assert "was not asked for health" in said(output)
+
+
 def test_variables_that_make_no_release_are_not_waited_for(
     app: FakeApp, output: Output, tmp_path: Path
 ) -> None:
@@ -248,8 +258,8 @@ def test_a_preview_calls_nothing_that_changes(app: FakeApp, output: Output, tmp_
     made = shop(tmp_path, app={"env": {"A": "b"}}, tls={"kind": "none"})
     heroku.preview(made, output)
     assert app.calls == []
-    assert "Procfile: rendered\nweb: gunicorn" in said(output).replace("[heroku] ", "")
-    assert "would set A (secret)" in said(output) and "would send 2 files" in said(output)
+    assert "Procfile: rendered\nweb: gunicorn wsgi:app" in said(output).replace("[heroku] ", "")
+    assert "would set A (secret)" in said(output) and "would send 3 files" in said(output)
     assert "tls.kind: Heroku has no such setting" in said(output)
     heroku.deploy(made, output)
     heroku.preview(made, output)
@@ -321,7 +331,9 @@ def test_an_app_is_made_as_far_as_it_is_missing(
     assert "make eu" in app.calls
 
 
-def test_its_state_and_what_it_logs(app: FakeApp, output: Output, tmp_path: Path) -> None:
+def test_its_state_and_what_it_logs(
+    app: FakeApp, output: Output, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = shop(tmp_path)
     assert heroku_app.status(made)["why"] == "nothing is released yet"
     heroku.deploy(made, output)
@@ -329,6 +341,13 @@ def test_its_state_and_what_it_logs(app: FakeApp, output: Output, tmp_path: Path
     assert (found["healthy"], found["releases"][0]["current"]) == (True, True)
     assert list(heroku_app.logs(made, 5, True)) == ["5 True "]
     assert list(heroku_app.run(made, "flask routes")) == ["0 True run.1"]
+    monkeypatch.setattr(
+        app, "logs", lambda *_, **__: iter(["x: Process exited with status 0", "y"])
+    )
+    assert len(list(heroku_app.run(made, "true"))) == 1
+    monkeypatch.setattr(app, "logs", lambda *_, **__: iter(["x: Process exited with status 4"]))
+    with pytest.raises(DeployError, match="ended with exit code 4"):
+        list(heroku_app.run(made, "false"))
     heroku_app.maintain(made, True)
     assert app.calls[-1] == "maintain True"
 

@@ -119,34 +119,19 @@ def test_a_link_that_leads_out_of_the_source_is_refused(folder: Path, target: st
 
 
 @given(HOSTILE)
-def test_what_serves_is_one_line_that_a_shell_takes_apart_as_it_was_meant(text: str) -> None:
-    if any(ord(char) < 32 for char in text):
-        return
-    made = settings(wsgi={"app": "shop:make('a b')", "workers": 3, "options": {"x": f"a{text}"}})
-    words = shlex.split(serving.web(made))
-    assert words[:3] == ["gunicorn", "--workers", "3"]
-    assert words[-1] == "shop:make('a b')" and f"a{text}" in words
+def test_what_serves_has_its_settings_as_they_were_meant(text: str) -> None:
+    made = settings(wsgi={"app": "shop:make('a b')", "workers": 3, "options": {"x": text}})
+    assert shlex.split(serving.web(made)) == ["gunicorn", "shop:make('a b')"]
+    found: dict[str, Any] = {}
+    exec(serving.gunicorn(made)["gunicorn.conf.py"], found)  # noqa: S102
+    assert (found["workers"], found["x"], found["forwarded_allow_ips"]) == (3, text, "*")
 
 
-@pytest.mark.parametrize(
-    ("wsgi", "line"),
-    [
-        ({}, "gunicorn --timeout 30 --forwarded-allow-ips '*' wsgi:app"),
-        (
-            {"threads": 4, "interface": "asgi", "options": {"preload_app": True, "reload": False}},
-            "",
-        ),
-        ({"server": "command", "command": "serve --port {port}"}, "serve --port $PORT"),
-        (
-            {"threads": 4, "interface": "asgi", "options": {"preload": True, "max_requests": 9}},
-            "gunicorn --threads 4 --timeout 30 --forwarded-allow-ips '*' --worker-class asgi"
-            " --preload --max-requests 9 wsgi:app",
-        ),
-    ],
-)
-def test_what_serves_is_what_hosts_toml_says(wsgi: dict[str, Any], line: str) -> None:
-    if line:
-        assert serving.web(settings(wsgi=wsgi)) == line
+def test_a_server_of_ones_own_is_started_as_hosts_toml_says() -> None:
+    made = settings(wsgi={"server": "command", "command": "serve --port {port}"})
+    assert (serving.web(made), serving.gunicorn(made)) == ("serve --port $PORT", {})
+    asgi = serving.gunicorn(settings(wsgi={"interface": "asgi"}))["gunicorn.conf.py"]
+    assert "worker_class = 'asgi'\n" in asgi and "workers" not in asgi
 
 
 @pytest.mark.parametrize(
@@ -189,6 +174,24 @@ def test_what_heroku_would_refuse_is_said_before(
     made = for_heroku(folder, app=APP)
     found = list(heroku.problems(made, bundle.make(made)))
     assert [said in each for each in found] == [True] if said else found == []
+
+
+def test_a_list_of_requirements_that_names_another_has_what_that_has(folder: Path) -> None:
+    (folder / "shop/requirements.txt").write_text("-r more/prod.txt\n-r requirements.txt\n")
+    (folder / "shop/more").mkdir()
+    (folder / "shop/more/prod.txt").write_text("--requirement=base.txt\n")
+    (folder / "shop/more/base.txt").write_text("Gunicorn==23\n")
+    made = for_heroku(folder, app=APP)
+    assert list(heroku.problems(made, bundle.make(made))) == []
+
+
+def test_what_an_own_procfile_lacks_and_what_servers_make_is_said(folder: Path) -> None:
+    (folder / "shop/Procfile").write_text("web: x\n")
+    processes = {"worker": {"command": "x"}}
+    made = for_heroku(folder, app={**APP, "build": ["make"]}, processes=processes)
+    sent = bundle.make(made)
+    found = list(heroku.problems(made, sent.beside(heroku.files(made, sent))))
+    assert [each.partition(":")[0] for each in found] == ["processes.worker", "app.build"]
 
 
 @given(st.dictionaries(st.sampled_from("ABCD"), st.text(max_size=3)))
